@@ -1,0 +1,198 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The CPU platform in real verl and vLLM; each process of a run is stood for by a fresh interpreter."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from verl_mapo.platforms.cpu import environment
+
+PRIMARY = """
+defaults:
+  - ppo_trainer
+  - _self_
+  - stack: null
+hydra:
+  searchpath:
+    - pkg://verl.trainer.config
+    - pkg://verl_mapo.config
+actor_rollout_ref: {rollout: {name: vllm, n: 4}, actor: {ppo_mini_batch_size: 4}}
+"""
+
+REGISTER = """
+import json, os
+import verl
+from verl_mapo.platforms import cpu
+cpu.register()
+cpu.register()
+found = {}
+"""
+
+EVERYTHING = """
+import importlib.metadata, torch
+from verl.utils.device import get_device_id, get_device_name, get_torch_device
+from verl.utils.distributed import initialize_global_process_group_ray
+from verl.workers.engine import EngineRegistry
+from verl.workers.engine.fsdp import transformer_impl
+from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
+found["device"] = [get_device_name(), str(get_device_id()), get_torch_device().__name__]
+found["engines"] = [EngineRegistry.get_engine_cls(kind, "fsdp2").__name__ for kind in ("language_model", "value_model")]
+os.environ["DIST_INIT_METHOD"] = f"file://{os.environ['RENDEZVOUS']}"
+initialize_global_process_group_ray()
+found["backend"], total = torch.distributed.get_backend(), torch.ones(1)
+torch.distributed.all_reduce(total)
+found["pinned"] = transformer_impl.CPUOffloadPolicy(pin_memory=True).pin_memory
+found["vllm"] = importlib.metadata.version("vllm")
+try:
+    importlib.metadata.version("no-such-distribution")
+except importlib.metadata.PackageNotFoundError:
+    found["missing"] = "no-such-distribution"
+
+layer, x = torch.nn.Linear(64, 32, bias=False), torch.randn(4, 64)
+layer.requires_grad_(False)
+errors = []
+for scale in (1.0, 3.0):
+    layer.weight.mul_(scale)
+    dispatch_cpu_unquantized_gemm(layer, remove_weight=True)
+    errors.append((layer.cpu_linear(x, layer.weight, None) - x @ layer.weight.T).abs().max().item())
+found["weight"], found["errors"] = list(layer.weight.shape), errors
+"""
+
+NOTHING = """
+import importlib.metadata
+from verl.plugin.platform import PlatformRegistry, get_platform
+from verl.workers.engine.fsdp import transformer_impl
+
+found["registered"] = "cpu" in PlatformRegistry.registered_names()
+found["platform"] = get_platform().device_name
+found["engines"] = sorted(map(str, transformer_impl.EngineRegistry._engines["language_model"]["fsdp2"]))
+found["pinned"] = transformer_impl.CPUOffloadPolicy(pin_memory=True).pin_memory
+found["version"] = importlib.metadata.version.__module__ + "." + importlib.metadata.version.__code__.co_filename
+"""
+
+
+def interpret(code: str, **variables: str) -> dict:
+    """What ``code`` put into ``found`` in a fresh interpreter."""
+    env = {name: value for name, value in os.environ.items() if name != "VERL_PLATFORM"} | variables
+    program = REGISTER + textwrap.dedent(code) + "\nprint('FOUND' + json.dumps(found))"
+    finished = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout.rpartition("FOUND")[2])
+
+
+@pytest.fixture(scope="module")
+def on_cpu(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    pytest.importorskip("vllm", reason="the seams of vLLM need its CPU build")
+    return interpret(EVERYTHING, **environment(), RENDEZVOUS=str(tmp_path_factory.mktemp("gloo") / "store"))
+
+
+def test_verl_takes_the_cpu_for_its_device(on_cpu: dict) -> None:
+    assert on_cpu["device"] == ["cpu", "cpu", "verl_mapo.platforms.cpu_device"]
+
+
+def test_verl_finds_its_fsdp2_engines(on_cpu: dict) -> None:
+    assert on_cpu["engines"] == ["FocusEngine", "FSDPEngineWithValueHead"]
+
+
+def test_the_process_group_is_gloo(on_cpu: dict) -> None:
+    assert on_cpu["backend"] == "cpu:gloo"
+
+
+def test_the_reference_policy_is_offloaded_without_pinning(on_cpu: dict) -> None:
+    assert on_cpu["pinned"] is False
+
+
+def test_the_cpu_wheel_answers_for_vllm_and_for_nothing_else(on_cpu: dict) -> None:
+    assert on_cpu["vllm"].endswith("+cpu")
+    assert on_cpu["missing"] == "no-such-distribution"
+
+
+def test_a_linear_layer_keeps_its_weight_and_follows_it(on_cpu: dict) -> None:
+    assert on_cpu["weight"] == [32, 64]
+    assert max(on_cpu["errors"]) < 1e-4
+
+
+def test_elsewhere_only_a_name_is_added() -> None:
+    found = interpret(NOTHING)
+    assert found["registered"]
+    assert found["platform"] != "cpu"
+    assert found["engines"] == ["('cuda', 'amd')", "('cuda', 'nvidia')", "cuda", "npu"], "and focus for two vendors"
+    assert found["pinned"] is True
+    assert "verl_mapo" not in found["version"]
+
+
+def test_the_device_module_measures_this_process() -> None:
+    import torch
+    import verl  # noqa: F401  imports the plugin, which imports the device module
+
+    from verl_mapo.platforms import cpu_device
+
+    available, total = cpu_device.mem_get_info()
+    for measured in (cpu_device.memory_allocated(), cpu_device.max_memory_allocated(), available):
+        assert 0 < measured < total
+    state = cpu_device.get_rng_state()
+    first = torch.rand(3)
+    cpu_device.set_rng_state(state)
+    assert torch.equal(first, torch.rand(3))
+
+
+def test_the_environment_selects_the_platform_and_is_made_of_strings() -> None:
+    assert environment()["VERL_PLATFORM"] == "cpu"
+    assert all(isinstance(value, str) for value in environment().values())
+
+
+def composed(folder: Path, *overrides: str) -> DictConfig:
+    (folder / "primary.yaml").write_text(PRIMARY)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(folder), version_base=None):
+        return compose("primary", list(overrides))
+
+
+def test_the_stack_settles_on_top_of_verls_configuration(tmp_path: Path) -> None:
+    config = composed(tmp_path, "stack=cpu", "trainer.n_gpus_per_node=2")
+    rollout, actor, ref = (config.actor_rollout_ref[part] for part in ("rollout", "actor", "ref"))
+    assert config.trainer.device == "cpu"
+    assert config.ray_kwargs.ray_init.num_gpus == 2
+    assert (actor.strategy, ref.strategy, config.critic.strategy) == ("fsdp2",) * 3
+    assert actor.fsdp_config.mixed_precision == ref.fsdp_config.mixed_precision
+    assert (rollout.dtype, rollout.load_format, rollout.enforce_eager) == ("float32", "auto", True)
+    assert rollout.engine_kwargs.vllm.limit_mm_per_prompt.video == 0
+    assert (rollout.n, actor.ppo_mini_batch_size) == (4, 4)
+
+
+def test_verl_knows_every_key_of_the_stack(tmp_path: Path) -> None:
+    from verl.utils.config import omega_conf_to_dataclass
+
+    config = composed(tmp_path, "stack=cpu")
+    rollout = omega_conf_to_dataclass(config.actor_rollout_ref.rollout)
+    actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
+    assert rollout.enable_sleep_mode is False
+    assert actor.fsdp_config.mixed_precision["param_dtype"] == "fp32"
+
+
+def test_without_the_stack_verls_own_settings_stay(tmp_path: Path) -> None:
+    config = composed(tmp_path)
+    assert config.trainer.device == "cuda"
+    assert "mixed_precision" not in config.actor_rollout_ref.actor.fsdp_config
+    assert OmegaConf.select(config, "ray_kwargs.ray_init.num_gpus") is None
