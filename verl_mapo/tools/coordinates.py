@@ -1,0 +1,183 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Where a box lies: the coordinates a model speaks, the view it saw, the original the crop is taken from.
+
+Three frames, one direction of travel::
+
+    said (model's units)  --CoordinateSpace-->  view (pixels as seen)  --View-->  original (full-resolution pixels)
+
+Knows nothing of verl, of models or of tools.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+Box = tuple[float, float, float, float]
+"""``(x1, y1, x2, y2)``, half-open, origin at the top left."""
+
+Size = tuple[int, int]
+"""``(width, height)`` in pixels, as in PIL."""
+
+
+class BoxError(ValueError):
+    """A box that cannot be used; the message is written for the model that said it."""
+
+
+class CoordinateSpace(Enum):
+    """The units a model family uses for boxes.
+
+    ``pixels``: absolute pixels of the image as the model saw it, after the processor's resize (Qwen2.5-VL).
+    ``normalized_1000``: 0 to 1000 along each side, whatever the image's size (Qwen3-VL).
+    """
+
+    pixels = "pixels"
+    normalized_1000 = "normalized_1000"
+
+    @classmethod
+    def of_model(cls, model_type: str) -> CoordinateSpace:
+        """The space of a Hugging Face ``model_type``.
+
+        Raises:
+            KeyError: the family is not known; the user has to choose.
+        """
+        return _SPACE_OF_MODEL[model_type]
+
+    def to_view(self, box: Box, view: Size) -> Box:
+        """A box in the model's units as pixels of a view of size ``view``."""
+        x, y = self._unit(view)
+        return box[0] * x, box[1] * y, box[2] * x, box[3] * y
+
+    def from_view(self, box: Box, view: Size) -> Box:
+        """Pixels of a view in the model's units: the inverse of :meth:`to_view`."""
+        x, y = self._unit(view)
+        return box[0] / x, box[1] / y, box[2] / x, box[3] / y
+
+    def limits(self, view: Size) -> Size:
+        """The largest x and y that lie inside a view, in the model's units."""
+        return view if self is CoordinateSpace.pixels else (1000, 1000)
+
+    def _unit(self, view: Size) -> tuple[float, float]:
+        return (1.0, 1.0) if self is CoordinateSpace.pixels else (view[0] / 1000, view[1] / 1000)
+
+
+_SPACE_OF_MODEL = {
+    "qwen2_vl": CoordinateSpace.pixels,
+    "qwen2_5_vl": CoordinateSpace.pixels,
+    "qwen3_vl": CoordinateSpace.normalized_1000,
+    "qwen3_vl_moe": CoordinateSpace.normalized_1000,
+}
+
+
+def clip(box: Box, size: Size) -> Box:
+    """The part of ``box`` inside an image of ``size``.
+
+    Raises:
+        BoxError: the box is not finite, inverted or empty, or lies wholly outside.
+    """
+    if not all(math.isfinite(value) for value in box):
+        raise BoxError("the four numbers of the box must be finite")
+    x1, y1, x2, y2 = box
+    if x2 <= x1 or y2 <= y1:
+        raise BoxError("the box is empty or inverted: it needs x1 < x2 and y1 < y2")
+    clipped = max(x1, 0.0), max(y1, 0.0), min(x2, float(size[0])), min(y2, float(size[1]))
+    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
+        raise BoxError("the box lies outside the image")
+    return clipped
+
+
+def grow(box: Box, size: Size, min_side: float, max_aspect: float) -> Box:
+    """Enlarge a box around its centre, inside the image, until a vision processor can take it.
+
+    Args:
+        box: inside ``size``, not empty.
+        size: the image.
+        min_side: shortest side allowed, pixels of the image; a smaller image gives its whole side.
+        max_aspect: largest ratio of the sides allowed.
+
+    Returns:
+        A box that contains ``box`` wherever ``box`` was large enough already, never stretched, only widened.
+    """
+    width, height = box[2] - box[0], box[3] - box[1]
+    need = max(min_side, max(width, height) / max_aspect)
+    x1, x2 = _grow_side(box[0], box[2], max(width, need), size[0])
+    y1, y2 = _grow_side(box[1], box[3], max(height, need), size[1])
+    return x1, y1, x2, y2
+
+
+def _grow_side(low: float, high: float, length: float, limit: int) -> tuple[float, float]:
+    length = min(length, float(limit))
+    low = min(max((low + high - length) / 2, 0.0), limit - length)
+    return low, low + length
+
+
+def outward(box: Box, size: Size) -> tuple[int, int, int, int]:
+    """The smallest box on the pixel grid of an image that contains ``box``."""
+    # A box that went through two frames and back may miss its own edge by a rounding error.
+    x1, y1, x2, y2 = (round(value, 6) for value in box)
+    return max(math.floor(x1), 0), max(math.floor(y1), 0), min(math.ceil(x2), size[0]), min(math.ceil(y2), size[1])
+
+
+def iou(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes, in [0, 1]."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
+    return shared / union if union > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class View:
+    """One image as the model saw it: a region of an original, turned clockwise by quarter turns, at some size.
+
+    Attributes:
+        image: index of the original among the trajectory's originals.
+        region: the part of the original it shows, in the original's pixels.
+        quarter_turns: clockwise, 0 to 3, applied after cropping.
+        size: pixels as seen, after the turn and the processor's resize.
+    """
+
+    image: int
+    region: tuple[int, int, int, int]
+    quarter_turns: int
+    size: Size
+
+    def to_original(self, box: Box) -> Box:
+        """A box in pixels of this view as a box in pixels of the original."""
+        x1, y1, x2, y2 = _unturn(
+            (box[0] / self.size[0], box[1] / self.size[1], box[2] / self.size[0], box[3] / self.size[1]),
+            self.quarter_turns,
+        )
+        left, top, right, bottom = self.region
+        width, height = right - left, bottom - top
+        return left + x1 * width, top + y1 * height, left + x2 * width, top + y2 * height
+
+    def from_original(self, box: Box) -> Box:
+        """The inverse of :meth:`to_original`."""
+        left, top, right, bottom = self.region
+        width, height = right - left, bottom - top
+        unit = ((box[0] - left) / width, (box[1] - top) / height, (box[2] - left) / width, (box[3] - top) / height)
+        x1, y1, x2, y2 = _unturn(unit, -self.quarter_turns)
+        return x1 * self.size[0], y1 * self.size[1], x2 * self.size[0], y2 * self.size[1]
+
+
+def _unturn(box: Box, quarter_turns: int) -> Box:
+    """Undo clockwise quarter turns on a box in unit coordinates."""
+    for _ in range(quarter_turns % 4):
+        x1, y1, x2, y2 = box
+        box = y1, 1 - x2, y2, 1 - x1
+    return box
