@@ -1,0 +1,62 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What several folders of tests share: the tiny processors, as verl loads them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+torch.set_num_threads(1)
+
+FAMILIES = ("qwen2_5_vl", "qwen3_vl")
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory) -> dict[str, SimpleNamespace]:
+    """Tokenizer, processor and model type of both families, from folders with untrained weights."""
+    from verl.utils import hf_processor, hf_tokenizer
+
+    from verl_mapo.data.tiny_vlm import build_model, build_processor, save
+
+    models = {}
+    for family in FAMILIES:
+        folder = tmp_path_factory.mktemp(family)
+        processor = build_processor(family)
+        save(build_model(family, processor.tokenizer, seed=0), processor, folder)
+        models[family] = SimpleNamespace(
+            folder=folder,
+            model_type=family,
+            tokenizer=hf_tokenizer(str(folder)),
+            processor=hf_processor(str(folder)),
+        )
+    return models
+
+
+@pytest.fixture(params=FAMILIES)
+def model(request, tiny_models) -> SimpleNamespace:
+    return tiny_models[request.param]
+
+
+@pytest.fixture(scope="session")
+def picture(tmp_path_factory) -> str:
+    """Path of a 448 x 300 picture with a red square at (60, 40, 120, 100)."""
+    image = Image.new("RGB", (448, 300), (230, 230, 240))
+    ImageDraw.Draw(image).rectangle((60, 40, 119, 99), fill=(200, 30, 30))
+    path = tmp_path_factory.mktemp("pictures") / "square.png"
+    image.save(path)
+    return str(path)

@@ -1,0 +1,320 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The loop on a scripted server, everything else real: processor, Continuous Token, tools, images."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+from functools import cache
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scripted import compose_config, make_loop, play, prompt_of
+
+from verl_mapo.rollout.images import image_token_side
+from verl_mapo.rollout.trajectory import TRAJECTORY
+
+
+def call(box=(10, 10, 40, 40), label="red square", **more) -> str:
+    arguments = {"bbox_2d": list(box), **({} if label is None else {"label": label}), **more}
+    body = str({"name": "zoom", "arguments": arguments}).replace("'", '"')
+    return f"<think>hm</think>\n<tool_call>\n{body}\n</tool_call>"
+
+
+def check(model, output) -> None:
+    """What holds on every exit path."""
+    assert len(output.response_ids) == len(output.response_mask) == len(output.response_logprobs) >= 1
+    tokens = output.prompt_ids + output.response_ids
+    image = model.processor.image_token_id
+    runs = sum(token == image and before != image for before, token in zip([None, *tokens], tokens, strict=False))
+    images = (output.multi_modal_data or {}).get("images", [])
+    assert runs == len(images)
+    side = image_token_side(model.processor.image_processor)
+    assert tokens.count(image) == sum(image.width * image.height for image in images) // side**2
+    trajectory = output.extra_fields[TRAJECTORY]
+    assert trajectory.end_reason
+    sampled = [i for i, mask in enumerate(output.response_mask) if mask]
+    spans = [i for turn in trajectory.turns for i in range(*turn.span)]
+    assert sampled == [i for i in spans if i >= trajectory.prefix]
+    columns = trajectory.columns(4)
+    assert columns["turn_spans"].shape == (4, 2)
+
+
+def test_images_are_seen_at_a_fixed_point_of_the_processors_resize(model, picture):
+    images = play(model, compose_config(), prompt_of(picture), [call(), call((1, 2, 300, 90))]).multi_modal_data[
+        "images"
+    ]
+    grid = model.processor.image_processor(images=images, return_tensors="pt")["image_grid_thw"]
+    patch = model.processor.image_processor.patch_size
+    assert [(h * patch, w * patch) for _, h, w in grid.tolist()] == [(i.height, i.width) for i in images]
+
+
+def test_look_then_answer(model, picture):
+    output = play(model, compose_config(), prompt_of(picture), [call(), "<answer>red</answer>"])
+    check(model, output)
+    trajectory = output.extra_fields[TRAJECTORY]
+    look, answer = trajectory.turns
+    assert (look.status, answer.status, trajectory.end_reason) == ("ok", "answer", "answer")
+    assert look.label == "red square" and look.box_said == (10, 10, 40, 40) and look.faults == []
+    crop = Image.open(io.BytesIO(look.crop))
+    assert crop.size == (look.box_executed[2] - look.box_executed[0], look.box_executed[3] - look.box_executed[1])
+    assert model.tokenizer.decode(output.response_ids[slice(*look.span)]) == call() + "<|im_end|>"
+    assert output.response_mask[slice(*look.span)] == [1] * (look.span[1] - look.span[0])
+    assert output.response_mask[look.span[1] : answer.span[0]] == [0] * (answer.span[0] - look.span[1])
+
+
+@pytest.mark.parametrize(
+    ("turn", "status"),
+    [
+        ("<tool_call>{", "no_json"),
+        (call() + call(), "two_calls"),
+        (call().replace('"zoom"', '"fly"'), "unknown_tool"),
+        (call(["a", 2, 3, 4]), "bad_arguments"),
+        (call((40, 40, 10, 10)), "bad_box"),
+        (call(img_idx=7), "bad_box"),
+        (call((5000, 5000, 6000, 6000)), "bad_box"),
+    ],
+)
+def test_a_bad_call_is_told_and_the_model_may_try_again(model, picture, turn, status):
+    output = play(model, compose_config(), prompt_of(picture), [turn, call(), "<answer>red</answer>"])
+    check(model, output)
+    first, second, _ = output.extra_fields[TRAJECTORY].turns
+    assert first.status == status and first.observation and second.status == "ok"
+    assert len(output.multi_modal_data["images"]) == 2
+
+
+def test_bad_calls_end_after_the_retries(model, picture):
+    output = play(model, compose_config("visual_tool.max_retries=1"), prompt_of(picture), ["<tool_call>"] * 4)
+    check(model, output)
+    trajectory = output.extra_fields[TRAJECTORY]
+    assert trajectory.end_reason == "bad_calls" and [turn.corrected for turn in trajectory.turns] == [True, False]
+
+
+def test_a_call_in_the_last_turn_is_not_carried_out(model, picture):
+    output = play(model, compose_config(), prompt_of(picture), [call()] * 4)
+    check(model, output)
+    trajectory = output.extra_fields[TRAJECTORY]
+    assert trajectory.end_reason == "max_turns" and trajectory.turns[-1].status == "no_turns_left"
+    assert len(trajectory.visual_turns) == 3 and len(output.multi_modal_data["images"]) == 4
+
+
+def test_a_missing_and_a_long_label_are_told_and_count_as_zero(model, picture):
+    config = compose_config("visual_tool.max_label_tokens=4")
+    turns = [call(label=None), call(label="a very long label that goes on and on"), "<answer>red</answer>"]
+    output = play(model, config, prompt_of(picture), turns)
+    check(model, output)
+    missing, long, _ = output.extra_fields[TRAJECTORY].turns
+    assert missing.faults == ["no_label"] and "Give a label" in missing.observation
+    assert long.faults == ["long_label"] and "within 4 tokens" in long.observation
+
+
+def test_descriptions_belong_to_the_observation_before_them(model, picture):
+    turns = [call(label=None), "<description>a square</description>" + call(label=None), call(label=None), "no word"]
+    output = play(model, compose_config("visual_tool.describe=after"), prompt_of(picture), turns)
+    check(model, output)
+    first, second, third, _ = output.extra_fields[TRAJECTORY].turns
+    assert first.description == "a square" and first.faults == []
+    assert second.faults == third.faults == ["no_description"]
+    assert "Describe the region" in third.observation, "a missing description is told with the next observation"
+
+
+def test_both_asks_for_both(model, picture):
+    output = play(model, compose_config("visual_tool.describe=both"), prompt_of(picture), [call(label=None), "x"])
+    assert output.extra_fields[TRAJECTORY].turns[0].faults == ["no_label", "no_description"]
+
+
+def test_no_room_commits_nothing(model, picture):
+    written = len(model.tokenizer.encode(call())) + 1
+    config = compose_config(f"data.max_response_length={written + 8}")
+    output = play(model, config, prompt_of(picture), [call(), "<answer>red</answer>"])
+    check(model, output)
+    trajectory = output.extra_fields[TRAJECTORY]
+    assert trajectory.end_reason == "response_length" and trajectory.turns[0].status == "no_room"
+    assert len(output.multi_modal_data["images"]) == 1 and len(output.response_ids) == written
+    assert trajectory.visual_turns == []
+
+
+def test_a_turn_that_does_not_end_is_cut(model, picture):
+    config = compose_config("data.max_response_length=5")
+    output = play(model, config, prompt_of(picture), ["a b c d e f g h i j"])
+    check(model, output)
+    trajectory = output.extra_fields[TRAJECTORY]
+    assert (trajectory.end_reason, trajectory.turns[0].status) == ("response_length", "cut")
+
+
+@pytest.mark.parametrize(
+    ("token", "stays"), [("<|image_pad|>", 0), ("<|video_pad|>", 0), ("<|vision_start|>", 1), ("<|vision_end|>", 1)]
+)
+def test_a_vision_token_ends_the_rollout(model, picture, token, stays):
+    """A placeholder goes, for there is no image behind it; a frame token stays, to be discouraged."""
+    start, vision = model.tokenizer.encode("ab"), model.tokenizer.convert_tokens_to_ids(token)
+    output = play(model, compose_config(), prompt_of(picture), [[*start, vision, vision, 5]])
+    check(model, output)
+    assert output.extra_fields[TRAJECTORY].end_reason == "vision_token"
+    assert output.response_ids == start + [vision] * stays
+
+
+@pytest.mark.parametrize("turn", [[], None])
+def test_nothing_written(model, picture, turn):
+    turns = [[]] if turn is None else [[model.processor.image_token_id]]
+    output = play(model, compose_config(), prompt_of(picture), turns)
+    check(model, output)
+    assert output.extra_fields[TRAJECTORY].end_reason in ("empty", "vision_token")
+
+
+def test_a_continuation_starts_from_the_very_tokens(model, picture):
+    config = compose_config()
+    first = play(
+        model, config, prompt_of(picture), [call((0, 0, 30, 30)), call((20, 20, 60, 60)), "<answer>a</answer>"]
+    )
+    source = first.extra_fields[TRAJECTORY]
+    tag = model.tokenizer.convert_tokens_to_ids("<tool_call>")
+    start, end = source.turns[1].span
+    length = start + first.response_ids[start:end].index(tag) + 1
+
+    async def go_on():
+        state = first.state.prefix(length)
+        rest = call((30, 30, 80, 80)).split("<tool_call>")[1]
+        loop = make_loop(model, config, [rest, "<answer>b</answer>"])
+        output = await loop.run({"temperature": 1.0}, start=state, global_steps=1)
+        return output, loop.server_manager.prompts[0]
+
+    output, prompt = asyncio.run(go_on())
+    check(model, output)
+    trajectory = output.extra_fields[TRAJECTORY]
+    assert prompt == first.prompt_ids + first.response_ids[:length]
+    assert output.response_ids[:length] == first.response_ids[:length]
+    assert output.response_mask[:length] == [0] * length and output.response_mask[length] == 1
+    assert [turn.box_said for turn in trajectory.turns] == [(0, 0, 30, 30), (30, 30, 80, 80), None]
+    assert len(output.multi_modal_data["images"]) == 3 and source.turns[1].box_said == (20, 20, 60, 60)
+
+
+def test_a_position_in_an_observation_is_no_prefix(model, picture):
+    config = compose_config()
+    output = play(model, config, prompt_of(picture), [call(), "<answer>a</answer>"])
+    with pytest.raises(ValueError, match="not inside an assistant turn"):
+        output.state.prefix(output.extra_fields[TRAJECTORY].turns[0].span[1] + 1)
+
+
+def test_rollouts_of_a_prompt_share_the_original(model, picture):
+    async def run():
+        loops = [make_loop(model, compose_config(), ["<answer>a</answer>"]) for _ in range(4)]
+        return await asyncio.gather(*(loop.run({}, raw_prompt=prompt_of(picture), global_steps=1) for loop in loops))
+
+    images = [output.multi_modal_data["images"][0] for output in asyncio.run(run())]
+    assert all(image is images[0] for image in images)
+
+
+def test_seeds_differ_by_place_and_repeat_between_runs(model, picture):
+    config = compose_config("visual_tool.seed=3")
+    seen = []
+
+    async def run(session):
+        loop = make_loop(model, config, [call(), "<answer>a</answer>"])
+        generate = loop.server_manager.generate
+
+        async def spy(*args, sampling_params, **kwargs):
+            seen.append(sampling_params["seed"])
+            return await generate(*args, sampling_params=sampling_params, **kwargs)
+
+        loop.server_manager.generate = spy
+        await loop.run({}, raw_prompt=prompt_of(picture), global_steps=1, index=0, session_id=session)
+
+    for session in (0, 1, 0):
+        asyncio.run(run(session))
+    assert seen[:2] == seen[4:] and len(set(seen)) == 4
+
+
+boxes = st.lists(st.integers(-50, 1100) | st.floats(allow_nan=True, allow_infinity=True), min_size=3, max_size=5)
+labels = st.none() | st.text(max_size=12) | st.just("word " * 60) | st.integers()
+spoken = st.one_of(
+    st.builds(lambda box, label, index: call(box, label, img_idx=index), boxes, labels, st.integers(-1, 5)),
+    st.builds(lambda x, y, w, h: call((x, y, x + w, y + h)), *[st.integers(0, 100)] * 2, *[st.integers(1, 200)] * 2),
+    st.sampled_from(
+        ["<answer>x</answer>", "", "<tool_call>", "</tool_call>", call() * 2, "<description>d</description>"]
+    ),
+    st.text(max_size=20),
+)
+written = spoken | st.lists(st.integers(0, 480), max_size=12)
+
+
+@pytest.fixture(scope="module")
+def small_picture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("small") / "p.png"
+    Image.effect_noise((60, 50), 40).convert("RGB").save(path)
+    return str(path)
+
+
+@settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    turns=st.lists(written, min_size=1, max_size=5),
+    describe=st.sampled_from(["before", "after", "both"]),
+    length=st.integers(1, 400),
+)
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_ten_thousand_random_dialogues(tiny_models, small_picture, family, turns, describe, length):
+    """5,000 a family: no exception, equal lengths, image runs == images."""
+    model = tiny_models[family]
+    config = config_of(describe)
+    config.actor_rollout_ref.rollout.response_length = length
+    check(model, LOOP.run_until_complete(rollout(model, config, small_picture, turns)))
+
+
+@cache
+def config_of(describe):
+    return compose_config(f"visual_tool.describe={describe}")
+
+
+LOOP = asyncio.new_event_loop()
+
+
+async def rollout(model, config, path, turns):
+    return await make_loop(model, config, turns).run({}, raw_prompt=prompt_of(path), global_steps=1)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "I;16", "RGBA", "1", "LA", "F"])
+def test_pictures_of_every_mode_are_seen(model, tmp_path, mode):
+    path = tmp_path / "picture.tiff"
+    Image.new(mode, (70, 90)).save(path)
+    check(model, play(model, compose_config(), prompt_of(str(path)), [call(), "<answer>a</answer>"]))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 190), (3000, 20), (7, 7)])
+def test_pictures_of_odd_sizes_are_seen(model, tmp_path, size):
+    path = tmp_path / "picture.png"
+    Image.new("RGB", size).save(path)
+    box = (0, 0, 900, 900) if model.model_type == "qwen3_vl" else (0, 0, 20, 20)
+    output = play(model, compose_config(), prompt_of(str(path)), [call(box), "<answer>a</answer>"])
+    check(model, output)
+    assert output.extra_fields[TRAJECTORY].turns[0].status == "ok"
+
+
+@pytest.mark.parametrize("what", ["missing", "text", "cut", "thin"])
+def test_a_broken_picture_ends_its_rollout_and_no_other(model, tmp_path, picture, what):
+    path = tmp_path / "picture.png"
+    if what == "text":
+        path.write_text("not a picture")
+    elif what == "cut":
+        Image.effect_noise((200, 200), 50).save(path)
+        path.write_bytes(path.read_bytes()[: random.Random(0).randrange(100, 2000)])
+    elif what == "thin":
+        Image.new("RGB", (1, 500)).save(path)
+    output = play(model, compose_config(), prompt_of(str(path)), [])
+    check(model, output)
+    assert output.extra_fields[TRAJECTORY].end_reason == "unreadable_image"
+    assert output.response_mask == [0] and output.extra_fields["min_global_steps"] == 1

@@ -1,0 +1,98 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+import json
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from verl_mapo.rollout.parser import BadCall, ToolCall, parse_call, parse_description
+
+GOOD = '{"name": "zoom", "arguments": {"label": "a", "bbox_2d": [1, 2, 3, 4]}}'
+
+
+def test_a_call_is_read():
+    call = parse_call(f"<think>look</think>\n<tool_call>\n{GOOD}\n</tool_call> and more")
+    assert call == ToolCall("zoom", {"label": "a", "bbox_2d": [1, 2, 3, 4]})
+
+
+@pytest.mark.parametrize("text", ["", "<answer>4</answer>", "tool_call", "</tool_call>"])
+def test_no_call_is_no_call(text):
+    assert parse_call(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (f"<tool_call>{GOOD}", "no_json"),
+        ("<tool_call></tool_call>", "no_json"),
+        ("<tool_call>[1]</tool_call>", "no_json"),
+        ('<tool_call>{"name": 3, "arguments": {}}</tool_call>', "no_json"),
+        ('<tool_call>{"name": "zoom"}</tool_call>', "no_json"),
+        ("<tool_call>" + "[" * 100_000 + "</tool_call>", "no_json"),
+        ('<tool_call>{"name": "zoom", "arguments": ' + "9" * 5000 + "}</tool_call>", "no_json"),
+        (f"<tool_call>{GOOD}</tool_call><tool_call>{GOOD}</tool_call>", "two_calls"),
+    ],
+)
+def test_bad_calls_have_a_status_and_a_sentence(text, status):
+    call = parse_call(text)
+    assert isinstance(call, BadCall) and call.status == status and call.sentence.endswith(".")
+
+
+PIECES = ["<tool_call>", "</tool_call>", GOOD, "{", "}", "[", '"', "name", "NaN", "\\", "\n", "\x00", "é"]
+pieces = st.sampled_from(PIECES)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+turns = (
+    st.text(max_size=60)
+    | st.lists(pieces | st.text(max_size=5), max_size=12).map("".join)
+    | json_values.map(lambda value: f"<tool_call>{json.dumps(value)}</tool_call>")
+)
+
+
+def check(text):
+    call = parse_call(text)
+    assert call is None or isinstance(call, ToolCall | BadCall)
+    assert (call is None) is ("<tool_call>" not in text)
+    description = parse_description(text)
+    assert description is None or description
+
+
+@settings(max_examples=3000, deadline=None)
+@given(turns)
+def test_no_string_raises(text):
+    check(text)
+
+
+def test_a_hundred_thousand_mangled_calls_never_raise():
+    rng = random.Random(0)
+    call = f"<think>x</think>\n<tool_call>\n{GOOD}\n</tool_call>"
+    alphabet = [*map(chr, range(1, 128)), "é", "\ud800", "\x00", *PIECES]
+    for _ in range(100_000):
+        text = list(call)
+        for _ in range(rng.randint(1, 6)):
+            place = rng.randrange(len(text))
+            text[place : place + rng.randint(0, 9)] = rng.choices(alphabet, k=rng.randint(0, 2))
+            text = text or [""]
+        check("".join(text))
+
+
+def test_a_description_is_read():
+    assert parse_description("<description> a red\nsquare </description><answer>") == "a red\nsquare"
+    assert parse_description("<description></description>") is None
+    assert parse_description("<description>open") is None

@@ -1,0 +1,76 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What must hold in any real run of a method, whatever was sampled."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from real_run import rollouts_of
+
+from verl_mapo.rollout.trajectory import Turn
+
+N, K = 8, 4
+
+
+def groups_of(run: Path, step: int) -> dict[str, dict[str, list[dict]]]:
+    """The rollouts of a step by uid and role."""
+    groups: dict = defaultdict(lambda: {"plain": [], "source": [], "resample": []})
+    for rollout in rollouts_of(run, step):
+        groups[rollout["uid"]][rollout["axpo"]["role"]].append(rollout)
+    return groups
+
+
+def check_groups(run: Path, step: int, credited: bool = False) -> None:
+    """Trigger, prefixes, groups of K and tokens; and the advantages, unless visual credit multiplied them."""
+    for group in groups_of(run, step).values():
+        originals = group["plain"] + group["source"]
+        assert len(originals) == N and {rollout["session"] for rollout in originals} == set(range(N))
+        users = [
+            rollout for rollout in originals if any(Turn(**turn).called for turn in rollout["trajectory"]["turns"])
+        ]
+        if group["source"]:
+            assert all(user["outcome"] < 1 for user in users), "triggered only where all tool users failed"
+        by_source = defaultdict(list)
+        for rollout in group["resample"]:
+            by_source[rollout["axpo"]["prefix_id"]].append(rollout)
+        assert set(by_source) == {rollout["session"] for rollout in group["source"]}
+        for source in group["source"]:
+            continuations = by_source[source["session"]]
+            assert len(continuations) == K
+            tag = source["trajectory"]["turns"][0]["text"].index("<tool_call>") + len("<tool_call>")
+            prefix = source["trajectory"]["turns"][0]["text"][:tag]
+            for rollout in continuations:
+                assert rollout["trajectory"]["turns"][0]["text"].startswith(prefix)
+                assert rollout["axpo"]["prefix_tokens"] == source["axpo"]["prefix_tokens"]
+                assert rollout["axpo"]["cached_tokens"] > 0, "vLLM serves the prefix from its cache"
+            recovered = any(rollout["outcome"] == 1 for rollout in continuations)
+            assert source["axpo"]["recovered"] is recovered
+            if credited:
+                continue
+            if recovered:
+                assert source["advantage"] == pytest.approx(source["axpo"]["a_prefix"], abs=1e-5)
+            assert abs(sum(rollout["advantage"] for rollout in continuations)) < 1e-4, "the K are their own group"
+
+
+def check_credit(metrics: dict[str, float], kappa: float = 0.2, gamma: float = 0.5) -> None:
+    """Every rollout has a score, credit is moved and not made, and the gate passes what it should."""
+    assert metrics["visual_credit/visual_rows"] > 0.9 and -1 <= metrics["visual_credit/cosine/mean"] <= 1
+    assert metrics["visual_credit/token_factor/mean"] == pytest.approx(1, abs=1e-3)
+    assert metrics["visual_credit/trajectory_factor/mean"] == pytest.approx(1, abs=1e-3)
+    assert metrics["visual_credit/token_factor/min"] < 1 < metrics["visual_credit/token_factor/max"]
+    assert metrics["visual_credit/gate_rate"] == pytest.approx(kappa * gamma, abs=0.05)
+    assert metrics["actor/grad_norm"] > 0

@@ -1,0 +1,95 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The visual tool loop with everything real but the language model, whose turns are scripted."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from functools import lru_cache
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig
+from verl.experimental.agent_loop.agent_loop import DictConfigWrap
+from verl.utils.dataset.rl_dataset import RLHFDataset
+from verl.workers.rollout.replica import TokenOutput
+
+from verl_mapo.rollout.loop import VisualToolAgentLoop
+from verl_mapo.rollout.output import VisualToolOutput
+from verl_mapo.rollout.state import LoopState
+
+
+class ScriptedServer:
+    """Answers with the turns of a script, one after the other: text (ended by ``<|im_end|>``) or token ids."""
+
+    def __init__(self, tokenizer: Any, turns: list[str | list[int]]):
+        self.tokenizer = tokenizer
+        self.turns = iter(turns)
+        self.prompts: list[list[int]] = []
+        self.images: list[int] = []
+
+    async def generate(self, request_id: str, *, prompt_ids, sampling_params, image_data=None, **_: Any) -> TokenOutput:
+        self.prompts.append(list(prompt_ids))
+        self.images.append(len(image_data or []))
+        turn = next(self.turns, "")
+        ids = turn if isinstance(turn, list) else self.tokenizer.encode(turn) + [self.tokenizer.eos_token_id]
+        ids = ids[: sampling_params["max_tokens"]]
+        return TokenOutput(token_ids=ids, log_probs=[-0.5] * len(ids), extra_fields={"global_steps": 1})
+
+
+def compose_config(*overrides: str) -> DictConfig:
+    """The configuration of a MAPO run on top of verl's own; a copy of one's own."""
+    return copy.deepcopy(_composed(overrides))
+
+
+@lru_cache
+def _composed(overrides: tuple[str, ...]) -> DictConfig:
+    base = [
+        "actor_rollout_ref.rollout.multi_turn.max_assistant_turns=4",
+        "data.max_prompt_length=1024",
+        "reward.description_alignment.scorer.model=org/name",
+    ]
+    with initialize_config_module("verl_mapo.config", version_base=None):
+        return compose("mapo", [*base, "data.max_response_length=1024", *overrides])
+
+
+def make_loop(model: Any, config: DictConfig, turns: list[str | list[int]]) -> VisualToolAgentLoop:
+    """A loop as verl's worker builds it. Call it inside a running event loop."""
+    return VisualToolAgentLoop(
+        trainer_config=DictConfigWrap(config),
+        server_manager=ScriptedServer(model.tokenizer, turns),
+        tokenizer=model.tokenizer,
+        processor=model.processor,
+        dataset_cls=RLHFDataset,
+        data_config=DictConfigWrap(config.data),
+        hf_model_type=model.model_type,
+    )
+
+
+def play(
+    model: Any, config: DictConfig, prompt: list[dict], turns: list[str | list[int]], start: LoopState | None = None
+) -> VisualToolOutput:
+    """One rollout of a script."""
+
+    async def run() -> VisualToolOutput:
+        loop = make_loop(model, config, turns)
+        return await loop.run({"temperature": 1.0}, start=start, raw_prompt=prompt, global_steps=1)
+
+    return asyncio.run(run())
+
+
+def prompt_of(path: str, question: str = "What colour is the square?") -> list[dict]:
+    content = [{"type": "image", "image": path}, {"type": "text", "text": question}]
+    return [{"role": "system", "content": "You are a helpful assistant."}, {"role": "user", "content": content}]

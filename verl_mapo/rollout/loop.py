@@ -1,0 +1,254 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The visual tool loop: the model writes, a tool shows, until there is an answer or a reason to stop.
+
+Tokenisation is verl's Continuous Token and nothing else: what was sampled is never re-rendered, what is appended is
+rendered once. A turn's image, tokens and message are committed together or not at all, so that the number of image runs
+in the tokens equals the number of images on every exit. Nothing the model writes raises.
+
+End reasons: ``answer`` (a turn without a call), ``max_turns`` (a call in the last turn), ``bad_calls`` (more bad calls
+than retries), ``response_length`` and ``max_model_len`` (no room to go on), ``vision_token`` (the model wrote an image
+token), ``empty`` (it wrote nothing), ``unreadable_image`` (a picture of the row is broken, nothing is generated).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from typing import Any
+
+from PIL import Image
+from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, register
+from verl.utils.profiler import simple_timer
+
+from verl_mapo.rollout import prompts
+from verl_mapo.rollout.calls import carry_out
+from verl_mapo.rollout.describe import Describer
+from verl_mapo.rollout.images import ImageStore, UnreadableImage, image_token_side, pixel_limits, resize_of
+from verl_mapo.rollout.output import VisualToolOutput
+from verl_mapo.rollout.parser import BadCall, ToolCall, parse_call
+from verl_mapo.rollout.settings import VisualToolSettings
+from verl_mapo.rollout.state import LoopState
+from verl_mapo.rollout.trajectory import Trajectory, Turn
+from verl_mapo.settings import parse
+from verl_mapo.tools.gallery import Gallery
+
+logger = logging.getLogger(__name__)
+
+_IMAGES = ImageStore()
+_PLACEHOLDERS = ("<|image_pad|>", "<|video_pad|>")
+_FRAMES = ("<|vision_start|>", "<|vision_end|>")
+
+
+@register("visual_tool_agent")
+class VisualToolAgentLoop(AgentLoopBase):
+    """verl agent loop ``visual_tool_agent``; its settings are the top-level node ``visual_tool``.
+
+    Args:
+        tools: verl's own tool objects, which this loop does not use; its tools are ``visual_tool.tools``.
+    """
+
+    def __init__(self, *args: Any, hf_model_type: str | None = None, tools: Any = None, **kwargs: Any):
+        super().__init__(*args, hf_model_type=hf_model_type, **kwargs)
+        self.settings = settings = parse(VisualToolSettings, self.config.get("visual_tool"), "visual_tool")
+        self.max_turns: int = self.rollout_config.multi_turn.max_assistant_turns
+        image_processor = self.processor.image_processor
+        side = image_token_side(image_processor)
+        self.mm_kwargs = dict(self.mm_processor_kwargs or {})
+        self.resize_image, self.resize_crop = (
+            resize_of(side, pixel_limits(image_processor, self.mm_kwargs, cap))
+            for cap in (settings.max_image_pixels, settings.max_crop_pixels)
+        )
+        self.tools = settings.build_tools(settings.space(hf_model_type), side)
+        self.describer = Describer(settings.describe, settings.max_label_tokens, self.tokenizer)
+        self.placeholders = set(self.tokenizer.convert_tokens_to_ids(list(_PLACEHOLDERS)))
+        self.frames = set(self.tokenizer.convert_tokens_to_ids(list(_FRAMES)))
+
+    async def run(
+        self, sampling_params: dict[str, Any], start: LoopState | None = None, **row: Any
+    ) -> VisualToolOutput:
+        """Roll one trajectory out.
+
+        Args:
+            sampling_params: as verl's agent-loop worker makes them.
+            start: a state to go on from (see :meth:`LoopState.prefix`), instead of the row's prompt.
+            row: the fields of the data row; ``raw_prompt`` is read.
+        """
+        state = start or await self._open(row["raw_prompt"])
+        trajectory = state.trajectory
+        while not trajectory.end_reason:
+            if self.settings.seed is not None:
+                sampling_params = {**sampling_params, "seed": self._seed(row, len(trajectory.turns))}
+            trajectory.end_reason = await self._turn(state, sampling_params)
+        if trajectory.turns and trajectory.turns[-1].crop:
+            self.describer.check_description(trajectory.turns[-1], "")
+        for version in ("min_global_steps", "max_global_steps"):
+            state.extra_fields.setdefault(version, row.get("global_steps"))
+        return self._output(state)
+
+    def _seed(self, row: dict[str, Any], turn: int) -> int:
+        """A seed of its own for every turn, the same in every run that comes by here."""
+        place = (self.settings.seed, row.get("global_steps"), row.get("index"), row.get("session_id"), turn)
+        return zlib.crc32(repr(place).encode())
+
+    async def _open(self, raw_prompt: list[dict[str, Any]]) -> LoopState:
+        """The state before the first turn; a row whose image cannot be shown ends here, and is reported."""
+        references = [part["image"] for part in _parts(raw_prompt) if part["type"] == "image"]
+        paths = [reference if isinstance(reference, str) else "" for reference in references]
+        end_reason = ""
+        try:
+            wholes = [await _IMAGES.open(reference, i, self.resize_image) for i, reference in enumerate(references)]
+        except UnreadableImage as error:
+            logger.error("A prompt is left out, its image cannot be shown: %s", error)
+            wholes, end_reason = [], "unreadable_image"
+            raw_prompt = [{**message, "content": _text(message)} for message in raw_prompt]
+        messages = prompts.declare(list(raw_prompt), self.tools.values(), self.settings.describe)
+        gallery = Gallery.of(wholes, self.resize_crop)
+        prompt_ids = await self.ct_build_initial_tokens(messages, images=gallery.images or None)
+        trajectory = Trajectory(paths, [sight.crop.size for sight in wholes], end_reason=end_reason)
+        return LoopState(prompt_ids, gallery, trajectory)
+
+    async def _turn(self, state: LoopState, sampling_params: dict[str, Any]) -> str:
+        """One assistant turn and what follows from it; returns the end reason, empty to go on."""
+        room, limit = self._room(state)
+        if room < 1:
+            return limit
+        written = await self._generate(state, {**sampling_params, "max_tokens": room})
+        turns = state.trajectory.turns
+        turn, clean = self._read(state)
+        last = turns[-1] if turns else None
+        turns.append(turn)
+        if not clean:
+            return "vision_token"
+        if not written:
+            return "empty"
+        notes = self.describer.check_description(last, turn.text) if last is not None and last.crop else []
+        call = parse_call(turn.text)
+        if written == room and state.response_ids[-1] != self.tokenizer.eos_token_id:
+            turn.status = "cut"
+            return limit
+        if call is None:
+            turn.status = "answer"
+            return "answer"
+        if len(turns) >= self.max_turns:
+            turn.status = "no_turns_left"
+            return "max_turns"
+        with simple_timer("tool_calls", state.metrics):
+            return await self._act(state, turn, call, notes)
+
+    async def _generate(self, state: LoopState, sampling_params: dict[str, Any]) -> int:
+        """Let the model write on; returns how many tokens it wrote."""
+        with simple_timer("generate_sequences", state.metrics):
+            output = await self.server_manager.generate(
+                request_id=state.request_id,
+                prompt_ids=state.token_ids,
+                sampling_params=sampling_params,
+                image_data=state.gallery.images or None,
+                mm_processor_kwargs=self.mm_kwargs,
+            )
+        state.metrics["num_preempted"] = state.metrics.get("num_preempted", 0) + (output.num_preempted or 0)
+        state.extra_fields = {**output.extra_fields, **state.extra_fields}
+        if output.extra_fields.get("max_global_steps"):
+            state.extra_fields["max_global_steps"] = output.extra_fields["max_global_steps"]
+        merge = self.continuous_token_builder.merge_assistant_tokens(state.token_ids, output.token_ids)
+        self._merge(state, merge, output.log_probs or [0.0] * len(output.token_ids))
+        return len(output.token_ids)
+
+    def _read(self, state: LoopState) -> tuple[Turn, bool]:
+        """The turn just written, cut at the first vision token, and whether there was none.
+
+        A frame token stays, so that training can discourage it; a placeholder has no image behind it and has to go.
+        """
+        tokens = state.response_ids[state.turn_start :]
+        vision = self.placeholders | self.frames
+        clean = next((i for i, token in enumerate(tokens) if token in vision), len(tokens))
+        kept = clean + (clean < len(tokens) and tokens[clean] in self.frames)
+        end = state.turn_start + kept
+        state.response_ids, state.response_mask, state.response_logprobs = (
+            values[:end] for values in (state.response_ids, state.response_mask, state.response_logprobs)
+        )
+        text = self.tokenizer.decode(tokens[:kept], skip_special_tokens=True)
+        return Turn((state.turn_start, end), text, status="cut"), clean == len(tokens)
+
+    async def _act(self, state: LoopState, turn: Turn, call: ToolCall | BadCall, notes: list[str]) -> str:
+        """Carry a call out and return its observation, or the correction, to the model."""
+        result = await asyncio.to_thread(carry_out, call, turn, state.gallery, self.tools, self.settings.scorer_side)
+        if isinstance(result, str):
+            if state.retries >= self.settings.max_retries:
+                return "bad_calls"
+            state.retries += 1
+            return await self._append(state, turn, " ".join([result, *notes]))
+        if turn.described:
+            notes = notes + self.describer.check_label(turn)
+        text = " ".join([prompts.sight_text(len(state.gallery.views), result.view.size), *notes])
+        reason = await self._append(state, turn, text, result.image)
+        if reason:
+            turn.status, turn.described, turn.crop = "no_room", False, None
+        else:
+            state.gallery.add(result)
+        return reason
+
+    async def _append(self, state: LoopState, turn: Turn, text: str, image: Image.Image | None = None) -> str:
+        """Commit an observation, unless it leaves no room to answer; returns the end reason, empty when committed."""
+        message = prompts.observation(text, image)
+        merge, *_ = await self.ct_merge_context_msg([], [message], state.token_ids, state.response_mask)
+        room, limit = self._room(state)
+        if len(merge.token_ids) - len(state.token_ids) >= room:
+            return limit
+        turn.observation = text
+        self._merge(state, merge)
+        state.turn_start = len(state.response_ids)
+        return ""
+
+    def _merge(self, state: LoopState, merge: Any, logprobs: list[float] | None = None) -> None:
+        """Take a Continuous Token merge into the three response lists together."""
+        state.response_mask, state.response_logprobs = self.continuous_token_builder.align_response_metadata(
+            merge, state.response_mask, state.response_logprobs, assistant_logprobs=logprobs
+        )
+        state.response_ids = merge.token_ids[len(state.prompt_ids) :]
+
+    def _room(self, state: LoopState) -> tuple[int, str]:
+        """How many tokens may still be written, and the end reason once they are used up."""
+        rooms = {"response_length": self.rollout_config.response_length - len(state.response_ids)}
+        if self.rollout_config.max_model_len:
+            rooms["max_model_len"] = self.rollout_config.max_model_len - len(state.token_ids)
+        limit = min(rooms, key=rooms.__getitem__)
+        return rooms[limit], limit
+
+    def _output(self, state: LoopState) -> VisualToolOutput:
+        if not state.response_ids:
+            state.response_ids, state.response_mask, state.response_logprobs = [self.tokenizer.eos_token_id], [0], [0.0]
+        return VisualToolOutput(
+            state,
+            self.max_turns,
+            prompt_ids=state.prompt_ids,
+            response_ids=state.response_ids,
+            response_mask=state.response_mask,
+            response_logprobs=state.response_logprobs if self.rollout_config.calculate_log_probs else None,
+            multi_modal_data={"images": state.gallery.images} if state.gallery.images else {},
+            mm_processor_kwargs=self.mm_kwargs,
+            num_turns=2 * len(state.trajectory.turns),
+            metrics=AgentLoopMetrics(**state.metrics),
+        )
+
+
+def _parts(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The content parts of messages whose content is a list."""
+    return [part for message in messages if isinstance(message["content"], list) for part in message["content"]]
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)

@@ -1,0 +1,77 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Reading what the model wrote in one turn: a call, an answer, or a call gone wrong. Never raises on what it reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+_DESCRIPTION = re.compile(r"<description>\s*(.*?)\s*</description>", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A call in the right form; whether the tool exists and takes these arguments is not yet known."""
+
+    name: str
+    arguments: Any
+
+
+@dataclass(frozen=True)
+class BadCall:
+    """A call in the wrong form.
+
+    Attributes:
+        status: one word for the counters.
+        sentence: what the model is told.
+    """
+
+    status: str
+    sentence: str
+
+
+_FORM = 'Write one call as <tool_call>{"name": ..., "arguments": {...}}</tool_call>.'
+
+
+def parse_call(text: str) -> ToolCall | BadCall | None:
+    """The tool call in the text of one assistant turn; None when it holds none.
+
+    Args:
+        text: decoded, special tokens removed; ``<tool_call>`` is not a special token in the Qwen families.
+    """
+    calls = text.count(OPEN)
+    if calls == 0:
+        return None
+    if calls > 1:
+        return BadCall("two_calls", "One call at a time: only one tool call may be made in a turn.")
+    body, closed, _ = text.split(OPEN, 1)[1].partition(CLOSE)
+    if not closed:
+        return BadCall("no_json", f"The tool call is not closed. {_FORM}")
+    try:
+        call = json.loads(body)
+    except (ValueError, RecursionError):
+        return BadCall("no_json", f"The tool call is not valid JSON. {_FORM}")
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str) or "arguments" not in call:
+        return BadCall("no_json", f"The tool call needs a name and arguments. {_FORM}")
+    return ToolCall(call["name"], call["arguments"])
+
+
+def parse_description(text: str) -> str | None:
+    """What the model wrote between ``<description>`` tags about the last image it was shown."""
+    found = _DESCRIPTION.search(text)
+    return found.group(1) if found and found.group(1) else None

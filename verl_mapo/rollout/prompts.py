@@ -1,0 +1,78 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""How tools and observations are put to the model: plain text in plain roles, the same for every chat template.
+
+verl's own schema model drops ``items``, ``minItems`` and ``maxItems`` of a box, and Qwen2.5-VL's chat template renders
+no tools at all; so the loop writes the declaration into the system message and observations into user messages, in the
+form that the Qwen families were trained on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from PIL import Image
+
+from verl_mapo.rollout.settings import Describe
+from verl_mapo.tools.base import VisualTool
+from verl_mapo.tools.coordinates import Size
+
+_TOOLS = """# Tools
+
+You may call one function in a turn to assist with the user query.
+
+You are provided with function signatures within <tools></tools> XML tags:
+<tools>
+{schemas}
+</tools>
+
+For a function call, return a json object with function name and arguments within <tool_call></tool_call> XML tags:
+<tool_call>
+{{"name": <function-name>, "arguments": <args-json-object>}}
+</tool_call>"""
+
+_DESCRIBE = """
+
+When you are shown the region, describe what you see in it between <description> and </description> before you go on."""
+
+DEFAULT_SYSTEM = "You are a helpful assistant."
+
+
+def declare(messages: list[dict[str, Any]], tools: Iterable[VisualTool], describe: Describe) -> list[dict[str, Any]]:
+    """The messages with the tools declared in the system message; the given list is not changed."""
+    schemas = "\n".join(json.dumps(tool.schema(), ensure_ascii=False) for tool in tools)
+    declaration = _TOOLS.format(schemas=schemas) + (_DESCRIBE if describe in ("after", "both") else "")
+    system, rest = {"role": "system", "content": DEFAULT_SYSTEM}, messages
+    if messages and messages[0]["role"] == "system":
+        system, rest = messages[0], messages[1:]
+    text = system["content"]
+    if isinstance(text, list):
+        text = "".join(part["text"] for part in text)
+    return [{"role": "system", "content": f"{text}\n\n{declaration}"}, *rest]
+
+
+def observation(text: str, image: Image.Image | None = None) -> dict[str, Any]:
+    """The message that returns a tool's image, or a sentence, to the model."""
+    parts: list[dict[str, Any]] = [{"type": "text", "text": "<tool_response>\n"}]
+    if image is not None:
+        parts.append({"type": "image", "image": image})
+    parts.append({"type": "text", "text": f"{text}\n</tool_response>"})
+    return {"role": "user", "content": parts}
+
+
+def sight_text(index: int, size: Size) -> str:
+    """What is said beside an image: its index and its size as seen."""
+    return f"Image {index}, {size[0]} x {size[1]} pixels."
