@@ -1,0 +1,110 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The judge, against a server in this process."""
+
+import asyncio
+
+import pytest
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from scorer_support import served
+
+from verl_mapo.rewards.judge import MAX_ANSWER, Judge
+from verl_mapo.rewards.settings import JudgeSettings
+
+
+class JudgeServer(FastAPI):
+    """Says ``reply``, or answers with the status codes in ``faults`` first; 0 stalls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reply: str | None = "yes"
+        self.faults: list[int] = []
+        self.seen: list[dict] = []
+        self.at_once = self.most_at_once = 0
+        self.post("/v1/chat/completions")(self.complete)
+
+    async def complete(self, request: Request) -> Response:
+        self.seen.append(await request.json())
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        fault = self.faults.pop(0) if self.faults else None
+        await asyncio.sleep(1.0 if fault == 0 else 0.02)
+        self.at_once -= 1
+        if fault is not None:
+            return Response(status_code=fault or 500)
+        message = {"role": "assistant", "content": self.reply}
+        choices = [{"index": 0, "finish_reason": "stop", "message": message}]
+        return JSONResponse({"id": "1", "object": "chat.completion", "created": 0, "model": "j", "choices": choices})
+
+
+@pytest.fixture
+def server():
+    app = JudgeServer()
+    with served(app) as app.url:
+        yield app
+
+
+def ask(server: JudgeServer, answer: str = "crimson", times: int = 1, **options) -> list[bool | None]:
+    judge = Judge(JudgeSettings(url=server.url, model="judge", **options))
+
+    async def run() -> list[bool | None]:
+        return await asyncio.gather(*(judge.verdict("Which colour?", answer, ["red", "scarlet"]) for _ in range(times)))
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [("yes", True), ("No.", False), ("<think>no, or</think>\nYes", True), ("perhaps", None), ("", None), (None, None)],
+)
+def test_the_last_yes_or_no_counts(server, reply, verdict):
+    server.reply = reply
+    assert ask(server) == [verdict]
+
+
+def test_it_is_asked_coldly_with_all_it_needs(server):
+    ask(server)
+    request = server.seen[0]
+    assert request["temperature"] == 0 and request["model"] == "judge"
+    prompt = request["messages"][0]["content"]
+    assert "Which colour?" in prompt and "red or scarlet" in prompt and "crimson" in prompt
+
+
+def test_a_long_or_broken_answer_is_cut_and_mended(server):
+    assert ask(server, "\ud800" + "x" * 10_000) == [True]
+    assert server.seen[0]["messages"][0]["content"].count("x") < MAX_ANSWER + 10
+
+
+def test_failures_are_retried_with_a_bound(server):
+    server.faults = [500]
+    assert ask(server, retries=1) == [True]
+    server.faults = [500, 500]
+    assert ask(server, retries=1) == [None]
+    assert len(server.seen) == 4
+
+
+def test_a_stall_is_no_verdict(server):
+    server.faults = [0]
+    assert ask(server, timeout_s=0.1, retries=0) == [None]
+
+
+def test_a_server_that_is_not_there_is_no_verdict():
+    judge = Judge(JudgeSettings(url="http://127.0.0.1:9/v1", model="judge", retries=0))
+    assert asyncio.run(judge.verdict("?", "a", ["b"])) is None
+
+
+def test_no_more_requests_at_once_than_allowed(server):
+    assert ask(server, times=12, concurrency=3) == [True] * 12
+    assert server.most_at_once == 3

@@ -1,0 +1,62 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""math-verify off the main thread, with a tower of powers in its way."""
+
+import threading
+import time
+
+import pytest
+
+from verl_mapo.rewards.math_process import MathProcess
+
+TOWER = "9^{9^{9^{9}}}"
+
+
+@pytest.fixture
+def process():
+    process = MathProcess()
+    yield process
+    process.close()
+
+
+def test_it_answers_from_any_thread(process):
+    found = {}
+    questions = {r"\frac{1}{2}": True, "0.25": False, "2/4": True}
+
+    def ask(answer: str) -> None:
+        found[answer] = process.equal(answer, ["7", "0.5"])
+
+    threads = [threading.Thread(target=ask, args=(answer,)) for answer in questions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert found == questions
+
+
+def test_a_stalled_child_is_replaced(process):
+    assert process.equal("2/4", ["0.5"])
+    process.limit_s = 0.5
+    start = time.monotonic()
+    assert process.equal(TOWER, ["9"]) is False
+    assert time.monotonic() - start < 5
+    process.limit_s = 30
+    assert process.equal("2/4", ["0.5"])
+
+
+def test_a_child_that_died_is_replaced(process):
+    assert process.equal("2/4", ["0.5"])
+    process._child.kill()
+    assert process.equal("2/4", ["0.5"]) in (True, False)
+    assert process.equal("2/4", ["0.5"])

@@ -1,0 +1,75 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""CLIP, SigLIP and SigLIP2 through transformers: the cosine of text and image features."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from PIL import Image
+from transformers import AutoModel, AutoProcessor
+
+from verl_mapo.rewards.scorers.base import AlignmentScorer
+from verl_mapo.rewards.settings import NODE, ScorerSettings
+from verl_mapo.settings import ConfigError
+
+
+class ClipScorer(AlignmentScorer):
+    """Any model of transformers with ``get_text_features`` and ``get_image_features``.
+
+    Texts longer than the text tower's positions are truncated, the end-of-text token kept.
+    """
+
+    def __init__(self, settings: ScorerSettings):
+        self.device = settings.device
+        if self.device == "auto":
+            self.device = "cuda" if settings.num_gpus else "cpu"
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError(
+                f"{NODE}.scorer.device='cuda' is refused: this process sees no GPU; set scorer.placement=actor with "
+                "scorer.num_gpus above 0, or device=cpu."
+            )
+        folder = os.path.expanduser(settings.model)
+        try:
+            self.processor = AutoProcessor.from_pretrained(folder)
+            model = AutoModel.from_pretrained(folder, dtype=getattr(torch, settings.dtype))
+        except (OSError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"{NODE}.scorer.model={settings.model!r} cannot be loaded: {reason}") from error
+        if not hasattr(model, "get_text_features") or not hasattr(model, "get_image_features"):
+            raise ConfigError(
+                f"{NODE}.scorer.model={settings.model!r} is a {model.config.model_type}, which does not embed texts "
+                "and images in one space; use a CLIP, SigLIP or SigLIP2."
+            )
+        self.model = model.to(self.device).eval()
+        text = model.config.text_config
+        # SigLIP pools the last position and was trained on padded texts; CLIP pools the end-of-text token.
+        padding = "max_length" if model.config.model_type.startswith("siglip") else "longest"
+        self.text_options = {"padding": padding, "truncation": True, "max_length": text.max_position_embeddings}
+
+    @torch.inference_mode()
+    def score(self, texts: list[str], crops: list[Image.Image]) -> list[float]:
+        """See :meth:`AlignmentScorer.score`."""
+        texts_in = self.processor(text=texts, return_tensors="pt", **self.text_options).to(self.device)
+        images_in = self.processor(images=crops, return_tensors="pt").to(self.device, self.model.dtype)
+        text_features = _features(self.model.get_text_features(**texts_in))
+        image_features = _features(self.model.get_image_features(**images_in))
+        return torch.cosine_similarity(text_features, image_features, dim=-1).tolist()
+
+
+def _features(output: object) -> torch.Tensor:
+    """(batch, width) float32; transformers 5 wraps in an output object what 4 returned as a tensor."""
+    features = output if isinstance(output, torch.Tensor) else output.pooler_output
+    return features.float()

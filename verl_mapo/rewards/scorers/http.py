@@ -1,0 +1,83 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""An OpenAI-compatible embeddings server, as vLLM serves CLIP (``vllm serve MODEL --runner pooling``).
+
+Texts go as ``input``: as chat messages vLLM would leave out CLIP's start and end tokens. An image goes as a chat
+message with a data URL, vLLM's extension of the protocol. The two never go at the same time: vLLM 0.24 returns wrong
+text embeddings for texts that share a batch with images.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from PIL import Image
+
+from verl_mapo.rewards.scorers.base import AlignmentScorer
+from verl_mapo.rewards.settings import ScorerSettings, api_key
+
+
+class HttpScorer(AlignmentScorer):
+    """The cosine of the embeddings that a server returns.
+
+    A request that fails is sent again ``retries`` times with growing pauses, all within ``timeout_s``.
+    """
+
+    def __init__(self, settings: ScorerSettings):
+        from openai import OpenAI
+        from openai.types import CreateEmbeddingResponse
+
+        self.model = settings.model
+        self.reply = CreateEmbeddingResponse
+        self.client = OpenAI(
+            base_url=settings.url,
+            api_key=api_key(settings.api_key_env),
+            timeout=settings.timeout_s / (settings.retries + 1),
+            max_retries=settings.retries,
+        )
+        self.pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="embed")
+
+    def score(self, texts: list[str], crops: list[Image.Image]) -> list[float]:
+        """See :meth:`AlignmentScorer.score`.
+
+        Raises:
+            openai.OpenAIError: a request still fails after the retries.
+        """
+        text_vectors = self._embed(input=texts, truncate_prompt_tokens=-1)
+        image_vectors = [vectors[0] for vectors in self.pool.map(self._embed_image, crops)]
+        return [_cosine(text, image) for text, image in zip(text_vectors, image_vectors, strict=True)]
+
+    def _embed_image(self, crop: Image.Image) -> list[list[float]]:
+        url = {"type": "image_url", "image_url": {"url": _data_url(crop)}}
+        return self._embed(messages=[{"role": "user", "content": [url]}])
+
+    def _embed(self, **body: Any) -> list[list[float]]:
+        body = {"model": self.model, "encoding_format": "float", **body}
+        reply = self.client.post("/embeddings", body=body, cast_to=self.reply)
+        return [item.embedding for item in sorted(reply.data, key=lambda item: item.index)]
+
+
+def _data_url(crop: Image.Image) -> str:
+    buffer = io.BytesIO()
+    crop.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _cosine(a: list[float], b: list[float]) -> float:
+    norm = math.hypot(*a) * math.hypot(*b)
+    return sum(x * y for x, y in zip(a, b, strict=True)) / norm if norm else math.nan
