@@ -1,0 +1,158 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Group numbers, statistics and normalisation against slow references."""
+
+import math
+import statistics
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verl_mapo.advantages.groups import EPS, group_ids, group_normalise, group_stats
+
+NAN = float("nan")
+
+
+def f64(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+def test_group_ids_number_groups_by_first_appearance(as_array: bool) -> None:
+    index = ["b", "a", "b", "c", "a"]
+    ids = group_ids(np.array(index, dtype=object) if as_array else index)
+    assert ids.dtype == torch.int64
+    assert ids.tolist() == [0, 1, 0, 2, 1]
+
+
+def test_group_ids_of_an_empty_batch() -> None:
+    assert group_ids([]).shape == (0,)
+
+
+def test_group_ids_keep_labels_apart_that_only_look_alike() -> None:
+    assert group_ids(["1", "01", "1.0"]).tolist() == [0, 1, 2]
+
+
+@given(st.lists(st.text(max_size=2), max_size=30))
+def test_group_ids_are_dense_and_are_the_partition_of_the_labels(index: list[str]) -> None:
+    ids = group_ids(index).tolist()
+    assert sorted(set(ids)) == list(range(len(set(index))))
+    assert len(set(zip(ids, index, strict=True))) == len(set(index))
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=12))
+def test_group_ids_do_not_depend_on_the_names(index: list[str]) -> None:
+    renamed = [{"a": "zzz", "b": "0", "c": "middle"}[label] for label in index]
+    assert torch.equal(group_ids(index), group_ids(renamed))
+
+
+def test_stats_by_hand() -> None:
+    stats = group_stats(f64(1, 5, 3, 7, NAN), torch.tensor([0, 2, 0, 2, 3]), torch.tensor([1, 1, 1, 0, 0]).bool())
+    assert stats.count.tolist() == [2, 0, 1, 0]
+    assert stats.mean.tolist() == [2, 0, 5, 0]
+    assert stats.std.tolist() == pytest.approx([math.sqrt(2), 0, 0, 0])
+
+
+def test_a_row_may_bring_several_members() -> None:
+    values, group = torch.tensor([[1.0, NAN], [2.0, 6.0], [5.0, NAN]]), torch.tensor([0, 0, 1])
+    valid = ~values.isnan()
+    flat = group_normalise(values.flatten(), group.repeat_interleave(2), valid.flatten())
+    rows = group_normalise(values, group, valid)
+    assert rows.stats.count.tolist() == [3, 1]
+    assert rows.value.shape == values.shape
+    assert torch.equal(rows.value.flatten(), flat.value)
+
+
+members = st.lists(
+    st.tuples(st.integers(-64, 64).map(lambda n: n / 16), st.integers(0, 3), st.booleans()), min_size=1, max_size=24
+)
+
+
+@given(members, st.sampled_from([torch.float32, torch.float64]))
+def test_stats_match_a_loop(rows: list[tuple[float, int, bool]], dtype: torch.dtype) -> None:
+    values, group, valid = zip(*rows, strict=True)
+    stats = group_stats(torch.tensor(values, dtype=dtype), torch.tensor(group), torch.tensor(valid))
+    assert stats.mean.dtype == stats.std.dtype == dtype
+    assert stats.count.shape == (max(group) + 1,)
+    for number in range(max(group) + 1):
+        mine = [value for value, g, ok in rows if g == number and ok]
+        assert stats.count[number] == len(mine)
+        assert stats.mean[number].item() == pytest.approx(statistics.fmean(mine) if mine else 0, abs=1e-5)
+        assert stats.std[number].item() == pytest.approx(statistics.stdev(mine) if len(mine) > 1 else 0, abs=1e-5)
+
+
+def test_normalise_by_hand() -> None:
+    done = group_normalise(f64(1, 3, 10, 14, 12), torch.tensor([0, 0, 1, 1, 1]))
+    root = math.sqrt(2)
+    assert done.value.tolist() == pytest.approx([-1 / (root + EPS), 1 / (root + EPS), -2 / (2 + EPS), 2 / (2 + EPS), 0])
+    assert done.counted.tolist() == [True, True]
+    assert done.floored.tolist() == [False, False]
+
+
+def test_normalise_without_the_spread_only_centres_and_never_floors() -> None:
+    done = group_normalise(f64(1, 3, 5, 5), torch.tensor([0, 0, 1, 1]), by_std=False, min_std=100)
+    assert done.value.tolist() == [-1, 1, 0, 0]
+    assert not done.floored.any()
+
+
+def test_what_is_invalid_is_zero_and_is_never_read() -> None:
+    done = group_normalise(f64(1, NAN, 3, NAN), torch.tensor([0, 0, 0, 1]), torch.tensor([True, False, True, False]))
+    assert done.value[[1, 3]].tolist() == [0, 0]
+    assert done.value[[0, 2]].tolist() == pytest.approx([-math.sqrt(0.5), math.sqrt(0.5)], abs=1e-5)
+    assert done.counted.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("keep_lone", "by_std", "expected"), [(False, True, 0), (True, True, 7 / (1 + EPS)), (True, False, 7)]
+)
+def test_a_lone_member(keep_lone: bool, by_std: bool, expected: float) -> None:
+    done = group_normalise(
+        f64(7, NAN), torch.tensor([0, 0]), torch.tensor([True, False]), by_std=by_std, min_std=0.1, keep_lone=keep_lone
+    )
+    assert done.value.tolist() == pytest.approx([expected, 0])
+    assert done.counted.tolist() == [False]
+    assert done.floored.tolist() == [False]
+
+
+def test_the_floor_holds_a_flat_group_down_and_leaves_a_wide_one_alone() -> None:
+    values, group = f64(0.2, 0.2002, 0.2, 0.3), torch.tensor([0, 0, 1, 1])
+    floored, free = group_normalise(values, group, min_std=0.01), group_normalise(values, group)
+    assert floored.floored.tolist() == [True, False]
+    assert not free.floored.any()
+    assert floored.value[:2].tolist() == pytest.approx([-0.01, 0.01], rel=1e-3)
+    assert free.value[:2].abs().tolist() == pytest.approx([0.7, 0.7], abs=0.02)
+    assert torch.equal(floored.value[2:], free.value[2:])
+
+
+@given(members, st.randoms(use_true_random=False), st.booleans(), st.booleans())
+def test_row_order_does_not_matter(rows: list[tuple[float, int, bool]], random, by_std: bool, keep_lone: bool) -> None:
+    order = list(range(len(rows)))
+    random.shuffle(order)
+    values, group, valid = (torch.tensor(column) for column in zip(*rows, strict=True))
+    values = values.double()
+
+    def run(pick: list[int]) -> torch.Tensor:
+        return group_normalise(
+            values[pick], group[pick], valid[pick], by_std=by_std, min_std=0.1, keep_lone=keep_lone
+        ).value
+
+    assert torch.allclose(run(list(range(len(rows))))[order], run(order), atol=1e-9)
+
+
+def test_gradients_stop_here() -> None:
+    values = torch.tensor([1.0, 2.0], requires_grad=True)
+    assert not group_normalise(values, torch.tensor([0, 0])).value.requires_grad

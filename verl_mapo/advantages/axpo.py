@@ -1,0 +1,302 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The AXPO advantage (arXiv 2605.28774): GRPO, plus credit to a prefix for what other continuations made of it.
+
+Where every tool-using rollout of a question is wrong, some of them, the *sources*, are cut after their first thinking
+and the rest is rolled out again K times. A batch then has three kinds of rows, told apart by ``role``: the N original
+rollouts of each question, a few of them sources, and the *resamples*, K for each source.
+
+What it knows: an outcome per row, which rows belong together, where a prefix ends. What it does not know: verl, tools,
+how sources are chosen and rolled out. As in MAPO, everything per row is float64; the (B, L) result is not.
+
+Equations, numbered from plain GRPO as the first of the method:
+
+    Eq. 2   A_i      = (r_i - mean(r)) / std(r)               plain rollouts; r: the N original rewards of the question
+    Eq. 3   A_k^res  = (r_k - mean_K) / std_K                 after the prefix; the K resamples of one prefix alone
+    Eq. 4   r^prefix = 1[any r_k = 1]
+    Eq. 5   A^prefix = (r^prefix - mean(r~)) / std(r~)        the source's prefix; r~: r with the source's own 0 made
+                                                              r^prefix. Nobody else ever sees r~.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from verl_mapo.advantages.groups import EPS, group_normalise, live_rows
+from verl_mapo.advantages.mapo import RIGHT
+
+PLAIN, SOURCE, RESAMPLE = 0, 1, 2
+"""Values of ``role``."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+class AxpoConfig:
+    """Settings of AXPO, ``algorithm.axpo``; the defaults are the paper's where it speaks.
+
+    In brackets: who says so. *paper*: its text or a row of its ablation; *ours*: nobody but us.
+
+    Attributes:
+        continuations: K, resamples of one prefix, at least 2, for one has nothing to be compared with [paper: 4].
+        ratio: r, the resamples of a step per original rollout at most, > 0; B questions of N rollouts pay
+            r * B * N of them [paper: 0.25].
+        prefix_rank: which of a question's wrong tool-using rollouts is a source first. ``confidence``: the least mean
+            probability of its tool call's tokens [paper]. ``random`` [paper]. ``entropy`` [paper: not this].
+        fix_prefix: resample after the prefix [paper]; False: whole fresh rollouts at the same budget [paper]. Then
+            nobody is a source, a resample has no given tokens and the ``prefix_id`` of the rollout it stands for, and
+            ``prefix_credit`` and ``unrecovered_source`` have nothing to act on.
+        prefix_credit: r~ has the source's reward replaced (Eq. 5) [paper]; False: it has not, and a prefix is worth
+            what its own rollout was [paper].
+        separate_group: the K resamples of a prefix are compared with each other (Eq. 3) [paper]; False: all rows of a
+            question are one group [paper].
+        unrecovered_source: a source that none of its resamples made right. ``mask``: as any source, its prefix has
+            Eq. 5 and the rest of it is masked [paper]. ``grpo``: it stays a plain rollout, all of it [ours].
+        allocation: ``breadth_first``: every triggered question gets its first prefix before any gets a second [paper].
+            ``streaming``: as questions are done rolling out [ours].
+        std: ``sample``: Bessel's form, as verl's GRPO, which a plain rollout's advantage then equals. ``population``
+            [ours: the paper names neither].
+        alignment: the advantage that is not Eq. 5 is MAPO's, with ``algorithm.mapo``, instead of GRPO's [ours].
+    """
+
+    continuations: Annotated[int, Field(ge=2)] = 4
+    ratio: Annotated[float, Field(gt=0)] = 0.25
+    prefix_rank: Literal["confidence", "random", "entropy"] = "confidence"
+    fix_prefix: bool = True
+    prefix_credit: bool = True
+    separate_group: bool = True
+    unrecovered_source: Literal["mask", "grpo"] = "mask"
+    allocation: Literal["breadth_first", "streaming"] = "breadth_first"
+    std: Literal["sample", "population"] = "sample"
+    alignment: bool = False
+
+    @model_validator(mode="after")
+    def _combinations(self) -> AxpoConfig:
+        if self.alignment and self.std == "population":
+            raise ValueError("alignment=True takes MAPO's norm, which is the sample form: with it set std to 'sample'")
+        return self
+
+    @property
+    def correction(self) -> int:
+        """``std`` as :func:`torch.std` takes it."""
+        return 1 if self.std == "sample" else 0
+
+    def slots(self, n_rollouts: int) -> int:
+        """Prefixes a step can pay for: floor(r * B * N / K), with r as it is written, not as it is rounded to binary.
+
+        Args:
+            n_rollouts: B * N, the original rollouts of the step.
+        """
+        return math.floor(Fraction(repr(self.ratio)) * n_rollouts / self.continuations)
+
+
+class AxpoAdvantage(NamedTuple):
+    """What :func:`axpo_advantage` gives back; B rows, L response positions, floats of rows in outcome's dtype.
+
+    Attributes:
+        advantages: (B, L), the tensor that ``base`` was.
+        a_prefix: (B,) Eq. 5, before any weight; 0 on every row whose advantage it did not become.
+        recovered: (B,) bool, see :func:`recovered_prefixes`.
+    """
+
+    advantages: Tensor
+    a_prefix: Tensor
+    recovered: Tensor
+
+
+@torch.no_grad()
+def axpo_groups(group: Tensor, role: Tensor, prefix_id: Tensor, config: AxpoConfig) -> Tensor:
+    """The groups that advantages are computed over, so that the base estimator need not know of AXPO (Eq. 2 and 3).
+
+    Args:
+        group: (B,) int64, the number of each row's uid, see :func:`verl_mapo.advantages.groups.group_ids`.
+        role: (B,) integer, PLAIN, SOURCE or RESAMPLE.
+        prefix_id: (B,) int64, which of its uid's rollouts a SOURCE is and a RESAMPLE goes on from; -1 for PLAIN.
+        config: the settings; ``separate_group`` alone is read.
+
+    Returns:
+        (B,) int64. What is no RESAMPLE keeps its number; each prefix with resamples has one of its own behind those.
+        Dense as ``group`` is, as long as no uid is made of resamples alone.
+    """
+    if not config.separate_group:
+        return group
+    resample = (role == RESAMPLE).nonzero().squeeze(1)
+    groups = group.clone()
+    groups[resample] = group.max() + 1 + _prefixes(group, prefix_id)[resample].unique(return_inverse=True)[1]
+    return groups
+
+
+@torch.no_grad()
+def recovered_prefixes(
+    outcome: Tensor, response_mask: Tensor, group: Tensor, role: Tensor, prefix_id: Tensor
+) -> Tensor:
+    """r^prefix (Eq. 4) of each source: whether any of its resamples is right.
+
+    Args:
+        outcome: (B,) float, R; 1 is right.
+        response_mask: (B, L), 1 on policy tokens. A row without any is padding, whatever its role says.
+        group: (B,) int64, the number of each row's uid.
+        role: (B,) integer, PLAIN, SOURCE or RESAMPLE.
+        prefix_id: (B,) int64, as for :func:`axpo_groups`.
+
+    Returns:
+        (B,) bool, False on what is no source.
+    """
+    return _recovered(outcome, live_rows(response_mask), group, role, prefix_id)
+
+
+@torch.no_grad()
+def loss_masks(
+    response_mask: Tensor, recovered: Tensor, role: Tensor, prefix_length: Tensor, config: AxpoConfig
+) -> tuple[Tensor, Tensor]:
+    """The tokens the loss acts on, and the tokens it is divided by.
+
+    They differ, since verl's ``token-mean`` divides by a count of tokens: with the original rollouts alone in it, a
+    plain token weighs what it would weigh had nothing been resampled.
+
+    Args:
+        response_mask: (B, L), 1 on policy tokens; left as it is.
+        recovered: (B,) bool, see :func:`recovered_prefixes`.
+        role: (B,) integer, PLAIN, SOURCE or RESAMPLE.
+        prefix_length: (B,) int64, the tokens of a SOURCE's prefix, or those a RESAMPLE was given; from the left of the
+            response axis.
+        config: the settings; ``unrecovered_source`` alone is read.
+
+    Returns:
+        Both (B, L) bool, an eighth of the memory of verl's masks. First: ``response_mask`` without the given tokens of
+        a RESAMPLE and without a SOURCE's tokens after its prefix. Second: it without the rows of resamples.
+    """
+    resample, cut = role == RESAMPLE, _credited(role, recovered, config)
+    acted_on = response_mask != 0
+    divided_by = acted_on.clone()
+    divided_by.index_fill_(0, resample.nonzero().squeeze(1), False)
+    touched = (resample | cut).nonzero().squeeze(1)
+    prefix = torch.arange(response_mask.shape[1], device=role.device) < prefix_length[touched].unsqueeze(1)
+    acted_on[touched] &= prefix == cut[touched].unsqueeze(1)
+    return acted_on, divided_by
+
+
+@torch.no_grad()
+def grpo_base(
+    outcome: Tensor, response_mask: Tensor, groups: Tensor, config: AxpoConfig, norm_by_std: bool = True
+) -> Tensor:
+    """GRPO over the groups of :func:`axpo_groups`: Eq. 2 of the original rollouts, Eq. 3 of the resamples.
+
+    With ``std: sample`` this is verl's GRPO of those groups.
+
+    Args:
+        outcome: (B,) float32 or float64, R.
+        response_mask: (B, L), the first of :func:`loss_masks`; integer, bool or outcome's dtype.
+        groups: (B,) int64.
+        config: the settings; ``std`` alone is read.
+        norm_by_std: verl's ``norm_adv_by_std_in_grpo``.
+
+    Returns:
+        (B, L) in outcome's dtype, 0 off the mask.
+    """
+    live = live_rows(response_mask)
+    norm = group_normalise(
+        outcome.double(), groups, live, by_std=norm_by_std, keep_lone=True, correction=config.correction
+    )
+    return response_mask.to(outcome.dtype, copy=True).mul_(norm.value.to(outcome.dtype).unsqueeze(1))
+
+
+@torch.no_grad()
+def axpo_advantage(
+    outcome: Tensor,
+    base: Tensor,
+    response_mask: Tensor,
+    group: Tensor,
+    role: Tensor,
+    prefix_length: Tensor,
+    prefix_id: Tensor,
+    config: AxpoConfig,
+    norm_by_std: bool = True,
+    outcome_weight: float = 1.0,
+) -> AxpoAdvantage:
+    """Put Eq. 5 on the prefixes of the sources. All tensors on one device; rows in any order.
+
+    Every other row keeps its bits. A row without a policy token is padding and takes part in nothing. A source alone
+    in its group keeps its reward as verl's GRPO does (mean 0, std 1).
+
+    Args:
+        outcome: (B,) float32 or float64, R.
+        base: (B, L) advantages over :func:`axpo_groups`, by :func:`grpo_base` or another estimator; written in place.
+        response_mask: (B, L), the first of :func:`loss_masks`.
+        group: (B,) int64, the number of each row's uid.
+        role: (B,) integer, PLAIN, SOURCE or RESAMPLE.
+        prefix_length: (B,) int64, as for :func:`loss_masks`.
+        prefix_id: (B,) int64, as for :func:`axpo_groups`.
+        config: the settings.
+        norm_by_std: verl's ``norm_adv_by_std_in_grpo``.
+        outcome_weight: what ``base`` multiplies its A_out with; MAPO's is
+            :attr:`verl_mapo.advantages.mapo.MapoConfig.outcome_weight`.
+    """
+    live, rewards = live_rows(response_mask), outcome.double()
+    recovered = _recovered(rewards, live, group, role, prefix_id)
+    member = live & (role != RESAMPLE) if config.separate_group else live
+    lifted = torch.where(recovered & config.prefix_credit, rewards.clamp_min(1), rewards)
+    value = _against_own_replacement(rewards, lifted, group, member, config.correction, norm_by_std)
+    credited = _credited(role, recovered, config) & live
+    rows = credited.nonzero().squeeze(1)
+    prefix = torch.arange(base.shape[1], device=base.device) < prefix_length[rows].unsqueeze(1)
+    weighted = (outcome_weight * value[rows]).to(base.dtype).unsqueeze(1)
+    base[rows] = torch.where(prefix & (response_mask[rows] != 0), weighted, 0.0)
+    return AxpoAdvantage(base, torch.where(credited, value, 0.0).to(outcome.dtype), recovered)
+
+
+def _against_own_replacement(
+    rewards: Tensor, lifted: Tensor, group: Tensor, member: Tensor, correction: int, norm_by_std: bool
+) -> Tensor:
+    """(B,) each row's ``lifted`` reward, normalised among its group's rewards with its own replaced by it, no other.
+
+    The sums of a group with one entry replaced are the group's sums, minus what was there, plus what is there now; of
+    zeros and ones they are exact, so that no spread is exactly none.
+    """
+
+    def sums(values: Tensor) -> Tensor:
+        """The sum over each row's group."""
+        members = torch.where(member, values, 0.0)
+        return members.new_zeros(int(group.max()) + 1).index_add_(0, group, members)[group]
+
+    count = sums(torch.ones_like(rewards)).clamp_min(1)
+    first = sums(rewards) - rewards + lifted
+    second = sums(rewards.square()) - rewards.square() + lifted.square()
+    mean = first / count
+    std = ((second - first * mean).clamp_min(0) / (count - correction).clamp_min(1)).sqrt()
+    lone = count == 1
+    mean, std = torch.where(lone, 0.0, mean), torch.where(lone, 1.0, std)
+    return (lifted - mean) / (std + EPS) if norm_by_std else lifted - mean
+
+
+def _credited(role: Tensor, recovered: Tensor, config: AxpoConfig) -> Tensor:
+    """(B,) bool: the sources whose prefix has Eq. 5 and whose remaining tokens are masked."""
+    source = role == SOURCE
+    return source if config.unrecovered_source == "mask" else source & recovered
+
+
+def _recovered(outcome: Tensor, live: Tensor, group: Tensor, role: Tensor, prefix_id: Tensor) -> Tensor:
+    prefixes = _prefixes(group, prefix_id)
+    right = live & (role == RESAMPLE) & (outcome >= RIGHT)
+    return live & (role == SOURCE) & torch.isin(prefixes, prefixes[right])
+
+
+def _prefixes(group: Tensor, prefix_id: Tensor) -> Tensor:
+    """(B,) int64: one number for each (uid, prefix_id), -1 among them."""
+    return group * (prefix_id.max() + 2) + prefix_id

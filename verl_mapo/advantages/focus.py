@@ -1,0 +1,225 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The visual focus score of VGPO (arXiv 2604.09349): how much each response token's state looks like the image's.
+
+Equations, numbered from the first of the method; the others are in :mod:`verl_mapo.advantages.visual_credit`:
+
+    Eq. 1   mu_v  = mean of the hidden states at the image tokens
+    Eq. 2   rho_t = (cos(h_t, mu_v) + 1) / 2
+
+The states lie *packed*, (N, d), one row of the batch behind the other, as a forward pass without padding leaves them; a
+padded (B, S, d) is flattened and its rows begin every S. Everything to be read of them is a stretch of consecutive
+positions, which :func:`plan_focus` finds before the forward pass, from token ids on the CPU, as plain integers. So the
+pass itself waits for no device, gathers nothing, and reads each image state and each scored state once:
+
+    sums = image_sums(hidden, plan)             # states, summed over each image
+                                                # sequence parallel: add up ``sums`` over the ranks here
+    scores = focus_scores(hidden, sums, plan)
+
+Beside its input it keeps a row of d floats an image and a chunk of states in float32. Nothing loops over tokens.
+
+What it knows: states, token ids, where rows begin. What it does not know: verl, modules and hooks, how a rank gets its
+shard, what becomes of a score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+Prototype = Literal["all_seen", "latest", "prompt_only"]
+Position = Literal["own", "predictor"]
+
+_CHUNK = {"cpu": 2**18}
+"""Floats of states that are worked on at a time, by device type: on a CPU what a core's cache holds."""
+
+_DEVICE_CHUNK = 2**24
+"""The same on any other device: 64 MiB."""
+
+_EPS = 1e-8
+"""Smallest norm a cosine divides by, as in :func:`torch.nn.functional.cosine_similarity`."""
+
+
+class ImageRuns(NamedTuple):
+    """The images of a packed batch in order of position, all (M,) int64: [start, stop) and the row they are in."""
+
+    start: Tensor
+    stop: Tensor
+    row: Tensor
+
+
+class FocusPlan(NamedTuple):
+    """What is to be read of the packed states; plain integers, M images.
+
+    Attributes:
+        runs: M pairs [start, stop), the positions of each image; empty where a shard has none of it.
+        joined: whether image m is seen together with image m - 1, as one prototype of all images so far.
+        spans: [start, stop) of states and the number of the image that is the latest they are compared with; disjoint
+            and in order. What lies between two scored states of a span is read along.
+        wanted: (N,) bool, the states whose score is wanted.
+    """
+
+    runs: list[tuple[int, int]]
+    joined: list[bool]
+    spans: list[tuple[int, int, int]]
+    wanted: Tensor
+
+    def shard(self, start: int, stop: int) -> FocusPlan:
+        """The plan of a rank that holds the states [start, stop); beyond the last state there may be padding.
+
+        Every rank keeps a place for every image, so that the sums of the ranks can be added up.
+        """
+        runs = [_cut(run, start, stop) for run in self.runs]
+        spans = [(*_cut(span[:2], start, stop), span[2]) for span in self.spans]
+        wanted, part = self.wanted.new_zeros(stop - start), self.wanted[start:stop]
+        wanted[: len(part)] = part
+        return FocusPlan(runs, self.joined, [span for span in spans if span[0] < span[1]], wanted)
+
+
+def image_runs(input_ids: Tensor, policy: Tensor, offsets: Tensor, visual_token_ids: Sequence[int]) -> ImageRuns:
+    """Find the images: the longest stretches of placeholder tokens within a row.
+
+    A placeholder that the policy itself wrote is text. A video whose frames are divided by other tokens is as many runs
+    as it has stretches.
+
+    Args:
+        input_ids: (N,) integer.
+        policy: (N,) bool, the policy's own tokens.
+        offsets: (B + 1,) int64, where each row starts, and N.
+        visual_token_ids: the placeholders of images and videos.
+    """
+    visual = torch.isin(input_ids, torch.as_tensor(visual_token_ids, device=input_ids.device)) & ~policy
+    row = _row_of_positions(offsets)
+    goes_on = visual[1:] & visual[:-1] & (row[1:] == row[:-1])
+    first, last = visual.clone(), visual.clone()
+    first[1:] &= ~goes_on
+    last[:-1] &= ~goes_on
+    start = first.nonzero().squeeze(1)
+    return ImageRuns(start, last.nonzero().squeeze(1) + 1, row[start])
+
+
+def plan_focus(
+    input_ids: Tensor,
+    policy: Tensor,
+    offsets: Tensor,
+    visual_token_ids: Sequence[int],
+    prototype: Prototype = "all_seen",
+    position: Position = "own",
+) -> FocusPlan:
+    """Decide which states are compared with which images. An image that comes after a token is never seen by it.
+
+    Args:
+        input_ids: (N,) integer; on the CPU, or else this waits for the device.
+        policy: (N,) bool, the response tokens the policy sampled.
+        offsets: (B + 1,) int64, where each row starts, and N.
+        visual_token_ids: the placeholders of images and videos.
+        prototype: mu_v of a token. ``all_seen``: over the tokens of all images before it; ``latest``: of the last image
+            before it; ``prompt_only``: of all images before the row's first policy token.
+        position: h_t of a token. ``own``: the state at the token; ``predictor``: the state that it was sampled from,
+            one position before.
+    """
+    runs = image_runs(input_ids, policy, offsets, visual_token_ids)
+    token = policy.nonzero().squeeze(1)
+    token_row = _row_of_positions(offsets)[token]
+    looks_at = token[torch.searchsorted(token_row, token_row)] if prototype == "prompt_only" else token
+    run = torch.searchsorted(runs.start, looks_at) - 1
+    row_of_run = torch.cat([runs.row, runs.row.new_tensor([-1])])  # of run -1, before the first: no row
+    seen = row_of_run[run] == token_row
+    token, run = token[seen] - int(position == "predictor"), run[seen]
+
+    changes = run.diff() != 0
+    edge = torch.ones_like(run[:1], dtype=torch.bool)
+    first, last = torch.cat([edge, changes]), torch.cat([changes, edge])
+    joined = torch.zeros_like(runs.row, dtype=torch.bool)
+    if prototype != "latest":
+        joined[1:] = runs.row[1:] == runs.row[:-1]
+    wanted = torch.zeros_like(policy)
+    wanted[token] = True
+    return FocusPlan(
+        runs=list(zip(runs.start.tolist(), runs.stop.tolist(), strict=True)),
+        joined=joined.tolist(),
+        spans=list(zip(token[first].tolist(), (token[last] + 1).tolist(), run[first].tolist(), strict=True)),
+        wanted=wanted,
+    )
+
+
+@torch.no_grad()
+def image_sums(hidden: Tensor, plan: FocusPlan) -> Tensor:
+    """Eq. 1 but for the divisor, which a cosine does not feel.
+
+    Args:
+        hidden: (N, d) float of any kind, the states, or a rank's shard of them.
+        plan: of those states.
+
+    Returns:
+        (M, d) float32. Of shards the sums add up to those of the whole.
+    """
+    sums = hidden.new_zeros(len(plan.runs), hidden.shape[1], dtype=torch.float32)
+    for image, _, states in _chunks(hidden, plan.runs):
+        sums[image] += states.sum(dim=0)
+    return sums
+
+
+@torch.no_grad()
+def focus_scores(hidden: Tensor, sums: Tensor, plan: FocusPlan) -> Tensor:
+    """Eq. 2.
+
+    Args:
+        hidden: (N, d) float of any kind, the states, or a rank's shard of them.
+        sums: (M, d) float32, of :func:`image_sums` over all states; overwritten.
+        plan: of those states.
+
+    Returns:
+        (N,) float32, rho in [0, 1] at each wanted state and NaN at all others. Under ``position: predictor`` the score
+        of a token is thus one position before the token, where its log-prob is too.
+    """
+    for image, joined in enumerate(plan.joined):
+        if joined:
+            sums[image] += sums[image - 1]
+    prototypes = torch.nn.functional.normalize(sums, dim=1, eps=_EPS)
+    dots, norms = hidden.new_zeros(2, len(hidden), dtype=torch.float32)
+    for span, at, states in _chunks(hidden, [span[:2] for span in plan.spans]):
+        torch.mv(states, prototypes[plan.spans[span][2]], out=dots[at])
+        torch.linalg.vector_norm(states, dim=1, out=norms[at])
+    scores = dots.div_(norms.clamp_min_(_EPS)).add_(1).div_(2).clamp_(0, 1)
+    return scores.masked_fill_(~plan.wanted.to(scores.device, non_blocking=True), torch.nan)
+
+
+def _chunks(hidden: Tensor, stretches: list[tuple[int, int]]) -> Iterator[tuple[int, slice, Tensor]]:
+    """The states of stretches in float32, a chunk at a time: the number of the stretch, where the chunk lies, states.
+
+    What is float32 is looked at where it is; everything else is converted into one buffer, again and again.
+    """
+    step = max(1, _CHUNK.get(hidden.device.type, _DEVICE_CHUNK) // hidden.shape[1])
+    as_is = hidden.dtype == torch.float32
+    buffer = None if as_is else hidden.new_empty(step, hidden.shape[1], dtype=torch.float32)
+    for number, (start, stop) in enumerate(stretches):
+        for first in range(start, stop, step):
+            at = slice(first, min(first + step, stop))
+            yield number, at, hidden[at] if as_is else buffer[: at.stop - first].copy_(hidden[at])
+
+
+def _cut(stretch: tuple[int, int], start: int, stop: int) -> tuple[int, int]:
+    """The part of a stretch that lies in [start, stop), counted from start; (0, 0) when there is none."""
+    first, last = max(stretch[0], start) - start, min(stretch[1], stop) - start
+    return (first, last) if first < last else (0, 0)
+
+
+def _row_of_positions(offsets: Tensor) -> Tensor:
+    """(N,) int64: the row each packed position is in."""
+    lengths = offsets.diff()
+    return torch.repeat_interleave(torch.arange(len(lengths), device=offsets.device), lengths)

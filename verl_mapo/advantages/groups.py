@@ -1,0 +1,147 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The group-relative arithmetic every estimator here shares: who belongs together, and how far each is from its group.
+
+What it knows: one number per row and the number of the row's group. What it does not know: tokens, rewards, verl.
+A *group* is the rollouts of one prompt (verl's ``uid``). Nothing loops over rows or groups; each function is one or two
+scatter-adds, on the device of its input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+EPS = 1e-6
+"""Added to every standard deviation before dividing, as verl's GRPO does (its ``epsilon``)."""
+
+
+def group_ids(index: Sequence[Hashable] | np.ndarray) -> Tensor:
+    """Number the groups of a batch from 0, in order of first appearance.
+
+    Args:
+        index: (B,) the uid of each row, of any hashable type; verl's numpy object array or a list.
+
+    Returns:
+        (B,) int64 on the CPU; dense: every number from 0 to its maximum occurs.
+    """
+    labels = index.tolist() if isinstance(index, np.ndarray) else list(index)
+    number = {label: i for i, label in enumerate(dict.fromkeys(labels))}
+    return torch.from_numpy(np.fromiter(map(number.__getitem__, labels), np.int64, len(labels)))
+
+
+class GroupStats(NamedTuple):
+    """Statistics of each group, all of shape (n_groups,), with n_groups = the largest group number + 1.
+
+    ``count`` is int64: the group's valid members. ``mean`` is 0 where there are none. ``std`` is 0 below two members.
+    """
+
+    count: Tensor
+    mean: Tensor
+    std: Tensor
+
+
+@torch.no_grad()
+def group_stats(values: Tensor, group: Tensor, valid: Tensor | None = None, *, correction: int = 1) -> GroupStats:
+    """Count, mean and standard deviation of the valid members of each group.
+
+    Args:
+        values: (N,) float, or (N, T) when each row brings T members. What is invalid may be NaN: it has no effect.
+        group: (N,) int64 group numbers, as :func:`group_ids` gives them.
+        valid: bool of the shape of ``values``; all members when None.
+        correction: of the standard deviation, as in :func:`torch.std`: 1 is the sample form, 0 the population form.
+    """
+    valid = torch.ones_like(values, dtype=torch.bool) if valid is None else valid
+    n_groups = int(group.max()) + 1 if group.numel() else 0
+
+    def total(members: Tensor) -> Tensor:
+        of_rows = members if members.ndim == 1 else members.sum(dim=1)
+        return of_rows.new_zeros(n_groups).index_add_(0, group, of_rows)
+
+    count = total(valid.to(values.dtype))
+    mean = total(torch.where(valid, values, 0.0)) / count.clamp_min(1)
+    squares = total(torch.where(valid, values - mean[_rows(group, values)], 0.0).square())
+    return GroupStats(count.long(), mean, (squares / (count - correction).clamp_min(1)).sqrt())
+
+
+def _rows(group: Tensor, values: Tensor) -> Tensor:
+    """Group numbers shaped to broadcast a group's statistic over the members of each row."""
+    return group if values.ndim == 1 else group.unsqueeze(1)
+
+
+class Normalised(NamedTuple):
+    """What :func:`group_normalise` gives back.
+
+    ``value`` has the shape and dtype of the input. ``stats`` are the group statistics behind it, before any floor.
+    ``counted`` and ``floored`` are (n_groups,) bool: the group has the two valid members a comparison takes; and its
+    spread was so small that ``min_std`` divided in its place (never true of a group that is not counted).
+    """
+
+    value: Tensor
+    stats: GroupStats
+    counted: Tensor
+    floored: Tensor
+
+
+@torch.no_grad()
+def group_normalise(
+    values: Tensor,
+    group: Tensor,
+    valid: Tensor | None = None,
+    *,
+    by_std: bool = True,
+    min_std: float = 0.0,
+    keep_lone: bool = False,
+    correction: int = 1,
+) -> Normalised:
+    """Centre each value on its group and divide by the group's spread: (x - mean) / (max(std, min_std) + EPS).
+
+    The floor keeps a group whose members barely differ from being blown up to unit spread: below it, noise stays small.
+
+    Args:
+        values: (N,) or (N, T) float, as for :func:`group_stats`.
+        group: (N,) int64 group numbers.
+        valid: bool of the shape of ``values``, the members that take part; the others get exactly 0. All when None.
+        by_std: divide by the spread (GRPO) or only centre (Dr.GRPO); verl's ``norm_adv_by_std_in_grpo``. The floor
+            belongs to the division: without it nothing is floored.
+        min_std: smallest divisor, in the unit of ``values``; 0 for none, which is verl's GRPO.
+        keep_lone: a group's only valid member has nothing to be compared with. By default it gets 0: no preference.
+            With True its value is kept as it is, divided by 1 + EPS: verl's convention (mean 0, std 1), which the
+            outcome needs in order to equal verl's GRPO.
+        correction: of the spread, as in :func:`torch.std`: 1 for the sample form, which is verl's, 0 for population.
+    """
+    valid = torch.ones_like(values, dtype=torch.bool) if valid is None else valid
+    stats, rows = group_stats(values, group, valid, correction=correction), _rows(group, values)
+    counted = stats.count > 1
+    floored = counted & (stats.std < min_std) if by_std else torch.zeros_like(counted)
+    mean, std = stats.mean, stats.std.clamp_min(min_std)
+    if keep_lone:
+        mean, std = torch.where(counted, mean, 0.0), torch.where(counted, std, 1.0)
+    centred = torch.where(valid, values - mean[rows], 0.0)
+    return Normalised(centred / (std[rows] + EPS) if by_std else centred, stats, counted, floored)
+
+
+def live_rows(response_mask: Tensor) -> Tensor:
+    """(B,) bool: the row has a policy token. Looked for in ever wider windows: resamples begin with given tokens."""
+    live = response_mask[:, 0] != 0
+    start = 1
+    while start < response_mask.shape[1]:
+        rest = (~live).nonzero().squeeze(1)
+        live[rest] = response_mask[rest, start : 8 * start + 64].any(dim=1)
+        start = 8 * start + 64
+    return live
