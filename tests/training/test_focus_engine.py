@@ -1,0 +1,150 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Focus inside verl's own log-prob pass, on tiny models of both families."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from scripted import compose_config, play, prompt_of
+from transformers import AutoModelForImageTextToText
+from verl.utils import tensordict_utils as tu
+from verl.workers.engine.fsdp import transformer_impl
+from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
+
+from verl_mapo.settings import ConfigError
+from verl_mapo.training.focus_engine import FOCUS, FocusEngine, check_layer, focus_request, visual_token_ids
+
+ZOOM = '<tool_call>{"name": "zoom", "arguments": {"label": "a square", "bbox_2d": [0, 0, 90, 90]}}</tool_call>'
+
+
+@pytest.fixture
+def engine(model, monkeypatch):
+    """verl's engine around a tiny model, in the parts that a forward pass touches."""
+    monkeypatch.setattr(transformer_impl, "get_device_id", lambda: "cpu")
+    monkeypatch.setattr(transformer_impl, "get_device_name", lambda: "cpu")
+    engine = FocusEngine.__new__(FocusEngine)
+    engine.module = AutoModelForImageTextToText.from_pretrained(model.folder, attn_implementation="sdpa").eval()
+    engine.pad_to_length = engine.use_ulysses_sp = False
+    engine._autocast_dtype = torch.float32
+    engine.engine_config = SimpleNamespace(entropy_checkpointing=False, entropy_from_logits_with_chunking=False)
+    return engine
+
+
+def rows_of(engine, model, picture) -> list[dict]:
+    """Rollouts with two images and with one, of different lengths, as verl's worker lays them out."""
+    long, short = "<answer>a long answer that it gives</answer>", "<answer>b</answer>"
+    rows = []
+    for turns in ([ZOOM, long], [short], [ZOOM, ZOOM, short]):
+        output = play(model, compose_config(), prompt_of(picture), turns)
+        ids = torch.tensor(output.prompt_ids + output.response_ids)
+        pixels = dict(model.processor.image_processor(images=output.multi_modal_data["images"], return_tensors="pt"))
+        kinds = (ids == model.processor.image_token_id).int()[None]
+        vision, _ = engine.module.model.get_rope_index(
+            ids[None], image_grid_thw=pixels["image_grid_thw"], mm_token_type_ids=kinds
+        )
+        place = torch.cat([torch.arange(len(ids))[None], vision.squeeze(1)])
+        mask = torch.tensor(output.response_mask)
+        rows.append({"input_ids": ids, "position_ids": place, "response_mask": mask, "multi_modal_inputs": pixels})
+    return rows
+
+
+def log_prob_pass(engine, rows: list[dict], request: dict | None) -> dict[str, torch.Tensor]:
+    """One micro-batch through verl's own forward step."""
+    data = tu.list_of_dict_to_tensordict(rows)
+    tu.assign_non_tensor(data, temperature=1.0, use_remove_padding=False, calculate_entropy=False)
+    if request is not None:
+        tu.assign_non_tensor(data, **{FOCUS: request})
+    with torch.no_grad():
+        return engine.forward_step(data, None, forward_only=True)[1]["model_output"]
+
+
+def slow_focus(engine, row: dict, image_token: int, latest: bool = False) -> dict[int, float]:
+    """Eq. 1 and 2, a token at a time, from the states of an ordinary forward pass of one row."""
+    with torch.no_grad():
+        states = engine.module.model(
+            input_ids=row["input_ids"][None], position_ids=row["position_ids"][:, None], **row["multi_modal_inputs"]
+        ).last_hidden_state[0]
+    ids, begin = row["input_ids"].tolist(), len(row["input_ids"]) - len(row["response_mask"])
+    found = {}
+    for token in range(begin, len(ids)):
+        if row["response_mask"][token - begin]:
+            seen = [place for place in range(token) if ids[place] == image_token]
+            if latest:
+                seen = [place for place in seen if all(other == image_token for other in ids[place : seen[-1] + 1])]
+            prototype = states[seen].mean(dim=0)
+            found[token] = (torch.cosine_similarity(states[token], prototype, dim=0).item() + 1) / 2
+    return found
+
+
+@pytest.mark.parametrize("prototype", ["all_seen", "latest"])
+def test_each_policy_token_has_its_score_where_its_log_prob_is(engine, model, picture, prototype):
+    rows, image = rows_of(engine, model, picture), model.processor.image_token_id
+    scores = log_prob_pass(engine, rows, focus_request([image], prototype, "own", -1))[FOCUS].unbind()
+    for row, score in zip(rows, scores, strict=True):
+        expected = slow_focus(engine, row, image, prototype == "latest")
+        assert {place + 1 for place in (~score.isnan()).nonzero().flatten().tolist()} == set(expected)
+        for token, value in expected.items():
+            assert score[token - 1].item() == pytest.approx(value, abs=1e-5)
+        assert not score.requires_grad
+
+
+def test_the_log_probs_are_bit_for_bit_those_of_a_pass_that_does_not_ask(engine, model, picture):
+    rows = rows_of(engine, model, picture)
+    request = focus_request([model.processor.image_token_id], "all_seen", "own", -1)
+    asked, plain = log_prob_pass(engine, rows, request), log_prob_pass(engine, rows, None)
+    assert torch.equal(asked["log_probs"].values(), plain["log_probs"].values()) and FOCUS not in plain
+    assert not any(module._forward_hooks for module in engine.module.modules()), "the hook is gone"
+
+
+def test_scores_do_not_depend_on_the_micro_batch(engine, model, picture):
+    rows = rows_of(engine, model, picture)
+    request = focus_request([model.processor.image_token_id], "all_seen", "own", -1)
+    together = log_prob_pass(engine, rows, request)[FOCUS].unbind()
+    for first, second in ((2, 0), (1, 2)):
+        pair = log_prob_pass(engine, [rows[first], rows[second]], request)[FOCUS].unbind()
+        for number, score in zip((first, second), pair, strict=True):
+            assert torch.allclose(score, together[number], atol=1e-5, equal_nan=True)
+
+
+def test_another_layer_gives_other_scores(engine, model, picture):
+    rows, image = rows_of(engine, model, picture)[:2], [model.processor.image_token_id]
+    last, first = (log_prob_pass(engine, rows, focus_request(image, "all_seen", "own", at))[FOCUS] for at in (-1, 0))
+    assert not torch.allclose(last.values(), first.values(), equal_nan=True)
+
+
+def test_a_pass_that_trains_computes_nothing(engine, monkeypatch):
+    seen = []
+    monkeypatch.setattr(FSDPEngineWithLMHead, "forward_step", lambda self, *args: seen.append(args) or (None, {}))
+    data = tu.get_tensordict({"input_ids": torch.zeros(1, 1)}, {FOCUS: focus_request([1], "all_seen", "own", -1)})
+    engine.forward_step(data, "loss", False)
+    assert len(seen) == 1
+
+
+def test_the_placeholders_of_images_and_videos_are_looked_up_and_a_text_model_is_refused(model):
+    ids = visual_token_ids(model.processor, "a/model")
+    assert [model.tokenizer.decode([token]) for token in ids] == ["<|image_pad|>", "<|video_pad|>"]
+    with pytest.raises(ConfigError, match="actor_rollout_ref.model.path=a/model has no image tokens"):
+        visual_token_ids(None, "a/model")
+
+
+def test_a_layer_that_the_model_does_not_have_is_refused(model):
+    check_layer(-1, "not/read")
+    check_layer(0, str(model.folder))
+    with pytest.raises(
+        ConfigError, match=r"algorithm.visual_credit.layer=99, but .* has \d+ decoder layers: set it to -1"
+    ):
+        check_layer(99, str(model.folder))

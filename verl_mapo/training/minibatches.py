@@ -1,0 +1,45 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""How the rows of a step are cut into mini-batches when resampling has added some.
+
+verl pads a batch to a multiple of ``ppo_mini_batch_size * rollout.n`` rows: a few extra rows would make one more
+optimizer step, of little but padding. Here a step has the mini-batches that its prompts ask for, however many rows
+there are, and every mini-batch gets its share of each kind of row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def deal(kinds: Sequence[int], ranks: int, steps: int) -> list[int]:
+    """An order of rows in which every mini-batch holds as many rows of each kind as every other, give or take one.
+
+    Rows stay on their data-parallel rank, which verl chose to balance tokens.
+
+    Args:
+        kinds: (B,) what each row is; any numbers. B is a multiple of ``ranks * steps``.
+        ranks: of data parallelism; rank i has the i-th of as many equal parts of the rows.
+        steps: mini-batches; mini-batch j of a rank is the j-th of as many equal parts of the rank's rows.
+
+    Returns:
+        (B,) the old position of each row in the new order.
+    """
+    size = len(kinds) // ranks
+    order = []
+    for rank in range(ranks):
+        rows = sorted(range(rank * size, (rank + 1) * size), key=kinds.__getitem__)
+        for step in range(steps):
+            order += rows[step::steps]
+    return order
