@@ -1,0 +1,165 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from verl_mapo.report.build import build_report
+from verl_mapo.settings import ConfigError
+
+HOSTILE = "</script></style></title><img src=x onerror=alert(1)>\"'><svg onload=alert(2)> {{ 7 * 7 }} \ud83d"
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text outside of styles."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self._within = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self._within.append(tag)
+
+    def handle_data(self, data):
+        if self._within[-1:] != ["style"]:
+            self.text.append(data)
+
+
+def build(run, **changes):
+    files = build_report(run, **changes)
+    return Page(files.html.read_text("utf-8"))
+
+
+def references(page):
+    return [attributes[name] for _, attributes in page.tags for name in ("src", "href") if name in attributes]
+
+
+def test_the_report_stands_alone(whole_run):
+    files = build_report(whole_run)
+    text = files.html.read_text("utf-8")
+    assert files.html.parent == whole_run and files.curves.stat().st_size > 0
+    page = Page(text)
+    assert references(page) and all(reference.startswith("data:image/") for reference in references(page))
+    assert not re.search(r"https?://", text)
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    assert len(text) < 5_000_000
+
+
+def test_it_says_what_happened(whole_run):
+    said = " ".join(" ".join(build(whole_run).text).split())
+    for words in (
+        "some-run",
+        "Held-out accuracy 0.0% → 50.0%",
+        "No alarm. Watched: tool rate",
+        "Groups of one prompt, step 1",
+        "highest advantage",
+        "alignment 0.30",
+        "cut 60, 40, 120, 100",
+        "said 15, 10, 30, 25 in its own units",
+        "end: answer",
+        "<answer>A</answer>",
+    ):
+        assert words in said, words
+
+
+def test_a_source_and_its_continuations_stand_side_by_side(forked_run):
+    said = " ".join(" ".join(build(forked_run).text).split())
+    first, other = said.split("Shared prefix, 7 tokens")[1:]
+    for words in (
+        "A prefix +1.15",
+        "✓ recovered: 1 of 2 right",
+        "confidence of its call 0.81",
+        "I should look closer. <tool_call>",
+        "rollout outcome alignment advantage confidence turns end #0 0.00 0.30 +0.00 0.94 2 answer",
+        "#1, source 0.00 0.30 +1.15 0.81 2 answer",
+        "#1, the source ✗ outcome 0.00 alignment 0.30 masked out",
+        "#3, continuation ✗ outcome 0.00 alignment 0.30 A res −0.25",
+        "#4, continuation ✓ outcome 1.00 alignment 0.30 A res +0.75",
+    ):
+        assert words in first, words
+    assert first.count("I should look closer.") == 1
+    assert "A prefix +0.00" in other and "✗ not recovered: 0 of 2 right" in other
+
+
+def test_a_source_that_stayed_a_rollout_is_not_called_masked(forked_run):
+    config = {"algorithm": {"axpo": {"unrecovered_source": "grpo"}}}
+    (forked_run / "run.json").write_text(json.dumps({"config": config}))
+    said = " ".join(" ".join(build(forked_run).text).split())
+    assert said.count("masked out") == 1 and "#1, the source ✗ outcome 0.00 alignment 0.30 advantage +0.00" in said
+
+
+def test_the_parts_of_an_advantage_are_told_where_alignment_is_coupled_with_axpo(write_run, make_fork):
+    lines = [line | {"a_out": 0.5, "a_sem": 0.25} for line in make_fork([1.0, 0.0])]
+    said = " ".join(" ".join(build(write_run(lines={1: lines})).text).split())
+    assert "A_out A_sem advantage confidence turns end #0 0.00 0.30 +0.50 +0.25 +0.00 0.94 2 answer" in said
+
+
+def test_a_run_without_axpo_says_nothing_of_it(whole_run):
+    said = "".join(build(whole_run).text)
+    for word in ("prefix", "continuation", "Continuation", "Recovered", "confidence", "source"):
+        assert word not in said, word
+
+
+def test_the_same_run_and_seed_give_the_same_bytes(whole_run, tmp_path):
+    one, two = (build_report(whole_run, tmp_path / name) for name in ("one", "two"))
+    assert one.html.read_bytes() == two.html.read_bytes()
+    assert one.curves.read_bytes() == two.curves.read_bytes()
+
+
+def test_nothing_a_model_wrote_becomes_markup(write_run, make_line, make_turn):
+    turn = make_turn(text=HOSTILE, label=HOSTILE, faults=[HOSTILE], observation=HOSTILE, score=None)
+    lines = [
+        make_line(session=i, turns=[turn, turn], question=HOSTILE, ground_truth=HOSTILE, images=[f"/no/{HOSTILE}"])
+        for i in range(3)
+    ]
+    for line, role in zip(lines, ("source", "plain", "resample"), strict=True):
+        line["trajectory"]["end_reason"] = HOSTILE
+        line["axpo"] = {"role": role, "prefix_id": 0, "prefix_tokens": 3, "confidence": None, "a_prefix": None}
+    metrics = {step: {f"val-core/{HOSTILE}/acc/mean@1": 0.5} for step in (0, 1)}
+    run = write_run(metrics, {1: lines})
+    (run / "run.json").write_text(json.dumps({"command": HOSTILE, "config": {HOSTILE: HOSTILE}}))
+    page = build(run)
+    assert not [attributes for _, attributes in page.tags if any(name.startswith("on") for name in attributes)]
+    assert all(reference.startswith("data:image/") for reference in references(page))
+    assert "onerror=alert(1)" in "".join(page.text) and "{{ 7 * 7 }}" in "".join(page.text)
+
+
+def test_the_header_has_command_settings_and_versions(whole_run):
+    config = {"algorithm": {"adv_estimator": "mapo", "mapo": {"beta": 0.4}}, "trainer": {"nnodes": 1}}
+    about = {"command": "verl-mapo train toy", "config": config, "started": "today", "versions": {"verl": "0.9.1"}}
+    (whole_run / "run.json").write_text(json.dumps(about))
+    said = " ".join(" ".join(build(whole_run).text).split())
+    for words in ("verl-mapo train toy", "started today", "verl 0.9.1", "algorithm.mapo.beta 0.4", "All 3 settings"):
+        assert words in said, words
+
+
+def test_missing_pieces(write_run, make_line):
+    assert "None were recorded" in "".join(build(write_run({1: {"mapo/outcome/mean": 0.5}}, name="a")).text)
+    assert "No metrics were logged" in "".join(build(write_run(lines={1: [make_line()]}, name="b")).text)
+    gone = build(write_run(lines={1: [make_line(images=["/nowhere/gone.png"])]}, name="c"))
+    assert "image not found: gone.png" in "".join(gone.text)
+    assert "No turns were recorded" in "".join(build(write_run(lines={1: [make_line(trajectory=None)]}, name="d")).text)
+    bare = make_line(alignment=None, advantage=None, a_out=None, a_sem=None)
+    assert "#0, the only rollout" in "".join(build(write_run(lines={1: [bare]}, name="e")).text)
+
+
+def test_the_folder_of_no_run_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="give the folder that a training wrote to"):
+        build_report(tmp_path)

@@ -1,0 +1,56 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from verl_mapo.report.curves import panel_svg, running_mean, smoothing, write_curves
+from verl_mapo.report.panels import Panel, Series
+
+
+def panel(steps, **changes):
+    values = [0.5 + 0.01 * step for step in range(steps)]
+    return Panel("$x^", "look", [Series("a $ line", list(range(steps)), values, "#0072B2")], **changes)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 31])
+@pytest.mark.parametrize("changes", [{}, {"share": True, "limit": 0.5}, {"stacked": True, "share": True}])
+def test_a_panel_is_a_picture_that_needs_nothing_and_never_changes(steps, changes):
+    svg = panel_svg(panel(steps, **changes))
+    assert svg.lstrip().startswith(b"<?xml") and b"<path" in svg
+    assert b'href="http' not in svg and b"url(http" not in svg
+    assert svg == panel_svg(panel(steps, **changes))
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_curves_are_written(count, tmp_path):
+    out = tmp_path / "curves.png"
+    write_curves([panel(5)] * count, "$run_", out)
+    with Image.open(out) as image:
+        assert image.width > 1000
+
+
+def test_smoothing_is_told_only_where_it_is_done():
+    assert smoothing([panel(30)]) == 0
+    assert smoothing([panel(400)]) == 21
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=200))
+def test_running_mean_stays_within_the_values(values):
+    smooth = running_mean(values)
+    assert len(smooth) == len(values)
+    assert min(values) - 1e-3 <= min(smooth) and max(smooth) <= max(values) + 1e-3

@@ -1,0 +1,49 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from verl_mapo.report.progress import Progress
+
+STEP = (
+    "\x1b[36m(TaskRunnerV1 pid=7)\x1b[0m step:12 - actor/lr:0.0001 - mapo/outcome/mean:0.484375 - "
+    "critic/score/mean:0.1 - mapo/alignment/mean:-0.05 - "
+    "rollout_visual/tool_rate:np.float64(0.98) - timing_s/step:4.2517\n"
+)
+VALIDATION = "step:0 - val-core/visual_search/acc/mean@1:0.3359375 - val-aux/visual_search/alignment/mean@1:4.1e-01"
+
+
+def told(*lines, total=None):
+    said = []
+    progress = Progress(said.append, total)
+    for line in lines:
+        progress(line)
+    return said, progress
+
+
+def test_a_step_is_one_line():
+    said, _ = told("noise", STEP, "more noise", total=50)
+    assert said == ["step 12/50  outcome 0.484  alignment -0.050  tool rate 0.980  seconds 4.3"]
+
+
+def test_the_outcome_is_that_of_rollouts_and_not_of_continuations():
+    said, _ = told("step:2 - critic/score/mean:0.5 - axpo/outcome/original:0.25 - axpo/recovery_rate:0.125")
+    assert said == ["step 2  outcome 0.250  recovered 0.125"]
+
+
+def test_a_validation_is_told_and_what_the_launcher_says_goes_through():
+    said, _ = told(VALIDATION, "verl-mapo: WorkerDict died")
+    assert said == ["step 0  held-out accuracy 0.336  held-out alignment 0.410", "verl-mapo: WorkerDict died"]
+
+
+def test_the_end_of_the_output_is_kept():
+    _, progress = told(*(f"line {i}" for i in range(100)))
+    assert progress.explain().splitlines()[-1] == "line 99" and len(progress.last) == Progress.KEPT

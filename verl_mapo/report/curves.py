@@ -1,0 +1,143 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Drawing the learning curves: each panel alone for the page, and all of them in one picture."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from verl_mapo.report.panels import Panel, Series
+
+_SMOOTH_FROM = 30
+"""A series with fewer steps is drawn as it is."""
+_STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.edgecolor": "#9aa3ae",
+    "axes.labelcolor": "#4d5866",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e9ed",
+    "grid.linewidth": 0.8,
+    "text.color": "#1c2430",
+    "xtick.color": "#4d5866",
+    "ytick.color": "#4d5866",
+    "svg.hashsalt": "verl_mapo",
+}
+
+
+def panel_svg(panel: Panel) -> bytes:
+    """One panel without its title, as SVG; the same for the same numbers."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.4, 2.5), layout="constrained")
+        _draw(figure.add_subplot(), panel)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return buffer.getvalue()
+
+
+def write_curves(panels: list[Panel], title: str, out: Path) -> None:
+    """All panels in one PNG, three beside each other."""
+    with matplotlib.rc_context(_STYLE):
+        rows = max(math.ceil(len(panels) / 3), 1)
+        figure = Figure(figsize=(13.5, 0.6 + 2.9 * rows), dpi=120, layout="constrained", facecolor="white")
+        FigureCanvasAgg(figure)
+        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+        figure.suptitle(title, fontsize=14, weight="bold", parse_math=False)
+        if not panels:
+            figure.text(0.5, 0.45, "No metrics were logged.", ha="center")
+        for number, panel in enumerate(panels, 1):
+            axes = figure.add_subplot(rows, 3, number)
+            axes.set_title(panel.title, loc="left", pad=22)
+            _draw(axes, panel)
+        figure.savefig(out, metadata={"Software": None})
+
+
+def smoothing(panels: list[Panel]) -> int:
+    """Steps of the longest running mean that is drawn; 0 where every series is drawn as it is."""
+    lengths = [len(s.steps) for panel in panels for s in panel.series if not s.held_out and not panel.stacked]
+    longest = max(lengths, default=0)
+    return _window(longest) if longest > _SMOOTH_FROM else 0
+
+
+def _window(steps: int) -> int:
+    return 2 * max(steps // 40, 1) + 1
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    if panel.stacked:
+        _draw_stack(axes, panel.series)
+    else:
+        for series in panel.series:
+            _draw_line(axes, series)
+        if panel.limit is not None:
+            axes.axhline(panel.limit, color="#5f6b7a", linewidth=1, linestyle=":", label="alarm")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.set_xlabel("step", loc="right", labelpad=1)
+    axes.margins(x=0.02)
+    steps = {step for series in panel.series for step in series.steps}
+    if len(steps) == 1:
+        axes.set_xlim(min(steps) - 1, min(steps) + 1)
+    if panel.from_zero:
+        axes.set_ylim(0, 1 if panel.stacked else _top(panel))
+    if panel.share:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    if panel.stacked or len(axes.get_legend_handles_labels()[0]) > 1:
+        shape = {"ncols": 3 if panel.stacked else 4, "handlelength": 1.4, "columnspacing": 1.2, "borderpad": 0.2}
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), frameon=False, fontsize=8, **shape)
+
+
+def _top(panel: Panel) -> float:
+    highest = max(*(max(series.values) for series in panel.series), panel.limit or 0.0, 1e-3)
+    return min(1.15 * highest, 1.04) if panel.share else 1.15 * highest
+
+
+def _draw_line(axes: Axes, series: Series) -> None:
+    if series.held_out:
+        line = {"marker": "o", "markersize": 5, "markeredgecolor": "white", "linewidth": 1.6}
+        axes.plot(series.steps, series.values, color=series.colour, label=series.name, zorder=3, **line)
+        return
+    marker = "o" if len(series.steps) == 1 else ""
+    if len(series.steps) <= _SMOOTH_FROM:
+        axes.plot(series.steps, series.values, color=series.colour, label=series.name, linewidth=1.6, marker=marker)
+        return
+    axes.plot(series.steps, series.values, color=series.colour, linewidth=0.7, alpha=0.35)
+    axes.plot(series.steps, running_mean(series.values), color=series.colour, label=series.name, linewidth=1.8)
+
+
+def running_mean(values: list[float]) -> list[float]:
+    """Centred mean over a window that grows with the series; narrower at both ends."""
+    half = _window(len(values)) // 2
+    windows = (values[max(place - half, 0) : place + half + 1] for place in range(len(values)))
+    return [sum(window) / len(window) for window in windows]
+
+
+def _draw_stack(axes: Axes, series: list[Series]) -> None:
+    steps: list[float] = list(series[0].steps)
+    rows = [line.values for line in series]
+    if len(steps) == 1:
+        steps, rows = [steps[0] - 0.5, steps[0] + 0.5], [row * 2 for row in rows]
+    colours, names = [line.colour for line in series], [line.name for line in series]
+    axes.stackplot(steps, rows, colors=colours, labels=names, edgecolor="white", linewidth=0.25)

@@ -1,0 +1,77 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A line a step, out of the flood that verl, ray and vLLM write; what went wrong, when something did."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable
+
+_STEP = re.compile(r"\bstep:(\d+) - (.+)")
+_VALUE = re.compile(r"([\w/@.-]+):(?:np\.\w+\()?(-?[\d.]+(?:e-?\d+)?)")
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
+
+_COLUMNS = {
+    "outcome": [r"axpo/outcome/original", r"mapo/outcome/mean", r"critic/score/mean"],
+    "alignment": [r"mapo/alignment/mean"],
+    "tool rate": [r"rollout_visual/tool_rate"],
+    "valid calls": [r"rollout_visual/valid_call_rate"],
+    "recovered": [r"axpo/recovery_rate"],
+    "seconds": [r"timing_s/step"],
+    "held-out accuracy": [r"val-\w+/.+/acc/mean@\d+"],
+    "held-out alignment": [r"val-\w+/.+/alignment/mean@\d+"],
+}
+"""Title to the metrics it may be read from; the first that is logged counts."""
+
+
+class Progress:
+    """Takes the output of a run line by line and says what a person waiting for it wants to know.
+
+    Args:
+        say: where a finished line goes.
+        total: number of steps, if known.
+    """
+
+    KEPT = 40
+
+    def __init__(self, say: Callable[[str], None], total: int | None = None):
+        self.say = say
+        self.total = f"/{total}" if total else ""
+        self.last: deque[str] = deque(maxlen=self.KEPT)
+
+    def __call__(self, text: str) -> None:
+        line = _COLOURS.sub("", text).rstrip()
+        self.last.append(line)
+        if line.startswith("verl-mapo: "):
+            self.say(line)
+        elif "Started a local Ray instance" in line:
+            self.say("ray is up; loading the model and vLLM (about a minute)")
+        elif found := _STEP.search(line):
+            self.say(f"step {found[1]}{self.total}  {_summary(found[2])}")
+
+    def explain(self) -> str:
+        """The last lines of the output: why the run failed, mostly."""
+        return "\n".join(self.last)
+
+
+def _summary(text: str) -> str:
+    logged = dict(_VALUE.findall(text))
+    shown = []
+    for title, patterns in _COLUMNS.items():
+        found = [name for pattern in patterns for name in logged if re.fullmatch(pattern, name)]
+        if found:
+            digits = 1 if title == "seconds" else 3
+            shown.append(f"{title} {float(logged[found[0]]):.{digits}f}")
+    return "  ".join(shown)
