@@ -1,0 +1,69 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What the recipe of a thinking model takes for granted: a template that opens the thought for the model."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+from scripted import compose_config, play, prompt_of
+
+from verl_mapo.rollout.prefix import CallFinder
+
+OPENED = "<|im_start|>assistant\n<think>\n"
+THOUGHT = "It is small.\n</think>\n\n"
+CALL = '<tool_call>\n{"name": "zoom", "arguments": {"label": "red", "bbox_2d": [10, 10, 500, 500]}}\n</tool_call>'
+
+
+@pytest.fixture(scope="module")
+def thinking(tiny_models):
+    """The tiny Qwen3-VL with a template whose generation prompt ends in an opening tag."""
+    model = SimpleNamespace(**copy.deepcopy(vars(tiny_models["qwen3_vl"])))
+    template = model.processor.chat_template
+    assert template.count("'<|im_start|>assistant\\n'") == 1
+    for speaker in (model.processor, model.tokenizer):
+        speaker.chat_template = template.replace("assistant\\n'", "assistant\\n<think>\\n'")
+    return model
+
+
+@pytest.fixture
+def state(thinking, picture):
+    return play(thinking, compose_config(), prompt_of(picture), [THOUGHT + CALL, THOUGHT + "<answer>A</answer>"]).state
+
+
+def test_the_opening_tag_is_given_and_the_thought_is_sampled(thinking, state):
+    decode = thinking.tokenizer.decode
+    assert decode(state.prompt_ids).endswith(OPENED)
+    given = [token for token, sampled in zip(state.response_ids, state.response_mask, strict=True) if not sampled]
+    assert decode(given).endswith(OPENED)
+    assert [turn.text for turn in state.trajectory.turns] == [THOUGHT + CALL, THOUGHT + "<answer>A</answer>"]
+    assert state.trajectory.end_reason == "answer"
+
+
+def test_the_prefix_of_a_call_is_the_thought_and_the_tag(thinking, state):
+    call = CallFinder(thinking.tokenizer).first_call(state)
+    assert thinking.tokenizer.decode(state.response_ids[: call.length]) == THOUGHT + "<tool_call>"
+
+
+def test_a_continuation_goes_on_inside_the_turn_it_was_cut_in(thinking, state, picture):
+    length = CallFinder(thinking.tokenizer).first_call(state).length
+    rest = CALL.removeprefix("<tool_call>").replace("red", "blue")
+    again = play(
+        thinking, compose_config(), prompt_of(picture), [rest, "<answer>B</answer>"], start=state.prefix(length)
+    ).state
+    assert again.trajectory.turns[0].text == THOUGHT + "<tool_call>" + rest
+    assert again.trajectory.turns[0].label == "blue" and sum(again.response_mask[:length]) == 0
+    assert thinking.tokenizer.decode(again.response_ids).count("<think>") == 1
