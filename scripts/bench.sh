@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Every benchmark of docs/performance.md, one after the other; prints markdown. About 30 minutes on an idle machine.
+#
+#   scripts/bench.sh [ENVIRONMENT]          # .venv by default
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/environment.sh
+
+ENVIRONMENT=${1:-.venv}
+create_environment "$ENVIRONMENT" cpu,dev
+export PATH="$(cd "$ENVIRONMENT" && pwd)/bin:$PATH" OMP_NUM_THREADS=1
+
+printf '%s, %s x %s\n' "$(date +%F)" "$(nproc)" "$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs)"
+for bench in advantages focus loop scoring step; do
+    printf '\n### scripts/bench_%s.py\n\n' "$bench"
+    python "scripts/bench_$bench.py"
+done

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# All tests, on a bare machine (Python 3.10-3.12 and pip): the environment, the quick tests on both cores, then the real
+# training runs one after the other. About 28 minutes on two cores, downloads aside.
+#
+#   scripts/test.sh [ENVIRONMENT]           # .venv by default; made if it is not there
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/environment.sh
+
+ENVIRONMENT=${1:-.venv}
+create_environment "$ENVIRONMENT" cpu,dev
+export PATH="$(cd "$ENVIRONMENT" && pwd)/bin:$PATH" OMP_NUM_THREADS=1
+
+say "1/3 Lint"
+ruff check .
+ruff format --check .
+say "2/3 Quick tests (about 6 minutes)"
+python -m pytest -q -n 2 --dist loadfile -m "not e2e" -p no:warnings
+say "3/3 Real runs: stock verl, ray, FSDP2 and vLLM, eleven of them (about 20 minutes)"
+python -m pytest -q -m e2e -p no:warnings --durations=0

@@ -1,0 +1,34 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A real run with `algorithm.adv_estimator=axpo`: failed tool calls are resampled while the batch is generated."""
+
+from __future__ import annotations
+
+import pytest
+from checked_run import check_groups, groups_of
+from real_run import metrics_of, toy_overrides, train
+
+pytestmark = pytest.mark.e2e
+
+
+def test_a_seeded_run_resamples_and_recovers(toys, tmp_path):
+    train(tmp_path, [*toy_overrides(toys["qwen2_5_vl"]), "method=axpo", "algorithm.axpo.ratio=1.0"])
+    metrics = metrics_of(tmp_path)
+    for step in (1, 2):
+        check_groups(tmp_path, step)
+        assert metrics[step]["axpo/slots/used"] >= 1 and metrics[step]["axpo/lost"] == 0
+        assert metrics[step]["actor/grad_norm"] > 0 and metrics[step]["training/rollout_probs_diff_max"] < 1e-3
+    sources = [source for step in (1, 2) for group in groups_of(tmp_path, step).values() for source in group["source"]]
+    assert any(source["axpo"]["recovered"] for source in sources)
+    assert all(source["axpo"]["a_prefix"] > 0 for source in sources if source["axpo"]["recovered"])

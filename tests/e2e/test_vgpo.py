@@ -1,0 +1,40 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Real runs with visual credit, alone and composed: the engine scores a response's looks, the trainer multiplies."""
+
+from __future__ import annotations
+
+import pytest
+from checked_run import check_credit, check_groups
+from real_run import toy_overrides, train
+
+pytestmark = pytest.mark.e2e
+
+
+def test_vgpo_is_grpo_with_credit(toys, tmp_path):
+    metrics = train(tmp_path, [*toy_overrides(toys["qwen2_5_vl"]), "method=vgpo"])
+    for step in (1, 2):
+        check_credit(metrics[step])
+        assert not any(name.startswith(("mapo/", "axpo/")) for name in metrics[step])
+
+
+def test_all_three_methods_compose_asynchronously(toys, tmp_path):
+    composed = ["method=axpo", "algorithm.axpo.alignment=true", "+algorithm.visual_credit.enable=true"]
+    overrides = [*toy_overrides(toys["qwen3_vl"]), *composed, "trainer.v1.trainer_mode=colocate_async"]
+    metrics = train(tmp_path, overrides)
+    for step in (1, 2):
+        check_groups(tmp_path, step, credited=True)
+        check_credit(metrics[step])
+        assert "mapo/alignment/mean" in metrics[step]
+    assert sum(step["axpo/slots/used"] for step in metrics.values()) >= 1
