@@ -13,13 +13,15 @@
 # limitations under the License.
 """A training step on the CPU stack: mapo, the same without scoring, verl's grpo + tool_agent on the same data, axpo.
 
-Real runs of a tiny model. verl's replay buffer polls every 2 s, which would hide everything else at this size, so all
-runs use a buffer that polls every 20 ms; a stock step is up to 2 s longer. The stock side gets the same prompt tokens
-(the tool declaration stands in its system prompt), an equal zoom tool and observation. Steps are compared by
-the time per token of the batch, since the policies' rollouts differ in length; axpo by the time per trained token, of
-which the prompts and prefixes that its continuations bring once more are none.
+Real runs of a tiny model, two at a time: the two sides of a comparison run at once, each on its half of the cores, and
+swap the halves from round to round, so that whatever else slows the machine slows both. verl's replay buffer polls
+every 2 s, which would hide everything else at this size, so all runs use a buffer that polls every 20 ms; a stock step
+is up to 2 s longer. The stock side gets the same prompt tokens (the tool declaration stands in its system prompt), an
+equal zoom tool and observation. Steps are compared by the time per token of the batch, since the policies' rollouts
+differ in length; axpo by the time per trained token, of which the prompts and prefixes that its continuations bring
+once more are none.
 
-    python scripts/bench_step.py [--steps 8] [--rounds 1]
+    python scripts/bench_step.py [--steps 12] [--rounds 2]
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ import json
 import os
 import shutil
 import statistics
-import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,22 @@ from verl.tools.schemas import ToolResponse
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
 WARM_UP = 2
+
+STOCK, UNSCORED, MAPO, GRPO, AXPO, STREAMING = (
+    "verl grpo + tool_agent",
+    "visual_tool_agent, not scored",
+    "mapo",
+    "grpo, scored",
+    "axpo",
+    "axpo, streaming",
+)
+PAIRS = (
+    (MAPO, STOCK, "per_token"),
+    (MAPO, UNSCORED, "per_token"),
+    (AXPO, GRPO, "per_trained"),
+    (AXPO, STREAMING, "gen"),
+)
+WHAT = {"per_token": "time a token", "per_trained": "time a trained token", "gen": "generation time"}
 
 ZOOM_YAML = """
 tools:
@@ -138,12 +157,12 @@ def sides(toy: Any, folder: Path) -> dict[str, list[str]]:
         f"actor_rollout_ref.model.path={with_tool_role(toy.model, folder / 'model')}",
     ]
     return {
-        "verl grpo + tool_agent": [*naive, *stock],
-        "visual_tool_agent, not scored": naive,
-        "mapo": [],
-        "grpo, scored": ["algorithm.adv_estimator=grpo"],
-        "axpo": ["method=axpo"],
-        "axpo, streaming": ["method=axpo", "algorithm.axpo.allocation=streaming"],
+        STOCK: [*naive, *stock],
+        UNSCORED: naive,
+        MAPO: [],
+        GRPO: ["algorithm.adv_estimator=grpo"],
+        AXPO: ["method=axpo"],
+        STREAMING: ["method=axpo", "algorithm.axpo.allocation=streaming"],
     }
 
 
@@ -157,11 +176,12 @@ def trained_tokens(rollouts: Path) -> int:
     return total
 
 
-def run(folder: Path, toy: Any, steps: int, overrides: list[str]) -> dict[str, float]:
-    """One real run; medians over the steps after the warm-up."""
+def measure(cores: set[int], folder: Path, toy: Any, steps: int, overrides: list[str]) -> dict[str, float]:
+    """One real run on these cores; medians over the steps after the warm-up."""
     from verl_mapo.platforms import cpu
     from verl_mapo.platforms.launcher import launch
 
+    os.sched_setaffinity(0, cores)
     folder.mkdir(parents=True)
     metrics = folder / "metrics.jsonl"
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
@@ -182,7 +202,7 @@ def run(folder: Path, toy: Any, steps: int, overrides: list[str]) -> dict[str, f
     ]
     code = launch(arguments, timeout_s=1800, env=env, log=folder / "train.log", echo=lambda _: None)
     if code:
-        sys.exit(f"The run in {folder} failed with {code}: {(folder / 'train.log').read_text()[-3000:]}")
+        raise RuntimeError(f"the run in {folder} failed with {code}: {(folder / 'train.log').read_text()[-3000:]}")
     logged = [json.loads(line)["data"] for line in metrics.read_text().splitlines()][WARM_UP:]
     trained = [trained_tokens(folder / "trajectories" / "train" / f"{step}.jsonl") for step in range(1, steps + 1)]
     cached = [data["axpo/cached_share"] for data in logged if "axpo/cached_share" in data]
@@ -198,40 +218,51 @@ def run(folder: Path, toy: Any, steps: int, overrides: list[str]) -> dict[str, f
     }
 
 
+def side_by_side(folder: Path, toy: Any, steps: int, pair: list[list[str]], swapped: bool) -> list[dict[str, float]]:
+    """Two runs at once, each on half of the cores; ``swapped`` gives each the other half."""
+    cores = sorted(os.sched_getaffinity(0))
+    halves = [set(cores[::2]), set(cores[1::2])][:: -1 if swapped else 1]
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        runs = [
+            pool.submit(measure, half, folder / str(number), toy, steps, overrides)
+            for number, (half, overrides) in enumerate(zip(halves, pair, strict=True))
+        ]
+        return [each.result() for each in runs]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=2, help="the cores are swapped from round to round")
     arguments = parser.parse_args()
 
     from verl_mapo.data.prepare import prepare
 
-    with tempfile.TemporaryDirectory() as folder:
-        toy = prepare(Path(folder) / "toy", "qwen2_5_vl", "smoke")
-        every = sides(toy, Path(folder))
-        found: dict[str, list[dict[str, float]]] = {side: [] for side in every}
-        for number in range(arguments.rounds):
-            for place, (side, overrides) in enumerate(every.items()):
-                found[side].append(run(Path(folder) / f"run-{number}-{place}", toy, arguments.steps, overrides))
-    medians = {
-        side: {name: statistics.median(one[name] for one in runs) for name in runs[0]} for side, runs in found.items()
-    }
-    base = medians["verl grpo + tool_agent"]
-    print("| run | step s | of it generation s | tokens a step | ms a token | ratio to verl's |")
-    print("|---|---|---|---|---|---|")
-    for side, values in medians.items():
-        print(
-            f"| {side} | {values['step']:.2f} | {values['gen']:.2f} | {values['tokens']:.0f} "
-            f"| {1000 * values['per_token']:.3f} | {values['per_token'] / base['per_token']:.2f} |"
-        )
-    unscored, scored = medians["visual_tool_agent, not scored"], medians["mapo"]
-    print(f"\nScoring and the mapo advantage: {scored['per_token'] / unscored['per_token']:.3f} x the step without.")
-    plain, axpo, streaming = (medians[side] for side in ("grpo, scored", "axpo", "axpo, streaming"))
-    print(
-        f"Resampling: {axpo['per_trained'] / plain['per_trained']:.3f} x the plain step's time per trained token; "
-        f"{axpo['cached']:.1%} of the tokens its continuations are given come from the cache; waiting for the slots' "
-        f"order: {axpo['gen'] / streaming['gen']:.3f} x the generation time of streaming."
+    print("| this | against | step s | tokens a step | ratio | of | by round |\n|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        toy = prepare(folder / "toy", "qwen2_5_vl", "smoke")
+        overrides = sides(toy, folder)
+        for this, other, what in PAIRS:
+            rounds = []
+            for number in range(arguments.rounds):
+                place = folder / f"{this}-{other}-{number}".replace(" ", "_")
+                pair = [overrides[this], overrides[other]]
+                rounds.append(side_by_side(place, toy, arguments.steps, pair, number % 2 == 1))
+            print(row(this, other, what, rounds), flush=True)
+
+
+def row(this: str, other: str, what: str, rounds: list[list[dict[str, float]]]) -> str:
+    """A line of the table: medians of both sides over the rounds, and the mean of the ratios within a round."""
+    ratios = [mine[what] / theirs[what] for mine, theirs in rounds]
+    steps, tokens = (
+        " and ".join(f"{statistics.median(run[name] for run in runs):{form}}" for runs in zip(*rounds, strict=True))
+        for name, form in (("step", ".2f"), ("tokens", ".0f"))
     )
+    by_round = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+    cached = [run["cached"] for runs in rounds for run in runs if run["cached"]]
+    of = WHAT[what] + (f"; {statistics.fmean(cached):.1%} of given tokens cached" if cached else "")
+    return f"| {this} | {other} | {steps} | {tokens} | **{statistics.fmean(ratios):.3f}** | {of} | {by_round} |"
 
 
 if __name__ == "__main__":
