@@ -22,17 +22,21 @@ from real_run import toy_overrides, train
 pytestmark = pytest.mark.e2e
 
 
-def test_vgpo_is_grpo_with_credit(toys, tmp_path):
-    metrics = train(tmp_path, [*toy_overrides(toys["qwen2_5_vl"]), "method=vgpo"])
+MODES = [("qwen2_5_vl", "sync"), ("qwen3_vl", "colocate_async")]
+
+
+@pytest.mark.parametrize(("family", "mode"), MODES)
+def test_vgpo_is_grpo_with_credit(toys, tmp_path, family, mode):
+    metrics = train(tmp_path, [*toy_overrides(toys[family]), "method=vgpo", f"trainer.v1.trainer_mode={mode}"])
     for step in (1, 2):
         check_credit(metrics[step])
         assert not any(name.startswith(("mapo/", "axpo/")) for name in metrics[step])
 
 
-def test_all_three_methods_compose_asynchronously(toys, tmp_path):
+@pytest.mark.parametrize(("family", "mode"), MODES)
+def test_all_three_methods_compose(toys, tmp_path, family, mode):
     composed = ["method=axpo", "algorithm.axpo.alignment=true", "+algorithm.visual_credit.enable=true"]
-    overrides = [*toy_overrides(toys["qwen3_vl"]), *composed, "trainer.v1.trainer_mode=colocate_async"]
-    metrics = train(tmp_path, overrides)
+    metrics = train(tmp_path, [*toy_overrides(toys[family]), *composed, f"trainer.v1.trainer_mode={mode}"])
     for step in (1, 2):
         check_groups(tmp_path, step, credited=True)
         check_credit(metrics[step])
