@@ -189,7 +189,7 @@ def test_masks_advantages_and_records_of_a_step_go_together(monkeypatch, tmp_pat
     trainer.config = compose_config(
         "method=axpo", "algorithm.axpo.continuations=2", f"trainer.rollout_data_dir={tmp_path}"
     )
-    trainer.axpo, trainer.credit = AxpoConfig(continuations=2), None
+    trainer.axpo, trainer.credit, trainer.tokenizer = AxpoConfig(continuations=2), None, None
     trainer.global_steps, trainer.records = 3, []
     metrics: dict = {}
     trainer._compute_advantage(KVBatchMeta(partition_id="train", keys=keys, tags=tags), metrics)

@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,9 +34,11 @@ from verl.trainer.ppo.v1 import (
     get_trainer_cls,
 )
 
+from verl_mapo.advantages.visual_credit import VisualCreditConfig
 from verl_mapo.rollout.trajectory import COLUMNS, Trajectory, Turn
 from verl_mapo.settings import ConfigError
 from verl_mapo.training.columns import carried, carrying
+from verl_mapo.training.focus_engine import FOCUS
 from verl_mapo.training.trainer import VisualTrainer, extend_all
 
 MODES = {
@@ -85,6 +88,10 @@ def test_mapo_without_columns_names_the_two_settings():
 LENGTHS = [5, 3, 4, 6]
 
 
+def jagged(rows):
+    return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
+
+
 def rows(config, scores):
     """Four rollouts of two prompts and one padding row, as TransferQueue gives them back."""
     values = {"uid": ["a", "a", "b", "b", "pad"]}
@@ -102,13 +109,8 @@ def rows(config, scores):
         trajectory = Trajectory(["p.png"], [(10, 10)], [turn], "answer")
         columns.append(trajectory.columns(3))
         extra.append({"trajectory": trajectory.record(), "reward_extra_info": {}})
-    nested = {
-        name: torch.nested.as_nested_tensor(v, layout=torch.jagged)
-        for name, v in [("response_mask", masks), ("rm_scores", rewards)]
-    }
-    nested["old_log_probs"] = torch.nested.as_nested_tensor(
-        [torch.zeros(length) for length in lengths], layout=torch.jagged
-    )
+    nested = {"response_mask": jagged(masks), "rm_scores": jagged(rewards)}
+    nested["old_log_probs"] = jagged([torch.zeros(length) for length in lengths])
     stacked = {name: torch.stack([column[name] for column in columns]) for name in columns[0]}
     prompts = [[{"role": "user", "content": "q"}]] * 5
     objects = {
@@ -147,16 +149,17 @@ def trainer_of(config):
     trainer = VisualTrainer.__new__(type("T", (VisualTrainer,), {"on_step_end": None, "on_sample_end": None}))
     trainer.config, trainer.global_steps, trainer.records = config, 7, []
     trainer.mapo, trainer.axpo = SimpleNamespace(max_unscored=0.5), None
-    trainer.credit = None
+    trainer.credit, trainer.tokenizer = None, None
     return trainer
 
 
-def step(queue, scores, *overrides):
+def step(queue, scores, *overrides, credit=None, tokenizer=None):
     config = compose_config(*overrides)
     keys = ["a_0_0", "a_1_0", "b_0_0", "b_1_0", "pad_0_0"]
     tags = [{"is_padding": key.startswith("pad")} for key in keys]
     queue.update(rows(config, scores), tags=tags)
     trainer, metrics = trainer_of(config), {}
+    trainer.credit, trainer.tokenizer = credit, tokenizer
     trainer._compute_advantage(KVBatchMeta(partition_id="train", keys=keys, tags=tags), metrics)
     return trainer, metrics
 
@@ -174,6 +177,23 @@ def test_the_columns_reach_the_advantage_the_metrics_and_the_records(queue, tmp_
     assert metrics["rollout_visual/crop_area"] == 0.25
     assert [record["uid"] for record in trainer.records] == ["a", "a", "b", "b"]
     assert trainer.records[0]["advantage"] == pytest.approx(root * 1.4, abs=1e-4)
+    assert all(record["credit"] is None for record in trainer.records)
+
+
+def test_the_tokens_of_credited_rollouts_are_written_down_with_what_the_loss_gets(queue, tmp_path, model):
+    lengths = [*LENGTHS, 1]
+    queue[FOCUS] = jagged([torch.linspace(0.4, 0.6, 1 + length) for length in lengths])
+    queue["responses"] = jagged([torch.arange(40, 40 + length) for length in lengths])
+    queue["loss_mask"] = jagged([torch.ones(length) for length in LENGTHS] + [torch.zeros(1)])
+    settings = {"credit": VisualCreditConfig(), "tokenizer": model.tokenizer}
+    trainer, _ = step(queue, [0.3, 0.1, 0.2, 0.2, 0.9], f"trainer.rollout_data_dir={tmp_path}", **settings)
+    first, *_ = trainer.records
+    assert first["credit"]["tokens"] == [model.tokenizer.decode([token]) for token in range(40, 45)]
+    assert first["credit"]["focus"] == pytest.approx([0.4, 0.44, 0.48, 0.52, 0.56]), "of a response's predictors"
+    assert first["credit"]["advantage"] == pytest.approx(queue["advantages"].unbind()[0].tolist(), abs=5e-5)
+    assert len(set(first["credit"]["advantage"])) == 5
+    assert [len(record["credit"]["focus"]) for record in trainer.records] == LENGTHS
+    json.dumps(trainer.records)
 
 
 def test_an_unscored_turn_is_counted_and_too_many_stop_the_run(queue):

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from tensordict import NonTensorData
@@ -56,6 +56,20 @@ def rectangular(column: torch.Tensor) -> torch.Tensor:
     return torch.stack(column.unbind()) if column.is_nested else column
 
 
+class Credited(NamedTuple):
+    """What visual credit was made of; B rows, L response positions.
+
+    Attributes:
+        focus: (B, L) float32, NaN where a token has none.
+        written: (B, L), 1 on the policy tokens that have a part in it, be they in the loss or not.
+        factors: what the advantages were multiplied by.
+    """
+
+    focus: torch.Tensor
+    written: torch.Tensor
+    factors: VisualFactors
+
+
 @dataclass
 class Carrier:
     """The columns of the batch under way, rows in the order of the batch, and what the estimator made of them.
@@ -71,7 +85,7 @@ class Carrier:
     columns: dict[str, torch.Tensor]
     mapo: MapoAdvantage | None = None
     axpo: AxpoAdvantage | None = None
-    credit: VisualFactors | None = None
+    credit: Credited | None = None
 
 
 _CARRIER: ContextVar[Carrier] = ContextVar("verl_mapo_columns")

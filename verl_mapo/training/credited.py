@@ -27,7 +27,7 @@ from verl_mapo.advantages.groups import group_ids
 from verl_mapo.advantages.visual_credit import VisualCreditConfig, apply_credit, visual_factors
 from verl_mapo.settings import ConfigError, parse
 from verl_mapo.training.checks import credits_looks
-from verl_mapo.training.columns import carried, uids
+from verl_mapo.training.columns import Credited, carried, uids
 from verl_mapo.training.credit_metrics import credit_metrics
 from verl_mapo.training.explored import ExploredTrainer
 from verl_mapo.training.focus_engine import FOCUS, check_layer, focus_request, visual_token_ids
@@ -88,7 +88,7 @@ class CreditedTrainer(ExploredTrainer):
             group = axpo_groups(group, columns["role"], columns["prefix_id"], self.axpo)
         factors = visual_factors(score, ~score.isnan(), mask, group, self.credit)
         metrics.update(credit_metrics(score, mask, factors, self.credit))
-        carried((), "").credit = factors
+        carried((), "").credit = Credited(score, mask, factors)
         credited = response_to_nested(apply_credit(advantages, factors, self.credit), written)
         fields = TensorDict({"advantages": credited}, batch_size=len(batch))
         return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)

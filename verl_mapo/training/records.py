@@ -21,17 +21,25 @@ from typing import Any
 import transfer_queue as tq
 from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
+from transformers import PreTrainedTokenizerBase
 
 from verl_mapo.advantages.axpo import PLAIN, RESAMPLE, SOURCE
 from verl_mapo.advantages.mapo import MapoAdvantage
 from verl_mapo.rollout.trajectory import TRAJECTORY
 from verl_mapo.training.columns import Carrier, plain
+from verl_mapo.training.token_records import describe_tokens
 
 ROLES = {PLAIN: "plain", SOURCE: "source", RESAMPLE: "resample"}
 """How the roles of explored rollouts are written down."""
 
 
-def describe_rows(batch: KVBatchMeta, split: str, step: int, carrier: Carrier | None = None) -> list[dict[str, Any]]:
+def describe_rows(
+    batch: KVBatchMeta,
+    split: str,
+    step: int,
+    carrier: Carrier | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> list[dict[str, Any]]:
     """The records of a batch, padding left out, in the order of its keys.
 
     Args:
@@ -39,13 +47,17 @@ def describe_rows(batch: KVBatchMeta, split: str, step: int, carrier: Carrier | 
         split: ``train`` or ``val``.
         step: the global step.
         carrier: the columns, and what the estimator made of them; None in validation.
+        tokenizer: the policy's, for what visual credit did to each token; None in validation.
     """
     fields = ["raw_prompt", "reward_model", "data_source", "extra_fields", "rm_scores", "response_mask"]
     fields += ["advantages"] if split == "train" else []
+    credit = carrier and carrier.credit
+    fields += ["responses"] if credit else []
     data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
     prompts, rewards, sources, extra = (plain(data[name]) for name in fields[:4])
     scores = [row.sum() for row in data["rm_scores"].unbind()]
     advantages = _advantages(data) if split == "train" else [None] * len(scores)
+    tokens = describe_tokens(batch, data, credit, tokenizer) if credit else {}
     records = []
     for row, (key, tag) in enumerate(zip(batch.keys, batch.tags, strict=True)):
         if tag.get("is_padding", False):
@@ -64,7 +76,7 @@ def describe_rows(batch: KVBatchMeta, split: str, step: int, carrier: Carrier | 
             "trajectory": extra[row].get(TRAJECTORY),
         }
         record |= _parts(carrier and carrier.mapo, row, extra[row])
-        records.append(record | {"axpo": _exploration(carrier, row, extra[row])})
+        records.append(record | {"axpo": _exploration(carrier, row, extra[row]), "credit": tokens.get(row)})
     return records
 
 

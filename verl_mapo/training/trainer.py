@@ -99,7 +99,7 @@ class VisualTrainer(CreditedTrainer):
         if carrier.axpo is not None:
             metrics.update(axpo_metrics(Explored.of(batch, outcome, extra, columns), self.axpo))
         if self.config.trainer.rollout_data_dir:
-            self.records += describe_rows(batch, "train", self.global_steps, carrier)
+            self.records += describe_rows(batch, "train", self.global_steps, carrier, self.tokenizer)
         return batch
 
     def _validate(self) -> dict[str, float]:

@@ -1,0 +1,97 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The tokens that are written down: text that joins again, numbers beside it, and whole groups of rollouts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tensordict import TensorDict
+from transfer_queue import KVBatchMeta
+
+from verl_mapo.advantages.visual_credit import VisualCreditConfig, visual_factors
+from verl_mapo.training.columns import Credited
+from verl_mapo.training.token_records import TOKEN_ROLLOUTS, describe_tokens, pieces
+
+NAN = float("nan")
+
+
+def jagged(rows):
+    return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
+
+
+def credited(focus: list[list[float]], written: list[list[int]]) -> Credited:
+    score, mask = torch.tensor(focus), torch.tensor(written)
+    group = torch.zeros(len(score), dtype=torch.int64)
+    return Credited(score, mask, visual_factors(score, ~score.isnan(), mask, group, VisualCreditConfig()))
+
+
+def batch_of(keys: list[str], padding: int = 0) -> KVBatchMeta:
+    tags = [{}] * (len(keys) - padding) + [{"is_padding": True}] * padding
+    return KVBatchMeta(partition_id="train", keys=keys, tags=tags)
+
+
+def test_only_what_the_model_wrote_is_told_token_by_token(model):
+    ids = model.tokenizer.encode("I look. A crop. It is A")
+    words, observation = ids[:4], ids[4:6]
+    responses = [torch.tensor([*words[:2], *observation, *words[2:]]), torch.tensor(words[:1])]
+    focus = [[NAN, 0.25, 0.123456, NAN, 0.5, 0.75], [0.5] + [NAN] * 5]
+    credit = credited(focus, [[1, 1, 0, 0, 1, 1], [1, 0, 0, 0, 0, 0]])
+    advantages = [torch.tensor([0.1, 0.2, 0.0, 0.0, 1 / 3, -2 / 3]), torch.tensor([-1.0])]
+    data = TensorDict({"responses": jagged(responses), "advantages": jagged(advantages)}, batch_size=2)
+    told = describe_tokens(batch_of(["a_0_0", "a_1_0"]), data, credit, model.tokenizer)
+    assert told[0] == {
+        "tokens": [model.tokenizer.decode([word]) for word in words],
+        "focus": [None, 0.25, 0.5, 0.75],
+        "advantage": [0.1, 0.2, 0.3333, -0.6667],
+        "stretches": [2, 2],
+        "trajectory_factor": pytest.approx(float(credit.factors.trajectory[0]), abs=5e-5),
+    }
+    assert (told[1]["tokens"], told[1]["stretches"]) == ([model.tokenizer.decode(words[:1])], [1])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@given(text=st.text())
+def test_pieces_join_to_the_text_whatever_it_is(model, text):
+    ids = model.tokenizer.encode(text)
+    found = pieces(ids, model.tokenizer.decode)
+    assert len(found) == len(ids) and "".join(found) == model.tokenizer.decode(ids)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@given(ids=st.lists(st.integers(0, 299), max_size=40))
+def test_pieces_join_where_the_tokens_are_no_text(model, ids):
+    assert "".join(pieces(ids, model.tokenizer.decode)) == model.tokenizer.decode(ids)
+
+
+def test_a_character_of_several_tokens_is_whole_in_the_last(model):
+    ids = model.tokenizer.encode("a\U0001f600b")
+    assert len(ids) > 3, "the tokenizer spells it in bytes"
+    assert pieces(ids, model.tokenizer.decode) == ["a", *[""] * (len(ids) - 3), "\U0001f600", "b"]
+    assert pieces(ids[:2], model.tokenizer.decode) == ["a", "\ufffd"], "cut off, and not lost"
+
+
+@pytest.mark.parametrize(("group", "told"), [(1, 32), (5, 30), (8, 32), (40, 40)])
+def test_whole_groups_are_told_of_by_uid_and_padding_never(model, group, told):
+    keys = [f"{uid:02d}_{session}_0" for session in range(group) for uid in range(39, -1, -1)]
+    rows = len(keys) + 1
+    data = TensorDict({"responses": jagged([torch.tensor([40])] * rows)}, batch_size=rows)
+    data["advantages"] = jagged([torch.ones(1)] * rows)
+    batch, credit = batch_of([*keys, "00_pad_0"], padding=1), credited([[0.5]] * rows, [[1]] * rows)
+    found = describe_tokens(batch, data, credit, model.tokenizer)
+    expected = max(TOKEN_ROLLOUTS // group, 1)
+    assert len(found) == told
+    assert {keys[row].split("_")[0] for row in found} == {f"{uid:02d}" for uid in range(expected)}

@@ -1,0 +1,102 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What is written down of visual credit: the tokens of a few rollouts, each with its focus and its advantage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from tensordict import TensorDict
+from torch import Tensor
+from transfer_queue import KVBatchMeta
+from transformers import PreTrainedTokenizerBase
+
+from verl_mapo.training.columns import Credited, live_rows, uids
+
+TOKEN_ROLLOUTS = 32
+"""About how many rollouts of a batch have their tokens written down. A token takes some 25 bytes: of 1024 rollouts of
+4096 tokens that is 3 MB a step, where all of them would be 100."""
+
+_INCOMPLETE = "\ufffd"
+"""What bytes that are no character are decoded to."""
+
+
+def describe_tokens(
+    batch: KVBatchMeta, data: TensorDict, credit: Credited, tokenizer: PreTrainedTokenizerBase
+) -> dict[int, dict[str, Any]]:
+    """The policy tokens of some rollouts, by row.
+
+    Args:
+        data: jagged ``responses`` and ``advantages`` of the batch, the latter multiplied.
+        credit: what they were multiplied by.
+        tokenizer: the policy's.
+
+    Returns:
+        ``tokens`` (their texts), ``focus`` (None where there is none) and ``advantage`` (0 where the loss leaves the
+        token out), one a token; ``stretches``, how many of them the model wrote at a time, between observations; and
+        ``trajectory_factor``. Numbers have four digits.
+    """
+    responses, advantages = data["responses"].unbind(), data["advantages"].unbind()
+    decode = cache(tokenizer.decode)
+    found = {}
+    for row in _chosen(batch):
+        at = credit.written[row].nonzero().squeeze(1)
+        after_gaps = (at.diff() > 1).nonzero().squeeze(1) + 1
+        found[row] = {
+            "tokens": pieces(responses[row][at].tolist(), decode),
+            "focus": _rounded(credit.focus[row, at]),
+            "advantage": _rounded(advantages[row][at]),
+            "stretches": [len(stretch) for stretch in at.tensor_split(after_gaps)],
+            "trajectory_factor": round(float(credit.factors.trajectory[row]), 4),
+        }
+    return found
+
+
+def pieces(tokens: list[int], decode: Callable[[tuple[int, ...]], str]) -> list[str]:
+    """The text of each token; joined, they are the text of all.
+
+    A character whose bytes several tokens share is whole in the last of them, and the others are empty.
+    """
+    found: list[str] = []
+    held: tuple[int, ...] = ()
+    for token in tokens:
+        held += (token,)
+        text = decode(held)
+        whole = not text.endswith(_INCOMPLETE)
+        found.append(text if whole else "")
+        held = () if whole else held
+    if held:
+        found[-1] = decode(held)
+    return found
+
+
+def _chosen(batch: KVBatchMeta) -> list[int]:
+    """Rows of whole groups, in the order of their uids: those are drawn by chance, where a batch's order is not."""
+    groups: dict[str, list[int]] = {}
+    for row, (uid, live) in enumerate(zip(uids(batch), live_rows(batch).tolist(), strict=True)):
+        if live:
+            groups.setdefault(uid, []).append(row)
+    chosen: list[int] = []
+    for uid in sorted(groups):
+        if chosen and len(chosen) + len(groups[uid]) > TOKEN_ROLLOUTS:
+            break
+        chosen += groups[uid]
+    return chosen
+
+
+def _rounded(values: Tensor) -> list[float | None]:
+    return [None if math.isnan(value) else round(value, 4) for value in values.tolist()]
