@@ -72,6 +72,23 @@ def make_turn():
 
 
 @pytest.fixture
+def make_credit():
+    """What a line says of visual credit: two stretches of tokens, the first token before any image."""
+
+    def credit(**changes):
+        values = {
+            "tokens": ["It", " is", " <b>", "A"],
+            "focus": [None, 0.5, 0.6, 0.55],
+            "advantage": [-1.0, -0.5, 0.0, 0.25],
+            "stretches": [2, 2],
+            "trajectory_factor": 1.25,
+        }
+        return values | changes
+
+    return credit
+
+
+@pytest.fixture
 def make_line(picture):
     """Lines whose trajectories looked at a picture that exists."""
     return lambda **changes: line_of(**{"images": [picture]} | changes)

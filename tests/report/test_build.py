@@ -123,7 +123,27 @@ def test_the_same_run_and_seed_give_the_same_bytes(whole_run, tmp_path):
     assert one.curves.read_bytes() == two.curves.read_bytes()
 
 
-def test_nothing_a_model_wrote_becomes_markup(write_run, make_line, make_turn):
+def test_tokens_are_drawn_twice_with_their_numbers(write_run, make_line, make_credit):
+    lines = [make_line(session=i, outcome=float(i), credit=make_credit()) for i in range(2)]
+    page = build(write_run(lines={1: lines}))
+    said = " ".join(" ".join(page.text).split())
+    for words in (
+        "Where the model looks, step 1",
+        "trajectory factor 1.25",
+        "By focus 0.5000 0.6000 untinted: before the first image 1 It is 2 <b> A",
+        "By advantage, credit included −1 0 +1 1 It is 2 <b> A",
+    ):
+        assert said.count(words) == (1 if "Where" in words else 2), words
+    spans = [values for tag, values in page.tags if tag == "span" and "title" in values]
+    assert [span["title"] for span in spans[:2]] == ["no focus, advantage −1.0000", "focus 0.5000, advantage −0.5000"]
+    assert "style" not in spans[0] and spans[2]["style"] == "background: #cc79a7"
+
+
+def test_a_run_without_focus_says_nothing_of_it(whole_run):
+    assert "Where the model looks" not in "".join(build(whole_run).text)
+
+
+def test_nothing_a_model_wrote_becomes_markup(write_run, make_line, make_turn, make_credit):
     turn = make_turn(text=HOSTILE, label=HOSTILE, faults=[HOSTILE], observation=HOSTILE, score=None)
     lines = [
         make_line(session=i, turns=[turn, turn], question=HOSTILE, ground_truth=HOSTILE, images=[f"/no/{HOSTILE}"])
@@ -132,6 +152,7 @@ def test_nothing_a_model_wrote_becomes_markup(write_run, make_line, make_turn):
     for line, role in zip(lines, ("source", "plain", "resample"), strict=True):
         line["trajectory"]["end_reason"] = HOSTILE
         line["axpo"] = {"role": role, "prefix_id": 0, "prefix_tokens": 3, "confidence": None, "a_prefix": None}
+        line["credit"] = make_credit(tokens=[HOSTILE] * 4)
     metrics = {step: {f"val-core/{HOSTILE}/acc/mean@1": 0.5} for step in (0, 1)}
     run = write_run(metrics, {1: lines})
     (run / "run.json").write_text(json.dumps({"command": HOSTILE, "config": {HOSTILE: HOSTILE}}))

@@ -131,3 +131,34 @@ def test_the_seed_decides_and_nothing_else(write_run, make_line):
 
     assert drawn(0) == drawn(0)
     assert drawn(0) != drawn(1)
+
+
+def test_tokens_are_drawn_of_a_group_of_the_last_step_that_differs(write_run, make_line, make_credit):
+    def group(uid, outcomes, step=2, **changes):
+        return [make_line(step=step, uid=uid, session=i, outcome=o) | changes for i, o in enumerate(outcomes)]
+
+    credit = {"credit": make_credit()}
+    dark = {"credit": make_credit(focus=[None] * 4)}
+    last = [*group("a", [1.0, 1.0], **credit), *group("b", [1.0, 0.0], **dark), *group("c", [0.0, 1.0], **credit)]
+    continuation = make_line(step=2, uid="c", session=2, axpo={"role": "resample", "prefix_id": 0}, **credit)
+    last += [*group("d", [1.0, 0.0]), continuation]
+    run = Run.open(write_run(lines={1: group("e", [0.0, 1.0], 1, **credit), 2: last}))
+    for seed in range(5):
+        chapter = chapters(run, 12, seed)[-1]
+        assert chapter.title == "Where the model looks, step 2" and chapter.tinted
+        assert chapter.rule.startswith("Of 2 prompts whose tokens were written down, 1 had")
+        (case,) = chapter.cases
+        assert [(title, rollout.uid) for title, rollout in case.drawn] == [
+            ("#1, highest advantage", "c"),
+            ("#0, lowest advantage", "c"),
+        ]
+
+
+def test_tokens_take_no_room_from_other_chapters(write_run, make_line, make_credit):
+    lines = [make_line(uid=f"g{i}", session=j, outcome=float(j)) for i in range(9) for j in range(2)]
+    bare = chapters(Run.open(write_run(lines={1: lines}, name="bare")), 12, 0)
+    tokens = [line | {"credit": make_credit()} for line in lines]
+    *others, drawn = chapters(Run.open(write_run(lines={1: tokens}, name="tokens")), 12, 0)
+    assert [chapter.tinted for chapter in bare] == [False] and drawn.tinted
+    uids = [[case.drawn[0][1].uid for case in chapter.cases] for chapter in (*bare, *others)]
+    assert uids[0] == uids[1]

@@ -104,6 +104,12 @@ def test_a_rollout_has_a_role_where_axpo_was_at_work(make_rollout):
     assert make_rollout(axpo={"role": "source"}).role == "source"
 
 
+def test_a_rollout_is_focused_where_the_focus_of_a_token_was_written_down(make_line, make_rollout, make_credit):
+    assert "credit" not in make_line() and make_rollout().credit is None, "of a run before there was visual credit"
+    assert not make_rollout().focused and not make_rollout(credit=make_credit(focus=[None] * 4)).focused
+    assert make_rollout(credit=make_credit()).focused
+
+
 def test_a_run_was_explored_where_its_metrics_say_so(whole_run, forked_run):
     assert Run.open(forked_run).explored
     assert not Run.open(whole_run).explored

@@ -46,7 +46,7 @@ _SUMMARY = (
     "trainer.total_training_steps",
     "algorithm.mapo.",
     "algorithm.axpo.",
-    "algorithm.vgpo.",
+    "algorithm.visual_credit.",
     "visual_tool.",
 )
 """Settings that are shown at once: by name, or all below a name that ends in a dot."""

@@ -25,6 +25,7 @@ from PIL import Image
 
 from verl_mapo.report.load import Rollout
 from verl_mapo.report.pictures import area, called, cut, jpeg_url, open_originals, original_size
+from verl_mapo.report.tint import Tint, tints
 from verl_mapo.rollout.parser import OPEN
 
 _CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
@@ -80,12 +81,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Card:
-    """One trajectory, with a word on why it is shown."""
+    """One trajectory, with a word on why it is shown.
+
+    Attributes:
+        tints: its tokens, once a measure; none where no focus was written down.
+    """
 
     title: str
     rollout: Rollout
     scenes: list[Scene]
     steps: list[Step]
+    tints: list[Tint]
 
 
 def card(title: str, rollout: Rollout, root: Path, shared: str = "") -> Card:
@@ -99,7 +105,7 @@ def card(title: str, rollout: Rollout, root: Path, shared: str = "") -> Card:
     originals = open_originals(trajectory, root)
     scenes = [_scene(trajectory, index, original) for index, original in enumerate(originals)]
     steps = [_step(number, turn, trajectory, originals, shared) for number, turn in enumerate(trajectory["turns"], 1)]
-    return Card(title, rollout, scenes, steps)
+    return Card(title, rollout, scenes, steps, tints(rollout.credit) if rollout.focused else [])
 
 
 def _scene(trajectory: dict[str, Any], index: int, original: Image.Image | None) -> Scene:

@@ -79,18 +79,24 @@ class Case:
 
 @dataclass(frozen=True)
 class Chapter:
-    """Cases of one kind, with the sentence that says how they were chosen."""
+    """Cases of one kind, with the sentence that says how they were chosen.
+
+    Attributes:
+        tinted: whether their tokens are drawn, by what they were given, and not their turns.
+    """
 
     title: str
     rule: str
     cases: list[Case]
+    tinted: bool = False
 
 
 def chapters(run: Run, samples: int, seed: int) -> list[Chapter]:
     """The trajectories to draw.
 
     Args:
-        samples: about how many trajectories to draw in all, shared evenly by the chapters.
+        samples: about how many trajectories to draw in all, shared evenly by the chapters; those whose tokens are
+            drawn are not counted.
         seed: of the chance that decides between cases which are equally telling.
     """
     random = Random(seed)
@@ -107,7 +113,9 @@ def chapters(run: Run, samples: int, seed: int) -> list[Chapter]:
     if not makers and run.ends("val"):
         step = run.ends("val")[-1]
         makers.append(lambda share: _groups(run.rollouts(step, "val"), step, max(share // PER_CASE, 1), random))
-    return [make(samples // len(makers)) for make in makers] if samples > 0 else []
+    if samples <= 0:
+        return []
+    return [*(make(samples // len(makers)) for make in makers), *_focused(run, random)]
 
 
 def _held_out(held_out: HeldOut, count: int, random: Random) -> Chapter:
@@ -173,9 +181,7 @@ def _forked(cases: list[Case], count: int, random: Random) -> Chapter:
 
 def _groups(rollouts: list[Rollout], step: int, count: int, random: Random) -> Chapter:
     groups = [_originals(group) for group in _by_prompt(rollouts)]
-    shuffled = random.sample(groups, len(groups))
-    telling = sorted(shuffled, key=lambda group: (_spread(_outcomes(group)) == 0, _spread(_alignments(group)) == 0))
-    mixed = sum(_spread(_outcomes(group)) > 0 for group in shuffled)
+    telling, mixed = _telling(groups, random)
     rule = (
         f"Of {len(groups)} prompts, {mixed} had rollouts that differed in outcome. Those come first, then those that "
         "differed in alignment, drawn by chance. Of each group the rollouts with the highest and with the lowest "
@@ -184,6 +190,30 @@ def _groups(rollouts: list[Rollout], step: int, count: int, random: Random) -> C
     if sum(map(len, groups)) < len(rollouts):
         rule += " Continuations that AXPO added are left out here."
     return Chapter(f"Groups of one prompt, step {step}", rule, [_contrast(group) for group in telling[:count]])
+
+
+def _focused(run: Run, random: Random) -> list[Chapter]:
+    """One group of the last step, token by token; no chapter where no focus was written down."""
+    last = chain.from_iterable(run.rollouts(step, "train") for step in run.ends("train")[-1:])
+    groups = _by_prompt([rollout for rollout in last if rollout.focused and rollout.role != "resample"])
+    if not groups:
+        return []
+    telling, mixed = _telling(groups, random)
+    step = groups[0][0].step
+    rule = (
+        f"Of {len(groups)} prompts whose tokens were written down, {mixed} had rollouts that differed in outcome. One "
+        "of those where there are any, drawn by chance, with its rollouts of highest and of lowest advantage. Focus is "
+        "how alike a token's state and the images' mean state are, 0 opposite and 1 the same: what visual credit goes "
+        "by, and no measurement of attention. A token under the pointer shows its numbers."
+    )
+    return [Chapter(f"Where the model looks, step {step}", rule, [_contrast(telling[0])], tinted=True)]
+
+
+def _telling(groups: list[list[Rollout]], random: Random) -> tuple[list[list[Rollout]], int]:
+    """Groups that differ in outcome, then those that differ in alignment, by chance; and the number of the former."""
+    shuffled = random.sample(groups, len(groups))
+    telling = sorted(shuffled, key=lambda group: (_spread(_outcomes(group)) == 0, _spread(_alignments(group)) == 0))
+    return telling, sum(_spread(_outcomes(group)) > 0 for group in groups)
 
 
 def _contrast(group: list[Rollout]) -> Case:

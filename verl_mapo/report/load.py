@@ -46,6 +46,7 @@ class Rollout:
         alignment, advantage, a_out, a_sem: None where there was none (validation, no visual turn, not scored).
         trajectory: as :meth:`verl_mapo.rollout.trajectory.Trajectory.record` gives it.
         axpo: what it was to AXPO, as :mod:`verl_mapo.training.records` writes it; None without AXPO.
+        credit: its tokens, as :mod:`verl_mapo.training.token_records` writes them; None where none were.
     """
 
     step: int
@@ -61,17 +62,23 @@ class Rollout:
     a_sem: float | None
     trajectory: dict[str, Any]
     axpo: dict[str, Any] | None
+    credit: dict[str, Any] | None
 
     @property
     def role(self) -> str:
         """``plain``, ``source`` or ``resample``; plain without AXPO."""
         return self.axpo["role"] if self.axpo else "plain"
 
+    @property
+    def focused(self) -> bool:
+        """Whether the focus of any of its tokens was written down."""
+        return self.credit is not None and any(score is not None for score in self.credit["focus"])
+
     @classmethod
     def of(cls, line: dict[str, Any]) -> Rollout:
         """From a decoded line; further keys are left aside, and a rollout of another agent loop has no turns."""
         nothing = {"images": [], "image_sizes": [], "turns": [], "end_reason": "", "prefix": 0}
-        line = {"axpo": None} | line  # absent before there was AXPO
+        line = {"axpo": None, "credit": None} | line  # absent before there was AXPO, or visual credit
         values = {each.name: line[each.name] for each in fields(cls)}
         return cls(**values | {"trajectory": line["trajectory"] or nothing})
 
