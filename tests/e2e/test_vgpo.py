@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import pytest
 from checked_run import check_credit, check_groups
-from real_run import toy_overrides, train
+from real_run import rollouts_of, toy_overrides, train
 
 pytestmark = pytest.mark.e2e
 
@@ -31,6 +31,8 @@ def test_vgpo_is_grpo_with_credit(toys, tmp_path, family, mode):
     for step in (1, 2):
         check_credit(metrics[step])
         assert not any(name.startswith(("mapo/", "axpo/")) for name in metrics[step])
+    told = [rollout["credit"] for rollout in rollouts_of(tmp_path, 2) if rollout["credit"]]
+    assert len(told) == 32 and all(len(each["tokens"]) == len(each["focus"]) for each in told)
 
 
 @pytest.mark.parametrize(("family", "mode"), MODES)

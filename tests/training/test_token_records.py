@@ -72,9 +72,15 @@ def test_pieces_join_to_the_text_whatever_it_is(model, text):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
-@given(ids=st.lists(st.integers(0, 299), max_size=40))
+@given(ids=st.lists(st.integers(0, 299), max_size=16))
 def test_pieces_join_where_the_tokens_are_no_text(model, ids):
     assert "".join(pieces(ids, model.tokenizer.decode)) == model.tokenizer.decode(ids)
+
+
+def test_a_rollout_that_is_no_text_is_not_decoded_again_and_again(model):
+    half, decoded = model.tokenizer.encode("\U0001f600")[0], []
+    found = pieces([half] * 4096, lambda ids: decoded.append(len(ids)) or model.tokenizer.decode(ids))
+    assert len(found) == 4096 and sum(decoded) < 10 * 4096
 
 
 def test_a_character_of_several_tokens_is_whole_in_the_last(model):

@@ -34,6 +34,9 @@ TOKEN_ROLLOUTS = 32
 _INCOMPLETE = "\ufffd"
 """What bytes that are no character are decoded to."""
 
+_MOST_HELD = 16
+"""Tokens that may share characters, far more than text takes: bytes that are no text must not be decoded for ever."""
+
 
 def describe_tokens(
     batch: KVBatchMeta, data: TensorDict, credit: Credited, tokenizer: PreTrainedTokenizerBase
@@ -76,7 +79,7 @@ def pieces(tokens: list[int], decode: Callable[[tuple[int, ...]], str]) -> list[
     for token in tokens:
         held += (token,)
         text = decode(held)
-        whole = not text.endswith(_INCOMPLETE)
+        whole = not text.endswith(_INCOMPLETE) or len(held) == _MOST_HELD
         found.append(text if whole else "")
         held = () if whole else held
     if held:
