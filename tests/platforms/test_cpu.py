@@ -79,6 +79,28 @@ for scale in (1.0, 3.0):
 found["weight"], found["errors"] = list(layer.weight.shape), errors
 """
 
+TRANSFER = """
+import asyncio, threading, torch
+from verl.workers.rollout.vllm_rollout.bucketed_weight_transfer import BucketedWeightReceiver, BucketedWeightSender
+
+handle = f"ipc:///tmp/{os.environ['SOCKET']}"
+sender = BucketedWeightSender(zmq_handle=handle, bucket_size_mb=1, use_shm=True)
+receiver = BucketedWeightReceiver(zmq_handle=handle, device=torch.device("cpu"), use_shm=True)
+found["handles"], received = [sender.zmq_handle, receiver.zmq_handle], {}
+
+def receive():
+    def keep(weights, is_last):
+        received.update((name, weight.tolist()) for name, weight in weights)
+
+    receiver.receive_weights(on_bucket_received=keep)
+
+thread = threading.Thread(target=receive, daemon=True)
+thread.start()
+asyncio.run(asyncio.wait_for(sender.async_send_weights(iter([("w", torch.arange(3.0))])), 60))
+thread.join()
+found["received"] = received
+"""
+
 NOTHING = """
 import importlib.metadata
 from verl.plugin.platform import PlatformRegistry, get_platform
@@ -96,7 +118,9 @@ def interpret(code: str, **variables: str) -> dict:
     """What ``code`` put into ``found`` in a fresh interpreter."""
     env = {name: value for name, value in os.environ.items() if name != "VERL_PLATFORM"} | variables
     program = REGISTER + textwrap.dedent(code) + "\nprint('FOUND' + json.dumps(found))"
-    finished = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=300)
+    finished = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=300, start_new_session=True
+    )
     assert finished.returncode == 0, finished.stderr
     return json.loads(finished.stdout.rpartition("FOUND")[2])
 
@@ -131,6 +155,15 @@ def test_the_cpu_wheel_answers_for_vllm_and_for_nothing_else(on_cpu: dict) -> No
 def test_a_linear_layer_keeps_its_weight_and_follows_it(on_cpu: dict) -> None:
     assert on_cpu["weight"] == [32, 64]
     assert max(on_cpu["errors"]) < 1e-4
+
+
+def test_weights_go_through_a_socket_of_their_own_run() -> None:
+    pytest.importorskip("vllm", reason="the weights' receiver needs vLLM")
+    runs = [interpret(TRANSFER, **environment(), SOCKET=f"verl-mapo-test-{os.getpid()}") for _ in range(2)]
+    for run in runs:
+        assert run["received"] == {"w": [0.0, 1.0, 2.0]}
+        assert run["handles"][0] == run["handles"][1]
+    assert runs[0]["handles"] != runs[1]["handles"]
 
 
 def test_elsewhere_only_a_name_is_added() -> None:

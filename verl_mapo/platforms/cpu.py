@@ -14,7 +14,7 @@
 """verl on a machine without accelerator: FSDP2 on gloo, vLLM's CPU build, ray with a logical GPU.
 
 ``VERL_PLATFORM=cpu`` selects it and nothing else does: on any other machine :func:`register` only adds a name to
-verl's table of platforms. What verl 0.9.1 offers no hook for is bridged by four seams, each a function below whose
+verl's table of platforms. What verl 0.9.1 offers no hook for is bridged by five seams, each a function below whose
 docstring says what breaks without it. They are applied when the module they concern is imported, so that
 registering costs no import. Every process of a run gets them, vLLM's engine process included, because every one of
 them imports verl and verl imports its plugins.
@@ -23,6 +23,7 @@ them imports verl and verl imports its plugins.
 import functools
 import importlib.metadata
 import os
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -68,6 +69,9 @@ def register() -> None:
     wrapt.register_post_import_hook(_register_engines, "verl.workers.engine.fsdp.transformer_impl")
     wrapt.register_post_import_hook(_offload_without_pinning, "verl.workers.engine.fsdp.transformer_impl")
     wrapt.register_post_import_hook(_keep_linear_weights, "vllm.model_executor.layers.utils")
+    wrapt.register_post_import_hook(
+        _keep_weights_in_the_run, "verl.workers.rollout.vllm_rollout.bucketed_weight_transfer"
+    )
 
 
 def _register_engines(transformer_impl: ModuleType) -> None:
@@ -115,3 +119,20 @@ def _offload_without_pinning(transformer_impl: ModuleType) -> None:
     """verl offloads a reference policy to *pinned* memory, and pinning needs an accelerator's driver."""
     policy = transformer_impl.CPUOffloadPolicy
     transformer_impl.CPUOffloadPolicy = lambda pin_memory: policy(pin_memory=False)
+
+
+def _keep_weights_in_the_run(transfer: ModuleType) -> None:
+    """Weights reach vLLM through a socket in /tmp named by ray's job id, which is 01000000 in every local cluster: two
+    runs on one machine would take each other's weights. The launcher makes each run a session of its own (see
+    :mod:`verl_mapo.platforms.launcher`), so the session's id joins the name, at both ends.
+    """
+    for end in (transfer.BucketedWeightSender, transfer.BucketedWeightReceiver):
+        end.__init__ = _with_socket_of_session(end.__init__)
+
+
+def _with_socket_of_session(init: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(init)
+    def init_in_session(self: Any, zmq_handle: str, *args: Any, **kwargs: Any) -> None:
+        init(self, f"{zmq_handle}-session-{os.getsid(0)}", *args, **kwargs)
+
+    return init_in_session
