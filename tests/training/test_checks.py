@@ -96,7 +96,7 @@ def test_what_axpo_cannot_work_with_stops_with_a_sentence(override, sentence):
 )
 def test_what_visual_credit_cannot_work_with_stops_with_a_sentence(override, sentence):
     for method in ("method=vgpo", "algorithm.adv_estimator=grpo"):
-        enable = [] if method == "method=vgpo" else ["+algorithm.visual_credit.enable=true"]
+        enable = [] if method == "method=vgpo" else ["algorithm.visual_credit.enable=true"]
         if "visual_credit" in override and enable:
             continue
         with pytest.raises(ConfigError) as error:
