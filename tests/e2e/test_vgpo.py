@@ -15,14 +15,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from pathlib import Path
+
 import pytest
-from checked_run import check_credit, check_groups
+from checked_run import N, check_credit, check_groups
 from real_run import rollouts_of, toy_overrides, train
 
 pytestmark = pytest.mark.e2e
 
-
 MODES = [("qwen2_5_vl", "sync"), ("qwen3_vl", "colocate_async")]
+VOWELS = Path(__file__).parent.parent / "support" / "vowels.py"
 
 
 @pytest.mark.parametrize(("family", "mode"), MODES)
@@ -35,9 +38,31 @@ def test_vgpo_is_grpo_with_credit(toys, tmp_path, family, mode):
     assert len(told) == 32 and all(len(each["tokens"]) == len(each["focus"]) for each in told)
 
 
+def test_the_recipes_base_single_turns_and_dynamic_sampling(toys, tmp_path):
+    base = [
+        "method=vgpo",
+        "actor_rollout_ref.rollout.agent.default_agent_loop=single_turn_agent",
+        "actor_rollout_ref.rollout.multi_turn.enable=false",
+        "actor_rollout_ref.actor.clip_ratio_high=0.28",
+        "algorithm.filter_groups.enable=true",
+        "algorithm.filter_groups.metric=acc",
+        "reward.reward_manager.name=naive",
+        f"reward.custom_reward_function.path={VOWELS}",
+    ]
+    metrics = train(tmp_path, [*toy_overrides(toys["qwen2_5_vl"]), *base])
+    for step in (1, 2):
+        groups = defaultdict(list)
+        for rollout in rollouts_of(tmp_path, step):
+            groups[rollout["uid"]].append(rollout["outcome"])
+        assert len(groups) == 8
+        assert all(len(outcomes) == N and len(set(outcomes)) > 1 for outcomes in groups.values()), "mixed groups alone"
+        assert metrics[step]["visual_credit/visual_rows"] > 0.9 and metrics[step]["actor/grad_norm"] > 0
+        assert metrics[step]["visual_credit/token_factor/mean"] == pytest.approx(1, abs=1e-3)
+
+
 @pytest.mark.parametrize(("family", "mode"), MODES)
 def test_all_three_methods_compose(toys, tmp_path, family, mode):
-    composed = ["method=axpo", "algorithm.axpo.alignment=true", "+algorithm.visual_credit.enable=true"]
+    composed = ["method=axpo", "algorithm.axpo.alignment=true", "algorithm.visual_credit.enable=true"]
     metrics = train(tmp_path, [*toy_overrides(toys[family]), *composed, f"trainer.v1.trainer_mode={mode}"])
     for step in (1, 2):
         check_groups(tmp_path, step, credited=True)

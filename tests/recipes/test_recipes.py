@@ -15,28 +15,51 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
+import torch
+from hydra import compose, initialize_config_dir, initialize_config_module
+from verl import DataProto
+from verl.trainer.ppo.reward import load_reward_manager
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
-from verl.utils.config import validate_config
+from verl.utils.config import omega_conf_to_dataclass, validate_config
 
 from verl_mapo.advantages.axpo import AxpoConfig
+from verl_mapo.advantages.visual_credit import VisualCreditConfig
 from verl_mapo.data.tiny_vlm import build_processor
 from verl_mapo.rollout.budget import check_budget
 from verl_mapo.rollout.settings import VisualToolSettings
-from verl_mapo.settings import parse
-from verl_mapo.training.checks import check_config, check_rows
+from verl_mapo.settings import parse, select
+from verl_mapo.training.checks import LOOP, check_config, check_rows, credits_looks
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*/*.yaml"))
 LONGEST_EDGE = {"qwen2_5_vl": 12_845_056, "qwen3_vl": 16_777_216}
 """Most pixels of the released processors, by the family that a recipe's name begins with."""
 
+PARTS = {
+    "mapo": ("mapo", False, False),
+    "axpo": ("axpo", False, False),
+    "vgpo": ("vgpo", False, True),
+    "all": ("axpo", True, True),
+}
+"""By folder: the estimator, whether alignment is coupled with AXPO, whether looks are credited."""
 
-def composed(recipe):
+
+def composed(recipe, *overrides):
     with initialize_config_dir(str(recipe.parent), version_base=None):
-        return compose(recipe.stem, ["data.train_files=a.parquet", "data.val_files=b.parquet"])
+        return compose(recipe.stem, ["data.train_files=a.parquet", "data.val_files=b.parquet", *overrides])
+
+
+def the_recipe(folder, name):
+    return next(path for path in RECIPES if (path.parent.name, path.stem) == (folder, name))
+
+
+def parts(config):
+    algorithm = config.algorithm
+    return algorithm.adv_estimator, select(algorithm, "axpo.alignment", False), credits_looks(config)
 
 
 @pytest.fixture(params=RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -53,6 +76,8 @@ def test_it_passes_verls_checks_and_ours(recipe, config):
     validate_config(config, need_reference_policy(config), need_critic(config))
     check_config(config)
     check_rows(config, ["prompt", "images"])
+    if config.actor_rollout_ref.rollout.agent.default_agent_loop != LOOP:
+        return  # a single turn has no observations to fit in
     family = next(name for name in LONGEST_EDGE if recipe.stem.startswith(name))
     processor = build_processor(family)
     processor.image_processor.size = {"shortest_edge": 4 * 28 * 28, "longest_edge": LONGEST_EDGE[family]}
@@ -67,12 +92,26 @@ def test_a_whole_rollout_fits_a_micro_batch_and_a_prefill(config):
     assert whole <= rollout.log_prob_max_token_len_per_gpu
 
 
-def test_its_folder_is_its_estimator(recipe, config):
-    assert config.algorithm.adv_estimator == recipe.parent.name
+def test_its_folder_says_what_it_is_made_of(recipe, config):
+    assert parts(config) == PARTS[recipe.parent.name]
+
+
+@pytest.mark.parametrize(
+    ("override", "left"),
+    [
+        ("algorithm.adv_estimator=mapo", ("mapo", True, True)),
+        ("algorithm.axpo.alignment=false", ("axpo", False, True)),
+        ("algorithm.visual_credit.enable=false", ("axpo", True, False)),
+    ],
+)
+def test_each_part_of_the_composed_recipe_is_switched_off_by_one_setting(override, left):
+    config = composed(the_recipe("all", "qwen3_vl_8b"), override)
+    check_config(config)
+    assert parts(config) == left
 
 
 def test_the_axpo_recipe_has_what_the_paper_states():
-    config = composed(next(path for path in RECIPES if path.stem == "qwen3_vl_8b_thinking"))
+    config = composed(the_recipe("axpo", "qwen3_vl_8b_thinking"))
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
     axpo = parse(AxpoConfig, config.algorithm.axpo, "algorithm.axpo")
     assert (axpo.continuations, axpo.ratio, rollout.n, rollout.temperature) == (4, 0.25, 8, 1.0)
@@ -80,6 +119,50 @@ def test_the_axpo_recipe_has_what_the_paper_states():
     assert (actor.clip_ratio_low, actor.clip_ratio_high) == (0.2, 0.4)
     assert (actor.use_kl_loss, actor.kl_loss_coef, config.algorithm.use_kl_in_reward) == (True, 1e-3, False)
     assert (rollout.multi_turn.max_assistant_turns, config.trainer.n_gpus_per_node) == (3, 8)
+
+
+def test_the_vgpo_recipe_has_what_the_paper_states():
+    config = composed(the_recipe("vgpo", "qwen2_5_vl_7b"))
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    credit = parse(VisualCreditConfig, config.algorithm.visual_credit, "algorithm.visual_credit")
+    assert (credit.beta, credit.gamma, credit.kappa, credit.intra, credit.inter) == (0.3, 0.5, 0.2, True, True)
+    assert (credit.trajectory_score, credit.clamp, credit.offset, credit.group) == ("sum", "none", "half_cosine", "uid")
+    assert (actor.clip_ratio_low, actor.clip_ratio_high, actor.loss_agg_mode) == (0.2, 0.28, "token-mean")
+    assert (actor.use_kl_loss, config.algorithm.use_kl_in_reward) == (False, False)
+    assert (actor.optim.lr, actor.ppo_mini_batch_size, rollout.n) == (1e-6, 128, 8)
+    assert (config.data.train_batch_size, config.trainer.total_training_steps) == (512, 150)
+    assert (config.data.max_prompt_length, config.data.max_response_length) == (4096, 2048)
+    assert (rollout.agent.default_agent_loop, config.trainer.n_gpus_per_node) == ("single_turn_agent", 8)
+
+
+def test_the_dapo_base_belongs_to_the_recipe_and_not_to_the_estimator():
+    with initialize_config_module("verl_mapo.config", version_base=None):
+        method = compose("vgpo")
+    assert not method.algorithm.filter_groups.enable
+    assert method.actor_rollout_ref.actor.clip_ratio_high == 0.2
+
+
+def a_rollout(tokenizer, text):
+    """A response as verl's reward loop gives it to a reward manager."""
+    responses = torch.tensor([tokenizer.encode(text)])
+    tensors = {"responses": responses, "attention_mask": torch.ones_like(responses)}
+    target = {"style": "math", "ground_truth": r"\boxed{17^\circ}"}
+    rows = {"data_source": "ViRL39K", "reward_model": target, "extra_info": {}}
+    return DataProto.from_dict(tensors, {name: np.array([row], dtype=object) for name, row in rows.items()})
+
+
+def test_the_vgpo_recipe_filters_by_what_its_reward_says():
+    config = composed(the_recipe("vgpo", "qwen2_5_vl_7b"))
+    filtering = omega_conf_to_dataclass(config.algorithm.filter_groups)
+    assert filtering.enable
+    tokenizer = build_processor("qwen2_5_vl").tokenizer
+
+    async def score(text):
+        return await load_reward_manager(config, tokenizer).run_single(a_rollout(tokenizer, text))
+
+    for text, expected in ((r"The angle is \boxed{17}.", 1.0), (r"The angle is \boxed{71}.", 0.0), ("An angle.", 0.0)):
+        scored = asyncio.run(score(text))
+        assert scored["reward_score"] == scored["reward_extra_info"][filtering.metric] == expected
 
 
 def test_it_is_short_and_its_header_launches_it(recipe):
