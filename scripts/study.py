@@ -13,10 +13,11 @@
 # limitations under the License.
 """What a study of several arms and seeds found: a markdown table, and a figure.
 
-    python scripts/study.py FOLDER [--figure FILE.png]
+    python scripts/study.py FOLDER [--base ARM] [--figure FILE.png]
 
-FOLDER/runs/ARM-SEED are the runs. Held-out figures are of the last validation. ``±`` is half of a 95 % t-interval over
-the seeds; differences are paired by seed, since the arms of a seed share the questions and their order.
+FOLDER/runs/ARM-SEED are the runs. Everything is in percent. Held-out figures are of the last validation. ``±`` is half
+of a 95 % t-interval over the seeds; differences are paired by seed, since the arms of a seed share the questions and,
+unless an arm drops groups, their order.
 """
 
 from __future__ import annotations
@@ -38,7 +39,14 @@ from verl_mapo.report.load import Rollout, Run
 from verl_mapo.report.recovery import recovery_of
 from verl_mapo.rollout.trajectory import Turn
 
-FIGURES = ("accuracy", "Pass@4", "tool rate", "all wrong", "recovered")
+Runs = dict[str, dict[int, Run]]
+"""Arm to seed to run."""
+
+Numbers = dict[str, dict[int, dict[str, float | None]]]
+"""Arm to seed to :func:`figures_of` its run."""
+
+CREDIT = {"late / early": "visual_credit/late_over_early", "score ~ length": "visual_credit/length_correlation"}
+"""Metrics of runs with visual credit, by the name that the table gives to their mean over the steps."""
 
 
 def held_out(rollouts: list[Rollout]) -> dict[str, float]:
@@ -55,13 +63,17 @@ def held_out(rollouts: list[Rollout]) -> dict[str, float]:
 
 
 def figures_of(run: Run) -> dict[str, float | None]:
-    """One run in numbers; the last two are of training: groups whose tool users all failed, and prefixes recovered."""
+    """One run in numbers; None for what a run does not have.
+
+    Of training: ``all wrong``, groups whose tool users all failed; ``recovered``, prefixes; and :data:`CREDIT`.
+    """
     found = recovery_of(run)
     last = max(run.files["val"])
     return {
         **held_out(run.rollouts(last, "val")),
         "all wrong": found.triggered.share,
         "recovered": found.recovered.share,
+        **{name: fmean(values) if (values := run.series(metric)[1]) else None for name, metric in CREDIT.items()},
     }
 
 
@@ -76,25 +88,43 @@ def shown(values: list[float | None], signed: bool = False) -> str:
     return f"{fmean(known):{'+' * signed}.1f} ± {spread(known):.1f}" if known else ""
 
 
-def outcomes(run: Run) -> tuple[list[int], list[float]]:
-    """Training accuracy of the original rollouts by step."""
-    explored = run.series("axpo/outcome/original")
-    return explored if explored[0] else run.series("critic/score/mean")
+def outcomes(run: Run) -> list[float]:
+    """Training accuracy of the original rollouts by step; where groups are filtered, of those that were left."""
+    explored = run.series("axpo/outcome/original")[1]
+    return explored or run.series("critic/score/mean")[1]
 
 
-def draw(runs: dict[str, dict[int, Run]], file: Path, window: int = 5) -> None:
-    """Training accuracy by arm: the mean over seeds, smoothed, and the seeds behind it."""
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+def draw(runs: Runs, numbers: Numbers, file: Path, window: int = 5) -> None:
+    """Training accuracy by arm, smoothed, and held-out accuracy: the mean over seeds, and the seeds behind it."""
+    figure, (training, held) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
     for number, (arm, by_seed) in enumerate(runs.items()):
-        curves = [outcomes(run)[1] for run in by_seed.values()]
+        curves, color = [outcomes(run) for run in by_seed.values()], f"C{number}"
         length = min(map(len, curves))
         smooth = [[fmean(curve[max(0, i - window + 1) : i + 1]) for i in range(length)] for curve in curves]
         for curve in smooth:
-            axes.plot(range(1, length + 1), curve, color=f"C{number}", alpha=0.25, linewidth=0.8)
-        axes.plot(range(1, length + 1), [fmean(c) for c in zip(*smooth, strict=True)], color=f"C{number}", label=arm)
-    axes.set(xlabel="step", ylabel=f"training accuracy, mean of {window} steps")
-    axes.legend()
+            training.plot(range(1, length + 1), curve, color=color, alpha=0.25, linewidth=0.8)
+        training.plot(range(1, length + 1), [fmean(c) for c in zip(*smooth, strict=True)], color=color, label=arm)
+        accuracies = [one["accuracy"] for one in numbers[arm].values()]
+        held.plot([number] * len(accuracies), accuracies, "o", color=color, alpha=0.4)
+        held.plot([number - 0.3, number + 0.3], [fmean(accuracies)] * 2, color=color)
+    training.set(xlabel="step", ylabel=f"accuracy of what was trained on, mean of {window} steps")
+    training.legend()
+    held.set_xticks(range(len(runs)), list(runs), rotation=30)
+    held.set(ylabel="held-out accuracy after training")
     figure.savefig(file, dpi=120)
+
+
+def table(numbers: Numbers, base: str) -> str:
+    """One row an arm, ``base`` first; a column that no arm has anything for is left out."""
+    rows = [one for by_seed in numbers.values() for one in by_seed.values()]
+    figures = [name for name in rows[0] if any(one[name] is not None for one in rows)]
+    lines = [f"| arm | seeds | {' | '.join(figures)} | accuracy - {base} |", "|---" * (len(figures) + 3) + "|"]
+    for arm, by_seed in sorted(numbers.items(), key=lambda item: item[0] != base):
+        cells = [shown([one[name] for one in by_seed.values()]) for name in figures]
+        shared = by_seed.keys() & numbers[base].keys() if arm != base else ()
+        gain = shown([by_seed[seed]["accuracy"] - numbers[base][seed]["accuracy"] for seed in shared], signed=True)
+        lines.append(f"| {arm} | {len(by_seed)} | {' | '.join(cells)} | {gain} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -103,26 +133,18 @@ def main() -> None:
     parser.add_argument("--base", default="grpo", help="the arm that differences are taken to")
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
-    runs: dict[str, dict[int, Run]] = defaultdict(dict)
-    for folder in sorted((arguments.folder / "runs").iterdir()):
+    runs: Runs = defaultdict(dict)
+    for folder in sorted((arguments.folder / "runs").glob("*-*")):
         run = Run.open(folder)
         if run.files["val"]:
             arm, seed = folder.name.rsplit("-", 1)
             runs[arm][int(seed)] = run
+    if arguments.base not in runs:
+        parser.error(f"--base {arguments.base}: the arms with a validated run are {', '.join(runs) or 'none yet'}")
     numbers = {arm: {seed: figures_of(run) for seed, run in by_seed.items()} for arm, by_seed in runs.items()}
-    base = numbers[arguments.base]
-    print("| arm | seeds |", " | ".join(FIGURES), f"| accuracy - {arguments.base} |")
-    print("|---" * (len(FIGURES) + 3) + "|")
-    for arm, by_seed in sorted(numbers.items(), key=lambda item: item[0] != arguments.base):
-        cells = [shown([one[name] for one in by_seed.values()]) for name in FIGURES]
-        gain = [by_seed[seed]["accuracy"] - base[seed]["accuracy"] for seed in by_seed if seed in base]
-        print(
-            f"| {arm} | {len(by_seed)} |",
-            " | ".join(cells),
-            f"| {shown(gain, signed=True) if arm != arguments.base else ''} |",
-        )
+    print(table(numbers, arguments.base))
     if arguments.figure:
-        draw(runs, arguments.figure)
+        draw(runs, numbers, arguments.figure)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Does VGPO help on the toy, which of its factors, and do the three methods together help more than each? Three seeds,
+# from the warm start of study_axpo.sh.
+#
+#   scripts/study_vgpo.sh [FOLDER]          # runs/study_vgpo by default
+#
+# At most 3 hours on two cores: 24 runs of STEPS (20) steps and one validation of 256 questions x 4 rollouts each, two at
+# a time (scripts/arms.sh has the settings). Run it again after an interruption and it goes on; then, or at any time, the
+# tables and the figure:
+#
+#   python scripts/study.py FOLDER --base dapo --figure docs/evidence_vgpo.png
+#   python scripts/study.py FOLDER --base axpo
+#
+# All arms have DAPO's clip-higher and token-mean loss. VGPO's have its dynamic sampling too, as in the paper, so that the
+# groups they train on are mixed ones, and a step takes as many rollouts as it takes to find them. AXPO's and MAPO's go
+# without: they learn from groups that it drops.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/environment.sh
+. scripts/arms.sh
+
+FOLDER=${1:-runs/study_vgpo}
+DAPO="method=vgpo algorithm.filter_groups.enable=true"
+ARMS=(
+    "dapo       $DAPO algorithm.adv_estimator=grpo"
+    "vgpo       $DAPO"
+    "intra      $DAPO algorithm.visual_credit.inter=false"
+    "inter      $DAPO algorithm.visual_credit.intra=false"
+    "adjacent   $DAPO algorithm.visual_credit.group=official"
+    "mapo       method=mapo"
+    "axpo       method=axpo"
+    "all        method=axpo algorithm.axpo.alignment=true algorithm.visual_credit.enable=true"
+)
+
+create_environment .venv cpu
+export PATH="$PWD/.venv/bin:$PATH"
+make_toy "$FOLDER/toy"
+train_arms "$FOLDER" "${toy[@]}" actor_rollout_ref.actor.clip_ratio_low=0.2 actor_rollout_ref.actor.clip_ratio_high=0.28 \
+    actor_rollout_ref.actor.loss_agg_mode=token-mean
+python scripts/study.py "$FOLDER" --base dapo
