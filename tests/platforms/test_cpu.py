@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -159,7 +160,9 @@ def test_a_linear_layer_keeps_its_weight_and_follows_it(on_cpu: dict) -> None:
 
 def test_weights_go_through_a_socket_of_their_own_run() -> None:
     pytest.importorskip("vllm", reason="the weights' receiver needs vLLM")
-    runs = [interpret(TRANSFER, **environment(), SOCKET=f"verl-mapo-test-{os.getpid()}") for _ in range(2)]
+    with ThreadPoolExecutor() as side_by_side:
+        variables = {**environment(), "SOCKET": f"verl-mapo-test-{os.getpid()}"}
+        runs = list(side_by_side.map(lambda _: interpret(TRANSFER, **variables), range(2)))
     for run in runs:
         assert run["received"] == {"w": [0.0, 1.0, 2.0]}
         assert run["handles"][0] == run["handles"][1]
