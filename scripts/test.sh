@@ -16,5 +16,5 @@ ruff check .
 ruff format --check .
 say "2/3 Quick tests (about 6 minutes)"
 python -m pytest -q -n 2 --dist loadfile -m "not e2e" -p no:warnings
-say "3/3 Real runs: stock verl, ray, FSDP2 and vLLM, twelve of them (about 21 minutes)"
-python -m pytest -q -m e2e -p no:warnings --durations=0
+say "3/3 Real runs: stock verl, ray, FSDP2 and vLLM, thirteen of them, two at a time (about 14 minutes)"
+python -m pytest -q -n 2 --dist loadfile -m e2e -p no:warnings --durations=0
