@@ -13,7 +13,7 @@
 # limitations under the License.
 """What the visual focus score and the factors made of it cost, on one CPU thread.
 
-    python scripts/bench_focus.py [--repeats 7]
+    python scripts/bench_focus.py [--repeats 7] [--pairs 25]
 
 First table: the scores of one batch of 7B shapes, 64 sequences of 400 image and 400 response tokens, 3584 floats a
 state. Beside it the released code's scheme: a cosine and an ``.item()`` for every response position, padding included,
@@ -24,6 +24,10 @@ one large copy in the same run.
 
 Second table: the factors of a step of 4096 x 4096 beside verl's vectorised GRPO on the same step, uid strings in.
 
+Third table: verl's own forward step of a log-prob pass over a Qwen2.5-VL of 8 layers and random weights, with the
+request for scores and without. A pair is one pass of each, in either order; peak memory is the parameters and the most
+that a pass holds beside them.
+
 All times are medians of the thread's CPU time, which other work on the machine does not lengthen much.
 """
 
@@ -33,19 +37,29 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from bench_advantages import BASELINE, GROUPS, MEMBERS, make_step, measure, stock_call
+from tensordict import NonTensorStack, TensorDict
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from verl.trainer.ppo.core_algos import compute_grpo_vectorized_outcome_advantage
+from verl.utils import tensordict_utils as tu
+from verl.workers.engine.fsdp import transformer_impl
 
 from verl_mapo.advantages.focus import focus_scores, image_sums, plan_focus
 from verl_mapo.advantages.groups import group_ids
 from verl_mapo.advantages.visual_credit import VisualCreditConfig, apply_credit, visual_factors
+from verl_mapo.training.focus_engine import FOCUS, FocusEngine, focus_request
 
 SEQUENCES, IMAGE, RESPONSE, PADDED, DIM = 64, 400, 400, 2048, 3584
 IMAGE_TOKEN, TEXT_TOKEN = 1, 0
 LENGTH = 4096
+
+ROWS, SIDE, ANSWER, WIDTH, LAYERS, VOCABULARY = 4, 8, 96, 512, 8, 16384
+"""The third table's batch and model; an image is SIDE x SIDE tokens."""
 
 
 def seconds(call: Callable[[], Any], repeats: int) -> float:
@@ -142,13 +156,88 @@ def bench_factors(repeats: int) -> None:
         print(f"| {GROUPS * MEMBERS} x {LENGTH} | {name} | {median * 1e3:.1f} | {ratio:.2f} |")
 
 
+def bench_engine() -> FocusEngine:
+    """verl's engine around a model with random weights, in the parts that a forward pass touches."""
+    torch.manual_seed(0)
+    shape = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH}
+    text = shape | {
+        "vocab_size": VOCABULARY,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": WIDTH // 64,
+        "num_key_value_heads": WIDTH // 128,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [8, 12, 12]},
+    }
+    tower = shape | {"depth": 2, "num_heads": WIDTH // 64, "out_hidden_size": WIDTH}
+    config = Qwen2_5_VLConfig(text_config=text, vision_config=tower, image_token_id=IMAGE_TOKEN)
+    transformer_impl.get_device_id = transformer_impl.get_device_name = lambda: "cpu"
+    engine = FocusEngine.__new__(FocusEngine)
+    engine.module = Qwen2_5_VLForConditionalGeneration(config).eval()
+    engine.pad_to_length = engine.use_ulysses_sp = False
+    engine._autocast_dtype = torch.float32
+    engine.engine_config = SimpleNamespace(entropy_checkpointing=False, entropy_from_logits_with_chunking=False)
+    return engine
+
+
+def micro_batch(engine: FocusEngine) -> TensorDict:
+    """Rows of an image and an answer, as verl's worker lays them out."""
+    image, tower = SIDE**2, engine.module.config.vision_config
+    ids = torch.tensor([IMAGE_TOKEN] * image + [TEXT_TOKEN] * ANSWER)
+    patches = torch.randn(image * 4, 3 * tower.temporal_patch_size * tower.patch_size**2)
+    pixels = {"pixel_values": patches, "image_grid_thw": torch.tensor([[1, 2 * SIDE, 2 * SIDE]])}
+    columns = {
+        "input_ids": ids,
+        "position_ids": torch.arange(len(ids)).expand(4, -1),
+        "response_mask": torch.ones(ANSWER, dtype=torch.int64),
+    }
+    nested = {name: tu.nested_tensor_from_tensor_list([value] * ROWS) for name, value in columns.items()}
+    batch = TensorDict({**nested, "multi_modal_inputs": NonTensorStack(*[pixels] * ROWS)}, batch_size=ROWS)
+    tu.assign_non_tensor(batch, temperature=1.0, use_remove_padding=False, calculate_entropy=False)
+    return batch
+
+
+def peak_bytes(call: Callable[[], Any]) -> int:
+    """The most that a call has allocated at any moment."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        call()
+    held = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
+
+
+@torch.no_grad()
+def bench_pass(pairs: int) -> None:
+    """Print the third table."""
+    engine = bench_engine()
+    plain, asked = micro_batch(engine), micro_batch(engine)
+    tu.assign_non_tensor(asked, **{FOCUS: focus_request([IMAGE_TOKEN], "all_seen", "own", -1)})
+    calls = [partial(engine.forward_step, batch, None, forward_only=True) for batch in (plain, asked)]
+    times: list[list[float]] = [[], []]
+    for pair in range(pairs + 1):  # the first warms up
+        for side in (0, 1) if pair % 2 else (1, 0):
+            start = time.thread_time()
+            calls[side]()
+            times[side].append(time.thread_time() - start)
+    medians = [statistics.median(side[1:]) for side in times]
+    parameters = sum(weight.nbytes for weight in engine.module.parameters())
+    peaks = [parameters + peak_bytes(call) for call in calls]
+    print(f"\n| log-prob pass, {pairs} pairs | median ms | ratio | peak MB | ratio |\n|---|---|---|---|---|")
+    for name, median, peak in zip(("plain", "with focus"), medians, peaks, strict=True):
+        ratio, more = median / medians[0], peak / peaks[0]
+        print(f"| {name} | {median * 1e3:.1f} | {ratio:.4f} | {peak / 1e6:.2f} | {more:.4f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=7)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--pairs", type=int, default=25)
+    asked = parser.parse_args()
     torch.set_num_threads(1)
-    bench_focus(repeats)
-    bench_factors(repeats)
+    bench_focus(asked.repeats)
+    bench_factors(asked.repeats)
+    bench_pass(asked.pairs)
 
 
 if __name__ == "__main__":

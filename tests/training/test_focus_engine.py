@@ -15,61 +15,19 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
-from scripted import compose_config, play, prompt_of
-from transformers import AutoModelForImageTextToText
+from passes import log_prob_pass, rows_of, tiny_engine
 from verl.utils import tensordict_utils as tu
-from verl.workers.engine.fsdp import transformer_impl
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from verl_mapo.settings import ConfigError
-from verl_mapo.training.focus_engine import FOCUS, FocusEngine, check_layer, focus_request, visual_token_ids
-
-ZOOM = '<tool_call>{"name": "zoom", "arguments": {"label": "a square", "bbox_2d": [0, 0, 90, 90]}}</tool_call>'
+from verl_mapo.training.focus_engine import FOCUS, check_layer, focus_request, visual_token_ids
 
 
 @pytest.fixture
 def engine(model, monkeypatch):
-    """verl's engine around a tiny model, in the parts that a forward pass touches."""
-    monkeypatch.setattr(transformer_impl, "get_device_id", lambda: "cpu")
-    monkeypatch.setattr(transformer_impl, "get_device_name", lambda: "cpu")
-    engine = FocusEngine.__new__(FocusEngine)
-    engine.module = AutoModelForImageTextToText.from_pretrained(model.folder, attn_implementation="sdpa").eval()
-    engine.pad_to_length = engine.use_ulysses_sp = False
-    engine._autocast_dtype = torch.float32
-    engine.engine_config = SimpleNamespace(entropy_checkpointing=False, entropy_from_logits_with_chunking=False)
-    return engine
-
-
-def rows_of(engine, model, picture) -> list[dict]:
-    """Rollouts with two images and with one, of different lengths, as verl's worker lays them out."""
-    long, short = "<answer>a long answer that it gives</answer>", "<answer>b</answer>"
-    rows = []
-    for turns in ([ZOOM, long], [short], [ZOOM, ZOOM, short]):
-        output = play(model, compose_config(), prompt_of(picture), turns)
-        ids = torch.tensor(output.prompt_ids + output.response_ids)
-        pixels = dict(model.processor.image_processor(images=output.multi_modal_data["images"], return_tensors="pt"))
-        kinds = (ids == model.processor.image_token_id).int()[None]
-        vision, _ = engine.module.model.get_rope_index(
-            ids[None], image_grid_thw=pixels["image_grid_thw"], mm_token_type_ids=kinds
-        )
-        place = torch.cat([torch.arange(len(ids))[None], vision.squeeze(1)])
-        mask = torch.tensor(output.response_mask)
-        rows.append({"input_ids": ids, "position_ids": place, "response_mask": mask, "multi_modal_inputs": pixels})
-    return rows
-
-
-def log_prob_pass(engine, rows: list[dict], request: dict | None) -> dict[str, torch.Tensor]:
-    """One micro-batch through verl's own forward step."""
-    data = tu.list_of_dict_to_tensordict(rows)
-    tu.assign_non_tensor(data, temperature=1.0, use_remove_padding=False, calculate_entropy=False)
-    if request is not None:
-        tu.assign_non_tensor(data, **{FOCUS: request})
-    with torch.no_grad():
-        return engine.forward_step(data, None, forward_only=True)[1]["model_output"]
+    return tiny_engine(model.folder, monkeypatch)
 
 
 def slow_focus(engine, row: dict, image_token: int, latest: bool = False) -> dict[int, float]:
@@ -92,7 +50,7 @@ def slow_focus(engine, row: dict, image_token: int, latest: bool = False) -> dic
 
 @pytest.mark.parametrize("prototype", ["all_seen", "latest"])
 def test_each_policy_token_has_its_score_where_its_log_prob_is(engine, model, picture, prototype):
-    rows, image = rows_of(engine, model, picture), model.processor.image_token_id
+    rows, image = rows_of(engine.module, model, picture), model.processor.image_token_id
     scores = log_prob_pass(engine, rows, focus_request([image], prototype, "own", -1))[FOCUS].unbind()
     for row, score in zip(rows, scores, strict=True):
         expected = slow_focus(engine, row, image, prototype == "latest")
@@ -103,7 +61,7 @@ def test_each_policy_token_has_its_score_where_its_log_prob_is(engine, model, pi
 
 
 def test_the_log_probs_are_bit_for_bit_those_of_a_pass_that_does_not_ask(engine, model, picture):
-    rows = rows_of(engine, model, picture)
+    rows = rows_of(engine.module, model, picture)
     request = focus_request([model.processor.image_token_id], "all_seen", "own", -1)
     asked, plain = log_prob_pass(engine, rows, request), log_prob_pass(engine, rows, None)
     assert torch.equal(asked["log_probs"].values(), plain["log_probs"].values()) and FOCUS not in plain
@@ -111,7 +69,7 @@ def test_the_log_probs_are_bit_for_bit_those_of_a_pass_that_does_not_ask(engine,
 
 
 def test_scores_do_not_depend_on_the_micro_batch(engine, model, picture):
-    rows = rows_of(engine, model, picture)
+    rows = rows_of(engine.module, model, picture)
     request = focus_request([model.processor.image_token_id], "all_seen", "own", -1)
     together = log_prob_pass(engine, rows, request)[FOCUS].unbind()
     for first, second in ((2, 0), (1, 2)):
@@ -121,7 +79,7 @@ def test_scores_do_not_depend_on_the_micro_batch(engine, model, picture):
 
 
 def test_another_layer_gives_other_scores(engine, model, picture):
-    rows, image = rows_of(engine, model, picture)[:2], [model.processor.image_token_id]
+    rows, image = rows_of(engine.module, model, picture)[:2], [model.processor.image_token_id]
     last, first = (log_prob_pass(engine, rows, focus_request(image, "all_seen", "own", at))[FOCUS] for at in (-1, 0))
     assert not torch.allclose(last.values(), first.values(), equal_nan=True)
 

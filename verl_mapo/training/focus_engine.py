@@ -13,21 +13,21 @@
 # limitations under the License.
 """verl's FSDP engines with one more output of a forward pass that is asked for it: where the response looks.
 
-A log-prob pass reads the final hidden states anyway; a hook keeps them for the moment it takes to reduce them to one
-number a token (:mod:`verl_mapo.advantages.focus`). Passes that do not ask are verl's own, and so are the logits of
-those that do.
+A log-prob pass makes the final hidden states anyway; a hook reduces them to one number a token while they are there
+(:mod:`verl_mapo.advantages.focus`) and keeps none of them. Passes that do not ask are verl's own, and so are the logits
+of those that do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from tensordict import TensorDict
 from torch import Tensor, distributed, nn
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedModel
 from verl.utils import tensordict_utils as tu
 from verl.utils.ulysses import get_ulysses_sequence_parallel_group, get_ulysses_sequence_parallel_rank
 from verl.workers.engine.base import EngineRegistry
@@ -84,34 +84,29 @@ class FocusEngine(FSDPEngineWithLMHead):
         request = tu.get_non_tensor_data(data=micro_batch, key=FOCUS, default=None)
         if request is None or not forward_only:
             return super().forward_step(micro_batch, loss_function, forward_only)
-        with kept(_states_of(self.module, request["layer"])) as states:
+        plan, columns = _plan(micro_batch, request)
+        states = _states_of(self.module, request["layer"])
+        with reduced(states, lambda hidden: self._score(hidden.flatten(0, 1), plan)) as found:
             loss, output = super().forward_step(micro_batch, loss_function, forward_only)
-        output["model_output"][FOCUS] = self._focus(states[-1], micro_batch, request)
-        return loss, output
-
-    @torch.no_grad()
-    def _focus(self, hidden: Tensor, micro_batch: TensorDict, request: dict[str, Any]) -> Tensor:
-        """Nested (B, prompt + response) float32: the *next* token's score, as verl has its log-prob; NaN for none."""
-        input_ids = micro_batch["input_ids"].cpu()
-        ids, offsets = input_ids.values(), input_ids.offsets()
-        policy = _policy(micro_batch["response_mask"].cpu(), offsets)
-        columns = None
-        if not tu.get_non_tensor_data(data=micro_batch, key="use_remove_padding", default=True):
-            columns = _columns(offsets, hidden.shape[1])
-            ids, policy = (_spread(values, columns, hidden.shape[:2].numel()) for values in (ids, policy))
-            offsets = torch.arange(hidden.shape[0] + 1) * hidden.shape[1]
-        plan = plan_focus(ids, policy, offsets, request["visual_token_ids"], request["prototype"], request["position"])
-        scores = self._score(hidden.flatten(0, 1), plan, len(ids))
-        if request["position"] == "own":
+        (scores,) = found
+        if request["position"] == "own":  # verl has the log-prob of a token one position before it
             scores = scores.roll(-1)
         if columns is not None:
             scores = scores[columns.to(scores.device)]
-        return torch.nested.nested_tensor_from_jagged(scores, micro_batch["input_ids"].offsets())
+        offsets = micro_batch["input_ids"].offsets().to(scores.device)
+        output["model_output"][FOCUS] = torch.nested.nested_tensor_from_jagged(scores, offsets)
+        return loss, output
 
-    def _score(self, hidden: Tensor, plan: FocusPlan, length: int) -> Tensor:
-        """(length,) scores of all states, each rank of sequence parallelism holding a part of them."""
+    @torch.no_grad()
+    def _score(self, hidden: Tensor, plan: FocusPlan) -> Tensor:
+        """(N,) float32 scores of the plan's states; verl's padding behind them has none.
+
+        Each rank of sequence parallelism holds a part of the states and gets the scores of all.
+        """
+        length = len(plan.wanted)
         if not self.use_ulysses_sp:
-            return focus_scores(hidden, image_sums(hidden, plan), plan)[:length]
+            hidden = hidden[:length]
+            return focus_scores(hidden, image_sums(hidden, plan), plan)
         mine = len(hidden)
         begin = get_ulysses_sequence_parallel_rank() * mine
         part = plan.shard(begin, begin + mine)
@@ -122,24 +117,39 @@ class FocusEngine(FSDPEngineWithLMHead):
 
 
 @contextmanager
-def kept(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Keep what a module gives back while the ``with`` block runs."""
-    outputs: list[Tensor] = []
+def reduced(module: nn.Module, reduce: Callable[[Tensor], Tensor]) -> Iterator[list[Tensor]]:
+    """What ``reduce`` makes of the output of each call of a module while the ``with`` block runs."""
+    found: list[Tensor] = []
 
-    def keep(_: nn.Module, __: tuple, output: Any) -> None:
-        outputs.append(output[0] if isinstance(output, tuple) else output)
+    def read(_: nn.Module, __: tuple, output: Any) -> None:
+        found.append(reduce(output[0] if isinstance(output, tuple) else output))
 
-    handle = module.register_forward_hook(keep)
+    handle = module.register_forward_hook(read)
     try:
-        yield outputs
+        yield found
     finally:
         handle.remove()
 
 
-def _states_of(model: nn.Module, layer: int) -> nn.Module:
+def _states_of(model: PreTrainedModel, layer: int) -> nn.Module:
     """The module whose output is wanted: the text tower's final norm (-1), or one of its decoder layers."""
-    tower = next(part for part in model.modules() if hasattr(part, "layers") and hasattr(part, "norm"))
+    tower = model.get_decoder()
     return tower.norm if layer < 0 else tower.layers[layer]
+
+
+def _plan(micro_batch: TensorDict, request: dict[str, Any]) -> tuple[FocusPlan, Tensor | None]:
+    """What to read of the states as verl lays them out, and where the packed positions lie in it: None if packed."""
+    input_ids = micro_batch["input_ids"].cpu()
+    ids, offsets = input_ids.values(), input_ids.offsets()
+    policy = _policy(micro_batch["response_mask"].cpu(), offsets)
+    columns = None
+    if not tu.get_non_tensor_data(data=micro_batch, key="use_remove_padding", default=True):
+        rows, width = len(offsets) - 1, int(offsets.diff().max())
+        columns = _columns(offsets, width)
+        ids, policy = (_spread(values, columns, rows * width) for values in (ids, policy))
+        offsets = torch.arange(rows + 1) * width
+    plan = plan_focus(ids, policy, offsets, request["visual_token_ids"], request["prototype"], request["position"])
+    return plan, columns
 
 
 def _policy(response_mask: Tensor, offsets: Tensor) -> Tensor:
