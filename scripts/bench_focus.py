@@ -197,7 +197,9 @@ def micro_batch(engine: FocusEngine) -> TensorDict:
 
 def peak_bytes(call: Callable[[], Any]) -> int:
     """The most that a call has allocated at any moment."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
+    ) as profile:
         call()
     held = peak = 0
     for event in profile.profiler.kineto_results.events():
