@@ -16,8 +16,10 @@
 from __future__ import annotations
 
 import pytest
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from verl_mapo.data.evaluate import evaluate
+from verl_mapo.data.dialogue import Script
+from verl_mapo.data.evaluate import evaluate, roll_out
 from verl_mapo.data.visual_search import VisualSearch
 
 
@@ -31,3 +33,17 @@ def test_greedy_figures_are_the_same_every_time(toys):
     first, second = (evaluate(toys["qwen2_5_vl"].model, VisualSearch(), 6, 0.0, batch=batch) for batch in (6, 4))
     assert first == second
     assert first.call == pytest.approx(1.0)
+
+
+def test_a_rollout_marks_what_the_model_wrote(toy):
+    model = AutoModelForImageTextToText.from_pretrained(toy.model).eval()
+    script = Script(AutoProcessor.from_pretrained(toy.model), model.config.model_type)
+    called = [rollout for rollout in roll_out(model, script, VisualSearch(), 4, temperature=0.0) if rollout.called]
+    assert called
+    for rollout in called:
+        wrote = [token for token, policy in zip(rollout.ids, rollout.policy, strict=True) if policy]
+        thought, answer = script.processor.tokenizer.decode(wrote).split("</tool_call><|im_end|>")
+        assert thought.startswith("<think>") and answer.removesuffix("<|im_end|>") == rollout.text
+        sides = [size // script.frame.token_side for image in rollout.gallery.images for size in image.size]
+        assert rollout.ids.count(script.image_token) == sides[0] * sides[1] + sides[2] * sides[3]
+        assert script.image_token not in wrote

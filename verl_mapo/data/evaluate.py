@@ -56,14 +56,34 @@ class Figures:
 
 
 @dataclass
-class _Rollout:
+class Rollout:
+    """What the model wrote about a scene.
+
+    Attributes:
+        gallery: the scene and the crop, as seen.
+        ids: prompt, turns and observation, without padding.
+        policy: which of them the model wrote.
+        text: of the last turn.
+        called, hit: as in :class:`Figures`.
+        answer: None without one of the right form.
+    """
+
     scene: Scene
     gallery: Gallery
-    ids: list[int]
+    ids: list[int] = field(default_factory=list)
+    policy: list[bool] = field(default_factory=list)
     text: str = ""
     called: bool = False
     hit: bool = False
-    answer: str | None = field(default=None)
+    answer: str | None = None
+
+    @property
+    def right(self) -> bool:
+        return self.answer == self.scene.question.answer
+
+    def add(self, ids: list[int], policy: bool) -> None:
+        self.ids += ids
+        self.policy += [policy] * len(ids)
 
 
 def evaluate(
@@ -76,7 +96,28 @@ def evaluate(
     """
     processor = AutoProcessor.from_pretrained(folder)
     model = AutoModelForImageTextToText.from_pretrained(folder).eval()
-    script = Script(processor, model.config.model_type)
+    rollouts = roll_out(model, Script(processor, model.config.model_type), task, scenes, temperature, seed, batch)
+    right = [rollout.right for rollout in rollouts]
+    form = [rollout.answer is not None for rollout in rollouts]
+    shares = [[rollout.called for rollout in rollouts], [rollout.hit for rollout in rollouts], form, right]
+    return Figures(scenes, *(sum(share) / scenes for share in shares))
+
+
+def roll_out(
+    model: PreTrainedModel,
+    script: Script,
+    task: VisualSearch,
+    scenes: int,
+    temperature: float,
+    seed: int = 0,
+    batch: int = 64,
+) -> list[Rollout]:
+    """The rollouts behind :func:`evaluate`, one for each scene.
+
+    Args:
+        model: in evaluation mode.
+        script: of the model's processor and family.
+    """
     torch.manual_seed(seed)
     rollouts = []
     for start in range(0, scenes, batch):
@@ -89,20 +130,23 @@ def evaluate(
             found = _ANSWER.search(rollout.text)
             rollout.answer = found.group(1) if found else None
         rollouts += part
-    right = [rollout.answer == rollout.scene.question.answer for rollout in rollouts]
-    form = [rollout.answer is not None for rollout in rollouts]
-    shares = [[rollout.called for rollout in rollouts], [rollout.hit for rollout in rollouts], form, right]
-    return Figures(scenes, *(sum(share) / scenes for share in shares))
+    return rollouts
 
 
-def _open(script: Script, scene: Scene) -> _Rollout:
-    gallery = script.gallery(scene.image)
-    prompt = script.write([(script.prompt(scene.question.text), False)], [(0, gallery.images[0].size)])
-    return _Rollout(scene, gallery, prompt.ids)
+def pixels(script: Script, images: list[Image.Image]) -> dict[str, torch.Tensor]:
+    """What a model takes for images, as seen."""
+    return dict(script.processor.image_processor(images=images, do_resize=False, return_tensors="pt"))
+
+
+def _open(script: Script, scene: Scene) -> Rollout:
+    rollout = Rollout(scene, script.gallery(scene.image))
+    prompt = script.write([(script.prompt(scene.question.text), False)], [(0, rollout.gallery.images[0].size)])
+    rollout.add(prompt.ids, policy=False)
+    return rollout
 
 
 @torch.no_grad()
-def _write_on(model: PreTrainedModel, script: Script, rollouts: list[_Rollout], temperature: float) -> None:
+def _write_on(model: PreTrainedModel, script: Script, rollouts: list[Rollout], temperature: float) -> None:
     """Let the model write one turn of each rollout."""
     tokenizer = script.processor.tokenizer
     length = max(len(rollout.ids) for rollout in rollouts)
@@ -116,16 +160,16 @@ def _write_on(model: PreTrainedModel, script: Script, rollouts: list[_Rollout], 
         attention_mask=(torch.arange(length) >= length - lengths[:, None]).long(),
         mm_token_type_ids=(ids == script.image_token).int(),
         max_new_tokens=_MAX_TOKENS,
-        **_pixels(script, [image for rollout in rollouts for image in rollout.gallery.images]),
+        **pixels(script, [image for rollout in rollouts for image in rollout.gallery.images]),
         **sampling,
     )
     for rollout, row in zip(rollouts, written[:, length:].tolist(), strict=True):
         end = row.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in row else len(row)
-        rollout.ids += row[:end]
+        rollout.add(row[:end], policy=True)
         rollout.text = tokenizer.decode(row[:end], skip_special_tokens=True)
 
 
-def _act(script: Script, rollout: _Rollout) -> bool:
+def _act(script: Script, rollout: Rollout) -> bool:
     """Carry out the call of the turn just written; False when there is none that can be."""
     call = parse_call(rollout.text)
     if not isinstance(call, ToolCall) or call.name != script.zoom.name:
@@ -136,7 +180,7 @@ def _act(script: Script, rollout: _Rollout) -> bool:
         return False
     rollout.gallery.add(sight)
     size = sight.view.size
-    rollout.ids += script.write([(script.observation(size), False)], [(1, size)]).ids
+    rollout.add(script.write([(script.observation(size), False)], [(1, size)]).ids, policy=False)
     target = rollout.scene.question.target
     rollout.called = True
     rollout.hit = target is not None and _share(target.box, sight.view.region) >= HELD
@@ -148,7 +192,3 @@ def _share(box: tuple[int, int, int, int], region: tuple[int, int, int, int]) ->
     width = max(0, min(box[2], region[2]) - max(box[0], region[0]))
     height = max(0, min(box[3], region[3]) - max(box[1], region[1]))
     return width * height / ((box[2] - box[0]) * (box[3] - box[1]))
-
-
-def _pixels(script: Script, images: list[Image.Image]) -> dict[str, torch.Tensor]:
-    return dict(script.processor.image_processor(images=images, do_resize=False, return_tensors="pt"))

@@ -1,0 +1,252 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Does VGPO's focus score mean looking? On rollouts of the warm-started toy model, beside what can be measured of it.
+
+    python scripts/study_focus.py --toy runs/quickstart/toy [--figure FILE.png]
+
+The model rolls out once on each of some held-out scenes, at temperature 1, and each rollout is passed through it again.
+Every token it wrote has a focus score, and three signs of looking, none of which the score knows of:
+
+- attention: what eager attention puts on the image tokens, summed over them, mean of all heads and layers;
+- last layer: the same of the last layer alone;
+- blanking: |log p(token | images) - log p(token | the latest image it has seen in its mean colour)|, the crop for
+  tokens after the observation, the scene for those before.
+
+Score and attention are of the same state: the token's own, or the one that it was sampled from (``predictor``). Tokens
+are correlated over all rollouts; within each rollout, of which the mean is shown; given t/T, the linear partial
+correlation, since all of these drift; and given the token, after taking off the mean of its id, since which word of the
+template it is tells much of any of these. Brackets: 95 % intervals of a bootstrap that draws rollouts, not tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from PIL import Image, ImageStat
+from scipy.stats import rankdata
+from torch import Tensor
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+
+from verl_mapo.advantages.focus import Position, Prototype, focus_scores, image_runs, image_sums, plan_focus
+from verl_mapo.data.dialogue import Family, Script
+from verl_mapo.data.evaluate import Rollout, pixels, roll_out
+from verl_mapo.data.prepare import Scale, prepare
+from verl_mapo.data.visual_search import VisualSearch
+from verl_mapo.data.warm_start import one_thread
+
+SIGNS = ("attention", "last layer", "blanking")
+PROTOTYPES: tuple[Prototype, ...] = ("all_seen", "latest")
+POSITIONS: tuple[Position, ...] = ("own", "predictor")
+PARTS = ("all", "before the crop", "after the crop")
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The n tokens that the model wrote in one rollout; every array is (n,).
+
+    Attributes:
+        time: t/T.
+        token: ids.
+        after: whether the crop has been seen.
+        measures: scores by prototype and signs of looking by name, each at every position.
+    """
+
+    time: np.ndarray
+    token: np.ndarray
+    after: np.ndarray
+    measures: dict[tuple[str, Position], np.ndarray]
+
+    def columns(self, one: str, other: str, position: Position, part: str) -> np.ndarray:
+        """(4, m): two measures, time and token of the m tokens of a part."""
+        columns = np.stack([self.measures[one, position], self.measures[other, position], self.time, self.token])
+        return columns[:, (part == "all") | (self.after == (part == "after the crop"))]
+
+
+@torch.no_grad()
+def read(model: PreTrainedModel, script: Script, rollout: Rollout) -> Reading:
+    """One pass for scores and attention, and one for every image that is blanked."""
+    ids, policy, images = torch.tensor(rollout.ids), torch.tensor(rollout.policy), rollout.gallery.images
+    packed = (ids, policy, torch.tensor([0, len(ids)]), [script.image_token])
+    token = policy.nonzero().squeeze(1)
+    seen = forward(model, script, ids, images, output_attentions=True)
+    hidden = seen.last_hidden_state[0]
+    latest = torch.searchsorted(image_runs(*packed).start, token) - 1
+    effect = torch.zeros(len(token))
+    for image in latest.unique().tolist():
+        blanked = [*images[:image], blank(images[image]), *images[image + 1 :]]
+        without = forward(model, script, ids, blanked).last_hidden_state[0]
+        change = log_probs(model, hidden, ids, token) - log_probs(model, without, ids, token)
+        effect = torch.where(latest == image, change.abs(), effect)
+
+    image_keys = (ids == script.image_token) & ~policy
+    mass = torch.cat(seen.attentions)[..., image_keys].sum(dim=-1).mean(dim=1)  # (layers, positions)
+    measures = {}
+    for position in POSITIONS:
+        state = token - int(position == "predictor")
+        for prototype in PROTOTYPES:
+            plan = plan_focus(*packed, prototype, position)
+            measures[prototype, position] = focus_scores(hidden, image_sums(hidden, plan), plan)[state].numpy()
+        for sign, values in zip(SIGNS, (mass.mean(dim=0)[state], mass[-1, state], effect), strict=True):
+            measures[sign, position] = values.numpy()
+    time = np.arange(1, len(token) + 1) / len(token)
+    return Reading(time, ids[token].numpy(), (latest > 0).numpy(), measures)
+
+
+def forward(model: PreTrainedModel, script: Script, ids: Tensor, images: list[Image.Image], **asked: bool) -> Any:
+    """The model without its head on one rollout; the last hidden state is what the head would read."""
+    kinds = (ids == script.image_token).int()
+    return model.model(input_ids=ids[None], mm_token_type_ids=kinds[None], **pixels(script, images), **asked)
+
+
+def log_probs(model: PreTrainedModel, hidden: Tensor, ids: Tensor, token: Tensor) -> Tensor:
+    """Log-probs of the tokens at these positions."""
+    return model.lm_head(hidden[token - 1]).log_softmax(dim=-1).gather(1, ids[token, None]).squeeze(1)
+
+
+def blank(image: Image.Image) -> Image.Image:
+    return Image.new("RGB", image.size, tuple(round(value) for value in ImageStat.Stat(image).mean))
+
+
+def pearson(x: np.ndarray, y: np.ndarray) -> float:
+    """NaN where one of them does not vary."""
+    return np.corrcoef(x, y)[0, 1] if len(x) > 2 and np.ptp(x) and np.ptp(y) else np.nan
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> float:
+    return pearson(rankdata(x), rankdata(y))
+
+
+def partial(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> float:
+    """Pearson's r of what a line in z leaves of x and of y."""
+    xy, xz, yz = pearson(x, y), pearson(x, z), pearson(y, z)
+    return (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
+
+
+def given_token(x: np.ndarray, y: np.ndarray, token: np.ndarray) -> float:
+    """Pearson's r of what the means of each token id leave of x and of y."""
+    which = np.unique(token, return_inverse=True)[1]
+    return pearson(*(values - (np.bincount(which, values) / np.bincount(which))[which] for values in (x, y)))
+
+
+class Statistic(NamedTuple):
+    """What ``together`` makes of what ``each`` makes of every rollout's columns."""
+
+    each: Callable[[np.ndarray], Any]
+    together: Callable[[list[Any]], float]
+
+    def shown(self, rollouts: list[np.ndarray]) -> str:
+        """The number and its interval."""
+        items = [self.each(columns) for columns in rollouts]
+        draws = np.random.default_rng(0).integers(len(items), size=(RESAMPLES, len(items)))
+        low, high = np.nanquantile([self.together([items[i] for i in draw]) for draw in draws], [0.025, 0.975])
+        return f"{self.together(items):.2f} [{low:.2f}, {high:.2f}]"
+
+
+def pooled(correlation: Callable[..., float], *columns: int) -> Statistic:
+    return Statistic(lambda one: one, lambda items: correlation(*np.concatenate(items, axis=1)[list(columns)]))
+
+
+def within(correlation: Callable[..., float]) -> Statistic:
+    return Statistic(lambda one: correlation(*one[:2]), np.nanmean)
+
+
+STATISTICS = {
+    "Pearson": pooled(pearson, 0, 1),
+    "Spearman": pooled(spearman, 0, 1),
+    "Pearson within": within(pearson),
+    "Spearman within": within(spearman),
+    "Pearson given t/T": pooled(partial, 0, 1, 2),
+    "Pearson given the token": pooled(given_token, 0, 1, 3),
+}
+
+
+def main_table(readings: list[Reading]) -> Iterator[list[str]]:
+    """The score as it is by default, by every statistic."""
+    yield ["sign", "tokens", *STATISTICS]
+    for sign, part in itertools.product(SIGNS, PARTS):
+        rollouts = [one.columns("all_seen", sign, "own", part) for one in readings]
+        yield [sign, part, *(statistic.shown(rollouts) for statistic in STATISTICS.values())]
+
+
+def control_table(readings: list[Reading]) -> Iterator[list[str]]:
+    """Every prototype and position, and attention as if it were a score."""
+    pairs = list(itertools.product(SIGNS, ("Pearson", "Spearman")))
+    yield ["score", "position", "tokens", *(f"{sign}, {name}" for sign, name in pairs)]
+    for score, position, part in itertools.product((*PROTOTYPES, "attention"), POSITIONS, ("all", "after the crop")):
+        rollouts = {sign: [one.columns(score, sign, position, part) for one in readings] for sign in SIGNS}
+        cells = (STATISTICS[name].shown(rollouts[sign]) if sign != score else "" for sign, name in pairs)
+        yield [score, position, part, *cells]
+
+
+def show(table: Iterator[list[str]]) -> None:
+    for number, cells in enumerate(table):
+        print("|", " | ".join(cells), "|")
+        if number == 0:
+            print("|---" * len(cells) + "|")
+
+
+def draw(readings: list[Reading], file: Path) -> None:
+    """Every token: its score beside attention and the effect of blanking, before and after the crop."""
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained", sharex=True)
+    labels = {"attention": "attention on image tokens", "blanking": "|change of log p| when the image is blanked"}
+    for axes, (sign, label) in zip(panels, labels.items(), strict=True):
+        for part, colour in zip(PARTS[1:], ("#0072B2", "#D55E00"), strict=True):
+            score, value = np.concatenate([one.columns("all_seen", sign, "own", part) for one in readings], axis=1)[:2]
+            axes.scatter(score, value, s=8, alpha=0.35, linewidths=0, color=colour, label=part)
+        axes.set(xlabel="focus score", ylabel=label)
+    panels[1].set_yscale("log")
+    panels[0].legend()
+    figure.savefig(file, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--toy", type=Path, required=True, help="as verl-mapo data makes it; what is missing is made")
+    parser.add_argument("--family", choices=get_args(Family), default="qwen2_5_vl")
+    parser.add_argument("--size", choices=get_args(Scale), default="full")
+    parser.add_argument("--rollouts", type=int, default=64)
+    parser.add_argument("--figure", type=Path)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    folder = prepare(arguments.toy, arguments.family, arguments.size).model
+    model = AutoModelForImageTextToText.from_pretrained(folder, attn_implementation="eager").eval()
+    script = Script(AutoProcessor.from_pretrained(folder), arguments.family)
+    with one_thread():
+        rollouts = roll_out(model, script, VisualSearch(), arguments.rollouts, temperature=1.0)
+        readings = [read(model, script, rollout) for rollout in rollouts]
+    after = np.concatenate([reading.after for reading in readings])
+    called, right = (sum(getattr(one, name) for one in rollouts) for name in ("called", "right"))
+    print(f"{len(rollouts)} rollouts, {called} with a crop, {right} right; {len(after)} tokens, {after.sum()} after it")
+    for table in (main_table, control_table):
+        print()
+        show(table(readings))
+    if arguments.figure:
+        draw(readings, arguments.figure)
+
+
+if __name__ == "__main__":
+    main()
