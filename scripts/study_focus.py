@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import logging
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 from verl_mapo.advantages.focus import Position, Prototype, focus_scores, image_runs, image_sums, plan_focus
 from verl_mapo.data.dialogue import Family, Script
 from verl_mapo.data.evaluate import Rollout, pixels, roll_out
-from verl_mapo.data.prepare import Scale, prepare
+from verl_mapo.data.prepare import Scale
 from verl_mapo.data.visual_search import VisualSearch
 from verl_mapo.data.warm_start import one_thread
 
@@ -225,21 +225,24 @@ def draw(readings: list[Reading], file: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--toy", type=Path, required=True, help="as verl-mapo data makes it; what is missing is made")
+    parser.add_argument("--toy", type=Path, required=True, help="folder that verl-mapo data --out has filled")
     parser.add_argument("--family", choices=get_args(Family), default="qwen2_5_vl")
     parser.add_argument("--size", choices=get_args(Scale), default="full")
     parser.add_argument("--rollouts", type=int, default=64)
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING)
-    folder = prepare(arguments.toy, arguments.family, arguments.size).model
+    models = [path.parent for path in arguments.toy.glob(f"{arguments.family}-{arguments.size}-*/config.json")]
+    if len(models) != 1:
+        parser.error(f"--toy {arguments.toy} has {len(models)} models of this family and size: give one that has one.")
+    folder = models[0]
+    task = VisualSearch(**json.loads((folder / "made_by.json").read_text())["task"])
     model = AutoModelForImageTextToText.from_pretrained(folder, attn_implementation="eager").eval()
     script = Script(AutoProcessor.from_pretrained(folder), arguments.family)
     with one_thread():
-        rollouts = roll_out(model, script, VisualSearch(), arguments.rollouts, temperature=1.0)
+        rollouts = roll_out(model, script, task, arguments.rollouts, temperature=1.0)
         readings = [read(model, script, rollout) for rollout in rollouts]
     after = np.concatenate([reading.after for reading in readings])
-    called, right = (sum(getattr(one, name) for one in rollouts) for name in ("called", "right"))
+    called, right = sum(one.called for one in rollouts), sum(one.right for one in rollouts)
     print(f"{len(rollouts)} rollouts, {called} with a crop, {right} right; {len(after)} tokens, {after.sum()} after it")
     for table in (main_table, control_table):
         print()
