@@ -33,7 +33,7 @@ PACE = Pace(1, 2, 1e-3)
 @pytest.fixture
 def small(monkeypatch):
     """Every stage there is, one step each."""
-    monkeypatch.setitem(room.RECIPES, "smoke", Recipe(4, PACE, PACE, PACE))
+    monkeypatch.setitem(room.RECIPES, "smoke", Recipe(4, PACE, PACE, PACE, PACE))
     monkeypatch.setitem(room.CLIPS, "smoke", ClipRecipe(4, PACE))
     monkeypatch.setitem(room._ROWS, "smoke", {"train": 2, "test": 2})
 

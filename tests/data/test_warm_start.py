@@ -22,12 +22,14 @@ import torch
 import torch.nn.functional as F
 
 from verl_mapo.data.album import linear_patches, look
+from verl_mapo.data.dialogue import Demonstrations
 from verl_mapo.data.language import Pace, collate, hidden_states, written
 from verl_mapo.data.tower import Heads, train_tower
 from verl_mapo.data.visual_search import NAMES, VisualSearch
 from verl_mapo.data.warm_start import Recipe, WarmStart
 
-RECIPE = Recipe(6, Pace(1, 2, 1e-3), Pace(1, 2, 1e-3), Pace(1, 2, 1e-3))
+PACE = Pace(1, 2, 1e-3)
+RECIPE = Recipe(6, PACE, PACE, PACE, PACE)
 
 
 @pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen3_vl"])
@@ -37,7 +39,7 @@ def start(request) -> WarmStart:
 
 def rows_of(start: WarmStart, count: int) -> list:
     rng = random.Random(0)
-    return [start._dialogue(rng) for _ in range(count)]
+    return [start._dialogue(rng, Demonstrations()) for _ in range(count)]
 
 
 def test_a_shared_start_changes_neither_loss_nor_gradient(start):
@@ -78,7 +80,7 @@ def test_linear_patches_are_the_convolution(start):
 
 
 def test_the_tower_learns_names(start):
-    start.recipe = Recipe(24, Pace(25, 8, 2e-3), None, RECIPE.dialogues)
+    start.recipe = Recipe(24, Pace(25, 8, 2e-3), None, PACE, PACE)
     for cached in ("album", "features"):
         vars(start).pop(cached, None)
     train_tower(start.model, start.script, start.album, start.recipe.tower, 0)

@@ -123,6 +123,10 @@ class Demonstrations:
     p_call: Share = 1.0
     p_call_optional: Share = 0.5
 
+    def calling(self) -> Demonstrations:
+        """The same with a zoom wherever one helps."""
+        return Demonstrations(self.p_right)
+
 
 @dataclass
 class Act:

@@ -102,7 +102,7 @@ def _warm_start(shelf: _Shelf, name: str, start: WarmStart) -> Path:
     made_by["short"] = recipe.short and asdict(recipe.short)
     if recipe.short:
         tower = last
-        last = shelf.make(f"{name}-short", made_by, 0.13 * recipe.short.steps, lambda out, _: start.short(tower, out))
+        last = shelf.make(f"{name}-short", made_by, 0.2 * recipe.short.steps, lambda out, _: start.short(tower, out))
     seconds = 0.02 * recipe.dialogues.steps * recipe.dialogues.batch
     return shelf.make(name, made_by | asdict(recipe), seconds, lambda out, _: start.dialogues(last, out))
 

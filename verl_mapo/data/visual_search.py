@@ -30,7 +30,7 @@ from pydantic.dataclasses import dataclass as settings_dataclass
 
 from verl_mapo.settings import STRICT
 
-GENERATOR = 2
+GENERATOR = 3
 """Version of the generator: raise it when a scene, a question or a demonstration changes, so that caches are redone."""
 
 SIDE, GRID, OBJECTS = 448, 4, 5

@@ -13,12 +13,16 @@
 # limitations under the License.
 """A supervised warm start of a tiny VLM: a policy that can call, look and answer, and still has much to gain.
 
-Three stages on one thread: the tower alone, the language model on short texts, the language model on whole dialogues of
+Three stages on one thread: the tower alone, the language model on short dialogues, the language model on whole ones of
 imperfect demonstrations. The tower is frozen after the first, and its features of every picture are computed once.
+
+Where demonstrations do not always call, the last stage has two parts: first all call, then they call at their rates, so
+that how well a zoom is aimed does not hang on how often there is one.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,11 +34,11 @@ import torch
 from transformers import PreTrainedModel
 
 from verl_mapo.data.album import Album, Features
-from verl_mapo.data.dialogue import IMAGE, Demonstrations, Family, Script, Tokens, act, answer
+from verl_mapo.data.dialogue import END, IMAGE, Demonstrations, Family, Script, Tokens, act, answer, call, thought
 from verl_mapo.data.language import Pace, collate, fit, hidden_states, written
 from verl_mapo.data.tiny_vlm import build_model, build_processor, forbidden_tokens, save, seal
 from verl_mapo.data.tower import train_tower
-from verl_mapo.data.visual_search import OBJECTS, VisualSearch, optional_question
+from verl_mapo.data.visual_search import OBJECTS, VisualSearch
 
 
 @dataclass(frozen=True)
@@ -43,18 +47,20 @@ class Recipe:
 
     Attributes:
         scenes: how many scenes the stages draw from.
+        habit: the dialogues that bring the rates of calling, after those that all call.
     """
 
     scenes: int
     tower: Pace | None
     short: Pace | None
     dialogues: Pace
+    habit: Pace
     demonstrations: Demonstrations = field(default_factory=Demonstrations)
 
 
 RECIPES = {
-    "smoke": Recipe(64, None, None, Pace(140, 8, 2e-3)),
-    "full": Recipe(2500, Pace(500, 4, 2e-3), Pace(1100, 16, 3e-4, "constant"), Pace(220, 24, 7e-4)),
+    "smoke": Recipe(64, None, None, Pace(140, 8, 2e-3), Pace(40, 8, 5e-4)),
+    "full": Recipe(2500, Pace(500, 4, 2e-3), Pace(1100, 16, 3e-4, "constant"), Pace(160, 24, 5e-4), Pace(60, 24, 2e-4)),
 }
 """``smoke`` has the right form and knows nothing; ``full`` is worth training."""
 
@@ -96,7 +102,7 @@ class WarmStart:
         self._write(out)
 
     def short(self, start: Path, out: Path) -> None:
-        """The language model on a label and its box, a crop and its letter, without the prompt around them."""
+        """The language model on boxes and letters, in dialogues without what every prompt begins with."""
         self._read(start)
         draw = partial(self._short, random.Random(f"short/{self.seed}"))
         with one_thread():
@@ -107,32 +113,38 @@ class WarmStart:
         """The language model on whole dialogues; writes the finished model folder."""
         if start is not None:
             self._read(start)
-        draw = partial(self._dialogue, random.Random(f"dialogues/{self.seed}"))
+        rng, shown = random.Random(f"dialogues/{self.seed}"), self.recipe.demonstrations
+        calling, as_shown = (partial(self._dialogue, rng, how) for how in (shown.calling(), shown))
         with one_thread():
-            fit(self.model, draw, self.features, self.recipe.dialogues, "dialogues")
-            self._seal([draw() for _ in range(64)])
+            fit(self.model, calling, self.features, self.recipe.dialogues, "dialogues")
+            if shown != shown.calling():
+                fit(self.model, as_shown, self.features, self.recipe.habit, "rates of calling")
+            self._seal([as_shown() for _ in range(64)])
         save(self.model, self.script.processor, out)
 
     def _short(self, rng: random.Random) -> Tokens:
+        """A question up to the box, and any crop with its letter: question and call stand as far from the image as in a
+        whole dialogue, or what is learnt here would not be found again there.
+        """
         scene, other = rng.randrange(self.recipe.scenes), rng.randrange(self.recipe.scenes)
         things, script = self.album.things[scene], self.script
         seen = ((scene, None), script.frame.scene_size)
-        if rng.random() < self.task.no_zoom_share:
-            question = optional_question(things, rng)
-            asked = f"<|im_start|>user\n{IMAGE}{question.text}"
+        question = self.task.ask(things, rng)
+        asked = f"<|im_start|>user\n{IMAGE}{question.text}{END}\n<|im_start|>assistant\n{thought(question.subject)}"
+        if not question.needs_zoom:
             return script.write([(asked, False), (answer(question.answer), True)], [seen])
-        thing, slot = rng.choice(things), rng.randrange(OBJECTS)
-        start = f'<|im_start|>user\n{IMAGE}"label": "{thing.name}", "bbox_2d": ['
-        box = ", ".join(map(str, script.frame.box(thing.cell))) + "]"
+        slot = rng.randrange(OBJECTS)
+        box = script.frame.box(question.target.cell)
+        before, box, after = call(question.target.name, box).partition(json.dumps(box))
         letter = answer(self.album.things[other][slot].letter)
-        crop = ((other, slot), script.frame.crop_size)
-        return script.write([(start, False), (box, True), (IMAGE, False), (letter, True)], [seen, crop])
+        parts = [(asked + before, False), (box, True), (after + IMAGE, False), (letter, True)]
+        return script.write(parts, [seen, ((other, slot), script.frame.crop_size)])
 
-    def _dialogue(self, rng: random.Random) -> Tokens:
+    def _dialogue(self, rng: random.Random, how: Demonstrations) -> Tokens:
         scene = rng.randrange(self.recipe.scenes)
         things, empty, frame = self.album.things[scene], self.album.empty[scene], self.script.frame
         question = self.task.ask(things, rng)
-        shown = act(things, empty, question, self.task.alphabet, self.recipe.demonstrations, rng)
+        shown = act(things, empty, question, self.task.alphabet, how, rng)
         crop = None
         if shown.cell is not None:
             crop = ((scene, self.album.slot(scene, shown.cell)), frame.crop_size)
