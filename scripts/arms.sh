@@ -15,7 +15,7 @@ RUN_GB=${RUN_GB:-7}
 
 # make_toy FOLDER: the toy that calls a tool in about 30 % of its rollouts; its overrides go to the array "toy".
 make_toy() {
-    mapfile -t toy < <(verl-mapo data --out "$1" --tool-rate 0.35 --tool-accuracy 1.0)
+    mapfile -t toy < <(verl-mapo data --out "$1" --tool-rate 0.3)
     [ "${#toy[@]}" = 4 ] || { say "The toy was not made; the reason is above."; return 1; }
 }
 

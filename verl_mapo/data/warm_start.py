@@ -60,7 +60,7 @@ class Recipe:
 
 RECIPES = {
     "smoke": Recipe(64, None, None, Pace(140, 8, 2e-3), Pace(40, 8, 5e-4)),
-    "full": Recipe(2500, Pace(500, 4, 2e-3), Pace(1100, 16, 3e-4, "constant"), Pace(160, 24, 5e-4), Pace(60, 24, 2e-4)),
+    "full": Recipe(2500, Pace(500, 4, 2e-3), Pace(1000, 16, 3e-4, "constant"), Pace(240, 24, 5e-4), Pace(60, 24, 2e-4)),
 }
 """``smoke`` has the right form and knows nothing; ``full`` is worth training."""
 
