@@ -117,7 +117,7 @@ def data(
 
     Prints the overrides that make a run use it: verl-mapo train --run RUN task=toy $(verl-mapo data --out TOY)
 
-    A warm start for AXPO, whose paper saw 0.3 of rollouts call, and mostly wrongly, takes --tool-rate 0.3.
+    A warm start for AXPO, whose paper saw 0.3 of rollouts call, mostly wrongly: --tool-rate 0.3 --tool-accuracy 0.5.
 
     Then verl-mapo probe says what came of it. Only the model is made anew for other rates; all else is shared.
     """

@@ -110,7 +110,7 @@ class Demonstrations:
     of a copy. The second follows from them and from how often a call comes to a right answer: of eight rollouts, each
     calling with 0.3, about 0.33 of the time (:func:`verl_mapo.report.recovery.all_wrong_rate`). That is not ``p_right``
     but less, since a tiny model also misses cells and misreads crops; with the default 0.7 and a call for every
-    question, a third of its rollouts are right.
+    question, half of its rollouts are right.
 
     Attributes:
         p_right: share of zooms that look at the right cell; the others look at another object or an empty cell, and
