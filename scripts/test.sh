@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All tests, on a bare machine (Python 3.10-3.12 and pip): the environment, the quick tests on both cores, then the real
-# training runs, two at a time where there is memory for it. 25 to 30 minutes on two cores, downloads aside.
+# training runs, two at a time where there is memory for it. 25 to 35 minutes on two cores, downloads aside.
 #
 #   scripts/test.sh [ENVIRONMENT]           # .venv by default; made if it is not there
 set -euo pipefail
