@@ -243,12 +243,11 @@ def main() -> None:
         folder = Path(name)
         toy = prepare(folder / "toy", "qwen2_5_vl", "smoke")
         overrides = sides(toy, folder)
-        for this, other, what in PAIRS:
-            rounds = []
+        for place, (this, other, what) in enumerate(PAIRS):
+            rounds, pair = [], [overrides[this], overrides[other]]
             for number in range(arguments.rounds):
-                place = folder / f"{this}-{other}-{number}".replace(" ", "_")
-                pair = [overrides[this], overrides[other]]
-                rounds.append(side_by_side(place, toy, arguments.steps, pair, number % 2 == 1))
+                out = folder / f"{place}-{number}"
+                rounds.append(side_by_side(out, toy, arguments.steps, pair, swapped=number % 2 == 1))
             print(row(this, other, what, rounds), flush=True)
 
 
