@@ -24,6 +24,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,10 +83,8 @@ class BatchingScorer:
     async def _drain(self) -> None:
         """Score batch after batch until nothing waits."""
         while self._waiting:
-            try:
+            with suppress(asyncio.TimeoutError):  # no full batch in time: what there is
                 await asyncio.wait_for(self._full.wait(), self.settings.max_wait_ms / 1000)
-            except asyncio.TimeoutError:
-                pass
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.settings.max_batch))]
             if len(self._waiting) < self.settings.max_batch:
                 self._full.clear()
