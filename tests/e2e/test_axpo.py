@@ -23,7 +23,8 @@ pytestmark = pytest.mark.e2e
 
 
 def test_a_seeded_run_resamples_and_recovers(toys, tmp_path):
-    train(tmp_path, [*toy_overrides(toys["qwen2_5_vl"]), "method=axpo", "algorithm.axpo.ratio=1.0"])
+    more = ["data.train_batch_size=8", "actor_rollout_ref.actor.ppo_mini_batch_size=8", "algorithm.axpo.ratio=1.0"]
+    train(tmp_path, [*toy_overrides(toys["qwen2_5_vl"]), "method=axpo", *more])
     metrics = metrics_of(tmp_path)
     for step in (1, 2):
         check_groups(tmp_path, step)

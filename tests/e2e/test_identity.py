@@ -18,7 +18,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from real_run import toy_overrides, train
+from real_run import PROMPTS, toy_overrides, train
 
 pytestmark = pytest.mark.e2e
 
@@ -36,8 +36,8 @@ def stock(toy) -> list[str]:
         "actor_rollout_ref.rollout.agent.default_agent_loop=single_turn_agent",
         "actor_rollout_ref.rollout.multi_turn.enable=false",
         "actor_rollout_ref.rollout.n=1",
-        "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=8",
-        "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=8",
+        f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={PROMPTS}",
+        f"actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu={PROMPTS}",
         "actor_rollout_ref.rollout.full_determinism=true",
         "reward.reward_manager.name=naive",
         f"reward.custom_reward_function.path={SUPPORT / 'vowels.py'}",

@@ -23,21 +23,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from real_run import metrics_of, rollouts_of, start, toy_overrides, train
+from real_run import PROMPTS, metrics_of, rollouts_of, start, toy_overrides, train
 from safetensors.torch import load_file
 
 from verl_mapo.report.build import build_report
 
 pytestmark = pytest.mark.e2e
 
-FOUR_STEPS = ["trainer.total_training_steps=4", "trainer.save_freq=2", "trainer.test_freq=4", "data.val_batch_size=8"]
+THREE_STEPS = ["trainer.total_training_steps=3", "trainer.save_freq=2", "trainer.test_freq=3", "data.val_batch_size=8"]
 
 
 @pytest.fixture(scope="module")
 def long_run(toys, tmp_path_factory) -> Path:
-    """Four uninterrupted steps of the tiny Qwen2.5-VL, with a checkpoint after two."""
+    """Three uninterrupted steps of the tiny Qwen2.5-VL, with a checkpoint after two."""
     run = tmp_path_factory.mktemp("runs") / "uninterrupted"
-    train(run, [*toy_overrides(toys["qwen2_5_vl"]), *FOUR_STEPS])
+    train(run, [*toy_overrides(toys["qwen2_5_vl"]), *THREE_STEPS])
     return run
 
 
@@ -81,7 +81,7 @@ def test_every_metric_of_the_method_is_logged(run):
 def test_records_hold_what_the_advantage_was_made_of(run):
     _, folder = run
     rollouts = rollouts_of(folder, 2)
-    assert len(rollouts) == 64 and len({rollout["uid"] for rollout in rollouts}) == 8
+    assert len(rollouts) == 8 * PROMPTS and len({rollout["uid"] for rollout in rollouts}) == PROMPTS
     looked = [rollout for rollout in rollouts if rollout["alignment"] is not None]
     assert looked, "most rollouts of the smoke model look"
     for rollout in looked:
@@ -102,7 +102,7 @@ def test_a_run_can_be_looked_at(run, tmp_path):
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(long_run, toys, tmp_path):
     run = tmp_path / "killed"
-    process = start(run, [*toy_overrides(toys["qwen2_5_vl"]), *FOUR_STEPS])
+    process = start(run, [*toy_overrides(toys["qwen2_5_vl"]), *THREE_STEPS])
     mark = run / "checkpoints" / "latest_checkpointed_iteration.txt"
     deadline = time.monotonic() + 600
     while not mark.exists() and time.monotonic() < deadline and process.poll() is None:
@@ -110,14 +110,13 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(long_run, toys, tmp_path):
     os.killpg(process.pid, signal.SIGTERM)
     process.wait(120)
     assert mark.read_text() == "2"
-    shutil.rmtree(run / "checkpoints" / "global_step_4", ignore_errors=True)
+    shutil.rmtree(run / "checkpoints" / "global_step_3", ignore_errors=True)
 
-    train(run, [*toy_overrides(toys["qwen2_5_vl"]), *FOUR_STEPS])
+    train(run, [*toy_overrides(toys["qwen2_5_vl"]), *THREE_STEPS])
     resumed, whole = metrics_of(run), metrics_of(long_run)
-    assert sorted(resumed) == [1, 2, 3, 4]
-    for step in (3, 4):
-        for name in ("mapo/outcome/mean", "mapo/alignment/mean", "rollout_visual/tool_rate", "actor/grad_norm"):
-            assert resumed[step][name] == pytest.approx(whole[step][name], rel=1e-3), (step, name)
+    assert sorted(resumed) == [1, 2, 3]
+    for name in ("mapo/outcome/mean", "mapo/alignment/mean", "rollout_visual/tool_rate", "actor/grad_norm"):
+        assert resumed[3][name] == pytest.approx(whole[3][name], rel=1e-3), name
 
 
 def test_colocate_async_on_real_photographs(photo_toy, tmp_path):

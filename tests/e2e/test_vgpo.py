@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 from checked_run import N, check_credit, check_groups
-from real_run import rollouts_of, toy_overrides, train
+from real_run import PROMPTS, rollouts_of, toy_overrides, train
 
 pytestmark = pytest.mark.e2e
 
@@ -35,7 +35,7 @@ def test_vgpo_is_grpo_with_credit(toys, tmp_path):
         check_credit(metrics[step])
         assert not any(name.startswith(("mapo/", "axpo/")) for name in metrics[step])
     told = [rollout["credit"] for rollout in rollouts_of(tmp_path, 2) if rollout["credit"]]
-    assert len(told) == 32 and all(len(each["tokens"]) == len(each["focus"]) for each in told)
+    assert len(told) == N * PROMPTS and all(len(each["tokens"]) == len(each["focus"]) for each in told)
 
 
 def test_the_recipes_base_single_turns_and_dynamic_sampling(toys, tmp_path):
@@ -54,7 +54,7 @@ def test_the_recipes_base_single_turns_and_dynamic_sampling(toys, tmp_path):
         groups = defaultdict(list)
         for rollout in rollouts_of(tmp_path, step):
             groups[rollout["uid"]].append(rollout["outcome"])
-        assert len(groups) == 8
+        assert len(groups) == PROMPTS
         assert all(len(outcomes) == N and len(set(outcomes)) > 1 for outcomes in groups.values()), "mixed groups alone"
         assert metrics[step]["visual_credit/visual_rows"] > 0.9 and metrics[step]["actor/grad_norm"] > 0
         assert metrics[step]["visual_credit/token_factor/mean"] == pytest.approx(1, abs=1e-3)

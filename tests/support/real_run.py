@@ -23,16 +23,19 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_S = 900
+PROMPTS = 4  # a step
 
 
 def toy_overrides(toy: Any) -> list[str]:
-    """Data, model and scorer of a toy, and a run of two steps that validates nothing and keeps nothing."""
+    """Data, model and scorer of a toy, and a run of two small steps that validates nothing and keeps nothing."""
     return [
         "task=toy",
         f"data.train_files={toy.train}",
         f"data.val_files={toy.test}",
         f"actor_rollout_ref.model.path={toy.model}",
         f"reward.description_alignment.scorer.model={toy.clip}",
+        f"data.train_batch_size={PROMPTS}",
+        f"actor_rollout_ref.actor.ppo_mini_batch_size={PROMPTS}",
         "trainer.total_training_steps=2",
         "trainer.val_before_train=false",
         "trainer.test_freq=-1",

@@ -36,8 +36,7 @@ def environment() -> dict[str, str]:
     """The environment variables of a CPU run; what the caller has set already should win over them."""
     return {
         "VERL_PLATFORM": NAME,
-        # vLLM: gigabytes of key-value cache; no pinning of threads, which would put every process on the same cores
-        "VLLM_CPU_KVCACHE_SPACE": "1",
+        # vLLM: no pinning of threads, which would put every process on the same cores
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": "1",
         # torch.compile brings nothing to a small model and costs vLLM's start a dozen seconds
