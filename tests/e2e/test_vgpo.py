@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,16 @@ pytestmark = pytest.mark.e2e
 VOWELS = Path(__file__).parent.parent / "support" / "vowels.py"
 
 
-def test_vgpo_is_grpo_with_credit(toys, tmp_path):
-    metrics = train(
-        tmp_path, [*toy_overrides(toys["qwen3_vl"]), "method=vgpo", "trainer.v1.trainer_mode=colocate_async"]
-    )
+def combinations(*always: tuple[str, str]) -> pytest.MarkDecorator:
+    """Both families in both modes; those that are not named run with ``-m matrix`` alone."""
+    everything = product(("qwen2_5_vl", "qwen3_vl"), ("sync", "colocate_async"))
+    cases = [pytest.param(*each, marks=() if each in always else pytest.mark.matrix) for each in everything]
+    return pytest.mark.parametrize(("family", "mode"), cases)
+
+
+@combinations(("qwen3_vl", "colocate_async"))
+def test_vgpo_is_grpo_with_credit(toys, tmp_path, family, mode):
+    metrics = train(tmp_path, [*toy_overrides(toys[family]), "method=vgpo", f"trainer.v1.trainer_mode={mode}"])
     for step in (1, 2):
         check_credit(metrics[step])
         assert not any(name.startswith(("mapo/", "axpo/")) for name in metrics[step])
@@ -60,7 +67,7 @@ def test_the_recipes_base_single_turns_and_dynamic_sampling(toys, tmp_path):
         assert metrics[step]["visual_credit/token_factor/mean"] == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize(("family", "mode"), [("qwen2_5_vl", "sync"), ("qwen3_vl", "colocate_async")])
+@combinations(("qwen2_5_vl", "sync"), ("qwen3_vl", "colocate_async"))
 def test_all_three_methods_compose(toys, tmp_path, family, mode):
     composed = ["method=axpo", "algorithm.axpo.alignment=true", "algorithm.visual_credit.enable=true"]
     metrics = train(tmp_path, [*toy_overrides(toys[family]), *composed, f"trainer.v1.trainer_mode={mode}"])

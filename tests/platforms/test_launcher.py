@@ -117,6 +117,14 @@ def test_processes_that_no_run_needs_may_come_and_go() -> None:
     assert supervise('start("ray::IDLE", "").wait(); time.sleep(1)', grace_s=0.1) == 0
 
 
+def test_a_fork_that_still_bears_an_actors_name_may_go() -> None:
+    code = """
+    start("ray::TaskRunner", "import os, time; os.fork() or (time.sleep(0.5), os._exit(0)); time.sleep(60)")
+    time.sleep(2)
+    """
+    assert supervise(code, grace_s=0.1) == 0
+
+
 def test_the_timeout_names_its_setting_and_ends_the_tree(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     code = supervise(

@@ -163,12 +163,16 @@ def test_nothing_a_model_wrote_becomes_markup(write_run, make_line, make_turn, m
 
 
 def test_the_header_has_command_settings_and_versions(whole_run):
-    config = {"algorithm": {"adv_estimator": "mapo", "mapo": {"beta": 0.4}}, "trainer": {"nnodes": 1}}
+    algorithm = {"adv_estimator": "mapo", "mapo": {"beta": 0.4}, "visual_credit": {"kappa": 0.2}}
+    config = {"algorithm": algorithm, "trainer": {"nnodes": 1}}
     about = {"command": "verl-mapo train toy", "config": config, "started": "today", "versions": {"verl": "0.9.1"}}
     (whole_run / "run.json").write_text(json.dumps(about))
     said = " ".join(" ".join(build(whole_run).text).split())
-    for words in ("verl-mapo train toy", "started today", "verl 0.9.1", "algorithm.mapo.beta 0.4", "All 3 settings"):
+    for words in ("verl-mapo train toy", "started today", "verl 0.9.1", "algorithm.mapo.beta 0.4", "All 4 settings"):
         assert words in said, words
+    at_once_and_among_all = 2
+    assert said.count("algorithm.mapo.beta") == at_once_and_among_all
+    assert said.count("algorithm.visual_credit.kappa") == 1, "the run does not use it"
 
 
 def test_missing_pieces(write_run, make_line):

@@ -126,11 +126,15 @@ class ProcessTree:
         self.seen: dict[psutil.Process, str] = {}
 
     def look(self) -> None:
-        """Remember the present processes under their present names; most rename themselves while they start."""
+        """Remember the present processes under their present names; most rename themselves while they start.
+
+        A fork bears its parent's name until it becomes another program: it is remembered once it has, or nameless.
+        """
         for process in psutil.process_iter():
             with suppress(psutil.NoSuchProcess, ProcessLookupError):
                 if os.getsid(process.pid) == self.driver.pid != process.pid:
-                    self.seen[process] = process.name()
+                    name, parent = process.name(), process.parent()
+                    self.seen[process] = "" if parent and _actor(parent.name()) == _actor(name) else name
 
     def lost(self) -> list[str]:
         """Name and pid of every needed process that has disappeared, in the order in which they had started."""
@@ -172,6 +176,11 @@ def _watch(tree: ProcessTree, received: list[int], timeout_s: float, grace_s: fl
         if first_lost and now - lost_at > grace_s:
             return WORKER_DIED, f"stopped: {first_lost} died and verl still waited for it {grace_s:g} seconds later."
         time.sleep(POLL_S)
+
+
+def _actor(name: str) -> str:
+    """A process's name without the method that ray appends while an actor runs it."""
+    return name.partition(".")[0]
 
 
 def _runs(process: psutil.Process) -> bool:

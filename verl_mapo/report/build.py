@@ -44,12 +44,9 @@ _SUMMARY = (
     "data.train_batch_size",
     "data.val_files",
     "trainer.total_training_steps",
-    "algorithm.mapo.",
-    "algorithm.axpo.",
-    "algorithm.visual_credit.",
     "visual_tool.",
 )
-"""Settings that are shown at once: by name, or all below a name that ends in a dot."""
+"""Settings that are shown at once, beside those of the run's methods: by name, or all below one that ends in a dot."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +102,11 @@ def _context(run: Run, samples: int, seed: int) -> dict[str, Any]:
     told = _chapters(run, samples, seed)
     cards = [card for _, cases in told for _, cards in cases for card in cards]
     settings = dict(_flat(run.about.get("config", {})))
+    at_once = (*_SUMMARY, *_methods(settings))
     return {
         "run": run,
         "facts": _facts(run),
-        "summary": {name: value for name, value in settings.items() if _is_summary(name)},
+        "summary": {name: value for name, value in settings.items() if _is_among(name, at_once)},
         "settings": settings,
         "raised": [alarm for alarm in watched if alarm.sentence],
         "quiet": [alarm for alarm in watched if not alarm.sentence],
@@ -157,5 +155,16 @@ def _flat(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, str(config)
 
 
-def _is_summary(name: str) -> bool:
-    return any(name.startswith(shown) if shown.endswith(".") else name == shown for shown in _SUMMARY)
+def _methods(settings: dict[str, str]) -> Iterator[str]:
+    """Where the settings of the methods stand that the run made use of."""
+    estimator = settings.get("algorithm.adv_estimator")
+    if estimator == "mapo" or settings.get("algorithm.axpo.alignment") == "True":
+        yield "algorithm.mapo."
+    if estimator == "axpo":
+        yield "algorithm.axpo."
+    if estimator == "vgpo" or settings.get("algorithm.visual_credit.enable") == "True":
+        yield "algorithm.visual_credit."
+
+
+def _is_among(name: str, shown: tuple[str, ...]) -> bool:
+    return any(name.startswith(each) if each.endswith(".") else name == each for each in shown)
