@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every benchmark of docs/performance.md, one after the other; prints markdown. About 30 minutes on an idle machine.
+# Every benchmark of docs/performance.md, one after the other; prints markdown. About 45 minutes on two idle cores.
 #
 #   scripts/bench.sh [ENVIRONMENT]          # .venv by default
 set -euo pipefail

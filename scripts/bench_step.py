@@ -21,7 +21,7 @@ equal zoom tool and observation. Steps are compared by the time per token of the
 differ in length; axpo by the time per trained token, of which the prompts and prefixes that its continuations bring
 once more are none.
 
-    python scripts/bench_step.py [--steps 12] [--rounds 2]
+    python scripts/bench_step.py [--steps 8] [--rounds 2]
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from verl.tools.schemas import ToolResponse
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
 WARM_UP = 2
+PROMPTS = 4  # a step, of 8 rollouts each
 
 STOCK, UNSCORED, MAPO, GRPO, AXPO, STREAMING = (
     "verl grpo + tool_agent",
@@ -191,6 +192,8 @@ def measure(cores: set[int], folder: Path, toy: Any, steps: int, overrides: list
     arguments += [
         f"actor_rollout_ref.model.path={toy.model}",
         f"reward.description_alignment.scorer.model={toy.clip}",
+        f"data.train_batch_size={PROMPTS}",
+        f"actor_rollout_ref.actor.ppo_mini_batch_size={PROMPTS}",
         f"trainer.total_training_steps={steps}",
         "trainer.val_before_train=false",
         f"trainer.default_local_dir={folder}/checkpoints",
@@ -232,7 +235,7 @@ def side_by_side(folder: Path, toy: Any, steps: int, pair: list[list[str]], swap
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=2, help="the cores are swapped from round to round")
     arguments = parser.parse_args()
 
