@@ -19,7 +19,8 @@ every 2 s, which would hide everything else at this size, so all runs use a buff
 is up to 2 s longer. The stock side gets the same prompt tokens (the tool declaration stands in its system prompt), an
 equal zoom tool and observation. Steps are compared by the time per token of the batch, since the policies' rollouts
 differ in length; axpo by the time per trained token, of which the prompts and prefixes that its continuations bring
-once more are none.
+once more are none. What scoring costs is less than what two equal runs differ by, so the CPU time of the reward worker,
+which does it, is told too: a side has one core, and a step takes that much longer at most.
 
     python scripts/bench_step.py [--steps 8] [--rounds 2]
 """
@@ -32,11 +33,15 @@ import os
 import shutil
 import statistics
 import tempfile
+import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import psutil
 from verl.tools.base_tool import BaseTool
 from verl.tools.schemas import ToolResponse
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
@@ -177,6 +182,17 @@ def trained_tokens(rollouts: Path) -> int:
     return total
 
 
+def watch(metrics: Path, cpu: dict[int, float]) -> None:
+    """For as long as this process lives: the CPU seconds of its reward worker when each number of steps was logged."""
+    while True:
+        time.sleep(1)
+        steps = len(metrics.read_text().splitlines()) if metrics.exists() else 0
+        with suppress(psutil.NoSuchProcess):
+            for process in psutil.Process().children(recursive=True):
+                if process.name().startswith("ray::RewardLoopWorker"):
+                    cpu.setdefault(steps, sum(process.cpu_times()[:2]))
+
+
 def measure(cores: set[int], folder: Path, toy: Any, steps: int, overrides: list[str]) -> dict[str, float]:
     """One real run on these cores; medians over the steps after the warm-up."""
     from verl_mapo.platforms import cpu
@@ -203,6 +219,8 @@ def measure(cores: set[int], folder: Path, toy: Any, steps: int, overrides: list
         "actor_rollout_ref.actor.optim.lr=1e-6",
         *overrides,
     ]
+    cpu: dict[int, float] = {}
+    threading.Thread(target=watch, args=(metrics, cpu), daemon=True).start()
     code = launch(arguments, timeout_s=1800, env=env, log=folder / "train.log", echo=lambda _: None)
     if code:
         raise RuntimeError(f"the run in {folder} failed with {code}: {(folder / 'train.log').read_text()[-3000:]}")
@@ -218,6 +236,7 @@ def measure(cores: set[int], folder: Path, toy: Any, steps: int, overrides: list
             data["timing_s/step"] / (count or 1) for data, count in zip(logged, trained[WARM_UP:], strict=True)
         ),
         "cached": statistics.fmean(cached) if cached else 0.0,
+        "reward_cpu": (cpu[max(cpu)] - cpu[WARM_UP]) / (max(cpu) - WARM_UP),
     }
 
 
@@ -256,15 +275,19 @@ def main() -> None:
 
 def row(this: str, other: str, what: str, rounds: list[list[dict[str, float]]]) -> str:
     """A line of the table: medians of both sides over the rounds, and the mean of the ratios within a round."""
+
+    def both(name: str, form: str) -> str:
+        medians = (statistics.median(run[name] for run in side) for side in zip(*rounds, strict=True))
+        return " and ".join(f"{median:{form}}" for median in medians)
+
     ratios = [mine[what] / theirs[what] for mine, theirs in rounds]
-    steps, tokens = (
-        " and ".join(f"{statistics.median(run[name] for run in runs):{form}}" for runs in zip(*rounds, strict=True))
-        for name, form in (("step", ".2f"), ("tokens", ".0f"))
-    )
     by_round = ", ".join(f"{ratio:.3f}" for ratio in ratios)
     cached = [run["cached"] for runs in rounds for run in runs if run["cached"]]
     of = WHAT[what] + (f"; {statistics.fmean(cached):.1%} of given tokens cached" if cached else "")
-    return f"| {this} | {other} | {steps} | {tokens} | **{statistics.fmean(ratios):.3f}** | {of} | {by_round} |"
+    if other == UNSCORED:
+        of += f"; reward worker {both('reward_cpu', '.2f')} CPU s a step"
+    steps, tokens, ratio = both("step", ".2f"), both("tokens", ".0f"), statistics.fmean(ratios)
+    return f"| {this} | {other} | {steps} | {tokens} | **{ratio:.3f}** | {of} | {by_round} |"
 
 
 if __name__ == "__main__":

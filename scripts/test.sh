@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All tests, on a bare machine (Python 3.10-3.12 and pip): the environment, the quick tests on both cores, then the real
-# training runs, two at a time where there is memory for it. 25 to 35 minutes on two cores, downloads aside.
+# training runs, two at a time where there is memory for it. Just under 30 minutes on two cores.
 #
 #   scripts/test.sh [ENVIRONMENT]           # .venv by default; made if it is not there
 #
@@ -19,5 +19,5 @@ ruff format --check .
 say "2/3 Quick tests (about 6 minutes)"
 python -m pytest -q -n 2 --dist loadfile -m "not e2e" -p no:warnings
 at_once=$(runs_that_fit 2)
-say "3/3 Real runs: stock verl, ray, FSDP2 and vLLM, twelve of them, $at_once at a time (20 to 25 minutes)"
+say "3/3 Real runs: stock verl, ray, FSDP2 and vLLM, twelve of them, $at_once at a time (about 20 minutes)"
 python -m pytest -q -n "$at_once" --dist loadfile -m "e2e and not matrix" -p no:warnings --durations=0
