@@ -61,6 +61,11 @@ def select(config: Any, path: str, default: Any = None) -> Any:
     return default if value is None else value
 
 
+def credits_looks(config: Any) -> bool:
+    """Whether the run of a hydra configuration multiplies its advantages by visual credit."""
+    return select(config, "algorithm.adv_estimator") == "vgpo" or bool(select(config, "algorithm.visual_credit.enable"))
+
+
 def _sentence(fault: Mapping[str, Any], cls: type, where: str) -> str:
     *path, last = (str(part) for part in fault["loc"]) if fault["loc"] else ("",)
     name = ".".join([where, *map(str, fault["loc"])])

@@ -170,9 +170,20 @@ def test_the_header_has_command_settings_and_versions(whole_run):
     said = " ".join(" ".join(build(whole_run).text).split())
     for words in ("verl-mapo train toy", "started today", "verl 0.9.1", "algorithm.mapo.beta 0.4", "All 4 settings"):
         assert words in said, words
-    at_once_and_among_all = 2
-    assert said.count("algorithm.mapo.beta") == at_once_and_among_all
-    assert said.count("algorithm.visual_credit.kappa") == 1, "the run does not use it"
+
+
+@pytest.mark.parametrize(
+    ("estimator", "shown"),
+    [("mapo", {"mapo"}), ("axpo", {"axpo", "mapo"}), ("vgpo", {"visual_credit"}), ("grpo", set())],
+)
+def test_settings_of_the_methods_of_a_run_are_shown_at_once(whole_run, estimator, shown):
+    settings = {"mapo": {"beta": 0.4}, "axpo": {"alignment": True}, "visual_credit": {"kappa": 0.2}}
+    algorithm = {"adv_estimator": estimator, **settings}
+    (whole_run / "run.json").write_text(json.dumps({"config": {"algorithm": algorithm}}))
+    said = " ".join(build(whole_run).text)
+    for method, (setting,) in settings.items():
+        at_once_and_among_all = 2
+        assert said.count(f"algorithm.{method}.{setting}") == (at_once_and_among_all if method in shown else 1)
 
 
 def test_missing_pieces(write_run, make_line):

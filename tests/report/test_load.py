@@ -45,9 +45,9 @@ def test_the_config_is_that_of_run_json_or_of_hydra(write_run):
     run = write_run({})
     (run / "hydra" / ".hydra").mkdir(parents=True)
     (run / "hydra" / ".hydra" / "config.yaml").write_text("data:\n  seed: 1\n  other: ${data.seed}\n")
-    assert Run.open(run).about == {"config": {"data": {"seed": 1, "other": "${data.seed}"}}}
+    assert Run.open(run).config == {"data": {"seed": 1, "other": "${data.seed}"}}
     (run / "run.json").write_text('{"command": "c", "config": {"a": 1}}')
-    assert Run.open(run).about == {"command": "c", "config": {"a": 1}}
+    assert (Run.open(run).about, Run.open(run).config) == ({"command": "c"}, {"a": 1})
 
 
 def test_a_line_cut_short_is_left_out_wherever_it_is(write_run, caplog):

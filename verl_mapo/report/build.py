@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from omegaconf import DictConfig, OmegaConf
 
 from verl_mapo.report.cards import Card, card, shortened
 from verl_mapo.report.choose import Case, Chapter, chapters
@@ -30,6 +31,7 @@ from verl_mapo.report.findings import alarms, headlines
 from verl_mapo.report.load import Run
 from verl_mapo.report.panels import panels
 from verl_mapo.report.pictures import EXECUTED, SAID, data_url
+from verl_mapo.settings import credits_looks, select
 
 logger = logging.getLogger(__name__)
 
@@ -101,8 +103,8 @@ def _context(run: Run, samples: int, seed: int) -> dict[str, Any]:
     drawn, watched = panels(run), alarms(run)
     told = _chapters(run, samples, seed)
     cards = [card for _, cases in told for _, cards in cases for card in cards]
-    settings = dict(_flat(run.about.get("config", {})))
-    at_once = (*_SUMMARY, *_methods(settings))
+    settings = dict(_flat(OmegaConf.to_container(run.config)))
+    at_once = (*_SUMMARY, *_methods(run.config))
     return {
         "run": run,
         "facts": _facts(run),
@@ -155,14 +157,14 @@ def _flat(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, str(config)
 
 
-def _methods(settings: dict[str, str]) -> Iterator[str]:
+def _methods(config: DictConfig) -> Iterator[str]:
     """Where the settings of the methods stand that the run made use of."""
-    estimator = settings.get("algorithm.adv_estimator")
-    if estimator == "mapo" or settings.get("algorithm.axpo.alignment") == "True":
+    estimator = select(config, "algorithm.adv_estimator")
+    if estimator == "mapo" or (estimator == "axpo" and select(config, "algorithm.axpo.alignment")):
         yield "algorithm.mapo."
     if estimator == "axpo":
         yield "algorithm.axpo."
-    if estimator == "vgpo" or settings.get("algorithm.visual_credit.enable") == "True":
+    if credits_looks(config):
         yield "algorithm.visual_credit."
 
 

@@ -22,8 +22,6 @@ from random import Random
 from statistics import fmean, pstdev
 from typing import TypeVar
 
-from omegaconf import OmegaConf
-
 from verl_mapo.advantages.axpo import AxpoConfig
 from verl_mapo.advantages.mapo import RIGHT
 from verl_mapo.report.load import HeldOut, Rollout, Run
@@ -145,8 +143,7 @@ def _forks(run: Run) -> list[Case]:
     rollouts = run.rollouts(steps[-1], "train") if steps else []
     if all(rollout.role != "resample" for rollout in rollouts):
         return []
-    config = select(OmegaConf.create(run.about.get("config", {})), "algorithm.axpo")
-    masks = parse(AxpoConfig, config, "algorithm.axpo").unrecovered_source == "mask"
+    masks = parse(AxpoConfig, select(run.config, "algorithm.axpo"), "algorithm.axpo").unrecovered_source == "mask"
     return [
         _fork(source, continuations, _originals(group), masks)
         for group in _by_prompt(rollouts)

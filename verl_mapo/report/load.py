@@ -26,7 +26,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from verl_mapo.settings import ConfigError
 
@@ -104,13 +104,15 @@ class Run:
 
     Attributes:
         path: the folder.
-        about: ``run.json``: command, config, started, versions, as far as there; the config also from hydra's record.
+        about: ``run.json``: command, started, versions, as far as there.
+        config: the configuration, of ``run.json`` or hydra's record; empty where there is neither.
         metrics: step to metric to value, finite numbers only.
         files: split, ``train`` or ``val``, to step to the file with its rollouts.
     """
 
     path: Path
     about: dict[str, Any]
+    config: DictConfig
     metrics: dict[int, dict[str, float]]
     files: dict[str, dict[int, Path]]
     _rollouts: dict[Path, list[Rollout]] = field(default_factory=dict)
@@ -134,7 +136,8 @@ class Run:
             split: dict(sorted((int(file.stem), file) for file in (trajectories / split).glob("*.jsonl")))
             for split in ("train", "val")
         }
-        return cls(path, _about(path), _metrics(metrics), files)
+        about = _about(path)
+        return cls(path, about, _config(path, about.pop("config", None)), _metrics(metrics), files)
 
     @property
     def name(self) -> str:
@@ -201,11 +204,15 @@ def _by_question(rollouts: list[Rollout]) -> dict[tuple, list[Rollout]]:
 
 
 def _about(path: Path) -> dict[str, Any]:
-    file, hydra = path / "run.json", path / "hydra" / ".hydra" / "config.yaml"
-    about = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    if "config" not in about and hydra.is_file():
-        about["config"] = OmegaConf.to_container(OmegaConf.load(hydra), resolve=False)
-    return about
+    file = path / "run.json"
+    return json.loads(file.read_text("utf-8")) if file.is_file() else {}
+
+
+def _config(path: Path, recorded: dict[str, Any] | None) -> DictConfig:
+    hydra = path / "hydra" / ".hydra" / "config.yaml"
+    if recorded is None and hydra.is_file():
+        return OmegaConf.load(hydra)
+    return OmegaConf.create(recorded or {})
 
 
 def _metrics(files: list[Path]) -> dict[int, dict[str, float]]:

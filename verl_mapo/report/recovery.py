@@ -27,8 +27,6 @@ from itertools import chain
 from statistics import NormalDist
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from verl_mapo.advantages.axpo import AxpoConfig
 from verl_mapo.advantages.mapo import RIGHT
 from verl_mapo.report.load import Run, lines
@@ -240,7 +238,7 @@ def _records(run: Run) -> Iterator[dict[str, Any]]:
 
 def _slots(run: Run) -> int | None:
     """Slots of a step, as the run's configuration has them; None without AXPO."""
-    config = OmegaConf.create(run.about.get("config", {}))
+    config = run.config
     if select(config, "algorithm.adv_estimator") != "axpo":
         return None
     n_rollouts = config.data.train_batch_size * config.actor_rollout_ref.rollout.n

@@ -26,7 +26,7 @@ from verl_mapo.advantages.visual_credit import VisualCreditConfig
 from verl_mapo.doctor import distribution_version
 from verl_mapo.rewards.settings import alignment_settings
 from verl_mapo.rollout.settings import VisualToolSettings
-from verl_mapo.settings import ConfigError, parse, select
+from verl_mapo.settings import ConfigError, credits_looks, parse, select
 
 ESTIMATORS = ("mapo", "axpo", "vgpo")
 """The advantage estimators of this package."""
@@ -49,11 +49,6 @@ def uses_this_package(config: DictConfig) -> bool:
         or select(config, _LOOP) == LOOP
         or select(config, _REWARD) == REWARD
     )
-
-
-def credits_looks(config: DictConfig) -> bool:
-    """Whether a run multiplies its advantages by visual credit."""
-    return config.algorithm.adv_estimator == "vgpo" or bool(select(config, "algorithm.visual_credit.enable", False))
 
 
 def check_config(config: DictConfig) -> None:

@@ -25,8 +25,7 @@ from verl.workers.utils.padding import response_from_nested, response_to_nested
 from verl_mapo.advantages.axpo import RESAMPLE, axpo_groups
 from verl_mapo.advantages.groups import group_ids
 from verl_mapo.advantages.visual_credit import VisualCreditConfig, apply_credit, visual_factors
-from verl_mapo.settings import ConfigError, parse
-from verl_mapo.training.checks import credits_looks
+from verl_mapo.settings import ConfigError, credits_looks, parse
 from verl_mapo.training.columns import Credited, carried, uids
 from verl_mapo.training.credit_metrics import credit_metrics
 from verl_mapo.training.explored import ExploredTrainer
