@@ -119,6 +119,9 @@ class ProcessTree:
     """A driver that leads a session, and every other process seen in that session.
 
     The session rather than the descendants: ray's daemons lose their parent when the driver dies, never the session.
+
+    Attributes:
+        seen: those processes, each with its name if the run needs it, else with none.
     """
 
     def __init__(self, driver: psutil.Popen):
@@ -126,23 +129,19 @@ class ProcessTree:
         self.seen: dict[psutil.Process, str] = {}
 
     def look(self) -> None:
-        """Remember the present processes under their present names; most rename themselves while they start.
+        """Remember the present processes, and the needed ones' names; most rename themselves while they start.
 
-        A fork bears its parent's name until it becomes another program: it is remembered once it has, or nameless.
+        A fork bears its parent's name until it becomes another program, and nobody needs it by that name.
         """
         for process in psutil.process_iter():
             with suppress(psutil.NoSuchProcess, ProcessLookupError):
                 if os.getsid(process.pid) == self.driver.pid != process.pid:
-                    name, parent = process.name(), process.parent()
-                    self.seen[process] = "" if parent and _actor(parent.name()) == _actor(name) else name
+                    name = process.name()
+                    self.seen[process] = name if NEEDED.match(name) and not _is_fork(process, name) else ""
 
     def lost(self) -> list[str]:
         """Name and pid of every needed process that has disappeared, in the order in which they had started."""
-        return [
-            f"{name} (pid {process.pid})"
-            for process, name in self.seen.items()
-            if NEEDED.match(name) and not _runs(process)
-        ]
+        return [f"{name} (pid {process.pid})" for process, name in self.seen.items() if name and not _runs(process)]
 
     def end(self) -> None:
         """End what is left: a moment to end by itself if the driver has, then SIGTERM, then SIGKILL."""
@@ -176,6 +175,11 @@ def _watch(tree: ProcessTree, received: list[int], timeout_s: float, grace_s: fl
         if first_lost and now - lost_at > grace_s:
             return WORKER_DIED, f"stopped: {first_lost} died and verl still waited for it {grace_s:g} seconds later."
         time.sleep(POLL_S)
+
+
+def _is_fork(process: psutil.Process, name: str) -> bool:
+    parent = process.parent()
+    return parent is not None and _actor(parent.name()) == _actor(name)
 
 
 def _actor(name: str) -> str:
