@@ -20,7 +20,7 @@ is up to 2 s longer. The stock side gets the same prompt tokens (the tool declar
 equal zoom tool and observation. Steps are compared by the time per token of the batch, since the policies' rollouts
 differ in length; axpo by the time per trained token, of which the prompts and prefixes that its continuations bring
 once more are none. What scoring costs is less than what two equal runs differ by, so the CPU time of the reward worker,
-which does it, is told too: a side has one core, and a step takes that much longer at most.
+which does it, is told too: were it all on the one core a side has here, a step would take that much longer.
 
     python scripts/bench_step.py [--steps 8] [--rounds 2]
 """

@@ -4,8 +4,8 @@
 #   scripts/study_axpo.sh [FOLDER]          # runs/study_axpo by default
 #
 # At most 3 hours on two cores: 15 runs of STEPS (30) steps and one validation of 256 questions x 4 rollouts each, two at
-# a time where there is memory for it (scripts/arms.sh has the settings). Run it again after an
-# interruption and it goes on; then, or at any time, the table and the figure:
+# a time where there is memory for it (scripts/arms.sh has the settings). Run it again after an interruption and it goes
+# on; then, or at any time, the table and the figure:
 #
 #   python scripts/study.py FOLDER --figure docs/evidence_axpo.png
 set -euo pipefail

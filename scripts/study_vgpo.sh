@@ -5,8 +5,8 @@
 #   scripts/study_vgpo.sh [FOLDER]          # runs/study_vgpo by default
 #
 # At most 3 hours on two cores: 24 runs of STEPS (20) steps and one validation of 256 questions x 4 rollouts each, two at
-# a time where there is memory for it (scripts/arms.sh has the settings). Run it again after an
-# interruption and it goes on; then, or at any time, the tables and the figure:
+# a time where there is memory for it (scripts/arms.sh has the settings). Run it again after an interruption and it goes
+# on; then, or at any time, the tables and the figure:
 #
 #   python scripts/study.py FOLDER --base dapo --figure docs/evidence_vgpo.png
 #   python scripts/study.py FOLDER --base axpo
