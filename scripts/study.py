@@ -48,6 +48,9 @@ Numbers = dict[str, dict[int, dict[str, float | None]]]
 CREDIT = {"late / early": "visual_credit/late_over_early", "score ~ length": "visual_credit/length_correlation"}
 """Metrics of runs with visual credit, by the name that the table gives to their mean over the steps."""
 
+COMPARED = ("accuracy", "in training")
+"""Figures whose difference to the base arm is told."""
+
 
 def held_out(rollouts: list[Rollout]) -> dict[str, float]:
     """Accuracy, the share of questions with a right rollout, and the share of rollouts that called."""
@@ -65,12 +68,14 @@ def held_out(rollouts: list[Rollout]) -> dict[str, float]:
 def figures_of(run: Run) -> dict[str, float | None]:
     """One run in numbers; None for what a run does not have.
 
-    Of training: ``all wrong``, groups whose tool users all failed; ``recovered``, prefixes; and :data:`CREDIT`.
+    Of training: ``in training``, accuracy over all steps, which is of many more rollouts than the held-out one; ``all
+    wrong``, groups whose tool users all failed; ``recovered``, prefixes; and :data:`CREDIT`.
     """
     found = recovery_of(run)
     last = max(run.files["val"])
     return {
         **held_out(run.rollouts(last, "val")),
+        "in training": fmean(outcomes(run)),
         "all wrong": found.triggered.share,
         "recovered": found.recovered.share,
         **{name: fmean(values) if (values := run.series(metric)[1]) else None for name, metric in CREDIT.items()},
@@ -118,12 +123,14 @@ def table(numbers: Numbers, base: str) -> str:
     """One row an arm, ``base`` first; a column that no arm has anything for is left out."""
     rows = [one for by_seed in numbers.values() for one in by_seed.values()]
     figures = [name for name in rows[0] if any(one[name] is not None for one in rows)]
-    lines = [f"| arm | seeds | {' | '.join(figures)} | accuracy - {base} |", "|---" * (len(figures) + 3) + "|"]
+    head = ["arm", "seeds", *figures, *(f"{name} - {base}" for name in COMPARED)]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for arm, by_seed in sorted(numbers.items(), key=lambda item: item[0] != base):
-        cells = [shown([one[name] for one in by_seed.values()]) for name in figures]
         shared = by_seed.keys() & numbers[base].keys() if arm != base else ()
-        gain = shown([by_seed[seed]["accuracy"] - numbers[base][seed]["accuracy"] for seed in shared], signed=True)
-        lines.append(f"| {arm} | {len(by_seed)} | {' | '.join(cells)} | {gain} |")
+        pairs = [(by_seed[seed], numbers[base][seed]) for seed in shared]
+        cells = [shown([one[name] for one in by_seed.values()]) for name in figures]
+        gains = [shown([one[name] - other[name] for one, other in pairs], signed=True) for name in COMPARED]
+        lines.append(f"| {' | '.join([arm, str(len(by_seed)), *cells, *gains])} |")
     return "\n".join(lines)
 
 
