@@ -572,7 +572,7 @@ def slow_axpo(rows: list[Row], config: AxpoConfig, by_std: bool, weight: float) 
     return out
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(cases())
 def test_the_slow_reference_agrees(case: tuple[list[Row], AxpoConfig, bool, float]) -> None:
     rows, config, by_std, weight = case
@@ -584,7 +584,6 @@ def test_the_slow_reference_agrees(case: tuple[list[Row], AxpoConfig, bool, floa
     assert torch.allclose(result.advantages, expected["advantages"], atol=1e-7)
 
 
-@settings(deadline=None)
 @given(cases(), st.randoms(use_true_random=False))
 def test_neither_row_order_nor_names_matter(case: tuple[list[Row], AxpoConfig, bool, float], random) -> None:
     rows, config, by_std, weight = case

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from verl_mapo.advantages import focus
@@ -164,7 +164,6 @@ texts = st.text("poriv", max_size=14) | st.text("riv", max_size=10) | st.text("p
 batches = st.lists(texts, min_size=1, max_size=5)
 
 
-@settings(deadline=None)
 @given(batches, st.sampled_from(PROTOTYPES), st.sampled_from(POSITIONS), st.sampled_from([16, 48, 2**18]))
 def test_scores_are_those_of_a_loop_over_tokens(rows: list[str], prototype: str, position: str, chunk: int) -> None:
     hidden = states(rows)
@@ -183,7 +182,6 @@ def test_any_float_dtype_is_reduced_in_float32(dtype: torch.dtype) -> None:
     assert_same(found, by_loop(rows, hidden, "all_seen", "own"))
 
 
-@settings(deadline=None)
 @given(batches, st.sampled_from(PROTOTYPES), st.sampled_from(POSITIONS), st.randoms(use_true_random=False))
 def test_a_row_scores_the_same_alone_in_any_order_and_padded(
     rows: list[str], prototype: str, position: str, random: Any
@@ -205,7 +203,6 @@ def test_a_row_scores_the_same_alone_in_any_order_and_padded(
         assert row[len(one) :].isnan().all()
 
 
-@settings(deadline=None)
 @given(batches, st.sampled_from(PROTOTYPES), st.sampled_from(POSITIONS), st.integers(1, 5))
 def test_shards_of_the_states_give_the_scores_of_the_whole(
     rows: list[str], prototype: str, position: str, ranks: int

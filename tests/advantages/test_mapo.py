@@ -502,7 +502,6 @@ def grpo_by_hand(outcome: list[float], uids: list[str], by_std: bool) -> list[fl
 eighths = st.integers(-8, 8).map(lambda n: n / 8)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abcd"), eighths), min_size=1, max_size=20), st.booleans(), st.booleans())
 def test_beta_zero_is_grpo(rows: list[tuple[str, float]], by_std: bool, by_turn: bool) -> None:
     batch = make_batch([(uid, value, [0.1 * (i % 3)] * (i % 4)) for i, (uid, value) in enumerate(rows)])
@@ -644,7 +643,7 @@ def slow_mapo(batch: dict[str, Any], config: MapoConfig, by_std: bool) -> torch.
     return advantages * batch["response_mask"]
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(cases())
 def test_the_slow_reference_agrees(case: tuple[dict[str, Any], MapoConfig, bool]) -> None:
     batch, config, by_std = case
@@ -654,7 +653,6 @@ def test_the_slow_reference_agrees(case: tuple[dict[str, Any], MapoConfig, bool]
     assert not (result.semantic_floored & ~result.semantic_counted).any()
 
 
-@settings(deadline=None)
 @given(cases(), st.randoms(use_true_random=False))
 def test_neither_row_order_nor_group_names_matter(case: tuple[dict[str, Any], MapoConfig, bool], random) -> None:
     batch, config, by_std = case

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -354,7 +354,6 @@ options = st.fixed_dictionaries(
 which = st.sampled_from([{}, {"inter": False}, {"intra": False}])
 
 
-@settings(deadline=None)
 @given(batches, options, which, st.sampled_from([torch.float64, torch.float32]), st.sampled_from([8, 64, 2**17]))
 def test_factors_are_those_of_a_loop_over_tokens(
     rows: list[Row], options: dict[str, Any], which: dict[str, bool], dtype: torch.dtype, chunk: int
@@ -372,7 +371,6 @@ def test_factors_are_those_of_a_loop_over_tokens(
     assert found.token.dtype == found.trajectory.dtype == dtype
 
 
-@settings(deadline=None)
 @given(batches, options, st.randoms(use_true_random=False))
 def test_row_order_micro_batches_and_width_change_nothing(
     rows: list[Row], options: dict[str, Any], random: Any
@@ -388,7 +386,6 @@ def test_row_order_micro_batches_and_width_change_nothing(
         torch.testing.assert_close(part.factor, whole.factor[mine], rtol=0, atol=1e-12)
 
 
-@settings(deadline=None)
 @given(batches, options)
 def test_factors_are_not_negative_and_have_mean_1_in_a_row_and_in_a_group(
     rows: list[Row], options: dict[str, Any]
@@ -402,7 +399,6 @@ def test_factors_are_not_negative_and_have_mean_1_in_a_row_and_in_a_group(
         assert found.trajectory[batch["group"] == group].mean().item() == pytest.approx(1)
 
 
-@settings(deadline=None)
 @given(batches, st.sampled_from([-1.0, 7.0, NAN, math.inf]))
 def test_what_is_not_valid_or_not_the_policys_is_never_read(rows: list[Row], junk: float) -> None:
     batch = make_batch(rows)

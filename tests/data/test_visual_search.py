@@ -28,7 +28,7 @@ from verl_mapo.settings import ConfigError, parse
 SEEDS = st.integers(0, 2**31)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=SEEDS, index=SEEDS)
 def test_a_scene_depends_on_seed_split_and_index_alone(seed, index):
     task = VisualSearch()
@@ -39,7 +39,7 @@ def test_a_scene_depends_on_seed_split_and_index_alone(seed, index):
         assert other.objects != scene.objects
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=SEEDS, shared=st.booleans(), letters=st.integers(OBJECTS, len(LETTERS)))
 def test_objects_stand_in_cells_of_their_own(seed, shared, letters):
     task = VisualSearch(letters=letters, shared_letters=shared)
@@ -65,7 +65,7 @@ def test_with_two_letters_a_blind_answer_is_right_half_of_the_time():
 
 
 @given(seed=SEEDS)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_optional_questions_have_the_answers_they_claim(seed):
     things = VisualSearch().scene(seed, "train", 0).objects
     question = optional_question(things, random.Random(seed))

@@ -180,7 +180,7 @@ pieces = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(pieces, pieces, st.lists(pieces, max_size=4))
 def test_nothing_a_model_writes_raises(text, truth, options):
     answer = extract(text)
@@ -190,7 +190,7 @@ def test_nothing_a_model_writes_raises(text, truth, options):
     assert normalise(normalise(text)) == normalise(text)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(pieces)
 def test_nothing_a_model_writes_raises_in_math(text):
     assert isinstance(math_equal(text, "x+1", seconds=1), bool)

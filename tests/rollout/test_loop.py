@@ -260,7 +260,7 @@ def small_picture(tmp_path_factory):
     return str(path)
 
 
-@settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5000, suppress_health_check=list(HealthCheck))
 @given(
     turns=st.lists(written, min_size=1, max_size=5),
     describe=st.sampled_from(["before", "after", "both"]),

@@ -73,7 +73,7 @@ def check(text):
     assert description is None or description
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=3000)
 @given(turns)
 def test_no_string_raises(text):
     check(text)

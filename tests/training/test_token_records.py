@@ -63,7 +63,7 @@ def test_only_what_the_model_wrote_is_told_token_by_token(model):
     assert (told[1]["tokens"], told[1]["stretches"]) == ([model.tokenizer.decode(words[:1])], [1])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(text=st.text())
 def test_pieces_join_to_the_text_whatever_it_is(model, text):
     ids = model.tokenizer.encode(text)
@@ -71,7 +71,7 @@ def test_pieces_join_to_the_text_whatever_it_is(model, text):
     assert len(found) == len(ids) and "".join(found) == model.tokenizer.decode(ids)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(ids=st.lists(st.integers(0, 299), max_size=16))
 def test_pieces_join_where_the_tokens_are_no_text(model, ids):
     assert "".join(pieces(ids, model.tokenizer.decode)) == model.tokenizer.decode(ids)
