@@ -19,5 +19,6 @@ ruff format --check .
 say "2/3 Quick tests (about 6 minutes)"
 python -m pytest -q -n 2 --dist loadfile -m "not e2e" -p no:warnings
 at_once=$(runs_that_fit 2)
-say "3/3 Real runs: stock verl, ray, FSDP2 and vLLM, twelve of them, $at_once at a time (20 minutes two at a time, 25 one by one)"
+say "3/3 Real runs: stock verl, ray, FSDP2 and vLLM, twelve of them, $at_once at a time (two at a time takes about 20" \
+    "minutes, one by one 25)"
 python -m pytest -q -n "$at_once" --dist loadfile -m "e2e and not matrix" -p no:warnings --durations=0

@@ -32,8 +32,8 @@ from verl_mapo.advantages.visual_credit import VisualCreditConfig
 from verl_mapo.data.tiny_vlm import build_processor
 from verl_mapo.rollout.budget import check_budget
 from verl_mapo.rollout.settings import VisualToolSettings
-from verl_mapo.settings import parse, select
-from verl_mapo.training.checks import LOOP, check_config, check_rows, credits_looks
+from verl_mapo.settings import credits_looks, parse, select
+from verl_mapo.training.checks import LOOP, check_config, check_rows
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*/*.yaml"))
 LONGEST_EDGE = {"qwen2_5_vl": 12_845_056, "qwen3_vl": 16_777_216}
@@ -73,6 +73,7 @@ def config(recipe):
 
 
 def test_it_passes_verls_checks_and_ours(recipe, config):
+    """Each of them raises where something is wrong."""
     validate_config(config, need_reference_policy(config), need_critic(config))
     check_config(config)
     check_rows(config, ["prompt", "images"])

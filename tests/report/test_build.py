@@ -181,8 +181,8 @@ def test_settings_of_the_methods_of_a_run_are_shown_at_once(whole_run, estimator
     algorithm = {"adv_estimator": estimator, **settings}
     (whole_run / "run.json").write_text(json.dumps({"config": {"algorithm": algorithm}}))
     said = " ".join(build(whole_run).text)
+    at_once_and_among_all = 2
     for method, (setting,) in settings.items():
-        at_once_and_among_all = 2
         assert said.count(f"algorithm.{method}.{setting}") == (at_once_and_among_all if method in shown else 1)
 
 

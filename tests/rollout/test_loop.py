@@ -36,7 +36,7 @@ def call(box=(10, 10, 40, 40), label="red square", **more) -> str:
     return f"<think>hm</think>\n<tool_call>\n{body}\n</tool_call>"
 
 
-def check(model, output) -> None:
+def assert_consistent(model, output) -> None:
     """What holds on every exit path."""
     assert len(output.response_ids) == len(output.response_mask) == len(output.response_logprobs) >= 1
     tokens = output.prompt_ids + output.response_ids
@@ -66,7 +66,7 @@ def test_images_are_seen_at_a_fixed_point_of_the_processors_resize(model, pictur
 
 def test_look_then_answer(model, picture):
     output = play(model, compose_config(), prompt_of(picture), [call(), "<answer>red</answer>"])
-    check(model, output)
+    assert_consistent(model, output)
     trajectory = output.extra_fields[TRAJECTORY]
     look, answer = trajectory.turns
     assert (look.status, answer.status, trajectory.end_reason) == ("ok", "answer", "answer")
@@ -92,7 +92,7 @@ def test_look_then_answer(model, picture):
 )
 def test_a_bad_call_is_told_and_the_model_may_try_again(model, picture, turn, status):
     output = play(model, compose_config(), prompt_of(picture), [turn, call(), "<answer>red</answer>"])
-    check(model, output)
+    assert_consistent(model, output)
     first, second, _ = output.extra_fields[TRAJECTORY].turns
     assert first.status == status and first.observation and second.status == "ok"
     assert len(output.multi_modal_data["images"]) == 2
@@ -100,14 +100,14 @@ def test_a_bad_call_is_told_and_the_model_may_try_again(model, picture, turn, st
 
 def test_bad_calls_end_after_the_retries(model, picture):
     output = play(model, compose_config("visual_tool.max_retries=1"), prompt_of(picture), ["<tool_call>"] * 4)
-    check(model, output)
+    assert_consistent(model, output)
     trajectory = output.extra_fields[TRAJECTORY]
     assert trajectory.end_reason == "bad_calls" and [turn.corrected for turn in trajectory.turns] == [True, False]
 
 
 def test_a_call_in_the_last_turn_is_not_carried_out(model, picture):
     output = play(model, compose_config(), prompt_of(picture), [call()] * 4)
-    check(model, output)
+    assert_consistent(model, output)
     trajectory = output.extra_fields[TRAJECTORY]
     assert trajectory.end_reason == "max_turns" and trajectory.turns[-1].status == "no_turns_left"
     assert len(trajectory.visual_turns) == 3 and len(output.multi_modal_data["images"]) == 4
@@ -117,7 +117,7 @@ def test_a_missing_and_a_long_label_are_told_and_count_as_zero(model, picture):
     config = compose_config("visual_tool.max_label_tokens=4")
     turns = [call(label=None), call(label="a very long label that goes on and on"), "<answer>red</answer>"]
     output = play(model, config, prompt_of(picture), turns)
-    check(model, output)
+    assert_consistent(model, output)
     missing, long, _ = output.extra_fields[TRAJECTORY].turns
     assert missing.faults == ["no_label"] and "Give a label" in missing.observation
     assert long.faults == ["long_label"] and "within 4 tokens" in long.observation
@@ -126,7 +126,7 @@ def test_a_missing_and_a_long_label_are_told_and_count_as_zero(model, picture):
 def test_descriptions_belong_to_the_observation_before_them(model, picture):
     turns = [call(label=None), "<description>a square</description>" + call(label=None), call(label=None), "no word"]
     output = play(model, compose_config("visual_tool.describe=after"), prompt_of(picture), turns)
-    check(model, output)
+    assert_consistent(model, output)
     first, second, third, _ = output.extra_fields[TRAJECTORY].turns
     assert first.description == "a square" and first.faults == []
     assert second.faults == third.faults == ["no_description"]
@@ -142,7 +142,7 @@ def test_no_room_commits_nothing(model, picture):
     written = len(model.tokenizer.encode(call())) + 1
     config = compose_config(f"data.max_response_length={written + 8}")
     output = play(model, config, prompt_of(picture), [call(), "<answer>red</answer>"])
-    check(model, output)
+    assert_consistent(model, output)
     trajectory = output.extra_fields[TRAJECTORY]
     assert trajectory.end_reason == "response_length" and trajectory.turns[0].status == "no_room"
     assert len(output.multi_modal_data["images"]) == 1 and len(output.response_ids) == written
@@ -152,7 +152,7 @@ def test_no_room_commits_nothing(model, picture):
 def test_a_turn_that_does_not_end_is_cut(model, picture):
     config = compose_config("data.max_response_length=5")
     output = play(model, config, prompt_of(picture), ["a b c d e f g h i j"])
-    check(model, output)
+    assert_consistent(model, output)
     trajectory = output.extra_fields[TRAJECTORY]
     assert (trajectory.end_reason, trajectory.turns[0].status) == ("response_length", "cut")
 
@@ -164,7 +164,7 @@ def test_a_vision_token_ends_the_rollout(model, picture, token, stays):
     """A placeholder goes, for there is no image behind it; a frame token stays, to be discouraged."""
     start, vision = model.tokenizer.encode("ab"), model.tokenizer.convert_tokens_to_ids(token)
     output = play(model, compose_config(), prompt_of(picture), [[*start, vision, vision, 5]])
-    check(model, output)
+    assert_consistent(model, output)
     assert output.extra_fields[TRAJECTORY].end_reason == "vision_token"
     assert output.response_ids == start + [vision] * stays
 
@@ -173,7 +173,7 @@ def test_a_vision_token_ends_the_rollout(model, picture, token, stays):
 def test_nothing_written(model, picture, turn):
     turns = [[]] if turn is None else [[model.processor.image_token_id]]
     output = play(model, compose_config(), prompt_of(picture), turns)
-    check(model, output)
+    assert_consistent(model, output)
     assert output.extra_fields[TRAJECTORY].end_reason in ("empty", "vision_token")
 
 
@@ -195,7 +195,7 @@ def test_a_continuation_starts_from_the_very_tokens(model, picture):
         return output, loop.server_manager.prompts[0]
 
     output, prompt = asyncio.run(go_on())
-    check(model, output)
+    assert_consistent(model, output)
     trajectory = output.extra_fields[TRAJECTORY]
     assert prompt == first.prompt_ids + first.response_ids[:length]
     assert output.response_ids[:length] == first.response_ids[:length]
@@ -272,7 +272,7 @@ def test_ten_thousand_random_dialogues(tiny_models, small_picture, family, turns
     model = tiny_models[family]
     config = config_of(describe)
     config.actor_rollout_ref.rollout.response_length = length
-    check(model, LOOP.run_until_complete(rollout(model, config, small_picture, turns)))
+    assert_consistent(model, LOOP.run_until_complete(rollout(model, config, small_picture, turns)))
 
 
 @cache
@@ -291,7 +291,7 @@ async def rollout(model, config, path, turns):
 def test_pictures_of_every_mode_are_seen(model, tmp_path, mode):
     path = tmp_path / "picture.tiff"
     Image.new(mode, (70, 90)).save(path)
-    check(model, play(model, compose_config(), prompt_of(str(path)), [call(), "<answer>a</answer>"]))
+    assert_consistent(model, play(model, compose_config(), prompt_of(str(path)), [call(), "<answer>a</answer>"]))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 190), (3000, 20), (7, 7)])
@@ -300,7 +300,7 @@ def test_pictures_of_odd_sizes_are_seen(model, tmp_path, size):
     Image.new("RGB", size).save(path)
     box = (0, 0, 900, 900) if model.model_type == "qwen3_vl" else (0, 0, 20, 20)
     output = play(model, compose_config(), prompt_of(str(path)), [call(box), "<answer>a</answer>"])
-    check(model, output)
+    assert_consistent(model, output)
     assert output.extra_fields[TRAJECTORY].turns[0].status == "ok"
 
 
@@ -315,6 +315,6 @@ def test_a_broken_picture_ends_its_rollout_and_no_other(model, tmp_path, picture
     elif what == "thin":
         Image.new("RGB", (1, 500)).save(path)
     output = play(model, compose_config(), prompt_of(str(path)), [])
-    check(model, output)
+    assert_consistent(model, output)
     assert output.extra_fields[TRAJECTORY].end_reason == "unreadable_image"
     assert output.response_mask == [0] and output.extra_fields["min_global_steps"] == 1

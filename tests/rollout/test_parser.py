@@ -65,7 +65,7 @@ turns = (
 )
 
 
-def check(text):
+def assert_well_formed(text):
     call = parse_call(text)
     assert call is None or isinstance(call, ToolCall | BadCall)
     assert (call is None) is ("<tool_call>" not in text)
@@ -76,7 +76,7 @@ def check(text):
 @settings(max_examples=3000)
 @given(turns)
 def test_no_string_raises(text):
-    check(text)
+    assert_well_formed(text)
 
 
 def test_a_hundred_thousand_mangled_calls_never_raise():
@@ -89,7 +89,7 @@ def test_a_hundred_thousand_mangled_calls_never_raise():
             place = rng.randrange(len(text))
             text[place : place + rng.randint(0, 9)] = rng.choices(alphabet, k=rng.randint(0, 2))
             text = text or [""]
-        check("".join(text))
+        assert_well_formed("".join(text))
 
 
 def test_a_description_is_read():
