@@ -3,12 +3,11 @@
 #   ARMS=("grpo algorithm.adv_estimator=grpo" "axpo")   # a name and its overrides, in the order in which they are begun
 #   train_arms FOLDER OVERRIDES...                      # FOLDER/runs/ARM-SEED, with overrides that all arms share
 #
-# SEEDS (1 2 3), STEPS (20), HOURS (3; no run is begun in the last half hour, and none takes longer than that), JOBS (2
-# runs at once, but no more than there is free memory for). What is finished is skipped, what was cut goes on from its
-# last checkpoint. After a run that failed no other is begun, and train_arms returns 1.
+# STEPS (set by the study), SEEDS (1 2 3), HOURS (3; no run is begun in the last half hour, and none takes longer than
+# that), JOBS (2 runs at once, but no more than there is free memory for). What is finished is skipped, what was cut goes
+# on from its last checkpoint. After a run that failed no other is begun, and train_arms returns 1.
 
 SEEDS=${SEEDS:-1 2 3}
-STEPS=${STEPS:-20}
 HOURS=${HOURS:-3}
 JOBS=${JOBS:-2}
 

@@ -4,7 +4,7 @@
 #
 #   scripts/study_vgpo.sh [FOLDER]          # runs/study_vgpo by default
 #
-# At most 3 hours on two cores: 24 runs of STEPS (20) steps and one validation of 256 questions x 4 rollouts each, two at
+# At most 3 hours on two cores: 24 runs of STEPS (15) steps and one validation of 256 questions x 4 rollouts each, two at
 # a time where there is memory for it (scripts/arms.sh has the settings). Run it again after an interruption and it goes
 # on; then, or at any time, the tables and the figure:
 #
@@ -16,6 +16,7 @@
 # without: they learn from groups that it drops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+STEPS=${STEPS:-15}
 . scripts/environment.sh
 . scripts/arms.sh
 
