@@ -13,7 +13,7 @@
 # limitations under the License.
 """What a study of several arms and seeds found: a markdown table, and a figure.
 
-    python scripts/study.py FOLDER [--base ARM] [--figure FILE.png]
+    python scripts/study.py FOLDER [--base ARM] [--arms ARM ...] [--figure FILE.png]
 
 FOLDER/runs/ARM-SEED are the runs. Everything is in percent. Held-out figures are of the last validation. ``±`` is half
 of a 95 % t-interval over the seeds; differences are paired by seed, since the arms of a seed share the questions and,
@@ -120,12 +120,12 @@ def draw(runs: Runs, numbers: Numbers, file: Path, window: int = 5) -> None:
 
 
 def table(numbers: Numbers, base: str) -> str:
-    """One row an arm, ``base`` first; a column that no arm has anything for is left out."""
+    """One row an arm; a column that no arm has anything for is left out."""
     rows = [one for by_seed in numbers.values() for one in by_seed.values()]
     figures = [name for name in rows[0] if any(one[name] is not None for one in rows)]
     head = ["arm", "seeds", *figures, *(f"{name} - {base}" for name in COMPARED)]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for arm, by_seed in sorted(numbers.items(), key=lambda item: item[0] != base):
+    for arm, by_seed in numbers.items():
         shared = by_seed.keys() & numbers[base].keys() if arm != base else ()
         pairs = [(by_seed[seed], numbers[base][seed]) for seed in shared]
         cells = [shown([one[name] for one in by_seed.values()]) for name in figures]
@@ -137,7 +137,8 @@ def table(numbers: Numbers, base: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--base", default="grpo", help="the arm that differences are taken to")
+    parser.add_argument("--base", default="grpo", help="the arm that differences are taken to, told first")
+    parser.add_argument("--arms", nargs="+", help="the arms held against it; all if not given")
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     runs: Runs = defaultdict(dict)
@@ -146,8 +147,11 @@ def main() -> None:
         if run.files["val"]:
             arm, seed = folder.name.rsplit("-", 1)
             runs[arm][int(seed)] = run
-    if arguments.base not in runs:
-        parser.error(f"--base {arguments.base}: the arms with a validated run are {', '.join(runs) or 'none yet'}")
+    arms = arguments.arms or list(runs)
+    missing = [arm for arm in (*arms, arguments.base) if arm not in runs]
+    if missing:
+        parser.error(f"{', '.join(missing)}: the arms with a validated run are {', '.join(runs) or 'none yet'}")
+    runs = {arm: runs[arm] for arm in dict.fromkeys([arguments.base, *arms])}
     numbers = {arm: {seed: figures_of(run) for seed, run in by_seed.items()} for arm, by_seed in runs.items()}
     print(table(numbers, arguments.base))
     if arguments.figure:

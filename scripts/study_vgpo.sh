@@ -6,10 +6,10 @@
 #
 # At most 3 hours on two cores: 24 runs of STEPS (15) steps and one validation of 256 questions x 4 rollouts each, two at
 # a time where there is memory for it (scripts/arms.sh has the settings). Run it again after an interruption and it goes
-# on; then, or at any time, the tables and the figure:
+# on; then, or at any time, the tables and the figures:
 #
-#   python scripts/study.py FOLDER --base dapo --figure docs/evidence_vgpo.png
-#   python scripts/study.py FOLDER --base axpo
+#   python scripts/study.py FOLDER --base dapo --arms intra inter vgpo adjacent --figure docs/evidence_vgpo.png
+#   python scripts/study.py FOLDER --base all --arms mapo axpo vgpo --figure docs/evidence_all.png
 #
 # All arms have DAPO's clip-higher and token-mean loss. VGPO's have its dynamic sampling too, as in the paper, so that the
 # groups they train on are mixed ones, and a step takes as many rollouts as it takes to find them. AXPO's and MAPO's go
@@ -38,4 +38,5 @@ export PATH="$PWD/.venv/bin:$PATH"
 make_toy "$FOLDER/toy"
 train_arms "$FOLDER" "${toy[@]}" actor_rollout_ref.actor.clip_ratio_low=0.2 actor_rollout_ref.actor.clip_ratio_high=0.28 \
     actor_rollout_ref.actor.loss_agg_mode=token-mean
-python scripts/study.py "$FOLDER" --base dapo
+python scripts/study.py "$FOLDER" --base dapo --arms intra inter vgpo adjacent
+python scripts/study.py "$FOLDER" --base all --arms mapo axpo vgpo
