@@ -147,11 +147,11 @@ def main() -> None:
         if run.files["val"]:
             arm, seed = folder.name.rsplit("-", 1)
             runs[arm][int(seed)] = run
-    arms = arguments.arms or list(runs)
-    missing = [arm for arm in (*arms, arguments.base) if arm not in runs]
+    arms = list(dict.fromkeys([arguments.base, *(arguments.arms or runs)]))
+    missing = ", ".join(arm for arm in arms if arm not in runs)
     if missing:
-        parser.error(f"{', '.join(missing)}: the arms with a validated run are {', '.join(runs) or 'none yet'}")
-    runs = {arm: runs[arm] for arm in dict.fromkeys([arguments.base, *arms])}
+        parser.error(f"no validated run of {missing}: set --base and --arms to some of {', '.join(runs) or 'none yet'}")
+    runs = {arm: runs[arm] for arm in arms}
     numbers = {arm: {seed: figures_of(run) for seed, run in by_seed.items()} for arm, by_seed in runs.items()}
     print(table(numbers, arguments.base))
     if arguments.figure:

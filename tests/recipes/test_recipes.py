@@ -33,7 +33,7 @@ from verl_mapo.data.tiny_vlm import build_processor
 from verl_mapo.rollout.budget import check_budget
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import credits_looks, parse, select
-from verl_mapo.training.checks import LOOP, check_config, check_rows
+from verl_mapo.training.checks import LOOP, check_config, check_rows, uses_this_package
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*/*.yaml"))
 LONGEST_EDGE = {"qwen2_5_vl": 12_845_056, "qwen3_vl": 16_777_216}
@@ -73,7 +73,8 @@ def config(recipe):
 
 
 def test_it_passes_verls_checks_and_ours(recipe, config):
-    """Each of them raises where something is wrong."""
+    """Each check raises where something is wrong; ours look at runs of this package alone."""
+    assert uses_this_package(config)
     validate_config(config, need_reference_policy(config), need_critic(config))
     check_config(config)
     check_rows(config, ["prompt", "images"])
