@@ -13,7 +13,7 @@ JOBS=${JOBS:-2}
 
 # make_toy FOLDER: the toy that calls a tool in about 30 % of its rollouts; its overrides go to the array "toy".
 make_toy() {
-    mapfile -t toy < <(verl-mapo data --out "$1" --tool-rate 0.3 --tool-accuracy 0.5)
+    mapfile -t toy < <(verl-mapo toy --out "$1" --tool-rate 0.3 --tool-accuracy 0.5)
     [ "${#toy[@]}" = 4 ] || { say "The toy was not made; the reason is above."; return 1; }
 }
 

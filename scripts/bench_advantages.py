@@ -37,10 +37,7 @@ import torch
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, compute_grpo_vectorized_outcome_advantage
 
 from verl_mapo.advantages.axpo import (
-    PLAIN,
-    RESAMPLE,
-    SOURCE,
-    AxpoConfig,
+    AxpoSettings,
     axpo_advantage,
     axpo_groups,
     grpo_base,
@@ -48,7 +45,8 @@ from verl_mapo.advantages.axpo import (
     recovered_prefixes,
 )
 from verl_mapo.advantages.groups import group_ids
-from verl_mapo.advantages.mapo import ABSENT, SCORED, MapoConfig, mapo_advantage
+from verl_mapo.advantages.mapo import MapoSettings, mapo_advantage
+from verl_mapo.columns import ABSENT, CONTINUATION, PLAIN, SCORED, SOURCE
 
 GROUPS, MEMBERS, TURNS = 512, 8, 6
 QUESTIONS, PREFIXES = 410, 204
@@ -83,14 +81,14 @@ def make_step(length: int, seed: int = 0) -> dict[str, Any]:
 
 def make_axpo_step(length: int, seed: int = 0) -> dict[str, Any]:
     """The rows of :func:`make_step` as QUESTIONS x MEMBERS originals and resamples, which begin with given tokens."""
-    step, config = make_step(length, seed), AxpoConfig()
+    step, config = make_step(length, seed), AxpoSettings()
     rows, originals = GROUPS * MEMBERS, QUESTIONS * MEMBERS
     row = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
     is_original, is_source = row < originals, row < PREFIXES
     question = torch.where(is_original, row % QUESTIONS, (row - originals) // config.continuations)
-    role = torch.where(is_original, PLAIN, RESAMPLE).masked_fill(is_source, SOURCE).to(torch.int8)
+    role = torch.where(is_original, PLAIN, CONTINUATION).masked_fill(is_source, SOURCE).to(torch.int8)
     prefix_length = torch.where(role == PLAIN, 0, length // (TURNS + 1) // 2)
-    step["response_mask"] *= (role != RESAMPLE).unsqueeze(1) | (torch.arange(length) >= prefix_length.unsqueeze(1))
+    step["response_mask"] *= (role != CONTINUATION).unsqueeze(1) | (torch.arange(length) >= prefix_length.unsqueeze(1))
     uids = np.array([str(uuid.uuid4()) for _ in range(QUESTIONS)], dtype=object)
     prefix_id = torch.where(role == PLAIN, -1, 0)
     columns = {"role": role, "prefix_length": prefix_length, "prefix_id": prefix_id}
@@ -106,22 +104,22 @@ def estimators(step: dict[str, Any]) -> dict[str, Callable[[], torch.Tensor]]:
     """Name of each estimator, and the call that makes its advantages."""
     columns = {name: step[name] for name in ("turn_scores", "turn_status", "turn_spans", "response_mask")}
 
-    def mapo(config: MapoConfig) -> torch.Tensor:
+    def mapo(config: MapoSettings) -> torch.Tensor:
         outcome, group = step["token_level_rewards"].sum(dim=-1), group_ids(step["index"])
         return mapo_advantage(outcome=outcome, group=group, config=config, **columns).advantages
 
     return {
         BASELINE: lambda: stock_call(step, compute_grpo_vectorized_outcome_advantage),
         "verl grpo (looped)": lambda: stock_call(step, compute_grpo_outcome_advantage),
-        "mapo": lambda: mapo(MapoConfig()),
-        "mapo, reward_sum": lambda: mapo(MapoConfig(coupling="reward_sum", no_tool="group_mean")),
-        "mapo, credit by turn": lambda: mapo(MapoConfig(credit="turn")),
+        "mapo": lambda: mapo(MapoSettings()),
+        "mapo, reward_sum": lambda: mapo(MapoSettings(coupling="reward_sum", no_tool="group_mean")),
+        "mapo, credit by turn": lambda: mapo(MapoSettings(credit="turn")),
     }
 
 
 def axpo_estimators(step: dict[str, Any]) -> dict[str, Callable[[], torch.Tensor]]:
     """As :func:`estimators`, for a step with resamples; "and masks": beginning with what the loss acts on."""
-    config, mask, role = AxpoConfig(), step["response_mask"], step["role"]
+    config, mask, role = AxpoSettings(), step["response_mask"], step["role"]
     prefix_length, prefix_id = step["prefix_length"], step["prefix_id"]
 
     def masks(outcome: torch.Tensor, group: torch.Tensor) -> torch.Tensor:

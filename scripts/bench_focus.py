@@ -51,7 +51,7 @@ from verl.workers.engine.fsdp import transformer_impl
 
 from verl_mapo.advantages.focus import focus_scores, image_sums, plan_focus
 from verl_mapo.advantages.groups import group_ids
-from verl_mapo.advantages.visual_credit import VisualCreditConfig, apply_credit, visual_factors
+from verl_mapo.advantages.visual_credit import VisualCreditSettings, apply_credit, visual_factors
 from verl_mapo.training.focus_engine import FOCUS, FocusEngine, focus_request
 
 SEQUENCES, IMAGE, RESPONSE, PADDED, DIM = 64, 400, 400, 2048, 3584
@@ -135,7 +135,7 @@ def bench_focus(repeats: int) -> None:
 
 def bench_factors(repeats: int) -> None:
     """Print the second table."""
-    step, config = make_step(LENGTH), VisualCreditConfig()
+    step, config = make_step(LENGTH), VisualCreditSettings()
     mask = step["response_mask"]
     score = 0.5 + 0.2 * torch.rand(mask.shape, generator=torch.Generator().manual_seed(0))
     valid = mask != 0

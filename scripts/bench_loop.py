@@ -85,8 +85,8 @@ def measure(side: str, folder: Path) -> dict[str, float]:
     from verl.experimental.agent_loop.tool_agent_loop import ToolAgentLoop
     from verl.utils.dataset.rl_dataset import RLHFDataset
 
-    from verl_mapo.data.tiny_vlm import build_processor
     from verl_mapo.rollout.loop import VisualToolAgentLoop
+    from verl_mapo.toy.tiny_vlm import build_processor
 
     torch.set_num_threads(1)
     processor = build_processor("qwen2_5_vl")

@@ -195,8 +195,8 @@ def watch(metrics: Path, cpu: dict[int, float]) -> None:
 
 def measure(cores: set[int], folder: Path, toy: Any, steps: int, overrides: list[str]) -> dict[str, float]:
     """One real run on these cores; medians over the steps after the warm-up."""
+    from verl_mapo.launcher import launch
     from verl_mapo.platforms import cpu
-    from verl_mapo.platforms.launcher import launch
 
     os.sched_setaffinity(0, cores)
     folder.mkdir(parents=True)
@@ -258,7 +258,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="the cores are swapped from round to round")
     arguments = parser.parse_args()
 
-    from verl_mapo.data.prepare import prepare
+    from verl_mapo.toy.prepare import prepare
 
     print("| this | against | step s | tokens a step | ratio | of | by round |\n|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:

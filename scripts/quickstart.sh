@@ -18,7 +18,7 @@ create_environment .venv cpu
 export PATH="$PWD/.venv/bin:$PATH"
 
 say "2/4 Toy: pictures, a tiny Qwen2.5-VL that has seen imperfect demonstrations, a tiny CLIP (about 8 minutes)"
-mapfile -t toy < <(verl-mapo data --out "$FOLDER/toy")
+mapfile -t toy < <(verl-mapo toy --out "$FOLDER/toy")
 [ "${#toy[@]}" = 4 ] || { say "The toy was not made; the reason is above."; exit 1; }
 
 say "3/4 MAPO: $STEPS steps of 8 questions x 8 rollouts on stock verl and vLLM (about 9 minutes; log in $RUN/train.log)"

@@ -30,11 +30,12 @@ from statistics import fmean, stdev
 
 import matplotlib
 
+from verl_mapo.columns import CORRECT
+
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from scipy.stats import t
 
-from verl_mapo.advantages.mapo import RIGHT
 from verl_mapo.report.load import Rollout, Run
 from verl_mapo.report.recovery import recovery_of
 from verl_mapo.rollout.trajectory import Turn
@@ -56,7 +57,7 @@ def held_out(rollouts: list[Rollout]) -> dict[str, float]:
     """Accuracy, the share of questions with a right rollout, and the share of rollouts that called."""
     questions: dict[str, list[bool]] = defaultdict(list)
     for rollout in rollouts:
-        questions[rollout.uid].append(rollout.outcome >= RIGHT)
+        questions[rollout.uid].append(rollout.outcome >= CORRECT)
     called = [any(Turn(**turn).called for turn in rollout.trajectory["turns"]) for rollout in rollouts]
     return {
         "accuracy": fmean(right for rights in questions.values() for right in rights),

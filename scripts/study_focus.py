@@ -51,11 +51,11 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from verl_mapo.advantages.focus import Position, Prototype, focus_scores, image_runs, image_sums, plan_focus
-from verl_mapo.data.dialogue import Family, Script
-from verl_mapo.data.evaluate import Rollout, pixels, roll_out
-from verl_mapo.data.prepare import Scale
-from verl_mapo.data.visual_search import VisualSearch
-from verl_mapo.data.warm_start import one_thread
+from verl_mapo.toy.dialogue import Family, Script
+from verl_mapo.toy.evaluate import Rollout, pixels, roll_out
+from verl_mapo.toy.prepare import Scale
+from verl_mapo.toy.visual_search import VisualSearch
+from verl_mapo.toy.warm_start import one_thread
 
 SIGNS = ("attention", "last layer", "blanking")
 PROTOTYPES: tuple[Prototype, ...] = ("all_seen", "latest")
@@ -225,7 +225,7 @@ def draw(readings: list[Reading], file: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--toy", type=Path, required=True, help="folder that verl-mapo data --out has filled")
+    parser.add_argument("--toy", type=Path, required=True, help="folder that verl-mapo toy --out has filled")
     parser.add_argument("--family", choices=get_args(Family), default="qwen2_5_vl")
     parser.add_argument("--size", choices=get_args(Scale), default="full")
     parser.add_argument("--rollouts", type=int, default=64)

@@ -34,7 +34,7 @@ def tiny_models(tmp_path_factory) -> dict[str, SimpleNamespace]:
     """Tokenizer, processor and model type of both families, from folders with untrained weights."""
     from verl.utils import hf_processor, hf_tokenizer
 
-    from verl_mapo.data.tiny_vlm import build_model, build_processor, save
+    from verl_mapo.toy.tiny_vlm import build_model, build_processor, save
 
     models = {}
     for family in FAMILIES:

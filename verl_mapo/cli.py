@@ -29,13 +29,13 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from verl_mapo.settings import ConfigError
+from verl_mapo.settings import ConfigError, parse_node
 
 if TYPE_CHECKING:
     from verl_mapo.report.recovery import Rate, Recovery
 
 
-class Speaking(TyperGroup):
+class ConfigErrorGroup(TyperGroup):
     """Commands whose settings, set wrong, end them with the sentence and without a traceback."""
 
     def invoke(self, ctx: typer.Context) -> Any:
@@ -46,7 +46,7 @@ class Speaking(TyperGroup):
 
 
 app = typer.Typer(
-    cls=Speaking,
+    cls=ConfigErrorGroup,
     help="MAPO, AXPO and VGPO for stock verl: vision-language models that think with images.",
     no_args_is_help=True,
     add_completion=False,
@@ -88,7 +88,7 @@ def doctor(
 
 
 @app.command()
-def data(
+def toy(
     out: Annotated[Path, typer.Option(help="Folder for pictures, parquet files and models; what is there is kept.")],
     family: Annotated[Literal["qwen2_5_vl", "qwen3_vl"], typer.Option(help="Model family.")] = "qwen2_5_vl",
     size: Annotated[Literal["smoke", "full"], typer.Option(help="smoke: seconds; full: one that learns.")] = "full",
@@ -115,27 +115,26 @@ def data(
 ) -> None:
     """Make the toy: synthetic visual search, a tiny warm-started model, a tiny CLIP.
 
-    Prints the overrides that make a run use it: verl-mapo train --run RUN task=toy $(verl-mapo data --out TOY)
+    Prints the overrides that make a run use it: verl-mapo train --run RUN task=toy $(verl-mapo toy --out TOY)
 
     A warm start for AXPO, whose paper saw 0.3 of rollouts call, mostly wrongly: --tool-rate 0.3 --tool-accuracy 0.5.
 
     Then verl-mapo probe says what came of it. Only the model is made anew for other rates; all else is shared.
     """
-    from verl_mapo.data.dialogue import Demonstrations
-    from verl_mapo.data.prepare import prepare
-    from verl_mapo.data.visual_search import VisualSearch
-    from verl_mapo.settings import parse
+    from verl_mapo.toy.dialogue import Demonstrations
+    from verl_mapo.toy.prepare import prepare
+    from verl_mapo.toy.visual_search import VisualSearch
 
     dials = {"letters": letters, "shared_letters": shared_letters, "no_zoom_share": no_zoom_share}
-    task = parse(VisualSearch, dials | {"background": background}, "verl-mapo data")
+    task = parse_node(VisualSearch, dials | {"background": background}, "verl-mapo toy")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     rates = {} if tool_rate is None else {"p_call": tool_rate, "p_call_optional": tool_rate}
     shown = Demonstrations(p_right=tool_accuracy, **rates)
-    toy = prepare(out.resolve(), family=family, size=size, task=task, seed=seed, demonstrations=shown)
-    typer.echo(f"data.train_files={toy.train}")
-    typer.echo(f"data.val_files={toy.test}")
-    typer.echo(f"actor_rollout_ref.model.path={toy.model}")
-    typer.echo(f"reward.description_alignment.scorer.model={toy.clip}")
+    made = prepare(out.resolve(), family=family, size=size, task=task, seed=seed, demonstrations=shown)
+    typer.echo(f"data.train_files={made.train}")
+    typer.echo(f"data.val_files={made.test}")
+    typer.echo(f"actor_rollout_ref.model.path={made.model}")
+    typer.echo(f"reward.description_alignment.scorer.model={made.clip}")
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -239,8 +238,8 @@ def _recovery_table(found: Recovery) -> Table:
 def _launch(run: Path, config: str, overrides: list[str], timeout_h: float, verbose: bool) -> int:
     import torch
 
+    from verl_mapo.launcher import launch
     from verl_mapo.platforms import cpu
-    from verl_mapo.platforms.launcher import launch
     from verl_mapo.report.progress import Progress
 
     run = run.resolve()

@@ -11,10 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Settings that are validated once, at start, and speak in sentences when they are wrong.
+"""Typed settings. An invalid value raises ConfigError with the setting's name, its value and a valid value.
 
-Every room describes its settings as a frozen pydantic dataclass; :func:`parse` builds one from the matching part of the
-hydra configuration and turns pydantic's findings into one sentence a fault: the setting, its value, a right value.
+Every settings class is a frozen pydantic dataclass that names its node of the configuration in ``NODE``.
+:func:`parse` builds one from a whole hydra configuration.
 """
 
 from __future__ import annotations
@@ -27,26 +27,40 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from omegaconf import OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-STRICT = ConfigDict(extra="forbid")
-"""pydantic configuration of every settings dataclass: unknown keys are errors."""
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+"""pydantic configuration of every settings class: unknown keys, infinities and NaN are errors."""
 
 T = TypeVar("T")
 
 
 class ConfigError(ValueError):
-    """Something the user set cannot work; the message names the setting, its value and a right value."""
+    """A setting that cannot work. The message names the setting, its value and a valid value."""
 
 
-def parse(cls: type[T], node: Mapping[str, Any] | None, where: str) -> T:
-    """Build the settings dataclass ``cls`` from a configuration node.
+def parse(cls: type[T], config: Any) -> T:
+    """Build a settings object from its node of a whole configuration.
 
     Args:
-        cls: a pydantic dataclass whose ``__pydantic_config__`` is :data:`STRICT`.
-        node: a (hydra or plain) mapping, or None for all defaults.
-        where: dotted path of the node in the configuration, for the message (``"algorithm.mapo"``).
+        cls: a pydantic dataclass with the configuration :data:`STRICT` and a class attribute ``NODE``, the dotted path
+            of its node, such as ``"algorithm.mapo"``.
+        config: the whole hydra configuration; where the node is absent, every setting has its default.
 
     Raises:
-        ConfigError: with one sentence for every fault found.
+        ConfigError: with one sentence for every invalid setting.
+    """
+    return parse_node(cls, select(config, cls.NODE), cls.NODE)
+
+
+def parse_node(cls: type[T], node: Mapping[str, Any] | None, where: str) -> T:
+    """Build a settings object from a mapping.
+
+    Args:
+        cls: a pydantic dataclass with the configuration :data:`STRICT`.
+        node: a (hydra or plain) mapping; None for all defaults.
+        where: dotted path of the node, for the messages.
+
+    Raises:
+        ConfigError: with one sentence for every invalid setting.
     """
     values = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else dict(node or {})
     try:
@@ -59,11 +73,6 @@ def select(config: Any, path: str, default: Any = None) -> Any:
     """The value at a dotted path of a hydra configuration, or ``default`` where any part of the path is absent."""
     value = OmegaConf.select(config, path)
     return default if value is None else value
-
-
-def credits_looks(config: Any) -> bool:
-    """Whether the run of a hydra configuration multiplies its advantages by visual credit."""
-    return select(config, "algorithm.adv_estimator") == "vgpo" or bool(select(config, "algorithm.visual_credit.enable"))
 
 
 def _sentence(fault: Mapping[str, Any], cls: type, where: str) -> str:

@@ -27,11 +27,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from verl_mapo.advantages.axpo import (
-    PLAIN,
-    RESAMPLE,
-    SOURCE,
     AxpoAdvantage,
-    AxpoConfig,
+    AxpoSettings,
     axpo_advantage,
     axpo_groups,
     grpo_base,
@@ -39,7 +36,8 @@ from verl_mapo.advantages.axpo import (
     recovered_prefixes,
 )
 from verl_mapo.advantages.groups import EPS, group_ids
-from verl_mapo.advantages.mapo import MapoConfig, mapo_advantage
+from verl_mapo.advantages.mapo import MapoSettings, mapo_advantage
+from verl_mapo.columns import CONTINUATION, PLAIN, SOURCE
 
 NAN = float("nan")
 LENGTH = 8
@@ -64,7 +62,7 @@ def source(uid: str, prefix_id: int, outcome: float = 0.0, mask: str = "1110011"
 
 
 def resamples(uid: str, prefix_id: int, outcomes: list[float], mask: str = "0010011") -> list[Row]:
-    return [Row(uid, outcome, RESAMPLE, prefix_id, 2, mask) for outcome in outcomes]
+    return [Row(uid, outcome, CONTINUATION, prefix_id, 2, mask) for outcome in outcomes]
 
 
 def question(uid: str, n: int, right: int, retried: dict[int, list[float]]) -> list[Row]:
@@ -87,13 +85,13 @@ def make_batch(rows: list[Row], dtype: torch.dtype = torch.float64) -> dict[str,
     }
 
 
-def masks_of(batch: dict[str, torch.Tensor], config: AxpoConfig) -> tuple[torch.Tensor, torch.Tensor]:
+def masks_of(batch: dict[str, torch.Tensor], config: AxpoSettings) -> tuple[torch.Tensor, torch.Tensor]:
     columns = {name: batch[name] for name in ("outcome", "response_mask", "group", "role", "prefix_id")}
     recovered = recovered_prefixes(**columns)
     return loss_masks(batch["response_mask"], recovered, batch["role"], batch["prefix_length"], config)
 
 
-def base_of(batch: dict[str, torch.Tensor], config: AxpoConfig, norm_by_std: bool = True) -> torch.Tensor:
+def base_of(batch: dict[str, torch.Tensor], config: AxpoSettings, norm_by_std: bool = True) -> torch.Tensor:
     groups = axpo_groups(batch["group"], batch["role"], batch["prefix_id"], config)
     return grpo_base(batch["outcome"], masks_of(batch, config)[0], groups, config, norm_by_std)
 
@@ -102,7 +100,7 @@ def run(
     batch: dict[str, torch.Tensor], norm_by_std: bool = True, outcome_weight: float = 1.0, **options: Any
 ) -> AxpoAdvantage:
     """The whole of AXPO over GRPO."""
-    config = AxpoConfig(**options)
+    config = AxpoSettings(**options)
     base = base_of(batch, config, norm_by_std)
     columns = dict(batch, response_mask=masks_of(batch, config)[0])
     return axpo_advantage(**columns, base=base, config=config, norm_by_std=norm_by_std, outcome_weight=outcome_weight)
@@ -131,13 +129,13 @@ def norm(values: list[float], correction: int = 1) -> list[float]:
 )
 def test_wrong_settings_are_refused_in_words(options: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ValidationError) as refusal:
-        AxpoConfig(**options)
+        AxpoSettings(**options)
     for word in words:
         assert word in str(refusal.value)
 
 
 def test_defaults_are_the_papers_axpo() -> None:
-    assert asdict(AxpoConfig()) == {
+    assert asdict(AxpoSettings()) == {
         "continuations": 4,
         "ratio": 0.25,
         "prefix_rank": "confidence",
@@ -153,7 +151,7 @@ def test_defaults_are_the_papers_axpo() -> None:
 
 @pytest.mark.parametrize("questions", [2, 3, 64, 513])
 def test_the_papers_budget_is_half_a_prefix_a_question(questions: int) -> None:
-    assert AxpoConfig().slots(questions * 8) == questions // 2
+    assert AxpoSettings().slots(questions * 8) == questions // 2
 
 
 @pytest.mark.parametrize(
@@ -161,16 +159,16 @@ def test_the_papers_budget_is_half_a_prefix_a_question(questions: int) -> None:
     [(0.29, 200, 2, 29), (0.1, 30, 3, 1), (0.7, 40, 4, 7), (1.1, 30, 3, 11), (1e-4, 40000, 4, 1), (2, 4, 4, 2)],
 )
 def test_slots_do_not_lose_one_to_rounding(ratio: float, n_rollouts: int, continuations: int, expected: int) -> None:
-    assert AxpoConfig(ratio=ratio, continuations=continuations).slots(n_rollouts) == expected
+    assert AxpoSettings(ratio=ratio, continuations=continuations).slots(n_rollouts) == expected
 
 
 def test_a_budget_below_one_slot_is_none_and_never_rounded_up() -> None:
-    assert [AxpoConfig().slots(n_rollouts) for n_rollouts in (0, 8, 15, 16, 31, 32)] == [0, 0, 0, 1, 1, 2]
+    assert [AxpoSettings().slots(n_rollouts) for n_rollouts in (0, 8, 15, 16, 31, 32)] == [0, 0, 0, 1, 1, 2]
 
 
 @given(st.integers(0, 400), st.integers(2, 16), st.integers(1, 400))
 def test_slots_never_overspend_and_leave_less_than_one_unspent(n_rollouts: int, k: int, percent: int) -> None:
-    slots = AxpoConfig(continuations=k, ratio=percent / 100).slots(n_rollouts)
+    slots = AxpoSettings(continuations=k, ratio=percent / 100).slots(n_rollouts)
     assert 100 * k * slots <= percent * n_rollouts < 100 * k * (slots + 1)
 
 
@@ -219,9 +217,9 @@ def test_the_continuations_of_one_prefix(
 def test_rollouts_that_were_not_selected_keep_every_bit_of_plain_grpo(by_std: bool, unrecovered_source: str) -> None:
     rows = question("a", 8, 2, {0: [1.0, 0.0], 3: [0.0, 0.0]}) + question("b", 5, 0, {1: [1.0, 1.0]})
     rows += [Row("c", 1.0), Row("c", 0.0), Row("d", 1.0)]
-    original = [row._replace(role=PLAIN, prefix_id=-1, prefix_length=0) for row in rows if row.role != RESAMPLE]
+    original = [row._replace(role=PLAIN, prefix_id=-1, prefix_length=0) for row in rows if row.role != CONTINUATION]
     plain = torch.tensor([row.role == PLAIN for row in rows])
-    plain_of_original = torch.tensor([row.role == PLAIN for row in rows if row.role != RESAMPLE])
+    plain_of_original = torch.tensor([row.role == PLAIN for row in rows if row.role != CONTINUATION])
     expected = run(make_batch(original), norm_by_std=by_std).advantages
     result = run(make_batch(rows), norm_by_std=by_std, unrecovered_source=unrecovered_source)
     assert torch.equal(result.advantages[plain], expected[plain_of_original])
@@ -235,12 +233,12 @@ def test_plain_rows_and_resamples_are_verls_grpo(name: str, by_std: bool) -> Non
     rows = question("a", 8, 2, {0: [1.0, 0.0, 0.0, 1.0], 3: [0.0] * 4}) + question("b", 5, 0, {1: [1.0, 0.0]})
     rows += [Row("c", 0.25), Row("c", 0.5), Row("c", 1.0), Row("d", 1.0)]
     batch = make_batch(rows, dtype=torch.float32)
-    result, mask = run(batch, norm_by_std=by_std), masks_of(batch, AxpoConfig())[0]
+    result, mask = run(batch, norm_by_std=by_std), masks_of(batch, AxpoSettings())[0]
     rewards = torch.zeros(len(rows), LENGTH)
     rewards[:, -1] = batch["outcome"]
     for pick, uids in [
-        ([i for i, row in enumerate(rows) if row.role != RESAMPLE], lambda row: row.uid),
-        ([i for i, row in enumerate(rows) if row.role == RESAMPLE], lambda row: (row.uid, row.prefix_id)),
+        ([i for i, row in enumerate(rows) if row.role != CONTINUATION], lambda row: row.uid),
+        ([i for i, row in enumerate(rows) if row.role == CONTINUATION], lambda row: (row.uid, row.prefix_id)),
     ]:
         index = np.array([str(uids(rows[i])) for i in pick], dtype=object)
         estimate = getattr(core_algos, name)
@@ -309,7 +307,7 @@ def test_the_outcome_weight_scales_the_prefix_and_is_not_reported_in_it() -> Non
 
 
 def test_the_base_is_written_in_place_on_the_sources_alone_and_given_back() -> None:
-    batch, config = make_batch(question("a", 4, 1, {0: [1.0, 0.0]})), AxpoConfig()
+    batch, config = make_batch(question("a", 4, 1, {0: [1.0, 0.0]})), AxpoSettings()
     base = grpo_base(batch["outcome"], batch["response_mask"], batch["group"], config)
     before = base.clone()
     result = axpo_advantage(**batch, base=base, config=config)
@@ -329,17 +327,17 @@ def test_groups_by_hand() -> None:
     ]
     batch = make_batch(rows)
     columns = batch["group"], batch["role"], batch["prefix_id"]
-    assert axpo_groups(*columns, AxpoConfig()).tolist() == [0, 0, 0, 3, 3, 1, 2, 4, 4]
-    assert axpo_groups(*columns, AxpoConfig(separate_group=False)).tolist() == [0, 0, 0, 0, 0, 1, 0, 1, 1]
+    assert axpo_groups(*columns, AxpoSettings()).tolist() == [0, 0, 0, 3, 3, 1, 2, 4, 4]
+    assert axpo_groups(*columns, AxpoSettings(separate_group=False)).tolist() == [0, 0, 0, 0, 0, 1, 0, 1, 1]
     assert batch["group"].tolist() == [0, 0, 0, 0, 0, 1, 0, 1, 1]
 
 
 def test_without_resamples_the_groups_are_the_uids() -> None:
     batch = make_batch([Row("a", 0.0), Row("b", 1.0), Row("a", 1.0)])
     result = run(batch)
-    assert axpo_groups(batch["group"], batch["role"], batch["prefix_id"], AxpoConfig()).tolist() == [0, 1, 0]
-    assert torch.equal(result.advantages, base_of(batch, AxpoConfig()))
-    for mask in masks_of(batch, AxpoConfig()):
+    assert axpo_groups(batch["group"], batch["role"], batch["prefix_id"], AxpoSettings()).tolist() == [0, 1, 0]
+    assert torch.equal(result.advantages, base_of(batch, AxpoSettings()))
+    for mask in masks_of(batch, AxpoSettings()):
         assert torch.equal(mask.long(), batch["response_mask"])
 
 
@@ -360,7 +358,7 @@ def text(mask: torch.Tensor) -> list[str]:
 
 def test_masks_by_hand() -> None:
     batch = make_batch(MASKED)
-    acted_on, divided_by = masks_of(batch, AxpoConfig())
+    acted_on, divided_by = masks_of(batch, AxpoSettings())
     assert text(acted_on) == ["110011", "11", "11", "0010011", "0010111"]
     assert text(divided_by) == ["110011", "1110011", "1110011", "", ""]
     assert text(batch["response_mask"]) == [row.mask for row in MASKED]
@@ -369,7 +367,7 @@ def test_masks_by_hand() -> None:
 
 def test_a_source_left_to_grpo_is_a_plain_rollout() -> None:
     batch = make_batch(MASKED)
-    acted_on, divided_by = masks_of(batch, AxpoConfig(unrecovered_source="grpo"))
+    acted_on, divided_by = masks_of(batch, AxpoSettings(unrecovered_source="grpo"))
     assert text(acted_on) == ["110011", "11", "1110011", "0010011", "0010111"]
     assert text(divided_by) == ["110011", "1110011", "1110011", "", ""]
     result = run(batch, unrecovered_source="grpo")
@@ -381,8 +379,8 @@ def test_a_source_left_to_grpo_is_a_plain_rollout() -> None:
 
 def test_resampling_does_not_change_the_loss_weight_of_a_plain_token() -> None:
     rows = question("a", 8, 2, {0: [1.0, 0.0, 0.0, 0.0], 3: [0.0] * 4}) + question("b", 8, 0, {})
-    originals = [row for row in rows if row.role != RESAMPLE]
-    acted_on, divided_by = masks_of(make_batch(rows), AxpoConfig())
+    originals = [row for row in rows if row.role != CONTINUATION]
+    acted_on, divided_by = masks_of(make_batch(rows), AxpoSettings())
     alone = make_batch(originals)["response_mask"]
     now = acted_on[[row.role == PLAIN for row in rows]] / divided_by.sum()
     assert torch.equal(now, alone[[row.role == PLAIN for row in originals]] / alone.sum())
@@ -399,7 +397,7 @@ def test_verls_token_mean_weighs_a_plain_token_as_if_nothing_had_been_resampled(
         return loss.grad
 
     batch, alone = make_batch(rows), make_batch(rows[:8])["response_mask"]
-    with_resamples, without = weights(*masks_of(batch, AxpoConfig())), weights(alone, alone)
+    with_resamples, without = weights(*masks_of(batch, AxpoSettings())), weights(alone, alone)
     assert torch.equal(with_resamples[1:8], without[1:8])
     assert with_resamples[8:].sum() > 0
 
@@ -431,9 +429,9 @@ def test_in_a_merged_group_resamples_and_originals_are_compared_with_each_other(
 
 def test_fresh_rollouts_have_no_source_and_no_given_token() -> None:
     originals = [Row("a", float(number == 3)) for number in range(4)]
-    fresh = [Row("a", outcome, RESAMPLE, 0, 0, "1101") for outcome in (1.0, 0.0)]
+    fresh = [Row("a", outcome, CONTINUATION, 0, 0, "1101") for outcome in (1.0, 0.0)]
     batch = make_batch(originals + fresh)
-    acted_on, divided_by = masks_of(batch, AxpoConfig(fix_prefix=False))
+    acted_on, divided_by = masks_of(batch, AxpoSettings(fix_prefix=False))
     assert text(acted_on) == ["110011"] * 4 + ["1101"] * 2
     assert text(divided_by) == ["110011"] * 4 + ["", ""]
     for options in ({}, {"prefix_credit": False}, {"unrecovered_source": "grpo"}):
@@ -444,7 +442,7 @@ def test_fresh_rollouts_have_no_source_and_no_given_token() -> None:
 
 def test_over_mapo_only_the_prefixes_differ_and_the_resamples_are_compared_with_each_other() -> None:
     batch = make_batch(question("a", 4, 1, {0: [1.0, 0.0]}))
-    config, mapo = AxpoConfig(alignment=True), MapoConfig(beta=0.25, coupling="convex")
+    config, mapo = AxpoSettings(alignment=True), MapoSettings(beta=0.25, coupling="convex")
     groups = axpo_groups(batch["group"], batch["role"], batch["prefix_id"], config)
     scores = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.2, 0.3], dtype=torch.float64)
     mask = masks_of(batch, config)[0]
@@ -475,8 +473,8 @@ def test_over_mapo_only_the_prefixes_differ_and_the_resamples_are_compared_with_
 def test_padding_rows_take_part_in_nothing_whatever_role_they_copied(options: dict[str, Any]) -> None:
     rows = question("a", 4, 1, {0: [0.0, 0.0], 1: [1.0, 0.0]}) + question("b", 4, 0, {2: [0.0, 0.0]})
     padding = [
-        Row("a", 1.0, RESAMPLE, 0, 2, ""),
-        Row("b", NAN, RESAMPLE, 2, 2, ""),
+        Row("a", 1.0, CONTINUATION, 0, 2, ""),
+        Row("b", NAN, CONTINUATION, 2, 2, ""),
         Row("a", 9.0, SOURCE, 1, 2, ""),
         Row("b", -9.0, PLAIN, -1, 0, ""),
         Row("pad", 1.0, SOURCE, 0, 2, ""),
@@ -486,7 +484,7 @@ def test_padding_rows_take_part_in_nothing_whatever_role_they_copied(options: di
     for before, after in zip(expected, result, strict=True):
         assert torch.equal(after[: len(rows)], before)
         assert (after[len(rows) :] == 0).all()
-    for before, after in zip(masks_of(plain, AxpoConfig()), masks_of(padded, AxpoConfig()), strict=True):
+    for before, after in zip(masks_of(plain, AxpoSettings()), masks_of(padded, AxpoSettings()), strict=True):
         assert torch.equal(after[: len(rows)], before)
         assert (after[len(rows) :] == 0).all()
 
@@ -507,7 +505,7 @@ def test_a_long_given_prefix_does_not_make_a_resample_look_like_padding(first: i
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[list[Row], AxpoConfig, bool, float]:
+def cases(draw: st.DrawFn) -> tuple[list[Row], AxpoSettings, bool, float]:
     """Rows of every kind in any order, settings, ``norm_by_std`` and ``outcome_weight``."""
     right = st.sampled_from([0.0, 1.0])
     graded = st.one_of(right, st.integers(-8, 8).map(lambda n: n / 8))
@@ -522,10 +520,10 @@ def cases(draw: st.DrawFn) -> tuple[list[Row], AxpoConfig, bool, float]:
             rows.append(Row(uid, draw(graded), SOURCE, number, length, "1" + draw(mask)[1:]))
             for outcome in draw(st.lists(right, max_size=4)):
                 given = draw(st.sampled_from("01")) * length
-                rows.append(Row(uid, outcome, RESAMPLE, number, length, given + "1" + draw(mask)[length + 1 :]))
+                rows.append(Row(uid, outcome, CONTINUATION, number, length, given + "1" + draw(mask)[length + 1 :]))
     for row in draw(st.lists(st.sampled_from(rows), max_size=4)):
         rows.append(row._replace(outcome=draw(graded), mask=""))
-    config = AxpoConfig(
+    config = AxpoSettings(
         prefix_credit=draw(st.booleans()),
         separate_group=draw(st.booleans()),
         unrecovered_source=draw(st.sampled_from(["mask", "grpo"])),
@@ -534,7 +532,7 @@ def cases(draw: st.DrawFn) -> tuple[list[Row], AxpoConfig, bool, float]:
     return draw(st.permutations(rows)), config, draw(st.booleans()), draw(st.sampled_from([1.0, 0.6]))
 
 
-def slow_relative(value: float, peers: list[float], config: AxpoConfig, by_std: bool) -> float:
+def slow_relative(value: float, peers: list[float], config: AxpoSettings, by_std: bool) -> float:
     """How far ``value``, one of ``peers``, is from them."""
     if len(peers) == 1:
         return value / (1 + EPS) if by_std else value
@@ -542,7 +540,7 @@ def slow_relative(value: float, peers: list[float], config: AxpoConfig, by_std: 
     return (value - statistics.fmean(peers)) / (spread + EPS if by_std else 1)
 
 
-def slow_axpo(rows: list[Row], config: AxpoConfig, by_std: bool, weight: float) -> dict[str, torch.Tensor]:
+def slow_axpo(rows: list[Row], config: AxpoSettings, by_std: bool, weight: float) -> dict[str, torch.Tensor]:
     """Advantages and both masks (B, LENGTH), a row and a token at a time."""
     live = [row for row in rows if "1" in row.mask]
     out = {name: torch.zeros(len(rows), LENGTH, dtype=torch.float64) for name in ("advantages", "acted", "divided")}
@@ -550,23 +548,23 @@ def slow_axpo(rows: list[Row], config: AxpoConfig, by_std: bool, weight: float) 
         retries = [
             other.outcome
             for other in live
-            if (other.uid, other.role, other.prefix_id) == (row.uid, RESAMPLE, row.prefix_id)
+            if (other.uid, other.role, other.prefix_id) == (row.uid, CONTINUATION, row.prefix_id)
         ]
         recovered = any(outcome == 1 for outcome in retries)
         credited = row.role == SOURCE and (recovered or config.unrecovered_source == "mask")
         peers = [other for other in live if other.uid == row.uid]
         if config.separate_group:
-            peers = [other for other in peers if (other.role == RESAMPLE) == (row.role == RESAMPLE)]
+            peers = [other for other in peers if (other.role == CONTINUATION) == (row.role == CONTINUATION)]
         rewards, own = [other.outcome for other in peers], row.outcome
-        if config.separate_group and row.role == RESAMPLE:
+        if config.separate_group and row.role == CONTINUATION:
             rewards = retries
         if credited and recovered and config.prefix_credit and row in live:
             own = max(own, 1.0)
             rewards[[other is row for other in peers].index(True)] = own
         for token in (token for token, bit in enumerate(row.mask) if bit == "1"):
             in_prefix = token < row.prefix_length
-            out["divided"][number, token] = row.role != RESAMPLE
-            out["acted"][number, token] = not (row.role == RESAMPLE and in_prefix or credited and not in_prefix)
+            out["divided"][number, token] = row.role != CONTINUATION
+            out["acted"][number, token] = not (row.role == CONTINUATION and in_prefix or credited and not in_prefix)
             value = slow_relative(own, rewards, config, by_std) * (weight if credited else 1)
             out["advantages"][number, token] = out["acted"][number, token] * value
     return out
@@ -574,7 +572,7 @@ def slow_axpo(rows: list[Row], config: AxpoConfig, by_std: bool, weight: float) 
 
 @settings(max_examples=400)
 @given(cases())
-def test_the_slow_reference_agrees(case: tuple[list[Row], AxpoConfig, bool, float]) -> None:
+def test_the_slow_reference_agrees(case: tuple[list[Row], AxpoSettings, bool, float]) -> None:
     rows, config, by_std, weight = case
     batch, expected = make_batch(rows), slow_axpo(*case)
     result = run(batch, by_std, weight, **asdict(config))
@@ -585,7 +583,7 @@ def test_the_slow_reference_agrees(case: tuple[list[Row], AxpoConfig, bool, floa
 
 
 @given(cases(), st.randoms(use_true_random=False))
-def test_neither_row_order_nor_names_matter(case: tuple[list[Row], AxpoConfig, bool, float], random) -> None:
+def test_neither_row_order_nor_names_matter(case: tuple[list[Row], AxpoSettings, bool, float], random) -> None:
     rows, config, by_std, weight = case
     order = list(range(len(rows)))
     random.shuffle(order)
@@ -615,6 +613,6 @@ def test_float32_and_float64_agree(device: str, mask_dtype: torch.dtype) -> None
     assert result.advantages.dtype == result.a_prefix.dtype == torch.float32
     assert result.advantages.device.type == device
     assert not result.advantages.requires_grad
-    for mask, expected in zip(masks_of(batch, AxpoConfig()), masks_of(make_batch(rows), AxpoConfig()), strict=True):
+    for mask, expected in zip(masks_of(batch, AxpoSettings()), masks_of(make_batch(rows), AxpoSettings()), strict=True):
         assert torch.equal(mask.cpu(), expected)
     assert torch.allclose(result.advantages.cpu().double(), exact.advantages, atol=1e-6)

@@ -34,7 +34,7 @@ from verl_mapo.advantages.mapo import (
     Aggregation,
     Coupling,
     MapoAdvantage,
-    MapoConfig,
+    MapoSettings,
     NoTool,
     aggregate,
     mapo_advantage,
@@ -74,7 +74,7 @@ def make_batch(
 
 
 def run(batch: dict[str, Any], norm_by_std: bool = True, **options: Any) -> MapoAdvantage:
-    return mapo_advantage(**batch, config=MapoConfig(**options), norm_by_std=norm_by_std)
+    return mapo_advantage(**batch, config=MapoSettings(**options), norm_by_std=norm_by_std)
 
 
 def per_rollout(result: MapoAdvantage, batch: dict[str, Any]) -> list[float]:
@@ -112,13 +112,13 @@ def norm(values: list[float], floor: float = 0.0) -> list[float]:
 )
 def test_wrong_settings_are_refused_in_words(options: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ValidationError) as refusal:
-        MapoConfig(**options)
+        MapoSettings(**options)
     for word in words:
         assert word in str(refusal.value)
 
 
 def test_defaults_are_the_readers_mapo() -> None:
-    assert asdict(MapoConfig()) == {
+    assert asdict(MapoSettings()) == {
         "beta": 0.4,
         "discount": 0.95,
         "aggregation": "discounted_mean",
@@ -536,7 +536,7 @@ def test_beta_zero_is_verls_grpo(name: str, by_std: bool) -> None:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[dict[str, Any], MapoConfig, bool]:
+def cases(draw: st.DrawFn) -> tuple[dict[str, Any], MapoSettings, bool]:
     """A batch with every kind of row, and settings."""
     score = st.one_of(st.none(), st.integers(0, 64).map(lambda n: n / 64))
     outcome = st.one_of(st.sampled_from([0.0, 1.0]), eighths)
@@ -547,7 +547,7 @@ def cases(draw: st.DrawFn) -> tuple[dict[str, Any], MapoConfig, bool]:
             batch["response_mask"][row] = 0
     credit = draw(st.sampled_from(["trajectory", "turn"]))
     couplings = [name for name in get_args(Coupling) if credit == "trajectory" or name != "reward_sum"]
-    config = MapoConfig(
+    config = MapoSettings(
         beta=draw(st.sampled_from([0.0, 0.4, 1.0])),
         discount=draw(st.sampled_from([0.5, 0.95, 1.0])),
         aggregation=draw(st.sampled_from(get_args(Aggregation))),
@@ -571,7 +571,7 @@ def slow_norm(values: dict[Any, float], group: dict[Any, int], by_std: bool, flo
     return done
 
 
-def slow_alignment(scores: list[float | None], config: MapoConfig) -> float | None:
+def slow_alignment(scores: list[float | None], config: MapoSettings) -> float | None:
     """S of one rollout, from the formulas."""
     turns = len(scores)
     scored = [(t, s) for t, s in enumerate(scores, start=1) if s is not None]
@@ -591,7 +591,7 @@ def slow_alignment(scores: list[float | None], config: MapoConfig) -> float | No
     }[config.aggregation]
 
 
-def slow_mapo(batch: dict[str, Any], config: MapoConfig, by_std: bool) -> torch.Tensor:
+def slow_mapo(batch: dict[str, Any], config: MapoSettings, by_std: bool) -> torch.Tensor:
     """The advantages (B, L), a rollout at a time."""
     rows = [i for i in range(len(batch["outcome"])) if batch["response_mask"][i].any()]
     group = {i: int(batch["group"][i]) for i in rows}
@@ -645,7 +645,7 @@ def slow_mapo(batch: dict[str, Any], config: MapoConfig, by_std: bool) -> torch.
 
 @settings(max_examples=400)
 @given(cases())
-def test_the_slow_reference_agrees(case: tuple[dict[str, Any], MapoConfig, bool]) -> None:
+def test_the_slow_reference_agrees(case: tuple[dict[str, Any], MapoSettings, bool]) -> None:
     batch, config, by_std = case
     result = mapo_advantage(**batch, config=config, norm_by_std=by_std)
     assert torch.allclose(result.advantages, slow_mapo(batch, config, by_std), atol=1e-7)
@@ -654,7 +654,7 @@ def test_the_slow_reference_agrees(case: tuple[dict[str, Any], MapoConfig, bool]
 
 
 @given(cases(), st.randoms(use_true_random=False))
-def test_neither_row_order_nor_group_names_matter(case: tuple[dict[str, Any], MapoConfig, bool], random) -> None:
+def test_neither_row_order_nor_group_names_matter(case: tuple[dict[str, Any], MapoSettings, bool], random) -> None:
     batch, config, by_std = case
     order = list(range(len(batch["outcome"])))
     random.shuffle(order)

@@ -27,18 +27,19 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from verl_mapo.advantages import visual_credit
-from verl_mapo.advantages.axpo import PLAIN, RESAMPLE, SOURCE, AxpoConfig, axpo_groups
+from verl_mapo.advantages.axpo import AxpoSettings, axpo_groups
 from verl_mapo.advantages.groups import group_ids
 from verl_mapo.advantages.visual_credit import (
     BOUNDS,
     EQUAL,
-    VisualCreditConfig,
+    VisualCreditSettings,
     VisualFactors,
     apply_credit,
     token_factor,
     trajectory_factor,
     visual_factors,
 )
+from verl_mapo.columns import CONTINUATION, PLAIN, SOURCE
 
 NAN = float("nan")
 
@@ -65,7 +66,7 @@ def make_batch(rows: list[Row], dtype: torch.dtype = torch.float64, width: int |
 
 
 def run(rows: list[Row], dtype: torch.dtype = torch.float64, **options: Any) -> VisualFactors:
-    return visual_factors(**make_batch(rows, dtype), config=VisualCreditConfig(**options))
+    return visual_factors(**make_batch(rows, dtype), config=VisualCreditSettings(**options))
 
 
 def minmax(values: list[float]) -> list[float]:
@@ -77,7 +78,7 @@ def centred(values: list[float]) -> list[float]:
     return [x - sum(values) / len(values) for x in values]
 
 
-def by_loop(rows: list[Row], config: VisualCreditConfig) -> tuple[list[list[float]], list[float], list[list[int]]]:
+def by_loop(rows: list[Row], config: VisualCreditSettings) -> tuple[list[list[float]], list[float], list[list[int]]]:
     """Token factors, trajectory factors and gates, token by token."""
     gamma, kappa = Fraction(repr(config.gamma)), Fraction(repr(config.kappa))
     bounds = BOUNDS.get(config.clamp, ((-math.inf, math.inf),) * 2)
@@ -134,13 +135,13 @@ def by_loop(rows: list[Row], config: VisualCreditConfig) -> tuple[list[list[floa
 )
 def test_wrong_settings_are_refused_in_words(options: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ValidationError) as refusal:
-        VisualCreditConfig(**options)
+        VisualCreditSettings(**options)
     for word in words:
         assert word in str(refusal.value)
 
 
 def test_defaults_are_the_papers_formulas() -> None:
-    assert asdict(VisualCreditConfig()) == {
+    assert asdict(VisualCreditSettings()) == {
         "enable": False,
         "beta": 0.3,
         "gamma": 0.5,
@@ -177,13 +178,13 @@ def test_compensation_gate_and_token_factor_by_hand() -> None:
 
 def test_trajectory_factor_by_hand() -> None:
     score, member = torch.tensor([1.0, 7.0, 2.0, 4.0]).double(), torch.tensor([True, True, True, True])
-    found = trajectory_factor(score, member, torch.tensor([0, 1, 0, 0]), VisualCreditConfig())
+    found = trajectory_factor(score, member, torch.tensor([0, 1, 0, 0]), VisualCreditSettings())
     assert found.tolist() == pytest.approx([1 - 4 / 9, 1, 1 + 1 / 3 - 4 / 9, 1 + 1 - 4 / 9])
 
 
 def test_an_advantage_is_multiplied_by_both_factors() -> None:
     rows = [Row("a", HAND), Row("a", [0.5, 0.5, None, 0.7])]
-    config = VisualCreditConfig()
+    config = VisualCreditSettings()
     found = visual_factors(**make_batch(rows), config=config)
     assert found.trajectory_score.tolist() == pytest.approx([HAND_SUM, 0.5 + 0.5 + 0.7 * 1.3])
     assert found.trajectory.tolist() == pytest.approx([0.5, 1.5])
@@ -196,7 +197,7 @@ def test_an_advantage_is_multiplied_by_both_factors() -> None:
 def test_positive_only_leaves_other_advantages_as_they_are() -> None:
     rows = [Row("a", HAND), Row("a", [0.5, 0.5, None, 0.7])]
     advantages = torch.tensor([[2.0] * 4, [-1.0, -1.0, 0.0, -1.0]]).double()
-    config = VisualCreditConfig(sign="positive_only")
+    config = VisualCreditSettings(sign="positive_only")
     found = visual_factors(**make_batch(rows), config=config)
     credited = apply_credit(advantages, found, config)
     assert torch.equal(credited[0], advantages[0] * found.factor[0])
@@ -263,13 +264,13 @@ def test_a_row_without_images_is_untouched_and_in_no_statistic(intra: bool) -> N
     assert torch.equal(found.factor[[0, 2]], alone.factor)
     assert found.visual.tolist() == [True, False, True, False]
     advantages = torch.randn(4, 4, dtype=torch.float64)
-    assert torch.equal(apply_credit(advantages, found, VisualCreditConfig())[[1, 3]], advantages[[1, 3]])
+    assert torch.equal(apply_credit(advantages, found, VisualCreditSettings())[[1, 3]], advantages[[1, 3]])
 
 
 def test_a_batch_without_images_or_without_rows_goes_through() -> None:
     assert run([Row("a", [NAN, NAN]), Row("a", [None, None])]).factor.tolist() == [[1, 1], [1, 1]]
     batch = make_batch([Row("a", HAND)])
-    empty = visual_factors(**{name: part[:0] for name, part in batch.items()}, config=VisualCreditConfig())
+    empty = visual_factors(**{name: part[:0] for name, part in batch.items()}, config=VisualCreditSettings())
     assert empty.factor.shape == (0, 4)
 
 
@@ -329,9 +330,9 @@ def test_rows_out_of_the_statistics_have_token_factors_and_trajectory_factor_1()
 def test_resamples_of_one_axpo_prefix_can_be_a_group_of_their_own() -> None:
     rows = [Row("a", HAND), Row("a", [0.9, 0.8]), Row("a", [None, 0.4]), Row("a", [None, 0.8])]
     batch = make_batch(rows)
-    role = torch.tensor([SOURCE, PLAIN, RESAMPLE, RESAMPLE])
-    batch["group"] = axpo_groups(batch["group"], role, torch.tensor([0, -1, 0, 0]), AxpoConfig(continuations=2))
-    found = visual_factors(**batch, config=VisualCreditConfig())
+    role = torch.tensor([SOURCE, PLAIN, CONTINUATION, CONTINUATION])
+    batch["group"] = axpo_groups(batch["group"], role, torch.tensor([0, -1, 0, 0]), AxpoSettings(continuations=2))
+    found = visual_factors(**batch, config=VisualCreditSettings())
     assert torch.equal(found.trajectory[:2], run(rows[:2]).trajectory)
     assert found.trajectory[2:].tolist() == pytest.approx([0.5, 1.5])
 
@@ -361,7 +362,7 @@ def test_factors_are_those_of_a_loop_over_tokens(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(visual_credit, "_CHUNK", chunk)
         found = run(rows, dtype, **options, **which)
-    tokens, trajectory, gates = by_loop(rows, VisualCreditConfig(**options, **which))
+    tokens, trajectory, gates = by_loop(rows, VisualCreditSettings(**options, **which))
     tolerance = 1e-9 if dtype == torch.float64 else 1e-5
     for i, row in enumerate(rows):
         assert found.token[i, : len(row.scores)].tolist() == pytest.approx(tokens[i], abs=tolerance)
@@ -375,7 +376,7 @@ def test_factors_are_those_of_a_loop_over_tokens(
 def test_row_order_micro_batches_and_width_change_nothing(
     rows: list[Row], options: dict[str, Any], random: Any
 ) -> None:
-    config = VisualCreditConfig(**{**options, "group": "uid"})
+    config = VisualCreditSettings(**{**options, "group": "uid"})
     whole = visual_factors(**make_batch(rows), config=config)
     order = random.sample(range(len(rows)), len(rows))
     shuffled = visual_factors(**make_batch([rows[i] for i in order], width=whole.token.shape[1] + 3), config=config)
@@ -391,7 +392,7 @@ def test_factors_are_not_negative_and_have_mean_1_in_a_row_and_in_a_group(
     rows: list[Row], options: dict[str, Any]
 ) -> None:
     batch = make_batch(rows)
-    found = visual_factors(**batch, config=VisualCreditConfig(**{**options, "clamp": "none", "group": "uid"}))
+    found = visual_factors(**batch, config=VisualCreditSettings(**{**options, "clamp": "none", "group": "uid"}))
     assert (found.factor >= 0).all()
     for token, valid in zip(found.token, batch["valid"], strict=True):
         assert token[valid].mean().item() == pytest.approx(1) or not valid.any()
@@ -402,25 +403,25 @@ def test_factors_are_not_negative_and_have_mean_1_in_a_row_and_in_a_group(
 @given(batches, st.sampled_from([-1.0, 7.0, NAN, math.inf]))
 def test_what_is_not_valid_or_not_the_policys_is_never_read(rows: list[Row], junk: float) -> None:
     batch = make_batch(rows)
-    whole = visual_factors(**batch, config=VisualCreditConfig())
+    whole = visual_factors(**batch, config=VisualCreditSettings())
     batch["score"] = torch.where(batch["valid"], batch["score"], junk)
     batch["valid"] |= batch["response_mask"] == 0
-    assert torch.equal(visual_factors(**batch, config=VisualCreditConfig()).factor, whole.factor)
+    assert torch.equal(visual_factors(**batch, config=VisualCreditSettings()).factor, whole.factor)
 
 
 @pytest.mark.parametrize("kind", [torch.bool, torch.int8, torch.int64, torch.float32])
 def test_the_response_mask_may_be_of_any_kind(kind: torch.dtype) -> None:
     batch = make_batch([Row("a", HAND), Row("a", [0.1, None, 0.3])])
-    whole = visual_factors(**batch, config=VisualCreditConfig())
+    whole = visual_factors(**batch, config=VisualCreditSettings())
     batch["response_mask"] = batch["response_mask"].to(kind)
-    assert torch.equal(visual_factors(**batch, config=VisualCreditConfig()).factor, whole.factor)
+    assert torch.equal(visual_factors(**batch, config=VisualCreditSettings()).factor, whole.factor)
 
 
 def test_nothing_is_differentiated_and_the_inputs_keep_their_bits() -> None:
     batch = make_batch([Row("a", HAND), Row("a", [0.1, None, 0.3])])
     before = {name: part.clone() for name, part in batch.items()}
     batch["score"].requires_grad_()
-    config = VisualCreditConfig()
+    config = VisualCreditSettings()
     found = visual_factors(**batch, config=config)
     advantages = torch.ones(2, 4, dtype=torch.float64, requires_grad=True)
     assert not any(part.requires_grad for part in (*found, found.factor, apply_credit(advantages, found, config)))
@@ -429,7 +430,7 @@ def test_nothing_is_differentiated_and_the_inputs_keep_their_bits() -> None:
 
 
 def test_stages_can_be_called_one_by_one() -> None:
-    rows, config = [Row("a", HAND), Row("a", [0.1, None, 0.3]), Row("a", [NAN])], VisualCreditConfig()
+    rows, config = [Row("a", HAND), Row("a", [0.1, None, 0.3]), Row("a", [NAN])], VisualCreditSettings()
     batch = make_batch(rows)
     tokens = token_factor(batch["score"], batch["valid"], batch["response_mask"], config)
     trajectory = trajectory_factor(tokens.trajectory_score, tokens.visual, batch["group"], config)

@@ -44,7 +44,7 @@ def photo_toy(shelf) -> SimpleNamespace:
 
 def start_making(shelf: Path, *options: str) -> subprocess.Popen:
     """The command that makes a toy, in a process of its own: the runs need the memory."""
-    command = [sys.executable, "-m", "verl_mapo.cli", "data", "--out", str(shelf), "--size", "smoke", *options]
+    command = [sys.executable, "-m", "verl_mapo.cli", "toy", "--out", str(shelf), "--size", "smoke", *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 

@@ -27,13 +27,13 @@ from verl.trainer.ppo.reward import load_reward_manager
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import omega_conf_to_dataclass, validate_config
 
-from verl_mapo.advantages.axpo import AxpoConfig
-from verl_mapo.advantages.visual_credit import VisualCreditConfig
-from verl_mapo.data.tiny_vlm import build_processor
-from verl_mapo.rollout.budget import check_budget
+from verl_mapo.advantages.axpo import AxpoSettings
+from verl_mapo.advantages.visual_credit import VisualCreditSettings
+from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
-from verl_mapo.settings import credits_looks, parse, select
-from verl_mapo.training.checks import LOOP, check_config, check_rows, uses_this_package
+from verl_mapo.settings import parse, select, visual_credit_enabled
+from verl_mapo.toy.tiny_vlm import build_processor
+from verl_mapo.training.config_checks import LOOP, check_config, check_rows, uses_this_package
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*/*.yaml"))
 LONGEST_EDGE = {"qwen2_5_vl": 12_845_056, "qwen3_vl": 16_777_216}
@@ -59,7 +59,7 @@ def the_recipe(folder, name):
 
 def parts(config):
     algorithm = config.algorithm
-    return algorithm.adv_estimator, select(algorithm, "axpo.alignment", False), credits_looks(config)
+    return algorithm.adv_estimator, select(algorithm, "axpo.alignment", False), visual_credit_enabled(config)
 
 
 @pytest.fixture(params=RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -84,7 +84,7 @@ def test_it_passes_verls_checks_and_ours(recipe, config):
     processor = build_processor(family)
     processor.image_processor.size = {"shortest_edge": 4 * 28 * 28, "longest_edge": LONGEST_EDGE[family]}
     settings = parse(VisualToolSettings, config.visual_tool, "visual_tool")
-    check_budget(config, settings, processor.tokenizer, processor)
+    check_context_length(config, settings, processor.tokenizer, processor)
 
 
 def test_a_whole_rollout_fits_a_micro_batch_and_a_prefill(config):
@@ -115,7 +115,7 @@ def test_each_part_of_the_composed_recipe_is_switched_off_by_one_setting(overrid
 def test_the_axpo_recipe_has_what_the_paper_states():
     config = composed(the_recipe("axpo", "qwen3_vl_8b_thinking"))
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
-    axpo = parse(AxpoConfig, config.algorithm.axpo, "algorithm.axpo")
+    axpo = parse(AxpoSettings, config.algorithm.axpo, "algorithm.axpo")
     assert (axpo.continuations, axpo.ratio, rollout.n, rollout.temperature) == (4, 0.25, 8, 1.0)
     assert axpo.slots(config.data.train_batch_size * rollout.n) == config.data.train_batch_size / 2
     assert (actor.clip_ratio_low, actor.clip_ratio_high) == (0.2, 0.4)
@@ -126,7 +126,7 @@ def test_the_axpo_recipe_has_what_the_paper_states():
 def test_the_vgpo_recipe_has_what_the_paper_states():
     config = composed(the_recipe("vgpo", "qwen2_5_vl_7b"))
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
-    credit = parse(VisualCreditConfig, config.algorithm.visual_credit, "algorithm.visual_credit")
+    credit = parse(VisualCreditSettings, config.algorithm.visual_credit, "algorithm.visual_credit")
     assert (credit.beta, credit.gamma, credit.kappa, credit.intra, credit.inter) == (0.3, 0.5, 0.2, True, True)
     assert (credit.trajectory_score, credit.clamp, credit.offset, credit.group) == ("sum", "none", "half_cosine", "uid")
     assert (actor.clip_ratio_low, actor.clip_ratio_high, actor.loss_agg_mode) == (0.2, 0.28, "token-mean")

@@ -21,7 +21,7 @@ from types import SimpleNamespace
 import pytest
 from scripted import compose_config, play, prompt_of
 
-from verl_mapo.rollout.prefix import CallFinder
+from verl_mapo.rollout.axpo.first_call import FirstCallFinder
 
 OPENED = "<|im_start|>assistant\n<think>\n"
 THOUGHT = "It is small.\n</think>\n\n"
@@ -54,12 +54,12 @@ def test_the_opening_tag_is_given_and_the_thought_is_sampled(thinking, state):
 
 
 def test_the_prefix_of_a_call_is_the_thought_and_the_tag(thinking, state):
-    call = CallFinder(thinking.tokenizer).first_call(state)
+    call = FirstCallFinder(thinking.tokenizer).first_call(state)
     assert thinking.tokenizer.decode(state.response_ids[: call.length]) == THOUGHT + "<tool_call>"
 
 
 def test_a_continuation_goes_on_inside_the_turn_it_was_cut_in(thinking, state, picture):
-    length = CallFinder(thinking.tokenizer).first_call(state).length
+    length = FirstCallFinder(thinking.tokenizer).first_call(state).length
     rest = CALL.removeprefix("<tool_call>").replace("red", "blue")
     again = play(
         thinking, compose_config(), prompt_of(picture), [rest, "<answer>B</answer>"], start=state.prefix(length)

@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from scripted import compose_config, make_loop, play, prompt_of
 
+from verl_mapo.names import TRAJECTORY
 from verl_mapo.rollout.images import image_token_side
-from verl_mapo.rollout.trajectory import TRAJECTORY
 
 
 def call(box=(10, 10, 40, 40), label="red square", **more) -> str:

@@ -21,14 +21,14 @@ from torch import distributed
 from verl.trainer.ppo.core_algos import agg_loss
 from verl.utils.tensordict_utils import make_iterator
 
-from verl_mapo.training.minibatches import deal
+from verl_mapo.training.minibatches import stratified_order
 
 
 def token_weights(rank: int, ranks: int, rows: dict[str, torch.Tensor], steps: int, mode: str, out: str) -> None:
     """One rank's part of an update, with verl's own iterator and loss: the gradient of each token, and the steps."""
     distributed.init_process_group("gloo", init_method=f"file://{out}/rendezvous-{ranks}", rank=rank, world_size=ranks)
     kinds = torch.where(rows["live"], rows["role"], -1).tolist()
-    order = torch.tensor(deal(kinds, ranks, steps)).chunk(ranks)[rank]
+    order = torch.tensor(stratified_order(kinds, ranks, steps)).chunk(ranks)[rank]
     data = TensorDict(
         {**{name: rows[name][order] for name in ("response_mask", "loss_mask")}, "row": order}, len(order)
     )

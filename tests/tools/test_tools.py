@@ -16,7 +16,7 @@ from PIL import Image
 
 from verl_mapo.tools.base import ArgumentError
 from verl_mapo.tools.coordinates import BoxError, CoordinateSpace
-from verl_mapo.tools.gallery import Gallery, whole
+from verl_mapo.tools.image_history import ImageHistory, whole
 from verl_mapo.tools.rotate import Rotate
 from verl_mapo.tools.zoom import Zoom
 
@@ -31,7 +31,7 @@ def gallery():
     """A 100 x 100 original whose pixel (x, y) has red 2x and green 2y, seen at 56 x 56."""
     image = Image.new("RGB", (100, 100))
     image.putdata([(2 * (i % 100), 2 * (i // 100), 0) for i in range(10_000)])
-    return Gallery.of([whole(image, 0, shrink)], shrink)
+    return ImageHistory.of([whole(image, 0, shrink)], shrink)
 
 
 @pytest.fixture

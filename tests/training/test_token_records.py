@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 
-from verl_mapo.advantages.visual_credit import VisualCreditConfig, visual_factors
-from verl_mapo.training.columns import Credited
+from verl_mapo.advantages.visual_credit import VisualCreditSettings, visual_factors
+from verl_mapo.training.step_batch import Credited
 from verl_mapo.training.token_records import TOKEN_ROLLOUTS, describe_tokens, pieces
 
 NAN = float("nan")
@@ -36,7 +36,7 @@ def jagged(rows):
 def credited(focus: list[list[float]], written: list[list[int]]) -> Credited:
     score, mask = torch.tensor(focus), torch.tensor(written)
     group = torch.zeros(len(score), dtype=torch.int64)
-    return Credited(score, mask, visual_factors(score, ~score.isnan(), mask, group, VisualCreditConfig()))
+    return Credited(score, mask, visual_factors(score, ~score.isnan(), mask, group, VisualCreditSettings()))
 
 
 def batch_of(keys: list[str], padding: int = 0) -> KVBatchMeta:

@@ -34,11 +34,12 @@ from verl.trainer.ppo.v1 import (
     get_trainer_cls,
 )
 
-from verl_mapo.advantages.visual_credit import VisualCreditConfig
-from verl_mapo.rollout.trajectory import COLUMNS, Trajectory, Turn
+from verl_mapo.advantages.visual_credit import VisualCreditSettings
+from verl_mapo.columns import TURN_COLUMNS
+from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.settings import ConfigError
-from verl_mapo.training.columns import carried, carrying
 from verl_mapo.training.focus_engine import FOCUS
+from verl_mapo.training.step_batch import carried, carrying
 from verl_mapo.training.trainer import VisualTrainer, extend_all
 
 MODES = {
@@ -82,7 +83,7 @@ def test_mapo_without_columns_names_the_two_settings():
             token_level_rewards=torch.zeros(2, 3), response_mask=torch.ones(2, 3), index=np.array(["a", "a"]), config={}
         )
     with carrying({"turn_scores": torch.zeros(2, 4)}), pytest.raises(ConfigError, match="carry none"):
-        carried(COLUMNS, "these carry none")
+        carried(TURN_COLUMNS, "these carry none")
 
 
 LENGTHS = [5, 3, 4, 6]
@@ -185,7 +186,7 @@ def test_the_tokens_of_credited_rollouts_are_written_down_with_what_the_loss_get
     queue[FOCUS] = jagged([torch.linspace(0.4, 0.6, 1 + length) for length in lengths])
     queue["responses"] = jagged([torch.arange(40, 40 + length) for length in lengths])
     queue["loss_mask"] = jagged([torch.ones(length) for length in LENGTHS] + [torch.zeros(1)])
-    settings = {"credit": VisualCreditConfig(), "tokenizer": model.tokenizer}
+    settings = {"credit": VisualCreditSettings(), "tokenizer": model.tokenizer}
     trainer, _ = step(queue, [0.3, 0.1, 0.2, 0.2, 0.9], f"trainer.rollout_data_dir={tmp_path}", **settings)
     first, *_ = trainer.records
     assert first["credit"]["tokens"] == [model.tokenizer.decode([token]) for token in range(40, 45)]

@@ -33,22 +33,21 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from verl_mapo.advantages.groups import EPS, group_normalise, live_rows
-from verl_mapo.advantages.mapo import RIGHT
+from verl_mapo.columns import CONTINUATION, CORRECT, SOURCE
+from verl_mapo.names import AXPO_NODE
+from verl_mapo.settings import STRICT
 
-PLAIN, SOURCE, RESAMPLE = 0, 1, 2
-"""Values of ``role``."""
 
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
-class AxpoConfig:
+@dataclass(frozen=True, config=STRICT)
+class AxpoSettings:
     """Settings of AXPO, ``algorithm.axpo``; the defaults are the paper's where it speaks.
 
     In brackets: who says so. *paper*: its text or a row of its ablation; *ours*: nobody but us.
@@ -75,6 +74,8 @@ class AxpoConfig:
         alignment: the advantage that is not Eq. 5 is MAPO's, with ``algorithm.mapo``, instead of GRPO's [ours].
     """
 
+    NODE: ClassVar[str] = AXPO_NODE
+
     continuations: Annotated[int, Field(ge=2)] = 4
     ratio: Annotated[float, Field(gt=0)] = 0.25
     prefix_rank: Literal["confidence", "random", "entropy"] = "confidence"
@@ -87,7 +88,7 @@ class AxpoConfig:
     alignment: bool = False
 
     @model_validator(mode="after")
-    def _combinations(self) -> AxpoConfig:
+    def _combinations(self) -> AxpoSettings:
         if self.alignment and self.std == "population":
             raise ValueError("alignment=True takes MAPO's norm, which is the sample form: with it set std to 'sample'")
         return self
@@ -121,22 +122,22 @@ class AxpoAdvantage(NamedTuple):
 
 
 @torch.no_grad()
-def axpo_groups(group: Tensor, role: Tensor, prefix_id: Tensor, config: AxpoConfig) -> Tensor:
+def axpo_groups(group: Tensor, role: Tensor, prefix_id: Tensor, config: AxpoSettings) -> Tensor:
     """The groups that advantages are computed over, so that the base estimator need not know of AXPO (Eq. 2 and 3).
 
     Args:
         group: (B,) int64, the number of each row's uid, see :func:`verl_mapo.advantages.groups.group_ids`.
-        role: (B,) integer, PLAIN, SOURCE or RESAMPLE.
-        prefix_id: (B,) int64, which of its uid's rollouts a SOURCE is and a RESAMPLE goes on from; -1 for PLAIN.
+        role: (B,) integer, PLAIN, SOURCE or CONTINUATION.
+        prefix_id: (B,) int64, which of its uid's rollouts a SOURCE is and a CONTINUATION goes on from; -1 for PLAIN.
         config: the settings; ``separate_group`` alone is read.
 
     Returns:
-        (B,) int64. What is no RESAMPLE keeps its number; each prefix with resamples has one of its own behind those.
+        (B,) int64. Every other row keeps its number; the continuations of a prefix get one of their own after those.
         Dense as ``group`` is, as long as no uid is made of resamples alone.
     """
     if not config.separate_group:
         return group
-    resample = (role == RESAMPLE).nonzero().squeeze(1)
+    resample = (role == CONTINUATION).nonzero().squeeze(1)
     groups = group.clone()
     groups[resample] = group.max() + 1 + _prefixes(group, prefix_id)[resample].unique(return_inverse=True)[1]
     return groups
@@ -152,7 +153,7 @@ def recovered_prefixes(
         outcome: (B,) float, R; 1 is right.
         response_mask: (B, L), 1 on policy tokens. A row without any is padding, whatever its role says.
         group: (B,) int64, the number of each row's uid.
-        role: (B,) integer, PLAIN, SOURCE or RESAMPLE.
+        role: (B,) integer, PLAIN, SOURCE or CONTINUATION.
         prefix_id: (B,) int64, as for :func:`axpo_groups`.
 
     Returns:
@@ -163,7 +164,7 @@ def recovered_prefixes(
 
 @torch.no_grad()
 def loss_masks(
-    response_mask: Tensor, recovered: Tensor, role: Tensor, prefix_length: Tensor, config: AxpoConfig
+    response_mask: Tensor, recovered: Tensor, role: Tensor, prefix_length: Tensor, config: AxpoSettings
 ) -> tuple[Tensor, Tensor]:
     """The tokens the loss acts on, and the tokens it is divided by.
 
@@ -173,16 +174,16 @@ def loss_masks(
     Args:
         response_mask: (B, L), 1 on policy tokens; left as it is.
         recovered: (B,) bool, see :func:`recovered_prefixes`.
-        role: (B,) integer, PLAIN, SOURCE or RESAMPLE.
-        prefix_length: (B,) int64, the tokens of a SOURCE's prefix, or those a RESAMPLE was given; from the left of the
-            response axis.
+        role: (B,) integer, PLAIN, SOURCE or CONTINUATION.
+        prefix_length: (B,) int64, the tokens of a SOURCE's prefix, or those that a CONTINUATION was given, counted
+            from the left of the response axis.
         config: the settings; ``unrecovered_source`` alone is read.
 
     Returns:
         Both (B, L) bool, an eighth of the memory of verl's masks. First: ``response_mask`` without the given tokens of
-        a RESAMPLE and without a SOURCE's tokens after its prefix. Second: it without the rows of resamples.
+        a CONTINUATION and without a SOURCE's tokens after its prefix. Second: it without the rows of resamples.
     """
-    resample, cut = role == RESAMPLE, _credited(role, recovered, config)
+    resample, cut = role == CONTINUATION, _credited(role, recovered, config)
     acted_on = response_mask != 0
     divided_by = acted_on.clone()
     divided_by.index_fill_(0, resample.nonzero().squeeze(1), False)
@@ -194,7 +195,7 @@ def loss_masks(
 
 @torch.no_grad()
 def grpo_base(
-    outcome: Tensor, response_mask: Tensor, groups: Tensor, config: AxpoConfig, norm_by_std: bool = True
+    outcome: Tensor, response_mask: Tensor, groups: Tensor, config: AxpoSettings, norm_by_std: bool = True
 ) -> Tensor:
     """GRPO over the groups of :func:`axpo_groups`: Eq. 2 of the original rollouts, Eq. 3 of the resamples.
 
@@ -226,7 +227,7 @@ def axpo_advantage(
     role: Tensor,
     prefix_length: Tensor,
     prefix_id: Tensor,
-    config: AxpoConfig,
+    config: AxpoSettings,
     norm_by_std: bool = True,
     outcome_weight: float = 1.0,
 ) -> AxpoAdvantage:
@@ -240,17 +241,17 @@ def axpo_advantage(
         base: (B, L) advantages over :func:`axpo_groups`, by :func:`grpo_base` or another estimator; written in place.
         response_mask: (B, L), the first of :func:`loss_masks`.
         group: (B,) int64, the number of each row's uid.
-        role: (B,) integer, PLAIN, SOURCE or RESAMPLE.
+        role: (B,) integer, PLAIN, SOURCE or CONTINUATION.
         prefix_length: (B,) int64, as for :func:`loss_masks`.
         prefix_id: (B,) int64, as for :func:`axpo_groups`.
         config: the settings.
         norm_by_std: verl's ``norm_adv_by_std_in_grpo``.
         outcome_weight: what ``base`` multiplies its A_out with; MAPO's is
-            :attr:`verl_mapo.advantages.mapo.MapoConfig.outcome_weight`.
+            :attr:`verl_mapo.advantages.mapo.MapoSettings.outcome_weight`.
     """
     live, rewards = live_rows(response_mask), outcome.double()
     recovered = _recovered(rewards, live, group, role, prefix_id)
-    member = live & (role != RESAMPLE) if config.separate_group else live
+    member = live & (role != CONTINUATION) if config.separate_group else live
     lifted = torch.where(recovered & config.prefix_credit, rewards.clamp_min(1), rewards)
     value = _against_own_replacement(rewards, lifted, group, member, config.correction, norm_by_std)
     credited = _credited(role, recovered, config) & live
@@ -285,7 +286,7 @@ def _against_own_replacement(
     return (lifted - mean) / (std + EPS) if norm_by_std else lifted - mean
 
 
-def _credited(role: Tensor, recovered: Tensor, config: AxpoConfig) -> Tensor:
+def _credited(role: Tensor, recovered: Tensor, config: AxpoSettings) -> Tensor:
     """(B,) bool: the sources whose prefix has Eq. 5 and whose remaining tokens are masked."""
     source = role == SOURCE
     return source if config.unrecovered_source == "mask" else source & recovered
@@ -293,7 +294,7 @@ def _credited(role: Tensor, recovered: Tensor, config: AxpoConfig) -> Tensor:
 
 def _recovered(outcome: Tensor, live: Tensor, group: Tensor, role: Tensor, prefix_id: Tensor) -> Tensor:
     prefixes = _prefixes(group, prefix_id)
-    right = live & (role == RESAMPLE) & (outcome >= RIGHT)
+    right = live & (role == CONTINUATION) & (outcome >= CORRECT)
     return live & (role == SOURCE) & torch.isin(prefixes, prefixes[right])
 
 

@@ -22,28 +22,25 @@ only the (B, L) result is in the caller's dtype.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from verl_mapo.advantages.groups import EPS, Normalised, group_normalise, group_stats, live_rows
-
-ABSENT, SCORED, UNSCORED = 0, 1, 2
-"""Values of ``turn_status``."""
-
-RIGHT = 1.0 - 1e-6
-"""Smallest outcome that ``coupling: gated`` takes for a right answer."""
+from verl_mapo.columns import ABSENT, CORRECT, SCORED
+from verl_mapo.names import MAPO_NODE
+from verl_mapo.settings import STRICT
 
 Aggregation = Literal["discounted_mean", "mean", "sum", "length_discounted", "late"]
 Coupling = Literal["advantage_sum", "convex", "reward_sum", "gated"]
 NoTool = Literal["neutral", "zero", "group_mean"]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
-class MapoConfig:
+@dataclass(frozen=True, config=STRICT)
+class MapoSettings:
     """Settings of :func:`mapo_advantage`; the defaults are MAPO as its readers describe it.
 
     In brackets: who says so. *paper*: the abstract; *reader*: people who read the text; *ours*: nobody but us.
@@ -73,6 +70,8 @@ class MapoConfig:
             the run, in [0, 1] [ours].
     """
 
+    NODE: ClassVar[str] = MAPO_NODE
+
     beta: Annotated[float, Field(ge=0)] = 0.4
     discount: Annotated[float, Field(gt=0, le=1)] = 0.95
     aggregation: Aggregation = "discounted_mean"
@@ -83,7 +82,7 @@ class MapoConfig:
     max_unscored: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     @model_validator(mode="after")
-    def _combinations(self) -> MapoConfig:
+    def _combinations(self) -> MapoSettings:
         if self.coupling == "convex" and self.beta > 1:
             raise ValueError(
                 f"coupling='convex' weighs the outcome with 1 - beta, so beta={self.beta} must be at most 1"
@@ -134,7 +133,7 @@ class MapoAdvantage(NamedTuple):
 
 @torch.no_grad()
 def aggregate(turn_scores: Tensor, turn_status: Tensor, discount: float, how: Aggregation) -> tuple[Tensor, Tensor]:
-    """One alignment S per rollout from the scores of its turns; the formulas are at :class:`MapoConfig`.
+    """One alignment S per rollout from the scores of its turns; the formulas are at :class:`MapoSettings`.
 
     An unscored turn is left out, weight and all, but is counted: the turn after it keeps its t, the rollout its T.
 
@@ -173,7 +172,7 @@ def mapo_advantage(
     turn_spans: Tensor,
     response_mask: Tensor,
     group: Tensor,
-    config: MapoConfig,
+    config: MapoSettings,
     norm_by_std: bool = True,
 ) -> MapoAdvantage:
     """The advantage of every policy token of a batch. All tensors on one device; rows in any order.
@@ -196,7 +195,7 @@ def mapo_advantage(
     dtype = outcome.dtype
     outcome, turn_scores = outcome.double(), turn_scores.double()
     live = live_rows(response_mask)
-    eligible = live & (outcome >= RIGHT) if config.coupling == "gated" else live
+    eligible = live & (outcome >= CORRECT) if config.coupling == "gated" else live
     out = group_normalise(outcome, group, live, by_std=norm_by_std, keep_lone=True)
     alignment, has_alignment = aggregate(turn_scores, turn_status, config.discount, config.aggregation)
     alignment, has_alignment = torch.where(live, alignment, 0.0), has_alignment & live
@@ -247,7 +246,7 @@ def _participants(
 
 
 def _norm_of_sum(
-    outcome: Tensor, lift: Tensor, live: Tensor, group: Tensor, config: MapoConfig, norm_by_std: bool
+    outcome: Tensor, lift: Tensor, live: Tensor, group: Tensor, config: MapoSettings, norm_by_std: bool
 ) -> Normalised:
     """groupnorm(R + beta S), with S as its (B,) lift over the group's mean, which leaves the norm as it is.
 
@@ -259,7 +258,7 @@ def _norm_of_sum(
 
 
 def _turn_semantics(
-    turn_scores: Tensor, turn_status: Tensor, eligible: Tensor, group: Tensor, config: MapoConfig, norm_by_std: bool
+    turn_scores: Tensor, turn_status: Tensor, eligible: Tensor, group: Tensor, config: MapoSettings, norm_by_std: bool
 ) -> tuple[Normalised, Tensor]:
     """Each scored turn against all scored turns of its group: z_it = (s_it - m_g) / sigma_g, one m and sigma a group.
 

@@ -39,15 +39,17 @@ What it knows: scores, masks, groups. What it does not know: states, rewards, ve
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from verl_mapo.advantages.focus import Position, Prototype
+from verl_mapo.names import VISUAL_CREDIT_NODE
+from verl_mapo.settings import STRICT
 
 OFFICIAL_GROUP = 8
 """Adjacent rows that ``group: official`` takes for a group."""
@@ -67,8 +69,8 @@ _CHUNK = 2**17
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
-class VisualCreditConfig:
+@dataclass(frozen=True, config=STRICT)
+class VisualCreditSettings:
     """Settings of visual credit, ``algorithm.visual_credit``; the defaults are VGPO's formulas.
 
     In brackets: who says so. *paper*: the authors' formulas; *code*: what they released does otherwise, for comparison;
@@ -97,6 +99,8 @@ class VisualCreditConfig:
         group: ``uid``: the rollouts of one prompt [paper]. ``official``: 8 adjacent rows, whoever they are [code].
     """
 
+    NODE: ClassVar[str] = VISUAL_CREDIT_NODE
+
     enable: bool = False
     beta: Annotated[float, Field(ge=0)] = 0.3
     gamma: Share = 0.5
@@ -113,7 +117,7 @@ class VisualCreditConfig:
     group: Literal["uid", "official"] = "uid"
 
     @model_validator(mode="after")
-    def _does_something(self) -> VisualCreditConfig:
+    def _does_something(self) -> VisualCreditSettings:
         if not (self.intra or self.inter):
             raise ValueError("intra=False and inter=False leave every factor 1: set intra or inter to True")
         return self
@@ -164,7 +168,7 @@ def visual_factors(
     valid: Tensor,
     response_mask: Tensor,
     group: Tensor,
-    config: VisualCreditConfig,
+    config: VisualCreditSettings,
     in_statistics: Tensor | None = None,
 ) -> VisualFactors:
     """The factors of every policy token of a batch. All tensors on one device; rows in any order.
@@ -191,14 +195,14 @@ def visual_factors(
 
 
 @torch.no_grad()
-def apply_credit(advantages: Tensor, factors: VisualFactors, config: VisualCreditConfig) -> Tensor:
+def apply_credit(advantages: Tensor, factors: VisualFactors, config: VisualCreditSettings) -> Tensor:
     """Eq. 7: (B, L) advantages of any estimator, multiplied. Where the factor is 1 they keep their bits."""
     credited = torch.mul(advantages, factors.token).mul_(factors.trajectory.unsqueeze(1))
     return credited if config.sign == "both" else torch.where(advantages > 0, credited, advantages)
 
 
 @torch.no_grad()
-def token_factor(score: Tensor, valid: Tensor, response_mask: Tensor, config: VisualCreditConfig) -> TokenFactor:
+def token_factor(score: Tensor, valid: Tensor, response_mask: Tensor, config: VisualCreditSettings) -> TokenFactor:
     """VGPO's second stage, Eq. 3 to 5, and s of Eq. 6; a row's results depend on that row alone.
 
     Args and dtypes are those of :func:`visual_factors`.
@@ -216,7 +220,7 @@ def token_factor(score: Tensor, valid: Tensor, response_mask: Tensor, config: Vi
     return shaped
 
 
-def _shape_rows(score: Tensor, valid: Tensor, mask: Tensor, out: TokenFactor, config: VisualCreditConfig) -> None:
+def _shape_rows(score: Tensor, valid: Tensor, mask: Tensor, out: TokenFactor, config: VisualCreditSettings) -> None:
     """:func:`token_factor` of some rows, written to ``out``. Masks are floats, which multiply fast."""
     policy = mask.bool()
     scored, policy = (at.view(torch.uint8).to(score.dtype) for at in (policy & valid, policy))
@@ -242,7 +246,7 @@ def _shape_rows(score: Tensor, valid: Tensor, mask: Tensor, out: TokenFactor, co
         out.factor.clamp_(*BOUNDS[config.clamp][0])
 
 
-def _gate(rho: Tensor, scored: Tensor, t: Tensor, length: Tensor, config: VisualCreditConfig) -> Tensor:
+def _gate(rho: Tensor, scored: Tensor, t: Tensor, length: Tensor, config: VisualCreditSettings) -> Tensor:
     """Eq. 4 as (R, L) floats: of each row's tail exactly its k highest, of equal ones the earlier.
 
     numpy sorts bare floats with vector instructions: a third of the time that torch's topk or kthvalue takes to select.
@@ -264,7 +268,7 @@ def _gate(rho: Tensor, scored: Tensor, t: Tensor, length: Tensor, config: Visual
 
 
 @torch.no_grad()
-def trajectory_factor(trajectory_score: Tensor, member: Tensor, group: Tensor, config: VisualCreditConfig) -> Tensor:
+def trajectory_factor(trajectory_score: Tensor, member: Tensor, group: Tensor, config: VisualCreditSettings) -> Tensor:
     """VGPO's third stage, Eq. 6: 1 + phi of each member, among the members of its group; of every other row 1.
 
     Args:

@@ -123,7 +123,7 @@ def _offload_without_pinning(transformer_impl: ModuleType) -> None:
 def _keep_weights_in_the_run(transfer: ModuleType) -> None:
     """Weights reach vLLM through a socket in /tmp named by ray's job id, which is 01000000 in every local cluster: two
     runs on one machine would take each other's weights. The launcher makes each run a session of its own (see
-    :mod:`verl_mapo.platforms.launcher`), so the session's id joins the name, at both ends.
+    :mod:`verl_mapo.launcher`), so the session's id joins the name, at both ends.
     """
     for end in (transfer.BucketedWeightSender, transfer.BucketedWeightReceiver):
         end.__init__ = _with_socket_of_session(end.__init__)

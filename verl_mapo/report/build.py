@@ -25,13 +25,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from omegaconf import DictConfig, OmegaConf
 
 from verl_mapo.report.cards import Card, card, shortened
-from verl_mapo.report.choose import Case, Chapter, chapters
 from verl_mapo.report.curves import panel_svg, smoothing, write_curves
 from verl_mapo.report.findings import alarms, headlines
 from verl_mapo.report.load import Run
 from verl_mapo.report.panels import panels
 from verl_mapo.report.pictures import EXECUTED, SAID, data_url
-from verl_mapo.settings import credits_looks, select
+from verl_mapo.report.sampling import Case, Chapter, chapters
+from verl_mapo.settings import select, visual_credit_enabled
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ def _methods(config: DictConfig) -> Iterator[str]:
         yield "algorithm.mapo."
     if estimator == "axpo":
         yield "algorithm.axpo."
-    if credits_looks(config):
+    if visual_credit_enabled(config):
         yield "algorithm.visual_credit."
 
 

@@ -25,7 +25,7 @@ from PIL import Image
 
 from verl_mapo.report.load import Rollout
 from verl_mapo.report.pictures import area, called, cut, jpeg_url, open_originals, original_size
-from verl_mapo.report.tint import Tint, tints
+from verl_mapo.report.token_colours import Tint, tints
 from verl_mapo.rollout.parser import OPEN
 
 _CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)

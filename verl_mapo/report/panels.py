@@ -18,18 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from verl_mapo.report.load import Run
-from verl_mapo.report.watched import (
-    BLUE,
-    EXPLORING,
-    GREEN,
-    GREY,
-    HELD_OUT,
-    KINDS,
-    LEARNING,
-    LOOKING,
-    PURPLE,
-    VERMILION,
-)
+from verl_mapo.report.watched import BLUE, EXPLORING, GREEN, GREY, HELD_OUT, KINDS, LEARNING, LOOKING, PURPLE, VERMILION
 
 _LINES = [BLUE, VERMILION, GREEN, PURPLE]
 _STACK = ["#0072B2", "#E69F00", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#9aa3ae"]

@@ -30,7 +30,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image, ImageOps
 
 from verl_mapo.report.load import Rollout
-from verl_mapo.tools.gallery import Gallery, whole
+from verl_mapo.tools.image_history import ImageHistory, whole
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def cut(turn: dict[str, Any], originals: list[Image.Image | None]) -> Image.Imag
     original = originals[turn["image"]]
     if original is None:
         return None
-    gallery = Gallery.of([whole(original, 0, _as_it_is)], _as_it_is)
+    gallery = ImageHistory.of([whole(original, 0, _as_it_is)], _as_it_is)
     return gallery.look(0, tuple(turn["box_executed"]), turn["quarter_turns"]).crop
 
 

@@ -27,8 +27,8 @@ from itertools import chain
 from statistics import NormalDist
 from typing import Any
 
-from verl_mapo.advantages.axpo import AxpoConfig
-from verl_mapo.advantages.mapo import RIGHT
+from verl_mapo.advantages.axpo import AxpoSettings
+from verl_mapo.columns import CORRECT
 from verl_mapo.report.load import Run, lines
 from verl_mapo.report.pictures import called
 from verl_mapo.settings import parse, select
@@ -190,7 +190,7 @@ class _Group:
         return bool(self.users) and not any(self.users)
 
     def add(self, record: Mapping[str, Any]) -> None:
-        right, axpo = record["outcome"] >= RIGHT, record.get("axpo")  # absent before there was AXPO
+        right, axpo = record["outcome"] >= CORRECT, record.get("axpo")  # absent before there was AXPO
         if axpo and axpo["role"] == "resample":
             self.prefixes[axpo["prefix_id"]] = right or self.prefixes.get(axpo["prefix_id"], False)
             return
@@ -204,7 +204,7 @@ def recovery(records: Iterable[Mapping[str, Any]], slots_a_step: int | None = No
 
     Args:
         records: as :func:`verl_mapo.training.records.describe_rows` makes them, of training, in any order.
-        slots_a_step: prefixes that the budget of a step pays for, :meth:`verl_mapo.advantages.axpo.AxpoConfig.slots`.
+        slots_a_step: prefixes that the budget of a step pays for, :meth:`verl_mapo.advantages.axpo.AxpoSettings.slots`.
     """
     groups: dict[tuple[int, str], _Group] = defaultdict(_Group)
     for record in records:
@@ -242,7 +242,7 @@ def _slots(run: Run) -> int | None:
     if select(config, "algorithm.adv_estimator") != "axpo":
         return None
     n_rollouts = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
-    return parse(AxpoConfig, config.algorithm.get("axpo"), "algorithm.axpo").slots(n_rollouts)
+    return parse(AxpoSettings, config).slots(n_rollouts)
 
 
 def _count(number: int, noun: str) -> str:

@@ -26,13 +26,14 @@ from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 from verl.protocol import DataProtoItem
 
-from verl_mapo.rewards.checks import CustomCheck, OutcomeCheck, RuleCheck
+from verl_mapo.names import ALIGNMENT_SCORES, TRAJECTORY
+from verl_mapo.rewards.outcome import CustomCheck, OutcomeCheck, RuleCheck
 from verl_mapo.rewards.scorers.actor import RemoteScorer
 from verl_mapo.rewards.scorers.base import build_scorer
 from verl_mapo.rewards.scorers.batching import BatchingScorer
 from verl_mapo.rewards.settings import alignment_settings
 from verl_mapo.rollout.settings import VisualToolSettings
-from verl_mapo.rollout.trajectory import TRAJECTORY, TURN_SCORES, Trajectory, Turn
+from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.settings import ConfigError, parse, select
 
 
@@ -62,7 +63,7 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
     ):
         super().__init__(config, tokenizer, compute_score)
         settings = alignment_settings(config)
-        self.describe = parse(VisualToolSettings, select(config, "visual_tool"), "visual_tool").describe
+        self.describe = parse(VisualToolSettings, config).describe
         self.outcome: OutcomeCheck = RuleCheck(settings)
         if select(config, "reward.custom_reward_function.path") is not None:
             router = {"reward_router_address": reward_router_address, "reward_model_tokenizer": reward_model_tokenizer}
@@ -77,7 +78,7 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
 
         Returns:
             ``reward_score``, the outcome; ``reward_extra_info``, every term by name, the same names for every row: the
-            outcome's (see :mod:`verl_mapo.rewards.checks`), ``alignment`` (plain mean over scored turns; None where
+            outcome's (see :mod:`verl_mapo.rewards.outcome`), ``alignment`` (plain mean over scored turns; None where
             there is none, which verl's validation metrics leave out, whereas a NaN would spread), ``visual_turns``,
             ``unscored``, ``zero_by_fault``, and ``turn_scores``, a float or None for each visual turn in order.
 
@@ -96,7 +97,7 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
             "visual_turns": float(len(turns)),
             "unscored": float(len(scores) - len(known)),
             "zero_by_fault": float(sum(map(self._faulty, turns))),
-            TURN_SCORES: list(scores),
+            ALIGNMENT_SCORES: list(scores),
         }
         return {"reward_score": reward, "reward_extra_info": {**terms, **alignment}}
 

@@ -23,7 +23,7 @@ import multiprocessing
 import threading
 from multiprocessing.connection import Connection
 
-from verl_mapo.rewards.outcome import math_equal
+from verl_mapo.rewards.answers import math_equal
 
 logger = logging.getLogger(__name__)
 

@@ -11,168 +11,117 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Is the answer right? Pure functions from text to a verdict; none of them raises on what a model wrote."""
+"""The outcome of one row: a rule with a judge behind it, or the user's own reward function."""
 
 from __future__ import annotations
 
-import math
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import Any, Protocol, get_args
 
-from verl_mapo.rollout.parser import OPEN as TOOL_CALL
+from verl.protocol import DataProtoItem
 
-_NUMBER = re.compile(r"(?<![\w.^])[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
-_GROUPED = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?!,)(?:\D.*)?", re.ASCII)
-_UNIT = re.compile(r"\s*(%|°\s?[A-Za-z]?|[^\W\d_][^\W_]*(?:[/^][^\W_]+)*)?")
-_LETTER_ALONE = re.compile(r"[\W_]*([A-Za-z])[\W_]*")
-_LETTER_FIRST = re.compile(r"[\W_]*([A-Z])[*_]*[).:\]][\W_]*(?:\s|$)|\s*\(([A-Za-z])\)")
-_SAID = r"\b(?i:answer|option|choice)\b(?i:\s{1,3}is|\s{1,3}option){0,2}[\s:=]{0,3}[^\w\s]{0,4}"
-_LETTER_SAID = re.compile(_SAID + r"([A-Z])\b(?!['’])")
-_LETTER_SAID_LAST = re.compile(_SAID + r"([a-z])[\W_]*$")
-_LETTER_IN_BRACKETS = re.compile(r"\(([A-Z])\)")
+from verl_mapo.rewards.answers import exact, extract, multiple_choice, numeric, truths_of
+from verl_mapo.rewards.judge import Judge
+from verl_mapo.rewards.math_process import MathProcess
+from verl_mapo.rewards.settings import DescriptionAlignmentSettings, Style
+from verl_mapo.rollout.prompts import text_of
+from verl_mapo.rollout.trajectory import Trajectory
+
+Terms = dict[str, Any]
+"""Parts of the reward by name; ``acc`` is always among them."""
 
 
-def extract(text: str) -> str:
-    """The answer in the last turn's text.
+class OutcomeCheck(Protocol):
+    """Says how good the outcome of a rollout is."""
 
-    The last ``<answer>...</answer>``; else the last ``\\boxed{...}``; else the last line that is not empty, up to a
-    tool call.
+    async def __call__(self, row: DataProtoItem, trajectory: Trajectory) -> tuple[float, Terms]:
+        """The reward and its terms, the same names for every row."""
+
+
+class RuleCheck:
+    """Compares the answer in the last turn with the ground truth; where they differ, a judge may still accept it.
+
+    Terms: ``acc`` and ``rule`` in {0, 1}; with a judge also ``judge`` (None where it was not asked or failed) and
+    ``judge_failed``.
     """
-    end = text.rfind("</answer>")
-    start = text.rfind("<answer>", 0, max(end, 0))
-    if start >= 0:
-        return text[start + len("<answer>") : end].strip()
-    boxed = _last_boxed(text)
-    if boxed is not None:
-        return boxed
-    lines = [line.strip() for line in text.partition(TOOL_CALL)[0].splitlines()]
-    return next((line for line in reversed(lines) if line), "")
+
+    def __init__(self, settings: DescriptionAlignmentSettings):
+        self.settings = settings
+        self.judge = Judge(settings.judge) if settings.judge else None
+        self.math = MathProcess()
+
+    async def __call__(self, row: DataProtoItem, trajectory: Trajectory) -> tuple[float, Terms]:
+        """See :class:`OutcomeCheck`."""
+        target = row.non_tensor_batch["reward_model"]
+        truths = truths_of(target["ground_truth"])
+        answer = extract(trajectory.turns[-1].text) if trajectory.turns else ""
+        rule = float(bool(answer) and await self._rule(answer, truths, target))
+        terms: Terms = {"acc": rule, "rule": rule}
+        if self.judge is not None:
+            terms |= {"judge": None, "judge_failed": 0.0}
+            if answer and not rule:
+                verdict = await self.judge.verdict(_question(row), answer, truths)
+                terms |= {"judge_failed": 1.0} if verdict is None else {"judge": float(verdict), "acc": float(verdict)}
+        return terms["acc"], terms
+
+    async def _rule(self, answer: str, truths: list[str], target: dict[str, Any]) -> bool:
+        style = self.settings.outcome
+        if style == "auto":
+            style = target.get("style") if target.get("style") in get_args(Style) else "exact"
+        if style == "math":
+            return await asyncio.to_thread(self.math.equal, answer, truths)
+        if style == "multiple_choice":
+            options = target.get("options")
+            texts = [] if options is None else list(map(str, options))
+            return any(multiple_choice(answer, truth, texts) for truth in truths)
+        if style == "numeric":
+            return any(numeric(answer, truth, self.settings.tolerance) for truth in truths)
+        return any(exact(answer, truth) for truth in truths)
 
 
-def truths_of(ground_truth: Any) -> list[str]:
-    """The accepted answers: a row's ground truth is one, or a list of them."""
-    if isinstance(ground_truth, str) or not isinstance(ground_truth, Iterable):
-        return [str(ground_truth)]
-    return [str(truth) for truth in ground_truth]
+class CustomCheck:
+    """Asks the function of ``reward.custom_reward_function``, with verl's own signature.
 
-
-def exact(answer: str, truth: str) -> bool:
-    """Equal but for case, space, and punctuation at the edges of words."""
-    return normalise(answer) == normalise(truth) != ""
-
-
-def normalise(text: str) -> str:
-    """Lower case, words separated by one space, brackets, quotes and stops at their edges removed."""
-    words = unicodedata.normalize("NFKC", text).casefold().split()
-    bare = (word.lstrip("\"'`‘“([{<*_").rstrip("\"'`’”)]}>*_.,;:!?") for word in words)
-    return " ".join(word for word in bare if word)
-
-
-def multiple_choice(answer: str, truth: str, options: Sequence[str] = ()) -> bool:
-    """The same choice; both may be a letter in any of its usual dresses, or the text of an option.
-
-    Args:
-        options: their texts in order, A first; without them only letters can be told.
+    Terms: what the function returns beside ``score``; ``acc`` is its score unless it returns one.
     """
-    said, right = choice(answer, options), choice(truth, options)
-    return said == right is not None
+
+    def __init__(self, function: Callable[..., Any], tokenizer: Any, router: dict[str, Any]):
+        self.function = function
+        self.tokenizer = tokenizer
+        self.router = router
+
+    async def __call__(self, row: DataProtoItem, trajectory: Trajectory) -> tuple[float, Terms]:
+        """See :class:`OutcomeCheck`."""
+        fields = row.non_tensor_batch
+        arguments = {
+            "data_source": fields["data_source"],
+            "solution_str": await asyncio.to_thread(self._response, row),
+            "ground_truth": fields["reward_model"]["ground_truth"],
+            "extra_info": {
+                **(fields.get("extra_info") or {}),
+                **fields["tool_extra_fields"],
+                "num_turns": fields.get("__num_turns__"),
+            },
+            **self.router,
+        }
+        if inspect.iscoroutinefunction(self.function):
+            result = await self.function(**arguments)
+        else:
+            result = await asyncio.to_thread(self.function, **arguments)
+        if isinstance(result, dict):
+            return float(result["score"]), {"acc": float(result["score"]), **result}
+        return float(result), {"acc": float(result)}
+
+    def _response(self, row: DataProtoItem) -> str:
+        """The whole response, tool turns included, special tokens removed: what verl passes as ``solution_str``."""
+        responses = row.batch["responses"]
+        length = int(row.batch["attention_mask"][-responses.shape[-1] :].sum())
+        return self.tokenizer.decode(responses[:length], skip_special_tokens=True)
 
 
-def choice(text: str, options: Sequence[str] = ()) -> str | None:
-    """The letter that a reply chooses, None if unclear: ``C``, ``(C)``, ``C. dog``, ``Answer: C``, an option's text."""
-    letters = [chr(ord("A") + index) for index in range(len(options))] or [chr(code) for code in range(65, 91)]
-    texts = [normalise(option) for option in options]
-    plain = normalise(text)
-    if plain in texts and texts.count(plain) == 1:
-        return letters[texts.index(plain)]
-    found = _LETTER_ALONE.fullmatch(text) or _LETTER_FIRST.match(text)
-    letter = next(filter(None, found.groups())) if found else _said(text)
-    if letter is None:
-        first, _, rest = plain.partition(" ")
-        letter = next((known for known, option in zip(letters, texts, strict=False) if rest == option != ""), None)
-        letter = letter if letter and first == letter.lower() else None
-    return letter.upper() if letter and letter.upper() in letters else None
-
-
-def numeric(answer: str, truth: str, tolerance: float = 1e-4) -> bool:
-    """The same number within a relative tolerance; the last number of each text counts.
-
-    Thousands separators are read, ``50%`` equals ``0.5`` as well as ``50``, and units have to be spelled alike where
-    both texts name one: nothing is converted.
-    """
-    said, right = _quantity(answer), _quantity(truth)
-    if said is None or right is None:
-        return False
-    (value, unit), (true, true_unit) = said, right
-    if unit and true_unit and unit != true_unit:
-        return False
-    pairs = [(value, true)]
-    if unit != true_unit and "%" in (unit, true_unit):
-        pairs.append((value / 100, true) if unit == "%" else (value, true / 100))
-    return any(math.isclose(a, b, rel_tol=tolerance, abs_tol=1e-12) for a, b in pairs)
-
-
-def math_equal(answer: str, truth: str, seconds: int = 5) -> bool:
-    """Mathematically equal, by math-verify.
-
-    Args:
-        seconds: limit of each of its three steps, without which a tower of powers never returns. SIGALRM keeps it,
-            so that this works in a main thread only; see :class:`verl_mapo.rewards.math_process.MathProcess`.
-    """
-    from math_verify import parse, verify
-
-    if exact(answer, truth):
-        return True
-    gold, said = (parse(_as_latex(text), parsing_timeout=seconds) for text in (truth, answer))
-    return bool(gold and said) and verify(gold, said, timeout_seconds=seconds)
-
-
-RULES: dict[str, Callable[..., bool]] = {
-    "exact": exact,
-    "multiple_choice": multiple_choice,
-    "numeric": numeric,
-    "math": math_equal,
-}
-"""The comparisons by the name they have in ``reward.description_alignment.outcome`` and ``reward_model["style"]``."""
-
-
-def _last_boxed(text: str) -> str | None:
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    start += len("\\boxed{")
-    depth = 1
-    for place in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[place], 0)
-        if depth == 0:
-            return text[start:place].strip()
-    return None
-
-
-def _said(text: str) -> str | None:
-    """The letter of ``the answer is C`` and the like, or the only one in brackets."""
-    said = _LETTER_SAID.findall(text) or _LETTER_SAID_LAST.findall(text)
-    if said:
-        return said[-1]
-    bracketed = set(_LETTER_IN_BRACKETS.findall(text))
-    return bracketed.pop() if len(bracketed) == 1 else None
-
-
-def _quantity(text: str) -> tuple[float, str] | None:
-    """The last number of a text and the unit behind it, lower case, empty where there is none."""
-    text = text.replace("−", "-")
-    numbers = list(_NUMBER.finditer(text))
-    if not numbers:
-        return None
-    digits = numbers[-1].group().rstrip(",")
-    if "," in digits and not _GROUPED.fullmatch(digits):
-        return None
-    value = float(digits.replace(",", ""))
-    unit = _UNIT.match(text, numbers[-1].end()).group(1) or ""
-    return (value, unit.lower()) if math.isfinite(value) else None
-
-
-def _as_latex(text: str) -> str:
-    return f"\\boxed{{{text.strip().strip('$')}}}"
+def _question(row: DataProtoItem) -> str:
+    """The text of the last user message of a row's prompt."""
+    users = [message for message in row.non_tensor_batch["raw_prompt"] if message["role"] == "user"]
+    return text_of(users[-1]).strip() if users else ""

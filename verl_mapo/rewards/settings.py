@@ -18,15 +18,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
+from verl_mapo.names import ALIGNMENT_NODE
 from verl_mapo.rewards.scorers.base import scorer_class
 from verl_mapo.settings import STRICT, ConfigError, parse, select
 
-NODE = "reward.description_alignment"
+NODE = ALIGNMENT_NODE
 
 Style = Literal["exact", "multiple_choice", "numeric", "math"]
 Retries = Annotated[int, Field(ge=0, le=10)]
@@ -152,6 +153,8 @@ class DescriptionAlignmentSettings:
         judge: see :class:`JudgeSettings`; None is off.
     """
 
+    NODE: ClassVar[str] = ALIGNMENT_NODE
+
     outcome: Literal["auto", Style] = "auto"
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 1e-4
     scorer: ScorerSettings = Field(default_factory=dict, validate_default=True)
@@ -164,7 +167,7 @@ def alignment_settings(config: Any) -> DescriptionAlignmentSettings:
     Raises:
         ConfigError: with one sentence for every fault found.
     """
-    settings = parse(DescriptionAlignmentSettings, select(config, NODE), NODE)
+    settings = parse(DescriptionAlignmentSettings, config)
     custom = select(config, "reward.custom_reward_function.path")
     if custom is not None and (settings.judge is not None or settings.outcome != "auto"):
         raise ConfigError(

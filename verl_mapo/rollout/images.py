@@ -24,7 +24,7 @@ from weakref import WeakValueDictionary
 from PIL import Image, ImageOps
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
-from verl_mapo.tools.gallery import Resize, Sight, whole
+from verl_mapo.tools.image_history import Resize, ToolImage, whole
 
 PROCESSOR_MAX_ASPECT = 200
 """Ratio of sides above which the Qwen processors refuse an image."""
@@ -80,10 +80,10 @@ class ImageStore:
     """
 
     def __init__(self) -> None:
-        self._sights: WeakValueDictionary[tuple, Sight] = WeakValueDictionary()
-        self._pending: dict[tuple, asyncio.Future[Sight]] = {}
+        self._sights: WeakValueDictionary[tuple, ToolImage] = WeakValueDictionary()
+        self._pending: dict[tuple, asyncio.Future[ToolImage]] = {}
 
-    async def open(self, reference: str | Image.Image, index: int, resize: Resize) -> Sight:
+    async def open(self, reference: str | Image.Image, index: int, resize: Resize) -> ToolImage:
         """The sight of image ``index`` of a row, given as a path or (where data carries bytes) as a decoded image.
 
         Raises:
@@ -100,11 +100,11 @@ class ImageStore:
             sight = self._sights[key] = await pending
         return sight
 
-    def _settle(self, key: tuple, _: asyncio.Future[Sight]) -> None:
+    def _settle(self, key: tuple, _: asyncio.Future[ToolImage]) -> None:
         del self._pending[key]
 
 
-def _open(reference: str | Image.Image, index: int, resize: Resize) -> Sight:
+def _open(reference: str | Image.Image, index: int, resize: Resize) -> ToolImage:
     try:
         image = Image.open(reference.removeprefix("file://")) if isinstance(reference, str) else reference
         image = ImageOps.exif_transpose(image).convert("RGB")

@@ -34,16 +34,16 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetr
 from verl.utils.profiler import simple_timer
 
 from verl_mapo.rollout import prompts
-from verl_mapo.rollout.calls import carry_out
-from verl_mapo.rollout.describe import Describer
+from verl_mapo.rollout.execute_call import execute_call
 from verl_mapo.rollout.images import ImageStore, UnreadableImage, image_token_side, pixel_limits, resize_of
+from verl_mapo.rollout.labels import LabelChecker
 from verl_mapo.rollout.output import VisualToolOutput
 from verl_mapo.rollout.parser import BadCall, ToolCall, parse_call
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.state import LoopState
 from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.settings import parse
-from verl_mapo.tools.gallery import Gallery
+from verl_mapo.tools.image_history import ImageHistory
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class VisualToolAgentLoop(AgentLoopBase):
 
     def __init__(self, *args: Any, hf_model_type: str | None = None, tools: Any = None, **kwargs: Any):
         super().__init__(*args, hf_model_type=hf_model_type, **kwargs)
-        self.settings = settings = parse(VisualToolSettings, self.config.get("visual_tool"), "visual_tool")
+        self.settings = settings = parse(VisualToolSettings, self.config)
         self.max_turns: int = self.rollout_config.multi_turn.max_assistant_turns
         image_processor = self.processor.image_processor
         side = image_token_side(image_processor)
@@ -72,7 +72,7 @@ class VisualToolAgentLoop(AgentLoopBase):
             for cap in (settings.max_image_pixels, settings.max_crop_pixels)
         )
         self.tools = settings.build_tools(settings.space(hf_model_type), side)
-        self.describer = Describer(settings.describe, settings.max_label_tokens, self.tokenizer)
+        self.describer = LabelChecker(settings.describe, settings.max_label_tokens, self.tokenizer)
         self.placeholders = set(self.tokenizer.convert_tokens_to_ids(list(_PLACEHOLDERS)))
         self.frames = set(self.tokenizer.convert_tokens_to_ids(list(_FRAMES)))
 
@@ -113,9 +113,9 @@ class VisualToolAgentLoop(AgentLoopBase):
         except UnreadableImage as error:
             logger.error("A prompt is left out, its image cannot be shown: %s", error)
             wholes, end_reason = [], "unreadable_image"
-            raw_prompt = [{**message, "content": _text(message)} for message in raw_prompt]
+            raw_prompt = [{**message, "content": prompts.text_of(message)} for message in raw_prompt]
         messages = prompts.declare(list(raw_prompt), self.tools.values(), self.settings.describe)
-        gallery = Gallery.of(wholes, self.resize_crop)
+        gallery = ImageHistory.of(wholes, self.resize_crop)
         prompt_ids = await self.ct_build_initial_tokens(messages, images=gallery.images or None)
         trajectory = Trajectory(paths, [sight.crop.size for sight in wholes], end_reason=end_reason)
         return LoopState(prompt_ids, gallery, trajectory)
@@ -184,7 +184,7 @@ class VisualToolAgentLoop(AgentLoopBase):
 
     async def _act(self, state: LoopState, turn: Turn, call: ToolCall | BadCall, notes: list[str]) -> str:
         """Carry a call out and return its observation, or the correction, to the model."""
-        result = await asyncio.to_thread(carry_out, call, turn, state.gallery, self.tools, self.settings.scorer_side)
+        result = await asyncio.to_thread(execute_call, call, turn, state.gallery, self.tools, self.settings.scorer_side)
         if isinstance(result, str):
             if state.retries >= self.settings.max_retries:
                 return "bad_calls"
@@ -247,8 +247,3 @@ class VisualToolAgentLoop(AgentLoopBase):
 def _parts(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The content parts of messages whose content is a list."""
     return [part for message in messages if isinstance(message["content"], list) for part in message["content"]]
-
-
-def _text(message: dict[str, Any]) -> str:
-    content = message["content"]
-    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)

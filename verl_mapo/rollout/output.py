@@ -20,8 +20,9 @@ from typing import Any
 from pydantic import PrivateAttr
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 
+from verl_mapo.names import ALIGNMENT_SCORES, TRAJECTORY
 from verl_mapo.rollout.state import LoopState
-from verl_mapo.rollout.trajectory import TRAJECTORY, TURN_SCORES, Trajectory
+from verl_mapo.rollout.trajectory import Trajectory
 
 
 class VisualToolOutput(AgentLoopOutput):
@@ -42,7 +43,7 @@ class VisualToolOutput(AgentLoopOutput):
     def as_dict(self) -> dict[str, Any]:
         """The row: verl's fields, the scores joined to their turns, the tensor columns; the crops stay behind."""
         trajectory: Trajectory = self.extra_fields.pop(TRAJECTORY)
-        scores = self.extra_fields.get("reward_extra_info", {}).pop(TURN_SCORES, None)
+        scores = self.extra_fields.get("reward_extra_info", {}).pop(ALIGNMENT_SCORES, None)
         row = super().as_dict()
         if scores is not None:
             for turn, score in zip(trajectory.visual_turns, scores, strict=True):

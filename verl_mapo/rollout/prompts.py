@@ -76,3 +76,9 @@ def observation(text: str, image: Image.Image | None = None) -> dict[str, Any]:
 def sight_text(index: int, size: Size) -> str:
     """What is said beside an image: its index and its size as seen."""
     return f"Image {index}, {size[0]} x {size[1]} pixels."
+
+
+def text_of(message: dict[str, Any]) -> str:
+    """The text of a message, without its images."""
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)

@@ -15,11 +15,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from verl_mapo.names import VISUAL_TOOL_NODE
 from verl_mapo.settings import STRICT, ConfigError
 from verl_mapo.tools.base import VisualTool
 from verl_mapo.tools.coordinates import CoordinateSpace
@@ -50,6 +51,8 @@ class VisualToolSettings:
         seed: when set, every generation gets a seed made of this number, the step, the row, the session and the turn,
             so that a resumed run samples what an uninterrupted one would have; None leaves sampling to the engine.
     """
+
+    NODE: ClassVar[str] = VISUAL_TOOL_NODE
 
     tools: list[Literal["zoom", "rotate"]] = Field(default_factory=lambda: ["zoom"], min_length=1)
     describe: Describe = "before"

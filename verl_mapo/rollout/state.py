@@ -20,7 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 from verl_mapo.rollout.trajectory import Trajectory
-from verl_mapo.tools.gallery import Gallery
+from verl_mapo.tools.image_history import ImageHistory
 
 OLDEST = ("min_global_steps",)
 """What the engine says of the first generation alone, and a continuation keeps of the rollout it goes on from."""
@@ -44,7 +44,7 @@ class LoopState:
     """
 
     prompt_ids: list[int]
-    gallery: Gallery
+    gallery: ImageHistory
     trajectory: Trajectory
     response_ids: list[int] = field(default_factory=list)
     response_mask: list[int] = field(default_factory=list)

@@ -11,16 +11,20 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The record of one rollout: the only carrier between the loop, the reward, the columns and the report."""
+"""The record of one rollout: the only carrier between the loop, the reward, the columns, the metrics and the report."""
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
-from verl_mapo.advantages.mapo import ABSENT, SCORED, UNSCORED
+from verl_mapo.columns import ABSENT, SCORED, TURN_COLUMNS, TURN_SCORES, TURN_SPANS, TURN_STATUS, UNSCORED
+from verl_mapo.rollout.statuses import EndReason, LabelFault, TurnStatus
+from verl_mapo.tools.coordinates import View, iou
 
 
 @dataclass
@@ -30,55 +34,93 @@ class Turn:
     Attributes:
         span: half-open positions of its policy tokens on the response axis.
         text: what the model wrote, special tokens removed.
-        status: ``answer``, ``cut`` (the turn did not end by itself), ``ok`` (a call that was carried out and shown), or
-            what was wrong with the call: ``no_json``, ``two_calls``, ``unknown_tool``, ``bad_arguments``, ``bad_box``,
-            ``no_turns_left``, ``no_room`` (its observation would not have fitted).
-        tool: name of the tool called, None when the call could not be read.
+        status: what became of it.
+        tool: name of the tool called; None when the call could not be read.
         label: what the model said it would see; None when it said nothing.
         description: what the model wrote after it saw the observation.
-        img_idx: index of the image the call looked at.
-        image: index of the original behind it.
-        quarter_turns: clockwise turns of the view that was returned.
-        box_said: as the model said it, in its own units.
-        box_asked: the same box in pixels of the original, before it was clipped and grown.
-        box_executed: what was cut, in pixels of the original.
-        described: whether this is a visual turn, that is one whose alignment counts.
-        faults: why an alignment score is zero without asking the scorer: ``refused`` (no crop), ``no_label``,
-            ``long_label``, ``no_description``, ``long_description``.
         label_tokens: tokens of the label (or of the description, where there is no label).
-        crop: JPEG bytes of what was cut, for the scorer; dropped before the row is stored.
-        score: alignment of label or description and crop; None while unscored.
+        img_idx: index of the image that the call names, among those seen so far.
+        view: where the image that was returned comes from; None where none was.
+        box_said: the box of the call in the model's own units.
+        box_asked: the same box in pixels of the original, before it was clipped and grown.
+        described: whether this is a visual turn, that is one whose alignment counts.
+        faults: why its alignment is 0 without the scorer being asked.
+        pixels: JPEG bytes of the image that was returned, for the scorer and, where ``computed``, for the report.
+        computed: whether a tool drew or computed the image, so that it is not a part of an original.
+        score: alignment of label or description and image; None while unscored.
         observation: the text returned to the model.
     """
 
     span: tuple[int, int]
     text: str
-    status: str = "answer"
+    status: TurnStatus = TurnStatus.ANSWER
     tool: str | None = None
     label: str | None = None
     description: str | None = None
     label_tokens: int = 0
     img_idx: int | None = None
-    image: int | None = None
-    quarter_turns: int = 0
+    view: View | None = None
     box_said: tuple[float, ...] | None = None
     box_asked: tuple[float, ...] | None = None
-    box_executed: tuple[int, ...] | None = None
     described: bool = False
-    faults: list[str] = field(default_factory=list)
-    crop: bytes | None = None
+    faults: list[LabelFault] = field(default_factory=list)
+    pixels: bytes | None = None
+    computed: bool = False
     score: float | None = None
     observation: str = ""
 
     @property
     def called(self) -> bool:
         """Whether the model tried to call a tool in this turn."""
-        return self.status not in ("answer", "cut")
+        return self.status.is_call
 
     @property
     def corrected(self) -> bool:
         """Whether the call went wrong and the model was told so."""
-        return self.called and self.status != "ok" and bool(self.observation)
+        return self.called and self.status != TurnStatus.OK and bool(self.observation)
+
+    @property
+    def box_executed(self) -> tuple[int, int, int, int] | None:
+        """The region that was returned, in pixels of the original; None where nothing was."""
+        return self.view.region if self.view else None
+
+    def to_record(self) -> dict[str, Any]:
+        """As plain JSON types; ``pixels`` only where they cannot be cut out of an original again."""
+        record = asdict(self)
+        view = record.pop("view")
+        kept = self.pixels if self.computed else None
+        return {
+            **record,
+            "status": self.status.value,
+            "faults": [fault.value for fault in self.faults],
+            "image": view and view["image"],
+            "quarter_turns": view["quarter_turns"] if view else 0,
+            "box_executed": view and view["region"],
+            "view_size": view and view["size"],
+            "pixels": kept and base64.b64encode(kept).decode("ascii"),
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Turn:
+        """The inverse of :meth:`to_record`, but for pixels that were not kept."""
+        values = dict(record)
+        image, turns, region, size = (
+            values.pop(name) for name in ("image", "quarter_turns", "box_executed", "view_size")
+        )
+        view = None if region is None else View(image, tuple(region), turns, tuple(size))
+        pixels = values["pixels"]
+        boxes = {name: values[name] and tuple(values[name]) for name in ("box_said", "box_asked")}
+        return cls(
+            **values
+            | boxes
+            | {
+                "span": tuple(values["span"]),
+                "status": TurnStatus(values["status"]),
+                "faults": [LabelFault(fault) for fault in values["faults"]],
+                "view": view,
+                "pixels": pixels and base64.b64decode(pixels),
+            }
+        )
 
 
 @dataclass
@@ -88,50 +130,78 @@ class Trajectory:
     Attributes:
         images: paths (or other references) of the originals, in order.
         image_sizes: their (width, height) in pixels.
-        end_reason: why it ended; see ``verl_mapo.rollout.loop``.
-        prefix: tokens of the response that were given rather than sampled (a continuation's prefix).
+        turns: the assistant turns, in order.
+        end_reason: why it ended; None while it goes on.
+        prefix_length: response tokens that were given rather than sampled (a continuation's prefix).
     """
 
     images: list[str]
     image_sizes: list[tuple[int, int]] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
-    end_reason: str = ""
-    prefix: int = 0
+    end_reason: EndReason | None = None
+    prefix_length: int = 0
 
     @property
     def visual_turns(self) -> list[Turn]:
         """The turns whose alignment counts, in order."""
         return [turn for turn in self.turns if turn.described]
 
-    def columns(self, max_turns: int) -> dict[str, torch.Tensor]:
-        """The tensor columns of this row; every row of a run has the same shapes.
+    @property
+    def called(self) -> bool:
+        """Whether the model tried to call a tool in any turn."""
+        return any(turn.called for turn in self.turns)
 
-        Returns:
-            ``turn_scores`` (max_turns,) float32, NaN where there is no score; ``turn_status`` (max_turns,) int8 and
-            ``turn_spans`` (max_turns, 2) int64 as :func:`verl_mapo.advantages.mapo.mapo_advantage` takes them.
-        """
-        scores = torch.full((max_turns,), float("nan"), dtype=torch.float32)
-        status = torch.full((max_turns,), ABSENT, dtype=torch.int8)
-        spans = torch.full((max_turns, 2), -1, dtype=torch.int64)
+    def crop_area(self, turn: Turn) -> float | None:
+        """The share of its original that the image returned in a turn covers; None where nothing was returned."""
+        if turn.view is None:
+            return None
+        x1, y1, x2, y2 = turn.view.region
+        width, height = self.image_sizes[turn.view.image]
+        return (x2 - x1) * (y2 - y1) / (width * height)
+
+    @property
+    def crop_areas(self) -> list[float]:
+        """:meth:`crop_area` of each visual turn that was shown an image."""
+        return [self.crop_area(turn) for turn in self.visual_turns if turn.view]
+
+    @property
+    def repeat_ious(self) -> list[float]:
+        """Largest IoU with an earlier region of the same original, for each visual turn that has an earlier one."""
+        views = [turn.view for turn in self.visual_turns if turn.view]
+        found = []
+        for place, view in enumerate(views):
+            earlier = [iou(view.region, other.region) for other in views[:place] if other.image == view.image]
+            found += [max(earlier)] if earlier else []
+        return found
+
+    def columns(self, max_turns: int) -> dict[str, torch.Tensor]:
+        """The row's tensors of :data:`verl_mapo.columns.TURN_COLUMNS`, T = ``max_turns``, in every row of a run."""
+        scores = torch.full((max_turns,), float("nan"), dtype=TURN_SCORES.dtype)
+        status = torch.full((max_turns,), ABSENT, dtype=TURN_STATUS.dtype)
+        spans = torch.full((max_turns, 2), -1, dtype=TURN_SPANS.dtype)
         for index, turn in enumerate(self.visual_turns[:max_turns]):
             status[index] = UNSCORED if turn.score is None else SCORED
             scores[index] = float("nan") if turn.score is None else turn.score
             spans[index] = torch.tensor(turn.span)
-        return {"turn_scores": scores, "turn_status": status, "turn_spans": spans}
+        return {column.name: tensor for column, tensor in zip(TURN_COLUMNS, (scores, status, spans), strict=True)}
 
-    def record(self) -> dict[str, Any]:
-        """As plain JSON types, without the crops."""
-        record = asdict(self)
-        for turn in record["turns"]:
-            del turn["crop"]
-        return record
+    def to_record(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return {
+            "images": self.images,
+            "image_sizes": self.image_sizes,
+            "turns": [turn.to_record() for turn in self.turns],
+            "end_reason": self.end_reason.value if self.end_reason else "",
+            "prefix_length": self.prefix_length,
+        }
 
-
-COLUMNS = ("turn_scores", "turn_status", "turn_spans")
-"""Names of the tensor columns that :meth:`Trajectory.columns` adds to a row."""
-
-TRAJECTORY = "trajectory"
-"""Key of the record in ``extra_fields``: a :class:`Trajectory` until it was scored, plain JSON types in the row."""
-
-TURN_SCORES = "turn_scores"
-"""Key under which the reward returns the alignment of each visual turn; absent when nothing scores alignment."""
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Trajectory:
+        """The inverse of :meth:`to_record`."""
+        return cls(
+            images=list(record["images"]),
+            image_sizes=[tuple(size) for size in record["image_sizes"]],
+            turns=[Turn.from_record(turn) for turn in record["turns"]],
+            end_reason=EndReason(record["end_reason"]) if record["end_reason"] else None,
+            prefix_length=record["prefix_length"],
+        )

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from verl_mapo.tools.coordinates import Box, CoordinateSpace
-from verl_mapo.tools.gallery import Gallery, Sight
+from verl_mapo.tools.image_history import ImageHistory, ToolImage
 
 
 class ArgumentError(ValueError):
@@ -67,7 +67,7 @@ class VisualTool(ABC):
         """One sentence for the model."""
 
     @abstractmethod
-    def look(self, arguments: Any, gallery: Gallery) -> Sight:
+    def look(self, arguments: Any, gallery: ImageHistory) -> ToolImage:
         """Carry the call out.
 
         Raises:

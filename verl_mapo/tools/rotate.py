@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from verl_mapo.tools.base import Arguments, VisualTool
-from verl_mapo.tools.gallery import Gallery, Sight
+from verl_mapo.tools.image_history import ImageHistory, ToolImage
 
 
 class RotateArguments(Arguments):
@@ -40,6 +40,6 @@ class Rotate(VisualTool):
         }
         return {"type": "object", "properties": properties, "required": ["angle"]}
 
-    def look(self, arguments: RotateArguments, gallery: Gallery) -> Sight:
+    def look(self, arguments: RotateArguments, gallery: ImageHistory) -> ToolImage:
         view = gallery.view(arguments.img_idx)
         return gallery.look(view.image, view.region, (view.quarter_turns + arguments.angle // 90) % 4)

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from verl_mapo.tools.base import Arguments, VisualTool
 from verl_mapo.tools.coordinates import Box, CoordinateSpace, clip, grow
-from verl_mapo.tools.gallery import Gallery, Sight
+from verl_mapo.tools.image_history import ImageHistory, ToolImage
 
 _UNITS = {
     CoordinateSpace.pixels: "in pixels of that image",
@@ -77,7 +77,7 @@ class Zoom(VisualTool):
     def box_of(self, arguments: ZoomArguments) -> Box:
         return tuple(arguments.bbox_2d)
 
-    def look(self, arguments: ZoomArguments, gallery: Gallery) -> Sight:
+    def look(self, arguments: ZoomArguments, gallery: ImageHistory) -> ToolImage:
         view = gallery.view(arguments.img_idx)
         asked = self.space.to_view(self.box_of(arguments), view.size)
         box = view.to_original(clip(asked, view.size))

@@ -27,54 +27,16 @@ from typing import Any
 import torch
 from tensordict import TensorDict
 from torch import Tensor, distributed, nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from verl.utils import tensordict_utils as tu
 from verl.utils.ulysses import get_ulysses_sequence_parallel_group, get_ulysses_sequence_parallel_rank
 from verl.workers.engine.base import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from verl_mapo.advantages.focus import FocusPlan, focus_scores, image_sums, plan_focus
-from verl_mapo.settings import ConfigError
 
-FOCUS = "visual_focus"
-"""The column, and the key under which a batch asks for it: :func:`focus_request`."""
-
-
-def focus_request(visual_token_ids: list[int], prototype: str, position: str, layer: int) -> dict[str, Any]:
-    """What a batch carries to ask for scores, see :class:`verl_mapo.advantages.visual_credit.VisualCreditConfig`."""
-    return {"visual_token_ids": visual_token_ids, "prototype": prototype, "position": position, "layer": layer}
-
-
-def visual_token_ids(processor: Any, model: str) -> list[int]:
-    """Ids of the image and the video placeholder.
-
-    Raises:
-        ConfigError: the model has no image tokens.
-    """
-    ids = [getattr(processor, name, None) for name in ("image_token_id", "video_token_id")]
-    if ids[0] is None:
-        raise ConfigError(
-            f"actor_rollout_ref.model.path={model} has no image tokens that a response could look at, and visual "
-            "credit weighs nothing else: use a vision-language model such as Qwen2.5-VL, or set "
-            "algorithm.visual_credit.enable=false and another algorithm.adv_estimator."
-        )
-    return [token for token in ids if token is not None]
-
-
-def check_layer(layer: int, model: str) -> None:
-    """Check that a model, a folder or a hub name, has the layer whose states are asked for.
-
-    Raises:
-        ConfigError: it has fewer.
-    """
-    if layer < 0:
-        return
-    layers = AutoConfig.from_pretrained(model).get_text_config().num_hidden_layers
-    if layer >= layers:
-        raise ConfigError(
-            f"algorithm.visual_credit.layer={layer}, but {model} has {layers} decoder layers: set it to -1 for the "
-            f"final norm, or to at most {layers - 1}."
-        )
+FOCUS = VISUAL_FOCUS.name
+"""The column, and the key under which a batch asks for it (:meth:`VisualCredit.log_prob_request`)."""
 
 
 class FocusEngine(FSDPEngineWithLMHead):

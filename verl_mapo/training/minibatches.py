@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def deal(kinds: Sequence[int], ranks: int, steps: int) -> list[int]:
+def stratified_order(kinds: Sequence[int], ranks: int, steps: int) -> list[int]:
     """An order of rows in which every mini-batch holds as many rows of each kind as every other, give or take one.
 
     Rows stay on their data-parallel rank, which verl chose to balance tokens.

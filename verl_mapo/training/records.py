@@ -11,105 +11,64 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What is written down of a rollout: one JSON object a row, enough to look at it later."""
+"""The record of each rollout, one JSON line in the run folder: the question, what was tried, how it was scored."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
-import transfer_queue as tq
-from tensordict import TensorDict
-from transfer_queue import KVBatchMeta
-from transformers import PreTrainedTokenizerBase
+from verl_mapo.names import TRAJECTORY
+from verl_mapo.rollout.prompts import text_of
+from verl_mapo.training.method import Method
+from verl_mapo.training.methods import METHODS
+from verl_mapo.training.step_batch import StepBatch, to_list
 
-from verl_mapo.advantages.axpo import PLAIN, RESAMPLE, SOURCE
-from verl_mapo.advantages.mapo import MapoAdvantage
-from verl_mapo.rollout.trajectory import TRAJECTORY
-from verl_mapo.training.columns import Carrier, plain
-from verl_mapo.training.token_records import describe_tokens
-
-ROLES = {PLAIN: "plain", SOURCE: "source", RESAMPLE: "resample"}
-"""How the roles of explored rollouts are written down."""
+RECORD_FIELDS = ("raw_prompt", "reward_model", "data_source")
+"""Fields of verl that records need beyond those that every step reads."""
 
 
-def describe_rows(
-    batch: KVBatchMeta,
-    split: str,
-    step: int,
-    carrier: Carrier | None = None,
-    tokenizer: PreTrainedTokenizerBase | None = None,
-) -> list[dict[str, Any]]:
+def describe_rows(step: StepBatch, split: str, methods: Sequence[Method] = ()) -> list[dict[str, Any]]:
     """The records of a batch, padding left out, in the order of its keys.
 
     Args:
-        batch: scored, and in training after its advantages were computed.
+        step: scored; in training with its advantages.
         split: ``train`` or ``val``.
-        step: the global step.
-        carrier: the columns, and what the estimator made of them; None in validation.
-        tokenizer: the policy's, for what visual credit did to each token; None in validation.
+        methods: those whose results are recorded; none in validation.
     """
-    fields = ["raw_prompt", "reward_model", "data_source", "extra_fields", "rm_scores", "response_mask"]
-    fields += ["advantages"] if split == "train" else []
-    credit = carrier and carrier.credit
-    fields += ["responses"] if credit else []
-    data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
-    prompts, rewards, sources, extra = (plain(data[name]) for name in fields[:4])
-    scores = [row.sum() for row in data["rm_scores"].unbind()]
-    advantages = _advantages(data) if split == "train" else [None] * len(scores)
-    tokens = describe_tokens(batch, data, credit, tokenizer) if credit else {}
+    prompts, rewards, data_sources = (to_list(step.fields[name]) for name in RECORD_FIELDS)
+    advantages = _mean_advantages(step) if split == "train" else [None] * len(step)
+    additions = [method.records(step) for method in methods]
+    empty = dict.fromkeys(chain.from_iterable(method.record_keys for method in (*METHODS, *methods)))
     records = []
-    for row, (key, tag) in enumerate(zip(batch.keys, batch.tags, strict=True)):
-        if tag.get("is_padding", False):
+    for row, (key, kept) in enumerate(zip(step.batch.keys, step.not_padding.tolist(), strict=True)):
+        if not kept:
             continue
         uid, session, _ = key.rsplit("_", 2)
+        extra = step.extra_fields[row]
         record = {
-            "step": step,
+            "step": step.number,
             "split": split,
-            "source": sources[row],
+            "data_source": data_sources[row],
             "uid": uid,
             "session": int(session),
-            "question": _question(prompts[row]),
+            "question": text_of(prompts[row][-1]),
             "ground_truth": str(rewards[row]["ground_truth"]),
-            "outcome": float(scores[row]),
+            "outcome": float(step.outcome[row]),
             "advantage": advantages[row],
-            "trajectory": extra[row].get(TRAJECTORY),
+            "trajectory": extra.get(TRAJECTORY),
+            **empty,
+            "alignment": extra["reward_extra_info"].get("alignment"),
         }
-        record |= _parts(carrier and carrier.mapo, row, extra[row])
-        records.append(record | {"axpo": _exploration(carrier, row, extra[row]), "credit": tokens.get(row)})
+        for added in additions:
+            record |= added.get(row, {})
+        records.append(record)
     return records
 
 
-def _advantages(data: TensorDict) -> list[float | None]:
+def _mean_advantages(step: StepBatch) -> list[float | None]:
     """Mean advantage of each row's policy tokens; None for a row without any."""
-    rows = zip(data["advantages"].unbind(), data["response_mask"].unbind(), strict=True)
+    rows = zip(step.rows("advantages"), step.rows("response_mask"), strict=True)
     policies = [advantages[mask.bool()] for advantages, mask in rows]
     return [float(policy.mean()) if len(policy) else None for policy in policies]
-
-
-def _parts(result: MapoAdvantage | None, row: int, extra: dict[str, Any]) -> dict[str, float | None]:
-    if result is None:
-        return {"alignment": extra["reward_extra_info"].get("alignment"), "a_out": None, "a_sem": None}
-    alignment = float(result.alignment[row]) if result.has_alignment[row] else None
-    return {"alignment": alignment, "a_out": float(result.a_out[row]), "a_sem": float(result.a_sem[row])}
-
-
-def _exploration(carrier: Carrier | None, row: int, extra: dict[str, Any]) -> dict[str, Any] | None:
-    """What a row was to AXPO; None where AXPO is not at work."""
-    if carrier is None or carrier.axpo is None:
-        return None
-    role, confidence = int(carrier.columns["role"][row]), float(carrier.columns["confidence"][row])
-    return {
-        "role": ROLES[role],
-        "prefix_id": int(carrier.columns["prefix_id"][row]),
-        "prefix_tokens": int(carrier.columns["prefix_length"][row]),
-        "confidence": None if math.isnan(confidence) else confidence,
-        "a_prefix": float(carrier.axpo.a_prefix[row]) if role == SOURCE else None,
-        "recovered": bool(carrier.axpo.recovered[row]) if role == SOURCE else None,
-        "cached_tokens": extra.get("num_cached_tokens"),
-    }
-
-
-def _question(messages: list[dict[str, Any]]) -> str:
-    content = messages[-1]["content"]
-    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)

@@ -20,12 +20,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from tensordict import TensorDict
 from torch import Tensor
-from transfer_queue import KVBatchMeta
 from transformers import PreTrainedTokenizerBase
 
-from verl_mapo.training.columns import Credited, live_rows, uids
+from verl_mapo.names import VGPO
+from verl_mapo.training.step_batch import StepBatch
 
 TOKEN_ROLLOUTS = 32
 """About how many rollouts of a batch have their tokens written down. A token takes some 25 bytes: of 1024 rollouts of
@@ -38,33 +37,31 @@ _MOST_HELD = 16
 """Tokens that may share characters, far more than text takes: bytes that are no text must not be decoded for ever."""
 
 
-def describe_tokens(
-    batch: KVBatchMeta, data: TensorDict, credit: Credited, tokenizer: PreTrainedTokenizerBase
-) -> dict[int, dict[str, Any]]:
+def describe_tokens(step: StepBatch, tokenizer: PreTrainedTokenizerBase) -> dict[int, dict[str, Any]]:
     """The policy tokens of some rollouts, by row.
 
     Args:
-        data: jagged ``responses`` and ``advantages`` of the batch, the latter multiplied.
-        credit: what they were multiplied by.
+        step: with the result of visual credit, the multiplied ``advantages``, and ``responses``.
         tokenizer: the policy's.
 
     Returns:
         ``tokens`` (their texts), ``focus`` (None where there is none) and ``advantage`` (0 where the loss leaves the
-        token out), one a token; ``stretches``, how many of them the model wrote at a time, between observations; and
+        token out), one a token; ``stretches``, the numbers of tokens that the model wrote between two observations; and
         ``trajectory_factor``. Numbers have four digits.
     """
-    responses, advantages = data["responses"].unbind(), data["advantages"].unbind()
+    credited = step.results[VGPO]
+    responses, advantages = step.rows("responses"), step.rows("advantages")
     decode = cache(tokenizer.decode)
     found = {}
-    for row in _chosen(batch):
-        at = credit.written[row].nonzero().squeeze(1)
+    for row in _chosen(step):
+        at = credited.written[row].nonzero().squeeze(1)
         after_gaps = (at.diff() > 1).nonzero().squeeze(1) + 1
         found[row] = {
             "tokens": pieces(responses[row][at].tolist(), decode),
-            "focus": _rounded(credit.focus[row, at]),
+            "focus": _rounded(credited.focus[row, at]),
             "advantage": _rounded(advantages[row][at]),
             "stretches": [len(stretch) for stretch in at.tensor_split(after_gaps)],
-            "trajectory_factor": round(float(credit.factors.trajectory[row]), 4),
+            "trajectory_factor": round(float(credited.factors.trajectory[row]), 4),
         }
     return found
 
@@ -87,11 +84,11 @@ def pieces(tokens: list[int], decode: Callable[[tuple[int, ...]], str]) -> list[
     return found
 
 
-def _chosen(batch: KVBatchMeta) -> list[int]:
-    """Rows of whole groups, in the order of their uids: those are drawn by chance, where a batch's order is not."""
+def _chosen(step: StepBatch) -> list[int]:
+    """Rows of whole groups in the order of their uids, which is random; the order of a batch depends on lengths."""
     groups: dict[str, list[int]] = {}
-    for row, (uid, live) in enumerate(zip(uids(batch), live_rows(batch).tolist(), strict=True)):
-        if live:
+    for row, (uid, kept) in enumerate(zip(step.uids, step.not_padding.tolist(), strict=True)):
+        if kept:
             groups.setdefault(uid, []).append(row)
     chosen: list[int] = []
     for uid in sorted(groups):

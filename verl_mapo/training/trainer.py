@@ -11,121 +11,139 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""verl's V1 trainers, with the columns carried to the estimator and the rollouts written down to be looked at."""
+"""verl's V1 trainers with this package's methods in every step, and the rollouts written to the run folder."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
-import torch
 import transfer_queue as tq
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1 import PPOTrainer
 from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
 
-from verl_mapo.advantages.axpo import RESAMPLE
-from verl_mapo.advantages.mapo import MapoConfig
+from verl_mapo import names
+from verl_mapo.columns import Column
 from verl_mapo.rewards.scorers.actor import start_actor
 from verl_mapo.rewards.settings import alignment_settings
-from verl_mapo.rollout.budget import check_budget
-from verl_mapo.rollout.exploration import ROLE_COLUMNS
-from verl_mapo.rollout.prefix import CallFinder
+from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
-from verl_mapo.rollout.trajectory import COLUMNS, TRAJECTORY
+from verl_mapo.run_folder import rollouts_file
 from verl_mapo.settings import parse, select
-from verl_mapo.training.checks import LOOP, MANAGER, REWARD, check_config, check_rows, uses_this_package
-from verl_mapo.training.columns import carrying, live_rows, plain, rectangular
-from verl_mapo.training.credited import CreditedTrainer
-from verl_mapo.training.explored import replaced
-from verl_mapo.training.metrics import Explored, axpo_metrics, mapo_metrics, reread, rollout_metrics
-from verl_mapo.training.records import describe_rows
+from verl_mapo.training.config_checks import check_config, check_rows, uses_this_package
+from verl_mapo.training.estimators import estimating, register_estimator
+from verl_mapo.training.methods import enabled_methods, estimator_method
+from verl_mapo.training.minibatches import stratified_order
+from verl_mapo.training.records import RECORD_FIELDS, describe_rows
+from verl_mapo.training.rollout_metrics import rollout_metrics
+from verl_mapo.training.step_batch import StepBatch, to_dense
+
+PADDING = -1
+"""The kind of a padding row, beside the codes of a method's kind column."""
 
 
-class VisualTrainer(CreditedTrainer):
-    """Mixed into each of verl's trainers: the same steps, with more carried into the advantage and more written down.
+class VisualTrainer(PPOTrainer):
+    """Mixed into each of verl's trainers. :meth:`_compute_advantage` states the order of a step.
 
     Attributes:
-        records: the rollouts of the step under way, as ``trainer.rollout_data_dir`` gets them.
+        methods: the enabled methods, in the order in which their hooks are called.
+        estimator: the method among them whose estimator computes the advantages; None where verl's own does.
+        records: the rollouts of the current step, for ``trainer.rollout_data_dir``.
     """
 
     def __init__(self, config: DictConfig):
         check_config(config)
-        if config.algorithm.adv_estimator == "axpo":
-            OmegaConf.update(config, MANAGER, "verl_mapo.rollout.explorative.ExplorativeManager", force_add=True)
+        self.use_methods(config)
+        for method in self.methods:
+            method.check()
+            method.configure()
         super().__init__(config)
-        self.mapo = parse(MapoConfig, config.algorithm.get("mapo"), "algorithm.mapo")
+
+    def use_methods(self, config: DictConfig) -> None:
+        """Make the enabled methods and register the estimator of a method from another package."""
+        self.methods = [method(config) for method in enabled_methods(config)]
+        chosen = estimator_method(config)
+        self.estimator = next((method for method in self.methods if type(method) is chosen), None)
+        if self.estimator is not None:
+            register_estimator(select(config, names.ADV_ESTIMATOR))
         self.records: list[dict[str, Any]] = []
 
     def init(self) -> None:
-        if select(self.config, "reward.reward_manager.name") == REWARD:
-            settings = alignment_settings(self.config)
+        """Start the scorer's actor where there is one, then what verl starts."""
+        if select(self.config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
+            scorer = alignment_settings(self.config).scorer
             # Ray ends the actor with its first handle, so the trainer keeps that one for as long as the run lasts.
-            self.scorer = start_actor(settings.scorer) if settings.scorer.placement == "actor" else None
+            self.scorer = start_actor(scorer) if scorer.placement == "actor" else None
         super().init()
 
     def _init_tokenizer(self) -> None:
         super()._init_tokenizer()
-        if select(self.config, "actor_rollout_ref.rollout.agent.default_agent_loop") == LOOP:
-            settings = parse(VisualToolSettings, self.config.get("visual_tool"), "visual_tool")
-            check_budget(self.config, settings, self.tokenizer, self.processor)
-        if self.axpo is not None:
-            CallFinder(self.tokenizer)
+        if select(self.config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP:
+            settings = parse(VisualToolSettings, self.config)
+            check_context_length(self.config, settings, self.tokenizer, self.processor)
+        for method in self.methods:
+            method.check_model(self.tokenizer, self.processor)
 
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
-        check_rows(self.config, self.train_dataset.dataframe.column_names)
+        check_rows(self.config, self.train_dataset.dataframe)
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        names = [*COLUMNS, *(ROLE_COLUMNS if self.axpo else ())]
-        data = tq.kv_batch_get(
-            keys=batch.keys, partition_id=batch.partition_id, select_fields=[*names, "extra_fields", "rm_scores"]
-        )
-        columns = {name: rectangular(data[name]) for name in names if name in data.keys()}
-        live = live_rows(batch)
-        with carrying(columns) as carrier:
+        """A step from scored rollouts to advantages, in this order; recipes/all/README.md has it as a table."""
+        step = self._fetch(batch)
+        for method in self.methods:
+            method.before_advantage(step)
+        with estimating(step, self.estimator) if self.estimator else nullcontext():
             batch = super()._compute_advantage(batch, metrics)
-
-        extra = plain(data["extra_fields"])
-        original = live & (columns["role"] != RESAMPLE) if self.axpo else live
-        rollouts = [row for row, kept in zip(extra, original.tolist(), strict=True) if kept and TRAJECTORY in row]
-        metrics.update(rollout_metrics([reread(row[TRAJECTORY]) for row in rollouts]))
-        outcome = torch.stack([scores.sum() for scores in data["rm_scores"].unbind()])
-        if carrier.mapo is not None:
-            metrics.update(mapo_metrics(carrier.mapo, outcome, columns["turn_status"], original))
-            self._check_scorer(metrics["mapo/alignment/unscored_share"])
-        if carrier.axpo is not None:
-            metrics.update(axpo_metrics(Explored.of(batch, outcome, extra, columns), self.axpo))
+        step.expect_estimate(batch)
+        for method in self.methods:
+            method.after_advantage(step)
+        metrics.update(rollout_metrics(step))
+        for method in self.methods:
+            metrics.update(method.metrics(step))
         if self.config.trainer.rollout_data_dir:
-            self.records += describe_rows(batch, "train", self.global_steps, carrier, self.tokenizer)
-        return batch
+            self.records += describe_rows(step, "train", self.methods)
+        return step.batch
+
+    def _fetch(self, batch: KVBatchMeta) -> StepBatch:
+        columns = [column for method in self.methods for column in method.columns]
+        fields: list[str] = []
+        if self.config.trainer.rollout_data_dir:
+            fields = [*RECORD_FIELDS, *(field for method in self.methods for field in method.record_fields)]
+        return StepBatch.fetch(batch, self.global_steps, columns, fields)
+
+    def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        """verl's log-prob pass, with what the methods ask of it; no other pass is asked."""
+        request = {key: value for method in self.methods for key, value in method.log_prob_request().items()}
+        batch.extra_info.update(request)
+        after = super()._compute_old_log_prob(batch, metrics)
+        for each in (batch, after):
+            for key in request:
+                each.extra_info.pop(key, None)
+        return after
 
     def _validate(self) -> dict[str, float]:
-        """verl's validation; its rollouts are written down before verl clears them from the queue."""
+        """verl's validation; its rollouts are recorded before verl clears them from the queue."""
         records: list[dict[str, Any]] = []
         sample = self.replay_buffer.sample
 
         def sample_and_describe(**kwargs: Any) -> tuple[KVBatchMeta, dict]:
             batch, metrics = sample(**kwargs)
-            records.extend(describe_rows(batch, "val", self.global_steps))
+            records.extend(describe_rows(StepBatch.fetch(batch, self.global_steps, fields=RECORD_FIELDS), "val"))
             return batch, metrics
 
         if not self.config.trainer.rollout_data_dir:
             return super()._validate()
-        with replaced(self.replay_buffer, "sample", sample_and_describe):
+        with patched_attribute(self.replay_buffer, "sample", sample_and_describe):
             metrics = super()._validate()
         self._write("val", records)
         return metrics
-
-    def _check_scorer(self, unscored: float) -> None:
-        """Stop a run whose scorer mostly fails, rather than train it on what is left."""
-        if unscored > self.mapo.max_unscored:
-            raise RuntimeError(
-                f"The alignment scorer failed on {unscored:.0%} of the visual turns of step {self.global_steps}, more "
-                f"than algorithm.mapo.max_unscored={self.mapo.max_unscored}: the reward workers' log has the reason."
-            )
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
         super()._log_rollout_data(batch, timing_raw, rollout_data_dir)
@@ -133,13 +151,75 @@ class VisualTrainer(CreditedTrainer):
         self.records = []
 
     def _write(self, split: str, records: list[dict[str, Any]]) -> None:
-        file = Path(self.config.trainer.rollout_data_dir) / split / f"{self.global_steps}.jsonl"
+        file = rollouts_file(self.config.trainer.rollout_data_dir, split, self.global_steps)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(json.dumps(record) + "\n" for record in records))
 
+    # Batches to which a method has added rows: mini-batches are cut by their number instead of by rows.
+
+    @property
+    def kind_column(self) -> Column | None:
+        """The column that tells kinds of rows apart, where a method adds rows to a batch; else None."""
+        return next((method.kind_column for method in self.methods if method.kind_column), None)
+
+    @property
+    def optimizer_steps(self) -> int:
+        """Mini-batches of one update: as many as the prompts of a step make, however many rows were added."""
+        prompts = self.config.data.train_batch_size // self.parameter_sync_step
+        return math.ceil(prompts / self.config.actor_rollout_ref.actor.ppo_mini_batch_size)
+
+    def _get_required_batch_multiple(self, dp_size: int) -> int:
+        """Rows divide evenly into ranks, mini-batches and, where verl cuts by rows and not by tokens, micro-batches."""
+        if self.kind_column is None:
+            return super()._get_required_batch_multiple(dp_size)
+        model = self.config.actor_rollout_ref
+        in_mini_batch = 1 if model.actor.use_dynamic_bsz else model.actor.ppo_micro_batch_size_per_gpu
+        passes = [model.rollout, *([model.ref] if self.use_reference_policy else ())]
+        rows = [node.log_prob_micro_batch_size_per_gpu for node in passes if not node.log_prob_use_dynamic_bsz]
+        return dp_size * math.lcm(self.optimizer_steps * in_mini_batch, *rows)
+
+    def _balance_batch(self, batch: KVBatchMeta, metrics: dict, **options: Any) -> KVBatchMeta:
+        batch = super()._balance_batch(batch, metrics, **options)
+        if (column := self.kind_column) is not None:
+            data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=[column.name])
+            codes = to_dense(data[column.name]).tolist()
+            kinds = [PADDING if tag.get("is_padding") else code for tag, code in zip(batch.tags, codes, strict=True)]
+            ranks = max(self.actor_rollout_wg._dispatch_info["actor"]) + 1
+            batch.reorder(stratified_order(kinds, ranks, self.optimizer_steps))
+        return batch
+
+    def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        """verl's update, cut by the number of mini-batches; ``global_batch_size`` keeps counting original rollouts."""
+        if self.kind_column is None:
+            return super()._update_actor(batch, metrics)
+        update = self.actor_rollout_wg.update_actor
+
+        def update_by_number(batch: KVBatchMeta) -> TensorDict:
+            del batch.extra_info["mini_batch_size"]
+            batch.extra_info["num_mini_batch"] = self.optimizer_steps
+            return update(batch)
+
+        with patched_attribute(self.actor_rollout_wg, "update_actor", update_by_number):
+            return super()._update_actor(batch, metrics)
+
+
+@contextmanager
+def patched_attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Give an object another attribute for the time of the ``with`` block: for what verl calls by name."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
 
 def extend(stock: type[PPOTrainer]) -> type[PPOTrainer]:
-    """A trainer class that gives ``stock`` itself to runs that use nothing of this package."""
+    """A subclass of one of verl's trainers that this package's runs get; every other run gets ``stock`` itself.
+
+    verl's registry holds classes, and main_ppo calls ``trainer_cls(config=config)``: the configuration is first known
+    when an object is made, so the choice is made in ``__new__``.
+    """
 
     class Extended(VisualTrainer, stock):
         def __new__(cls, config: DictConfig) -> PPOTrainer:
@@ -150,7 +230,7 @@ def extend(stock: type[PPOTrainer]) -> type[PPOTrainer]:
 
 
 def extend_all() -> None:
-    """Extend every trainer in verl's registry under its own name: one flag works in all modes."""
+    """Extend every trainer in verl's registry under its own name, so that one flag works in all modes."""
     for name, stock in TRAINER_REGISTRY.items():
         if not issubclass(stock, VisualTrainer):
             TRAINER_REGISTRY[name] = extend(stock)

@@ -1,0 +1,208 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Answers in every dress, and strings that nobody should have written."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from verl_mapo.rewards.answers import choice, exact, extract, math_equal, multiple_choice, normalise, numeric, truths_of
+
+ANIMALS = ["cat", "cow", "dog", "guinea pig"]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<think>A?</think><answer>C</answer>", "C"),
+        ("<answer>A</answer> no, <answer> B\n</answer> yes", "B"),
+        ("<answer>A</answer> <answer>B", "A"),
+        ("<answer></answer>", ""),
+        (r"so \boxed{3} or \boxed{\frac{1}{2}}.", r"\frac{1}{2}"),
+        (r"\boxed{1} and <answer>2</answer>", "2"),
+        (r"\boxed{1", r"\boxed{1"),
+        ("First line.\n\n  It is red. \n \n", "It is red."),
+        ('I look closer.\n<tool_call>{"arguments": {"bbox_2d": [1, 2, 3, 4]}}</tool_call>', "I look closer."),
+        ('<tool_call>{"name": "zoom"}</tool_call>', ""),
+        ("", ""),
+    ],
+)
+def test_extract(text, answer):
+    assert extract(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth", "same"),
+    [
+        ("Red", "red", True),
+        ("  the  RED\tcar. ", "the red car", True),
+        ('**"red"**', "red", True),
+        ("red car", "a red car", False),
+        ("-5", "5", False),
+        (".5", "5", False),
+        ("3.5", "35", False),
+        ("don't", "dont", False),
+        ("ＲＥＤ", "red", True),
+        ("Straße", "STRASSE", True),
+        ("", "", False),
+        ("+", "-", False),
+    ],
+)
+def test_exact(answer, truth, same):
+    assert exact(answer, truth) is same
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("C", "C"),
+        ("c", "C"),
+        ("(C)", "C"),
+        ("**C**.", "C"),
+        ("C)", "C"),
+        ("C. dog", "C"),
+        ("(c) dog", "C"),
+        ("C dog", "C"),
+        ("dog", "C"),
+        ("A dog", None),
+        ("Guinea pig.", "D"),
+        ("Answer: C", "C"),
+        ("The answer is (C).", "C"),
+        ("the correct option is C because it barks", "C"),
+        ("My answer is c.", "C"),
+        ("Choice B", "B"),
+        ("I think (B) is right", "B"),
+        ("(A) or (B)", "A"),
+        ("either (A) or (B)", None),
+        ("Answer: A. No, answer: B", "B"),
+        ("The answer is a dog", None),
+        ("The answer isn't A", None),
+        ("E", None),
+        ("", None),
+    ],
+)
+def test_the_letter_of_a_choice(text, letter):
+    assert choice(text, ANIMALS) == letter
+
+
+def test_without_options_any_letter_counts_and_words_do_not():
+    assert choice("F. six") == "F"
+    assert choice("dog") is None
+
+
+def test_a_multiple_choice_truth_may_be_a_letter_or_a_text():
+    for truth in ("C", "(C)", "C. dog", "dog"):
+        assert multiple_choice("Answer: C", truth, ANIMALS)
+        assert not multiple_choice("Answer: A", truth, ANIMALS)
+    assert not multiple_choice("nothing", "no option at all", ANIMALS)
+    assert choice("dog", ["dog", "dog"]) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth", "same"),
+    [
+        ("7", "7.0", True),
+        ("about 1,234.5 m", "1234.5", True),
+        ("12,34", "1234", False),
+        ("1,2,3", "3", False),
+        ("3 + 4 = 7.", "7", True),
+        ("-3", "3", False),
+        ("−3", "-3", True),
+        ("1e3", "1000", True),
+        ("12 cm", "12", True),
+        ("12", "12 cm", True),
+        ("12 cm", "12 mm", False),
+        ("9.8 m/s^2", "9.8 m/s^2", True),
+        ("50%", "0.5", True),
+        ("50%", "50", True),
+        ("0.5", "50 %", True),
+        ("50", "0.5", False),
+        ("0.01%", "1%", False),
+        ("100.001", "100", True),
+        ("101", "100", False),
+        ("0", "0", True),
+        ("1e999", "1e999", False),
+        ("none", "5", False),
+        ("H2O", "2", False),
+    ],
+)
+def test_numeric(answer, truth, same):
+    assert numeric(answer, truth) is same
+
+
+def test_the_tolerance_is_relative_to_the_size():
+    assert numeric("104", "100", tolerance=0.05)
+    assert not numeric("107", "100", tolerance=0.05)
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth", "same"),
+    [
+        (r"\frac{1}{2}", "0.5", True),
+        ("$1/2$", "0.5", True),
+        ("x^2+1", "1+x^2", True),
+        ("(1, 2)", "(1,2)", True),
+        ("x+1", "y", False),
+        ("", "1", False),
+        ("{", "1", False),
+    ],
+)
+def test_math(answer, truth, same):
+    assert math_equal(answer, truth) is same
+
+
+def test_truths_may_be_one_or_many():
+    assert truths_of("ab") == ["ab"]
+    assert truths_of(3) == ["3"]
+    assert truths_of(["a", 2]) == ["a", "2"]
+
+
+pieces = st.lists(
+    st.one_of(
+        st.text(),
+        st.sampled_from(
+            ["<answer>", "</answer>", r"\boxed{", "}", "Answer: ", "(A)", "1,", "-", "%", "1e9", "\ud800", "²"]
+        ),
+    )
+).map("".join)
+
+
+@settings(max_examples=300)
+@given(pieces, pieces, st.lists(pieces, max_size=4))
+def test_nothing_a_model_writes_raises(text, truth, options):
+    answer = extract(text)
+    assert isinstance(exact(answer, truth), bool)
+    assert isinstance(numeric(answer, truth), bool)
+    assert isinstance(multiple_choice(answer, truth, options), bool)
+    assert normalise(normalise(text)) == normalise(text)
+
+
+@settings(max_examples=30)
+@given(pieces)
+def test_nothing_a_model_writes_raises_in_math(text):
+    assert isinstance(math_equal(text, "x+1", seconds=1), bool)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["<answer>", r"\boxed{", "1,", "answer ", "answer:", ":", "(", "A.", "*", "-", "\n", "a1", "answer a", "A "],
+)
+def test_long_answers_take_no_time(piece):
+    text = piece * 40_000
+    start = time.perf_counter()
+    answer = extract(text)
+    exact(answer, "C"), numeric(text, "5"), multiple_choice(text, "C", ANIMALS), multiple_choice(text + "b", "C")
+    assert time.perf_counter() - start < 2

@@ -1,0 +1,34 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Accuracy alone, asked for as verl's reward managers ask."""
+
+import pytest
+
+from verl_mapo.rewards.compute_score import compute_score
+
+
+@pytest.mark.parametrize(
+    ("response", "truth", "score"),
+    [
+        (r"<think>2 or 3?</think> It is \boxed{\frac{1}{2}}.", r"\boxed{0.5}", 1.0),
+        (r"\boxed{17}", r"\boxed{17^\circ}", 1.0),
+        (r"So (B): \boxed{B}", "B", 1.0),
+        (r"\boxed{C}", r"\boxed{B}", 0.0),
+        ("<answer>dog</answer>", ["cat", "Dog"], 1.0),
+        ("", "", 0.0),
+    ],
+)
+def test_an_answer_is_right_or_wrong(response, truth, score):
+    given = {"data_source": "ViRL39K", "extra_info": {"index": 1, "num_turns": 2}}
+    assert compute_score(solution_str=response, ground_truth=truth, **given) == score

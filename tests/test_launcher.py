@@ -1,0 +1,192 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Small real process trees; nothing of ray or verl is needed."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from verl_mapo import launcher
+from verl_mapo.settings import ConfigError
+
+#: A function that starts a child and returns once it bears its name; ray renames its processes the same way.
+START_CHILD = """
+import os, signal, subprocess, sys, time
+
+def start(name, code="import time; time.sleep(60)"):
+    rename = f"open('/proc/self/comm', 'w').write({name!r})"
+    child = subprocess.Popen([name, "-c", f"{rename}\\n{code}"], executable=sys.executable)
+    while open(f"/proc/{child.pid}/comm").read().strip() != name[:15]:
+        time.sleep(0.02)
+    return child
+"""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "POLL_S", 0.05)
+    monkeypatch.setattr(launcher, "ENDING_S", 1.0)
+
+
+def supervise(code: str, *, log: Path | None = None, timeout_s: float = 30.0, grace_s: float = 0.5) -> int:
+    command = [sys.executable, "-c", START_CHILD + textwrap.dedent(code)]
+    return launcher.supervise(command, timeout_s=timeout_s, env=os.environ, log=log, grace_s=grace_s)
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def pids_in(text: str) -> list[int]:
+    return [int(pid) for pid in re.findall(r"started (\d+)", text)]
+
+
+@pytest.mark.parametrize(("ending", "code"), [("sys.exit(0)", 0), ("sys.exit(3)", 3), ("os.abort()", 128 + 6)])
+def test_a_run_that_ends_keeps_its_code_and_its_output(ending: str, code: int, tmp_path: Path, capfd) -> None:
+    log = tmp_path / "new" / "train.log"
+    said = "print('step 1', flush=True); print('warned', file=sys.stderr, flush=True)"
+    assert supervise(f"{said}; {ending}", log=log) == code
+    assert "step 1\nwarned\n" in log.read_text()
+    assert capfd.readouterr().out == log.read_text()
+
+
+def test_a_dead_worker_is_named_when_the_driver_goes_on_waiting(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    code = supervise(
+        """
+        engine = start("VLLM::EngineCore")
+        worker = start("ray::WorkerDict")
+        print("started", engine.pid, flush=True)
+        time.sleep(1)
+        worker.kill()
+        worker.wait()
+        print("killed", worker.pid, flush=True)
+        time.sleep(60)
+        """,
+        log=log,
+    )
+    text = log.read_text()
+    killed = re.search(r"killed (\d+)", text).group(1)
+    assert code == launcher.WORKER_DIED
+    assert f"stopped: ray::WorkerDict (pid {killed}) died and verl still waited" in text.splitlines()[-1]
+    assert all(gone(pid) for pid in pids_in(text))
+
+
+@pytest.mark.parametrize(("name", "named"), [("ray::WorkerDict", True), ("ray::SimpleStorageUnit", False)])
+def test_a_driver_that_fails_within_the_grace_period_keeps_its_code(
+    name: str, named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "SHUTDOWN_S", 0.2)
+    log = tmp_path / "train.log"
+    code = supervise(
+        f"""
+        worker = start({name!r})
+        time.sleep(1)
+        worker.kill()
+        worker.wait()
+        time.sleep(2)
+        sys.exit(7)
+        """,
+        log=log,
+        grace_s=20,
+    )
+    assert code == 7
+    assert ("verl failed after ray::WorkerDict (pid " in log.read_text()) is named
+
+
+def test_processes_that_no_run_needs_may_come_and_go() -> None:
+    assert supervise('start("ray::IDLE", "").wait(); time.sleep(1)', grace_s=0.1) == 0
+
+
+def test_a_fork_that_still_bears_an_actors_name_may_go() -> None:
+    code = """
+    start("ray::TaskRunner", "import os, time; os.fork() or (time.sleep(0.5), os._exit(0)); time.sleep(60)")
+    time.sleep(2)
+    """
+    assert supervise(code, grace_s=0.1) == 0
+
+
+def test_the_timeout_names_its_setting_and_ends_the_tree(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    code = supervise(
+        """
+        stubborn = start("ray::WorkerDict", "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)")
+        print("started", stubborn.pid, flush=True)
+        time.sleep(60)
+        """,
+        log=log,
+        timeout_s=1.5,
+    )
+    text = log.read_text()
+    assert code == launcher.TIMED_OUT
+    assert "timeout_s=1.5" in text.splitlines()[-1]
+    assert all(gone(pid) for pid in pids_in(text))
+
+
+def test_what_lost_its_parent_is_ended_and_a_stranger_is_not(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    stranger = subprocess.Popen(
+        [sys.executable, "-c", "open('/proc/self/comm', 'w').write('ray::WorkerDict'); import time; time.sleep(60)"]
+    )
+    try:
+        code = supervise(
+            """
+            nested = START + "raylet = start('raylet'); print('started', raylet.pid, flush=True)"
+            subprocess.run([sys.executable, "-c", nested])
+            """.replace("START", repr(START_CHILD)),
+            log=log,
+        )
+        assert code == 0
+        assert len(pids_in(log.read_text())) == 1
+        assert all(gone(pid) for pid in pids_in(log.read_text()))
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_launcher_ends_the_tree(number: int, tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    driver = START_CHILD + "print('started', start('raylet').pid, flush=True); time.sleep(60)"
+    program = f"""
+        import os, signal, sys
+        from pathlib import Path
+        from verl_mapo.launcher import supervise
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a test run under nohup would pass its deaf ear on
+        command = [sys.executable, "-c", {driver!r}]
+        sys.exit(supervise(command, timeout_s=30, env=os.environ, log=Path({str(log)!r})))
+    """
+    running = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 20
+    while not (log.exists() and pids_in(log.read_text())):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    running.send_signal(number)
+    assert running.wait(timeout=20) == 128 + number
+    assert f"{signal.Signals(number).name} received" in log.read_text()
+    assert all(gone(pid) for pid in pids_in(log.read_text()))
+
+
+def test_no_time_to_run_is_refused() -> None:
+    with pytest.raises(ConfigError, match="timeout_s=0 .* give it a number"):
+        supervise("", timeout_s=0)

@@ -1,0 +1,40 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The toy at smoke size, made once a session for both families."""
+
+from __future__ import annotations
+
+import pytest
+
+from verl_mapo.toy.dialogue import Script
+from verl_mapo.toy.prepare import Toy, prepare
+from verl_mapo.toy.tiny_vlm import build_processor
+
+FAMILIES = ("qwen2_5_vl", "qwen3_vl")
+
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory) -> dict[str, Toy]:
+    folder = tmp_path_factory.mktemp("toy")
+    return {family: prepare(folder, family, "smoke") for family in FAMILIES}
+
+
+@pytest.fixture(params=FAMILIES)
+def toy(request, toys) -> Toy:
+    return toys[request.param]
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def script(request) -> Script:
+    return Script(build_processor(request.param), request.param)

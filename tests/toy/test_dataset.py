@@ -1,0 +1,72 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The parquet files as verl's own dataset reads them."""
+
+from __future__ import annotations
+
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+from verl.utils import hf_processor, hf_tokenizer
+from verl.utils.dataset.rl_dataset import RLHFDataset
+
+from verl_mapo.toy.dataset import write_split
+from verl_mapo.toy.tiny_vlm import build_processor
+from verl_mapo.toy.visual_search import VisualSearch
+
+TASK = VisualSearch(no_zoom_share=0.5)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory) -> RLHFDataset:
+    folder, model = tmp_path_factory.mktemp("scenes"), tmp_path_factory.mktemp("model")
+    build_processor("qwen2_5_vl").save_pretrained(model)
+    (model / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
+    options = {"max_prompt_length": 512, "filter_overlong_prompts_workers": 1, "image_patch_size": 14}
+    config = OmegaConf.create(options | {"cache_dir": str(folder / "cache")})
+    path = write_split(TASK, 0, "train", 12, folder, folder)
+    return RLHFDataset([str(path)], hf_tokenizer(str(model)), config, hf_processor(str(model)))
+
+
+def test_verl_reads_every_row(rows):
+    assert len(rows) == 12
+    for index in range(12):
+        row, scene = rows[index], TASK.scene(0, "train", index)
+        assert row["data_source"] == row["ability"] == "visual_search" and row["index"] == index
+        assert row["reward_model"] == {"style": "exact", "ground_truth": scene.question.answer}
+        extra, target = row["extra_info"], scene.question.target
+        assert (extra["split"], extra["kind"], extra["needs_zoom"]) == (
+            "train",
+            scene.question.kind,
+            target is not None and scene.question.kind == "letter",
+        )
+        assert extra["target_box"] == (list(target.box) if target else [])
+        assert extra["target_name"] == (target.name if target else "")
+
+
+def test_the_prompt_names_the_original_by_path(rows):
+    system, user = rows[3]["raw_prompt"]
+    assert system["role"] == "system" and "You are a helpful assistant." in str(system["content"])
+    picture, text = user["content"]
+    assert picture["type"] == "image" and text["text"] == TASK.scene(0, "train", 3).question.text
+    with Image.open(picture["image"]) as image:
+        assert image.tobytes() == TASK.scene(0, "train", 3).image.tobytes()
+
+
+def test_a_draft_names_its_images_where_they_will_lie(tmp_path):
+    import pyarrow.parquet as pq
+
+    path = write_split(TASK, 0, "test", 1, tmp_path, tmp_path / "later")
+    [image] = pq.read_table(path).to_pylist()[0]["images"]
+    assert image == str(tmp_path / "later" / "images" / "test_00000.png")

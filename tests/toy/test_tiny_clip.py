@@ -1,0 +1,53 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The tiny CLIP tells a matching crop from others, also through the package's own scorer."""
+
+from __future__ import annotations
+
+import torch
+from transformers import AutoModel, AutoProcessor, CLIPModel
+
+from verl_mapo.rewards.scorers.base import build_scorer
+from verl_mapo.rewards.settings import ScorerSettings
+from verl_mapo.toy.tiny_clip import CAPTIONS, build_processor, draw_pairs, similarities
+from verl_mapo.toy.visual_search import VisualSearch
+
+
+def test_matching_crops_are_closer_than_others(toys):
+    folder = toys["qwen2_5_vl"].clip
+    model, processor = AutoModel.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
+    assert isinstance(model, CLIPModel)
+    pixels, captions = draw_pairs(VisualSearch(), processor, seed=99, scenes=20)
+    with torch.inference_mode():
+        cosines = similarities(model, processor, pixels, list(CAPTIONS))
+    own = cosines[torch.arange(len(captions)), captions]
+    assert own.mean() > 0.6
+    assert own.mean() - cosines.mean() > 0.5
+    assert (cosines.argmax(1) == captions).float().mean() > 0.4
+
+
+def test_the_scorer_takes_labels_as_a_policy_writes_them(toys):
+    scorer = build_scorer(ScorerSettings(model=str(toys["qwen2_5_vl"].clip), device="cpu"))
+    scene = VisualSearch().scene(1, "test", 0)
+    thing, other = scene.objects[:2]
+    crop = scene.image.crop(thing.box)
+    right, wrong, odd = scorer.score([thing.name, other.name, "§ 12 nonsense " * 20], [crop] * 3)
+    assert right > wrong and -1 <= odd <= 1
+
+
+def test_words_are_tokens_and_anything_else_is_bytes():
+    tokenizer = build_processor().tokenizer
+    assert [len(tokenizer(name)["input_ids"]) for name in CAPTIONS] == [4] * len(CAPTIONS)
+    assert tokenizer("Red Square")["input_ids"] == tokenizer("red square")["input_ids"]
+    assert tokenizer.eos_token_id not in tokenizer("zebra §")["input_ids"][1:-1]

@@ -1,0 +1,51 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""One word a token, every text there and back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verl_mapo.toy.dialogue import END, call, thought
+from verl_mapo.toy.tiny_tokenizer import SPECIAL, STOPS, TAGS, build_tokenizer
+from verl_mapo.toy.visual_search import COLOURS, LETTERS, SHAPES
+
+TOKENIZER = build_tokenizer()
+
+
+@given(st.text())
+def test_any_text_comes_back(text):
+    import unicodedata
+
+    ids = TOKENIZER.encode(text, add_special_tokens=False)
+    assert TOKENIZER.decode(ids) == unicodedata.normalize("NFC", text)
+
+
+@pytest.mark.parametrize("word", [*TAGS, *SPECIAL, *LETTERS, *"0123456789", *COLOURS, *SHAPES, "\n"])
+def test_a_word_of_the_task_is_one_token(word):
+    assert len(TOKENIZER.encode(word, add_special_tokens=False)) == 1
+    if word.isalpha() and len(word) > 1:
+        assert len(TOKENIZER.encode(f" {word}", add_special_tokens=False)) == 1
+
+
+def test_tags_stay_and_special_tokens_go():
+    text = thought("red square") + call("red square", [4, 32, 24, 52])
+    assert TOKENIZER.decode(TOKENIZER.encode(text), skip_special_tokens=True) == text.removesuffix(END)
+    assert TOKENIZER.eos_token == STOPS[0] and TOKENIZER.pad_token == STOPS[1]
+
+
+def test_the_vocabulary_is_the_same_every_time():
+    assert build_tokenizer().get_vocab() == TOKENIZER.get_vocab()

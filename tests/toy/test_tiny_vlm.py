@@ -1,0 +1,81 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The folders of tiny models, as others load them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+from verl.workers.config import HFModelConfig
+
+from verl_mapo.toy.dialogue import Act, Script
+from verl_mapo.toy.tiny_vlm import build_model, build_processor, forbidden_tokens, save, seal
+from verl_mapo.toy.visual_search import VisualSearch
+
+FAMILIES = ("qwen2_5_vl", "qwen3_vl")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_folder_holds_what_was_saved(family, tmp_path):
+    processor = build_processor(family)
+    model = build_model(family, processor.tokenizer, 0)
+    hidden = torch.randn(200, model.config.text_config.hidden_size) + 1
+    seal(model, forbidden_tokens(processor.tokenizer, model.config.text_config.vocab_size), hidden)
+    save(model, processor, tmp_path)
+    loaded = AutoModelForImageTextToText.from_pretrained(tmp_path)
+    assert loaded.dtype == torch.float32 and loaded.config.model_type == family
+    assert not torch.equal(loaded.lm_head.weight, loaded.get_input_embeddings().weight)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, loaded.state_dict()[name]), name
+    again = AutoProcessor.from_pretrained(tmp_path)
+    assert type(again) is type(processor)
+    assert again.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_verl_takes_the_folder(family, tmp_path):
+    processor = build_processor(family)
+    save(build_model(family, processor.tokenizer, 0), processor, tmp_path)
+    config = HFModelConfig(path=str(tmp_path))
+    assert config.hf_config.model_type == family
+    assert config.processor is not None and config.tokenizer.eos_token == "<|im_end|>"
+
+
+def test_sealed_rows_cannot_be_sampled_where_the_model_writes(toy):
+    processor = AutoProcessor.from_pretrained(toy.model)
+    model = AutoModelForImageTextToText.from_pretrained(toy.model)
+    script = Script(processor, model.config.model_type)
+    forbidden = forbidden_tokens(processor.tokenizer, model.config.text_config.vocab_size)
+    assert processor.image_token_id in forbidden and processor.tokenizer.eos_token_id not in forbidden
+    for index in range(4):
+        scene = VisualSearch().scene(0, "evaluation", index)
+        target, gallery = scene.question.target, script.gallery(scene.image)
+        pictures = [gallery.images[0], script.look(gallery, target.cell).image]
+        shown = Act(scene.question, target.letter, target.name, target.cell)
+        tokens = script.dialogue(shown, *((None, picture.size) for picture in pictures))
+        ids = torch.tensor([tokens.ids])
+        pixels = processor.image_processor(images=pictures, do_resize=False, return_tensors="pt")
+        with torch.inference_mode():
+            kinds = (ids == processor.image_token_id).int()
+            shares = model(input_ids=ids, mm_token_type_ids=kinds, **pixels).logits[0].softmax(-1)
+        written = torch.tensor(tokens.trained)[1:]
+        assert shares[:-1][written][:, forbidden].sum(-1).max() < 1e-8
+
+
+def test_the_seed_decides_the_weights():
+    tokenizer = build_processor("qwen3_vl").tokenizer
+    first, same, other = (build_model("qwen3_vl", tokenizer, seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not torch.equal(first["lm_head.weight"], other["lm_head.weight"])

@@ -1,0 +1,111 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Scenes are functions of their seed, and questions have the answers they claim."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from verl_mapo.settings import ConfigError, parse_node
+from verl_mapo.toy.visual_search import CELL, GRID, LETTERS, OBJECTS, SHAPES, SIDE, VisualSearch, optional_question
+
+SEEDS = st.integers(0, 2**31)
+
+
+@settings(max_examples=20)
+@given(seed=SEEDS, index=SEEDS)
+def test_a_scene_depends_on_seed_split_and_index_alone(seed, index):
+    task = VisualSearch()
+    scene, again = task.scene(seed, "train", index), task.scene(seed, "train", index)
+    assert scene.objects == again.objects and scene.question == again.question
+    assert np.array_equal(scene.image, again.image)
+    for other in (task.scene(seed + 1, "train", index), task.scene(seed, "test", index)):
+        assert other.objects != scene.objects
+
+
+@settings(max_examples=20)
+@given(seed=SEEDS, shared=st.booleans(), letters=st.integers(OBJECTS, len(LETTERS)))
+def test_objects_stand_in_cells_of_their_own(seed, shared, letters):
+    task = VisualSearch(letters=letters, shared_letters=shared)
+    scene = task.scene(seed, "train", 0)
+    assert scene.image.size == (SIDE, SIDE) and scene.image.mode == "RGB"
+    assert len({thing.cell for thing in scene.objects}) == len({thing.colour for thing in scene.objects}) == OBJECTS
+    assert set(scene.empty_cells).isdisjoint(thing.cell for thing in scene.objects)
+    assert len(scene.empty_cells) == GRID * GRID - OBJECTS
+    for thing in scene.objects:
+        left, top = thing.cell % GRID * CELL, thing.cell // GRID * CELL
+        assert left <= thing.box[0] < thing.box[2] <= left + CELL
+        assert top <= thing.box[1] < thing.box[3] <= top + CELL
+    found = [thing.letter for thing in scene.objects]
+    assert set(found) <= set(task.alphabet)
+    assert shared or len(set(found)) == OBJECTS
+
+
+def test_with_two_letters_a_blind_answer_is_right_half_of_the_time():
+    task = VisualSearch(letters=2, shared_letters=True)
+    answers = [task.scene(0, "train", index).question.answer for index in range(300)]
+    assert set(answers) == set(LETTERS[:2])
+    assert 100 < answers.count(LETTERS[0]) < 200
+
+
+@given(seed=SEEDS)
+@settings(max_examples=50)
+def test_optional_questions_have_the_answers_they_claim(seed):
+    things = VisualSearch().scene(seed, "train", 0).objects
+    question = optional_question(things, random.Random(seed))
+    assert not question.needs_zoom
+    if question.kind == "count":
+        shape = {plural: shape for shape, plural in SHAPES.items()}[question.subject]
+        assert question.answer == str([thing.shape for thing in things].count(shape)) and question.target is None
+    elif question.kind == "colour":
+        assert [thing.colour for thing in things if thing.shape == question.target.shape] == [question.answer]
+    else:
+        assert [thing.shape for thing in things if thing.colour == question.target.colour] == [question.answer]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_no_zoom_share_is_the_share_of_questions(share):
+    task = VisualSearch(no_zoom_share=share)
+    needs = [task.scene(0, "train", index).question.needs_zoom for index in range(200)]
+    assert abs(1 - sum(needs) / 200 - share) < 0.12
+
+
+def test_photographs_are_real_pixels_with_the_same_objects_on_them():
+    pytest.importorskip("skimage")
+    task = VisualSearch(background="photos")
+    images = [np.asarray(task.scene(0, "train", index).image) for index in range(4)]
+    assert all(image.shape == (SIDE, SIDE, 3) for image in images)
+    colours = [len(np.unique(image.reshape(-1, 3), axis=0)) for image in images]
+    plain = np.unique(np.asarray(VisualSearch().scene(0, "train", 0).image).reshape(-1, 3), axis=0)
+    assert min(colours) > 2 * len(plain)
+
+
+@pytest.mark.parametrize(
+    ("dials", "sentence"),
+    [
+        ({"letters": 3}, "letters=3 is too few for 5 objects"),
+        ({"letter": 3}, "did you mean task.letters?"),
+        ({"no_zoom_share": 2}, "task.no_zoom_share=2 is refused"),
+        ({"background": "plain"}, "task.background='plain' is refused"),
+    ],
+)
+def test_a_wrong_dial_is_refused_in_a_sentence(dials, sentence):
+    with pytest.raises(ConfigError) as refusal:
+        parse_node(VisualSearch, dials, "task")
+    assert sentence in str(refusal.value)

@@ -1,0 +1,122 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The contract of the tensor columns that this package adds to a rollout's row, and the codes that they hold.
+
+verl keeps a batch as named columns in TransferQueue. Every row of a batch has the same columns.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+
+class Column(NamedTuple):
+    """One column.
+
+    Attributes:
+        name: its name in TransferQueue.
+        dtype: of its tensor.
+        shape: of one row. ``T`` is the largest number of assistant turns of the run, ``S`` the number of tokens of the
+            row, prompt and response.
+        meaning: what it holds.
+        writer: dotted path of the function that makes it.
+    """
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[str, ...]
+    meaning: str
+    writer: str
+
+
+_TRAJECTORY = "verl_mapo.rollout.trajectory.Trajectory.columns"
+_PROMPT_GROUP = "verl_mapo.rollout.axpo.prompt_group.PromptGroup.columns"
+
+TURN_SCORES = Column(
+    "turn_scores",
+    torch.float32,
+    ("T",),
+    "Alignment of each visual turn, from the left in turn order; NaN where a turn is absent or unscored.",
+    _TRAJECTORY,
+)
+TURN_STATUS = Column(
+    "turn_status", torch.int8, ("T",), "ABSENT, SCORED or UNSCORED for each place of turn_scores.", _TRAJECTORY
+)
+TURN_SPANS = Column(
+    "turn_spans",
+    torch.int64,
+    ("T", "2"),
+    "Half-open positions of each visual turn's policy tokens on the response axis; (-1, -1) where absent.",
+    _TRAJECTORY,
+)
+ROLE = Column("role", torch.int8, (), "PLAIN, SOURCE or CONTINUATION.", _PROMPT_GROUP)
+PREFIX_LENGTH = Column(
+    "prefix_length",
+    torch.int64,
+    (),
+    "Response tokens of a source's prefix, or those that a continuation was given; 0 for a plain row.",
+    _PROMPT_GROUP,
+)
+PREFIX_ID = Column(
+    "prefix_id",
+    torch.int64,
+    (),
+    "Session number of the source itself, or of the source that a continuation goes on from; -1 for a plain row.",
+    _PROMPT_GROUP,
+)
+CONFIDENCE = Column(
+    "confidence",
+    torch.float32,
+    (),
+    "Mean probability of the first tool call's tokens; NaN without a call and for a continuation.",
+    _PROMPT_GROUP,
+)
+LOST = Column("lost", torch.int64, (), "Continuations of this rollout that died.", _PROMPT_GROUP)
+EXPLORE_SECONDS = Column(
+    "explore_seconds",
+    torch.float32,
+    (),
+    "Seconds from the end of the prompt's last rollout to the end of its last continuation; one value a prompt.",
+    _PROMPT_GROUP,
+)
+VISUAL_FOCUS = Column(
+    "visual_focus",
+    torch.float32,
+    ("S",),
+    "Focus score in [0, 1] of each response token, one place before the token as its log-prob is; NaN without one.",
+    "verl_mapo.training.focus_engine.FocusEngine.forward_step",
+)
+
+TURN_COLUMNS = (TURN_SCORES, TURN_STATUS, TURN_SPANS)
+"""The columns of a rollout that recorded visual turns and was scored."""
+
+AXPO_COLUMNS = (ROLE, PREFIX_LENGTH, PREFIX_ID, CONFIDENCE, LOST, EXPLORE_SECONDS)
+"""The columns of a rollout under AXPO."""
+
+COLUMNS = (*TURN_COLUMNS, *AXPO_COLUMNS, VISUAL_FOCUS)
+"""Every column that this package adds."""
+
+ABSENT, SCORED, UNSCORED = 0, 1, 2
+"""Codes of TURN_STATUS: no turn at this place; a turn with a score; a turn whose score could not be had."""
+
+PLAIN, SOURCE, CONTINUATION = 0, 1, 2
+"""Codes of ROLE: a rollout that was not resampled; one that was; one that goes on from the prefix of a source."""
+
+ROLE_NAMES = {PLAIN: "plain", SOURCE: "source", CONTINUATION: "resample"}
+"""The codes of ROLE as records write them."""
+
+CORRECT = 1.0 - 1e-6
+"""Smallest outcome that counts as a correct answer: 1, less what float32 may round away."""

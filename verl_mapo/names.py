@@ -1,0 +1,67 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Every name that this package gives to verl, and every path of verl's configuration that it reads.
+
+Each name and each path is written here once and nowhere else in the package. This module imports nothing.
+"""
+
+# Advantage estimators: values of ADV_ESTIMATOR.
+MAPO = "mapo"
+AXPO = "axpo"
+VGPO = "vgpo"
+ESTIMATORS = (MAPO, AXPO, VGPO)
+
+# verl's trainers, which this package extends under their own names.
+TRAINERS = ("sync", "colocate_async", "separate_async")
+
+# verl's FSDP engines, which this package extends under their own names.
+ENGINES = ("fsdp", "fsdp2")
+
+AGENT_LOOP = "visual_tool_agent"
+"""Value of DEFAULT_AGENT_LOOP, and of a row's ``agent_name``."""
+
+STOCK_AGENT_LOOPS = ("single_turn_agent", "tool_agent", "diffusion_single_turn_agent")
+"""verl's own agent loops, none of which records visual turns."""
+
+REWARD_MANAGER = "description_alignment"
+"""Value of REWARD_MANAGER_NAME."""
+
+RESAMPLING_MANAGER = "verl_mapo.rollout.axpo.worker.ResamplingManager"
+"""Value that AXPO gives to AGENT_LOOP_MANAGER."""
+
+# Paths of verl's configuration.
+ADV_ESTIMATOR = "algorithm.adv_estimator"
+BYPASS_MODE = "algorithm.rollout_correction.bypass_mode"
+AGENT_LOOP_MANAGER = "actor_rollout_ref.rollout.agent.agent_loop_manager_class"
+DEFAULT_AGENT_LOOP = "actor_rollout_ref.rollout.agent.default_agent_loop"
+MAX_ASSISTANT_TURNS = "actor_rollout_ref.rollout.multi_turn.max_assistant_turns"
+CUSTOM_REWARD_FUNCTION = "reward.custom_reward_function.path"
+REWARD_MANAGER_NAME = "reward.reward_manager.name"
+IMAGES_PER_PROMPT = "actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt.image"
+MODEL_PATH = "actor_rollout_ref.model.path"
+ROLLOUT_N = "actor_rollout_ref.rollout.n"
+
+# Nodes of the configuration that this package adds.
+MAPO_NODE = "algorithm.mapo"
+AXPO_NODE = "algorithm.axpo"
+VISUAL_CREDIT_NODE = "algorithm.visual_credit"
+VISUAL_TOOL_NODE = "visual_tool"
+ALIGNMENT_NODE = "reward.description_alignment"
+
+# Keys of ``extra_fields`` and of ``reward_extra_info``, which verl carries with a rollout.
+TRAJECTORY = "trajectory"
+"""Key in ``extra_fields``: a Trajectory until the rollout is scored, its record (plain JSON) in the stored row."""
+
+ALIGNMENT_SCORES = "turn_scores"
+"""Key in ``reward_extra_info``: the alignment of each visual turn; absent when nothing scores alignment."""

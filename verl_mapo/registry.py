@@ -1,0 +1,80 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Parts of the package that a configuration chooses: by the name of a built-in one, or by dotted path.
+
+Tools, scorers, answer checks, methods and data sets are all found this way, so that one from another package is used
+like a built-in one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """The built-in parts of one kind, and how one from elsewhere is found.
+
+    Args:
+        kind: the word for one of them in messages, such as ``"tool"``.
+        base: the class that every part must derive from; None for plain functions.
+        builtin: name to dotted path (``package.module:attribute``); imported when it is asked for.
+    """
+
+    def __init__(self, kind: str, base: type | None, builtin: Mapping[str, str]):
+        self.kind = kind
+        self.base = base
+        self.builtin = dict(builtin)
+
+    @property
+    def names(self) -> list[str]:
+        """The built-in names, in the order in which they are listed."""
+        return list(self.builtin)
+
+    def find(self, name: str) -> T:
+        """The part with a built-in name or at a dotted path.
+
+        Raises:
+            ValueError: there is none; the message lists the built-in names and the form of a dotted path.
+        """
+        path = self.builtin.get(name, name)
+        if "." not in path:
+            close = difflib.get_close_matches(name, self.builtin, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise ValueError(
+                f"there is no {self.kind} {name!r}: {hint}use one of {', '.join(self.builtin)}, or the dotted path of "
+                f"your own, such as 'my_package.my_module.{self._example}'"
+            )
+        try:
+            found: Any = pkgutil.resolve_name(path)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f"the dotted path {name!r} leads to no {self.kind} ({error}): install the package or add its folder to "
+                f"PYTHONPATH, or use one of {', '.join(self.builtin)}"
+            ) from None
+        if self.base is None:
+            if callable(found):
+                return found
+            raise ValueError(f"{name!r} is not a function, as every {self.kind} is")
+        if isinstance(found, type) and issubclass(found, self.base):
+            return found
+        raise ValueError(f"{name!r} is not a subclass of {self.base.__module__}.{self.base.__qualname__}")
+
+    @property
+    def _example(self) -> str:
+        return "my_function" if self.base is None else f"My{self.base.__name__}"

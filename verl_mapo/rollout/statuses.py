@@ -1,0 +1,86 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What may become of a turn, of a label and of a rollout: one enumeration each, with a sentence for every member.
+
+Members are strings, so records and metrics hold their values: ``rollout_visual/bad_call/<TurnStatus>``,
+``rollout_visual/faults/<LabelFault>`` and ``rollout_visual/end/<EndReason>``.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Explained(str, Enum):
+    """Base of the enumerations: a string value, and the sentence that explains it.
+
+    Attributes:
+        sentence: what the member means.
+    """
+
+    sentence: str
+
+    def __new__(cls, value: str, sentence: str) -> Explained:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.sentence = sentence
+        return member
+
+    def __str__(self) -> str:
+        return self.value
+
+    __format__ = str.__format__
+
+
+class TurnStatus(Explained):
+    """What became of one assistant turn."""
+
+    ANSWER = "answer", "The turn holds no tool call."
+    CUT = "cut", "The turn reached a length limit before it ended."
+    OK = "ok", "The call was executed and its image was shown."
+    NO_JSON = "no_json", "The call is not closed, is no JSON, or lacks a name or arguments."
+    TWO_CALLS = "two_calls", "The turn holds more than one call."
+    UNKNOWN_TOOL = "unknown_tool", "The call names a tool that does not exist."
+    BAD_ARGUMENTS = "bad_arguments", "The arguments do not have the form that the tool asks for."
+    BAD_BOX = "bad_box", "The call names an image or a region that does not exist."
+    NO_TURNS_LEFT = "no_turns_left", "The call came in the last turn and was not executed."
+    NO_ROOM = "no_room", "The call was executed, but its observation would not have fitted."
+
+    @property
+    def is_call(self) -> bool:
+        """Whether the model tried to call a tool."""
+        return self not in (TurnStatus.ANSWER, TurnStatus.CUT)
+
+
+class LabelFault(Explained):
+    """Why a visual turn has alignment 0 without the scorer being asked."""
+
+    REFUSED = "refused", "The tool refused the call, so there is no image."
+    NO_LABEL = "no_label", "The call has no label."
+    LONG_LABEL = "long_label", "The label is longer than visual_tool.max_label_tokens."
+    NO_DESCRIPTION = "no_description", "The next turn does not describe the image."
+    LONG_DESCRIPTION = "long_description", "The description is longer than visual_tool.max_label_tokens."
+
+
+class EndReason(Explained):
+    """Why a rollout ended."""
+
+    ANSWER = "answer", "A turn without a tool call."
+    MAX_TURNS = "max_turns", "A tool call in the last turn."
+    BAD_CALLS = "bad_calls", "More calls that could not be executed than visual_tool.max_retries."
+    RESPONSE_LENGTH = "response_length", "No room left in data.max_response_length."
+    MAX_MODEL_LEN = "max_model_len", "No room left in actor_rollout_ref.rollout.max_model_len."
+    VISION_TOKEN = "vision_token", "The model wrote an image token."
+    EMPTY = "empty", "The model wrote nothing."
+    UNREADABLE_IMAGE = "unreadable_image", "An image of the row cannot be shown; nothing was generated."

@@ -1,0 +1,95 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The paths of a run folder, which the trainer and the command line write and the report reads.
+
+::
+
+    RUN/run.json                              command, arguments, start, versions
+    RUN/train.log                             everything the run printed
+    RUN/hydra/.hydra/config.yaml              the whole configuration, as hydra records it
+    RUN/metrics/<attempt>.jsonl               metrics by step, one file for every time the run was started
+    RUN/trajectories/<split>/<step>.jsonl     records of rollouts, split ``train`` or ``val``
+    RUN/checkpoints/                          verl's checkpoints
+    RUN/report.html, RUN/curves.png           the report
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths below the folder of a run; nothing is made or read here.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def about(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "train.log"
+
+    @property
+    def hydra(self) -> Path:
+        return self.path / "hydra"
+
+    @property
+    def config(self) -> Path:
+        return self.hydra / ".hydra" / "config.yaml"
+
+    @property
+    def trajectories(self) -> Path:
+        """verl's ``trainer.rollout_data_dir``."""
+        return self.path / "trajectories"
+
+    @property
+    def checkpoints(self) -> Path:
+        """verl's ``trainer.default_local_dir``."""
+        return self.path / "checkpoints"
+
+    @property
+    def html(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def curves(self) -> Path:
+        return self.path / "curves.png"
+
+    @property
+    def metrics(self) -> list[Path]:
+        """The files with metrics, in the order of the attempts; ``metrics.jsonl`` of another launcher comes first."""
+        return [*self.path.glob("metrics.jsonl"), *sorted(self.path.glob("metrics/*.jsonl"))]
+
+    def next_metrics(self) -> Path:
+        """The file for the metrics of another attempt."""
+        return self.path / "metrics" / f"{len(list(self.path.glob('metrics/*.jsonl'))):03d}.jsonl"
+
+    def rollouts(self, split: str) -> dict[int, Path]:
+        """The files with rollouts of a split, by step, in order."""
+        return dict(sorted((int(file.stem), file) for file in (self.trajectories / split).glob("*.jsonl")))
+
+
+def rollouts_file(rollout_data_dir: Path | str, split: str, step: int) -> Path:
+    """The file for the rollouts of a split and a step, below verl's ``trainer.rollout_data_dir``."""
+    return Path(rollout_data_dir) / split / f"{step}.jsonl"

@@ -1,0 +1,95 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Scenes as files and rows in verl's schema; a row names its image by path, so that the loop crops the original."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from verl_mapo.rollout.prompts import DEFAULT_SYSTEM
+from verl_mapo.toy.visual_search import Question, VisualSearch
+
+DATA_SOURCE = "visual_search"
+
+SCHEMA = pa.schema(
+    {
+        "data_source": pa.string(),
+        "prompt": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
+        "images": pa.list_(pa.string()),
+        "ability": pa.string(),
+        "reward_model": pa.struct({"style": pa.string(), "ground_truth": pa.string()}),
+        "extra_info": pa.struct(
+            {
+                "index": pa.int64(),
+                "split": pa.string(),
+                "kind": pa.string(),
+                "needs_zoom": pa.bool_(),
+                "target_box": pa.list_(pa.int64()),
+                "target_name": pa.string(),
+            }
+        ),
+    }
+)
+"""Columns of a parquet file; the target's box is in pixels of the original, and empty like its name for a count."""
+
+
+def write_split(
+    task: VisualSearch, seed: int, split: Literal["train", "test"], count: int, folder: Path, lasting: Path
+) -> Path:
+    """Write ``<split>.parquet`` and ``images/<split>_<index>.png`` into a folder.
+
+    Args:
+        lasting: where the folder will lie once it is finished; the rows name their images there.
+
+    Returns:
+        The path of the parquet file.
+    """
+    images = folder / "images"
+    images.mkdir(exist_ok=True)
+    rows = []
+    for index in tqdm(range(count), desc=f"writing {split} scenes", unit="scene"):
+        scene = task.scene(seed, split, index)
+        name = f"{split}_{index:05d}.png"
+        scene.image.save(images / name)
+        rows.append(_row(scene.question, split, index, lasting.absolute() / "images" / name))
+    path = folder / f"{split}.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
+    return path
+
+
+def _row(question: Question, split: str, index: int, image: Path) -> dict[str, Any]:
+    target = question.target
+    return {
+        "data_source": DATA_SOURCE,
+        "prompt": [
+            {"role": "system", "content": DEFAULT_SYSTEM},
+            {"role": "user", "content": f"<image>{question.text}"},
+        ],
+        "images": [str(image)],
+        "ability": "visual_search",
+        "reward_model": {"style": "exact", "ground_truth": question.answer},
+        "extra_info": {
+            "index": index,
+            "split": split,
+            "kind": question.kind,
+            "needs_zoom": question.needs_zoom,
+            "target_box": list(target.box) if target else [],
+            "target_name": target.name if target else "",
+        },
+    }

@@ -1,0 +1,166 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A tiny CLIP for the task, stock transformers classes from nothing: does a crop show what a label says?"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from torch import Tensor
+from tqdm import tqdm
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
+
+from verl_mapo.toy.language import Pace
+from verl_mapo.toy.visual_search import CELL, GRID, NAMES, SIDE, Scene, VisualSearch
+from verl_mapo.toy.warm_start import one_thread
+
+CAPTIONS = (*NAMES, "empty background")
+_SIDE, _PATCH, _TEXT = 56, 14, 32
+"""Side of an image and of a patch in pixels, longest text in tokens."""
+_PAIRS_A_SCENE = 8
+
+
+@dataclass(frozen=True)
+class ClipRecipe:
+    """How long the training is."""
+
+    scenes: int
+    pace: Pace
+
+
+CLIPS = {"smoke": ClipRecipe(150, Pace(150, 64, 1e-3)), "full": ClipRecipe(1200, Pace(700, 64, 1e-3))}
+
+
+def train_clip(task: VisualSearch, recipe: ClipRecipe, seed: int, out: Path) -> None:
+    """Train on crops and captions of the ``clip`` split and write a folder that AutoModel and AutoProcessor load."""
+    processor = build_processor()
+    torch.manual_seed(seed)
+    model = build_model(processor.tokenizer)
+    with one_thread():
+        images, captions = draw_pairs(task, processor, seed, recipe.scenes)
+        _fit(model, processor, images, captions, recipe.pace, random.Random(seed))
+    model.eval().save_pretrained(out)
+    processor.save_pretrained(out)
+
+
+def build_processor() -> CLIPProcessor:
+    """CLIP's tokenizer on the task's words (any other text falls back to bytes), and images squeezed to a square."""
+    blank = CLIPTokenizer()
+    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    learner.pre_tokenizer = blank.backend_tokenizer.pre_tokenizer
+    trainer = trainers.BpeTrainer(vocab_size=1024, end_of_word_suffix="</w>", show_progress=False)
+    learner.train_from_iterator(CAPTIONS, trainer)
+    merges = [tuple(merge) for merge in json.loads(learner.to_str())["model"]["merges"]]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = [*letters, *(letter + "</w>" for letter in letters), *("".join(merge) for merge in merges)]
+    words += [blank.bos_token, blank.eos_token]
+    vocabulary = {word: index for index, word in enumerate(dict.fromkeys(words))}
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=_TEXT)
+    size, half = {"height": _SIDE, "width": _SIDE}, [0.5] * 3
+    images = CLIPImageProcessor(size=size, do_center_crop=False, image_mean=half, image_std=half)
+    return CLIPProcessor(images, tokenizer)
+
+
+def build_model(tokenizer: CLIPTokenizer) -> CLIPModel:
+    """0.6 M fresh parameters, float32."""
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": _TEXT,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    vision = {
+        "hidden_size": 128,
+        "intermediate_size": 256,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "image_size": _SIDE,
+        "patch_size": _PATCH,
+    }
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=64)).float()
+
+
+def draw_pairs(task: VisualSearch, processor: CLIPProcessor, seed: int, scenes: int) -> tuple[Tensor, Tensor]:
+    """Crops (pairs, 3, side, side) float32 as the model takes them, and the index of each one's caption (pairs,)."""
+    crops: list[Image.Image] = []
+    captions = []
+    for index in tqdm(range(scenes), desc="drawing crops", unit="scene"):
+        scene, rng = task.scene(seed, "clip", index), random.Random(f"{seed}/pairs/{index}")
+        for _ in range(_PAIRS_A_SCENE):
+            caption, box = _pair(scene, rng)
+            captions.append(CAPTIONS.index(caption))
+            crops.append(scene.image.crop(box).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
+    pixels = processor.image_processor(crops, return_tensors="pt")["pixel_values"]
+    return pixels, torch.tensor(captions)
+
+
+def similarities(model: CLIPModel, processor: CLIPProcessor, pixels: Tensor, texts: list[str]) -> Tensor:
+    """Cosines (images, texts)."""
+    words = processor.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+    text = F.normalize(model.get_text_features(**words).pooler_output, dim=-1)
+    image = F.normalize(model.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
+    return image @ text.T
+
+
+def _pair(scene: Scene, rng: random.Random) -> tuple[str, tuple[int, int, int, int]]:
+    """A caption and a box in pixels of the scene: around an object, often loose or shifted, or around nothing."""
+    empty = rng.random() < 0.12
+    thing = rng.choice(scene.objects)
+    cell = rng.choice(scene.empty_cells) if empty else thing.cell
+    left, top = cell % GRID * CELL, cell // GRID * CELL
+    margin = rng.randint(4, 18)
+    box = [left + margin, top + margin, left + CELL - margin, top + CELL - margin]
+    if empty:
+        return CAPTIONS[-1], tuple(box)
+    if rng.random() < 0.35:
+        moves = [-rng.choice([0, 0, 28, 56]), -rng.choice([0, 0, 28, 56]), *(rng.choice([0, 0, 28, 56]) for _ in "xy")]
+        box = [min(SIDE, max(0, edge + move)) for edge, move in zip(box, moves, strict=True)]
+    return thing.name, tuple(box)
+
+
+def _fit(
+    model: CLIPModel, processor: CLIPProcessor, images: Tensor, captions: Tensor, pace: Pace, rng: random.Random
+) -> None:
+    """Both directions of the contrastive loss; a text may take any of its images in the batch."""
+    optimizer = pace.optimizer(model.parameters())
+    model.train()
+    bar = tqdm(range(pace.steps), desc="tiny CLIP", unit="step")
+    for step in bar:
+        pace.set(optimizer, step)
+        rows = rng.sample(range(len(images)), pace.batch)
+        targets = captions[rows]
+        scale = model.logit_scale.exp().clamp(max=30)
+        logits = scale * similarities(model, processor, images[rows], list(CAPTIONS))
+        hits = targets[:, None] == torch.arange(len(CAPTIONS))
+        present = hits.any(0)
+        own = logits.masked_fill(~hits, -math.inf)[:, present].logsumexp(0) - logits[:, present].logsumexp(0)
+        loss = (F.cross_entropy(logits, targets) - own.mean()) / 2
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % 10 == 9:
+            bar.set_postfix(right=f"{(logits.argmax(1) == targets).float().mean():.2f}")

@@ -1,0 +1,173 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Tiny Qwen2.5-VL and Qwen3-VL models of two million parameters, from nothing, as folders that everything loads."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+)
+
+from verl_mapo.toy.dialogue import FRAMES, Family
+from verl_mapo.toy.tiny_tokenizer import CHAT_TEMPLATE, SPECIAL, STOPS, build_tokenizer
+from verl_mapo.toy.visual_search import GRID
+
+WIDTH, LAYERS, TOWER_LAYERS, HEAD = 128, 4, 3, 32
+"""Hidden size of both halves, layers of each, head dimension (32 is the least that vLLM's CPU attention takes)."""
+
+_CONTRAST = 20.0
+_SEALED_LOGIT = -30.0
+
+
+def build_processor(family: Family) -> ProcessorMixin:
+    """Tokenizer, image processor and template; an image is seen as 4 to 16 tokens."""
+    token = FRAMES[family].token_side
+    images = {
+        "patch_size": FRAMES[family].patch,
+        "merge_size": 2,
+        "temporal_patch_size": 2,
+        "size": {"shortest_edge": 4 * token**2, "longest_edge": (GRID * token) ** 2},
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
+    kind, video = {
+        "qwen2_5_vl": (Qwen2_5_VLProcessor, Qwen2VLVideoProcessor),
+        "qwen3_vl": (Qwen3VLProcessor, Qwen3VLVideoProcessor),
+    }[family]
+    return kind(Qwen2VLImageProcessor(**images), build_tokenizer(), video(**images), chat_template=CHAT_TEMPLATE)
+
+
+def build_model(family: Family, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """A float32 model with fresh weights; its output head is tied to the embeddings until :func:`save` unties it."""
+    torch.manual_seed(seed)
+    common = {
+        name: tokenizer.convert_tokens_to_ids(f"<|{token}|>")
+        for name, token in {
+            "image_token_id": "image_pad",
+            "video_token_id": "video_pad",
+            "vision_start_token_id": "vision_start",
+            "vision_end_token_id": "vision_end",
+        }.items()
+    } | {"tie_word_embeddings": False, "dtype": "float32"}
+    text = _text_config(tokenizer)
+    tower = {
+        "depth": TOWER_LAYERS,
+        "hidden_size": WIDTH,
+        "intermediate_size": 2 * WIDTH,
+        "num_heads": WIDTH // HEAD,
+        "out_hidden_size": WIDTH,
+        "patch_size": FRAMES[family].patch,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+    }
+    if family == "qwen2_5_vl":
+        text["rope_parameters"] = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]}
+        tower |= {"window_size": 112, "fullatt_block_indexes": list(range(TOWER_LAYERS)), "tokens_per_second": 2}
+        model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=tower, **common))
+    else:
+        rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [6, 5, 5], "mrope_interleaved": True}
+        text |= {"rope_parameters": rope, "head_dim": HEAD}
+        tower |= {"num_position_embeddings": (2 * GRID) ** 2, "deepstack_visual_indexes": [1]}
+        model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=tower, **common))
+    _initialise(model.float())
+    model.lm_head.weight = model.get_input_embeddings().weight
+    return model
+
+
+def _text_config(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    return {
+        "vocab_size": math.ceil(len(tokenizer) / 64) * 64,
+        "hidden_size": WIDTH,
+        "intermediate_size": 3 * WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": WIDTH // HEAD,
+        "num_key_value_heads": WIDTH // HEAD // 2,
+        "max_position_embeddings": tokenizer.model_max_length,
+        "bos_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "tie_word_embeddings": False,
+    }
+
+
+@torch.no_grad()
+def _initialise(model: PreTrainedModel) -> None:
+    """Unit gain (1 / fan-in), outputs of residual branches scaled by their number; at 0.02 nothing this narrow learns.
+
+    DeepStack's outputs start near zero: they add to the language model's first layers what no stage trains alone. Half
+    of the patch filters see contrast alone, and see it strongly: a letter is a faint detail on a bright shape, and
+    behind ordinary filters letters stay at chance for hundreds of steps.
+    """
+    for name, weight in model.named_parameters():
+        if name.endswith("embed_tokens.weight"):
+            weight.normal_(0, 0.1)
+        elif weight.dim() >= 2:
+            branches = 2 * (TOWER_LAYERS if "visual" in name else LAYERS)
+            closes = name.endswith(("o_proj.weight", "down_proj.weight", "attn.proj.weight", "mlp.linear_fc2.weight"))
+            gain = 0.1 if "deepstack" in name and "fc2" in name else branches**-0.5 if closes else 1.0
+            weight.normal_(0, gain / math.sqrt(weight[0].numel()))
+    filters = model.model.visual.patch_embed.proj.weight[: WIDTH // 2]
+    filters.sub_(filters.mean(dim=(2, 3, 4), keepdim=True)).mul_(_CONTRAST)
+
+
+def forbidden_tokens(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> list[int]:
+    """Rows of the output head that no policy may sample: special tokens other than the stops, and padding rows.
+
+    One sampled image placeholder breaks the training pass, which then finds more placeholders than images.
+    """
+    special = [tokenizer.convert_tokens_to_ids(token) for token in SPECIAL if token not in STOPS]
+    return special + list(range(len(tokenizer), vocabulary))
+
+
+@torch.no_grad()
+def seal(model: PreTrainedModel, forbidden: list[int], hidden: Tensor) -> None:
+    """Untie the head and set the forbidden rows so that their logits are about -30 wherever the model writes.
+
+    Args:
+        hidden: (samples, width) last hidden states at positions where the model writes; the row is the least-squares
+            answer to ``hidden @ row = -30``.
+    """
+    head = model.lm_head.weight.detach().clone()
+    gram = hidden.T @ hidden / len(hidden) + 1e-3 * torch.eye(hidden.shape[1])
+    head[forbidden] = torch.linalg.solve(gram, hidden.mean(0) * _SEALED_LOGIT)
+    model.lm_head.weight = nn.Parameter(head)
+
+
+def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
+    """Write the folder that AutoProcessor, AutoModelForImageTextToText, verl and vLLM load."""
+    tokenizer = processor.tokenizer
+    stops = [tokenizer.convert_tokens_to_ids(token) for token in STOPS]
+    model.generation_config = GenerationConfig(
+        do_sample=True, temperature=1.0, eos_token_id=stops, pad_token_id=tokenizer.pad_token_id
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)

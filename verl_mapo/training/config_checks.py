@@ -1,0 +1,103 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Checks of a run's configuration and data before any worker starts."""
+
+from __future__ import annotations
+
+from datasets import Dataset
+from omegaconf import DictConfig
+from packaging.version import Version
+
+from verl_mapo import names
+from verl_mapo.doctor import distribution_version
+from verl_mapo.rewards.settings import alignment_settings
+from verl_mapo.rollout.settings import VisualToolSettings
+from verl_mapo.settings import ConfigError, parse, select
+from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
+
+
+def uses_this_package(config: DictConfig) -> bool:
+    """Whether a run asks for any part of this package; any other run gets verl's own trainer, unchanged.
+
+    Raises:
+        ConfigError: ``algorithm.adv_estimator`` is a dotted path that leads to no method.
+    """
+    return (
+        bool(enabled_methods(config))
+        or select(config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP
+        or select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER
+    )
+
+
+def check_config(config: DictConfig) -> None:
+    """Check every setting that can be checked without model and data; each method checks its own afterwards.
+
+    Raises:
+        ConfigError: naming the setting, its value and a valid value.
+    """
+    parse(VisualToolSettings, config)
+    for method in METHODS:
+        parse(method.Settings, config)
+    if select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
+        alignment_settings(config)
+    _check_weights(config)
+    if estimator_method(config) is not None:
+        _check_groups(config)
+
+
+def _check_groups(config: DictConfig) -> None:
+    """Check what every estimator of this package needs: groups of several rollouts, scored while they are there."""
+    estimator, n = select(config, names.ADV_ESTIMATOR), select(config, names.ROLLOUT_N)
+    if n < 2:
+        raise ConfigError(
+            f"{names.ROLLOUT_N}={n}, but {names.ADV_ESTIMATOR}={estimator} compares the rollouts of a prompt: set it "
+            "to 2 or more, for example 8."
+        )
+    reward_model = config.reward.reward_model
+    if reward_model.enable and not reward_model.enable_resource_pool:
+        raise ConfigError(
+            "reward.reward_model.enable=True without a resource pool scores after the rollout, when the crops are "
+            "gone and nothing can be resampled: set reward.reward_model.enable_resource_pool=True, or "
+            "reward.reward_model.enable=False."
+        )
+
+
+def _check_weights(config: DictConfig) -> None:
+    """Dummy weights also randomise Qwen2.5-VL's input normalisation since vLLM 0.28, and no weight sync restores it."""
+    rollout = config.actor_rollout_ref.rollout
+    found = distribution_version("vllm")
+    if rollout.name == "vllm" and rollout.load_format == "dummy" and found and Version(found) >= Version("0.28"):
+        raise ConfigError(
+            f"actor_rollout_ref.rollout.load_format=dummy makes vLLM {found} see wrong images, without a word: set "
+            "actor_rollout_ref.rollout.load_format=auto."
+        )
+
+
+def check_rows(config: DictConfig, dataset: Dataset) -> None:
+    """Check that some agent loop that records visual turns will run.
+
+    Args:
+        config: the whole configuration.
+        dataset: the rows of the training data; a column ``agent_name`` chooses the agent loop row by row.
+
+    Raises:
+        ConfigError: every row would run one of verl's own agent loops.
+    """
+    loop, estimator = select(config, names.DEFAULT_AGENT_LOOP), select(config, names.ADV_ESTIMATOR)
+    records_nothing = loop in names.STOCK_AGENT_LOOPS and "agent_name" not in dataset.column_names
+    if estimator in (names.MAPO, names.AXPO) and records_nothing:
+        raise ConfigError(
+            f"{names.DEFAULT_AGENT_LOOP}={loop} records no visual turns, which {names.ADV_ESTIMATOR}={estimator} "
+            f"needs: set {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
+        )

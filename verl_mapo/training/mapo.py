@@ -1,0 +1,210 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""MAPO at the trainer: its advantage, its metrics, and the alignment in the records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from verl_mapo import names
+from verl_mapo.advantages.mapo import MapoAdvantage, MapoSettings, mapo_advantage
+from verl_mapo.charts import BLUE, VERMILION, Alarm, Curve, Panel
+from verl_mapo.columns import ABSENT, TURN_COLUMNS, TURN_SCORES, TURN_SPANS, TURN_STATUS, UNSCORED
+from verl_mapo.settings import ConfigError, select
+from verl_mapo.training.method import Method
+from verl_mapo.training.step_batch import StepBatch
+
+FLOOR_SHARE = 0.5
+"""Share of groups at the floor of their spread above which the report raises an alarm."""
+
+UNSCORED_SHARE = 0.1
+"""Share of unscored visual turns above which the report raises an alarm."""
+
+NO_ALIGNMENT = (
+    "{} needs rollouts with alignment columns, and these carry none: set "
+    f"{names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP} and {names.REWARD_MANAGER_NAME}={names.REWARD_MANAGER}."
+)
+
+
+class Mapo(Method):
+    """The advantage A_out + beta A_sem, see :func:`verl_mapo.advantages.mapo.mapo_advantage`.
+
+    ``algorithm.axpo.alignment=true`` uses it inside AXPO; metrics and records are then written here as well.
+    """
+
+    name = names.MAPO
+    Settings = MapoSettings
+    columns = TURN_COLUMNS
+    required_columns = TURN_COLUMNS
+    without_columns = NO_ALIGNMENT.format("algorithm.adv_estimator=mapo")
+    record_keys = ("alignment", "a_out", "a_sem")
+    settings: MapoSettings
+
+    @classmethod
+    def enabled(cls, config: DictConfig) -> bool:
+        estimator = select(config, names.ADV_ESTIMATOR)
+        return estimator == names.MAPO or (
+            estimator == names.AXPO and bool(select(config, f"{names.AXPO_NODE}.alignment"))
+        )
+
+    def check(self) -> None:
+        asker = f"{names.ADV_ESTIMATOR}=mapo"
+        if select(self.config, names.ADV_ESTIMATOR) == names.AXPO:
+            asker = f"{names.AXPO_NODE}.alignment=true"
+        reward = select(self.config, names.REWARD_MANAGER_NAME)
+        if self.config.reward.reward_manager.source == "register" and reward != names.REWARD_MANAGER:
+            raise ConfigError(
+                f"{names.REWARD_MANAGER_NAME}={reward} gives no alignment scores, which {asker} needs: set "
+                f"{names.REWARD_MANAGER_NAME}={names.REWARD_MANAGER} and {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
+            )
+
+    def advantages(self, step: StepBatch, rewards: Tensor, response_mask: Tensor) -> Tensor:
+        result = align(step, rewards, response_mask, self.settings, self.norm_by_std)
+        return result.advantages
+
+    def after_advantage(self, step: StepBatch) -> None:
+        """Stop a run whose scorer fails on most turns instead of training on the rest.
+
+        Raises:
+            RuntimeError: with the share of turns without a score.
+        """
+        unscored = float(_unscored_share(step.columns[TURN_STATUS.name][step.original]))
+        if unscored > self.settings.max_unscored:
+            raise RuntimeError(
+                f"The alignment scorer failed on {unscored:.0%} of the visual turns of step {step.number}, more than "
+                f"algorithm.mapo.max_unscored={self.settings.max_unscored}: the reward workers' log has the reason."
+            )
+
+    def metrics(self, step: StepBatch) -> dict[str, float]:
+        return mapo_metrics(step.results[self.name], step.outcome, step.columns[TURN_STATUS.name], step.original)
+
+    def records(self, step: StepBatch) -> dict[int, dict[str, Any]]:
+        result: MapoAdvantage = step.results[self.name]
+        return {
+            row: {
+                "alignment": float(result.alignment[row]) if result.has_alignment[row] else None,
+                "a_out": float(result.a_out[row]),
+                "a_sem": float(result.a_sem[row]),
+            }
+            for row in range(len(step))
+        }
+
+    panels = (
+        Panel(
+            "Spread of the advantages",
+            (Curve("outcome, A_out", "mapo/a_out/std"), Curve("alignment, A_sem", "mapo/a_sem/std", VERMILION)),
+            "Near zero: no signal from that side. If only A_sem has spread, training follows the scorer, not the task.",
+        ),
+        Panel(
+            "Groups at the std floor",
+            (
+                Curve("outcome", "mapo/std_floor/outcome_share", BLUE),
+                Curve("alignment", "mapo/std_floor/alignment_share", VERMILION),
+            ),
+            "Groups whose rollouts score all but the same. Above half, most of the batch teaches nothing: choose "
+            "harder or easier questions, or a scorer that tells crops apart.",
+            share=True,
+            limit=FLOOR_SHARE,
+        ),
+        Panel(
+            "Unscored visual turns",
+            (Curve("unscored", "mapo/alignment/unscored_share"),),
+            "Turns whose scorer failed or timed out. They count as missing, not as zero; many of them bias what is "
+            "left.",
+            share=True,
+            limit=UNSCORED_SHARE,
+        ),
+    )
+    alarms = (
+        Alarm(
+            "mapo/std_floor/outcome_share",
+            "outcomes of a group",
+            FLOOR_SHARE,
+            "In {last:.0%} of groups all rollouts have the same outcome, so these groups teach nothing about the "
+            "answer: the questions are too easy or too hard.",
+        ),
+        Alarm(
+            "mapo/std_floor/alignment_share",
+            "alignments of a group",
+            FLOOR_SHARE,
+            "In {last:.0%} of groups the alignments differ so little that the floor under their standard deviation "
+            "acts: the scorer does not tell these crops apart.",
+        ),
+        Alarm(
+            "mapo/alignment/unscored_share",
+            "unscored turns",
+            UNSCORED_SHARE,
+            "{last:.0%} of visual turns have no score: the scorer fails or is too slow, and the alignment of the "
+            "others may not speak for them.",
+        ),
+    )
+
+
+def align(
+    step: StepBatch, rewards: Tensor, response_mask: Tensor, settings: MapoSettings, norm_by_std: bool
+) -> MapoAdvantage:
+    """MAPO's advantage over the comparison groups of a batch; kept in ``step.results`` for metrics and records.
+
+    Args:
+        rewards: (B, L) float, token-level rewards.
+        response_mask: (B, L), 1 on the tokens that the loss acts on.
+    """
+    result = mapo_advantage(
+        outcome=rewards.sum(dim=-1),
+        turn_scores=step.columns[TURN_SCORES.name],
+        turn_status=step.columns[TURN_STATUS.name],
+        turn_spans=step.columns[TURN_SPANS.name],
+        response_mask=response_mask,
+        group=step.comparison_group,
+        config=settings,
+        norm_by_std=norm_by_std,
+    )
+    step.results[names.MAPO] = result
+    return result
+
+
+def mapo_metrics(result: MapoAdvantage, outcome: Tensor, status: Tensor, counted: Tensor) -> dict[str, float]:
+    """``mapo/*``: spread of both advantages, and the share of groups at their floors.
+
+    Args:
+        outcome: (B,) rewards.
+        status: (B, T) int8, the ``turn_status`` column.
+        counted: (B,) bool, rows that are rollouts of a bare prompt.
+    """
+    scored = result.alignment[counted & result.has_alignment]
+    metrics = {
+        "outcome/mean": outcome[counted].mean(),
+        "outcome/std": outcome[counted].std(correction=0),
+        "a_out/std": result.a_out[counted].std(correction=0),
+        "a_sem/std": result.a_sem[counted].std(correction=0),
+        "std_floor/outcome_share": _share(result.outcome_flat, result.outcome_counted),
+        "std_floor/alignment_share": _share(result.semantic_floored, result.semantic_counted),
+        "alignment/unscored_share": _unscored_share(status[counted]),
+    }
+    if len(scored):
+        metrics["alignment/mean"] = scored.mean()
+        metrics["alignment/std"] = scored.std(correction=0)
+    return {f"mapo/{name}": float(value) for name, value in metrics.items()}
+
+
+def _unscored_share(status: Tensor) -> Tensor:
+    return (status == UNSCORED).sum() / (status != ABSENT).sum().clamp_min(1)
+
+
+def _share(flag: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    return (flag & counted).sum() / counted.sum().clamp_min(1)

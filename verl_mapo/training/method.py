@@ -1,0 +1,134 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What a training method is to the trainer: settings, checks, an advantage estimator, hooks, metrics and a record.
+
+A method is one subclass of :class:`Method` in one module. :mod:`verl_mapo.training.methods` lists those of this package
+in the order in which the trainer calls their hooks; one from another package is used by giving its dotted path to
+``algorithm.adv_estimator``. docs/extending.md walks through a complete example.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from omegaconf import DictConfig
+from torch import Tensor
+
+from verl_mapo import names
+from verl_mapo.charts import Alarm, Panel
+from verl_mapo.columns import Column
+from verl_mapo.settings import parse, select
+
+if TYPE_CHECKING:
+    from verl_mapo.training.step_batch import StepBatch
+
+
+class Method:
+    """Base class of all methods. Every hook does nothing unless a method overrides it.
+
+    The trainer makes one object of each enabled method at the start of a run, and calls the hooks in the order in which
+    they are defined here.
+
+    Class attributes:
+        name: value of ``algorithm.adv_estimator`` that enables the method, and its key in :attr:`StepBatch.results`.
+        Settings: its settings class, with a ``NODE``; None for a method without settings.
+        columns: columns that the hooks read from :attr:`StepBatch.columns`; fetched where a batch has them.
+        required_columns: those of them without which the advantage cannot be computed.
+        without_columns: the sentence shown when a required column is missing; it names the settings that bring it.
+        record_fields: further fields of a row that :meth:`records` reads.
+        record_keys: keys that :meth:`records` may add; a record has all of them, with None where there is no value.
+        kind_column: for a method that adds rows to a batch: the column that tells kinds of rows apart. The trainer then
+            keeps the number of optimizer steps and gives every mini-batch its share of each kind.
+        panels: what the report draws of its metrics.
+        alarms: what the report watches in its metrics.
+
+    Args:
+        config: the whole hydra configuration.
+
+    Raises:
+        ConfigError: a setting is invalid.
+    """
+
+    name: ClassVar[str]
+    Settings: ClassVar[type | None] = None
+    columns: ClassVar[tuple[Column, ...]] = ()
+    required_columns: ClassVar[tuple[Column, ...]] = ()
+    without_columns: ClassVar[str] = ""
+    record_fields: ClassVar[tuple[str, ...]] = ()
+    record_keys: ClassVar[tuple[str, ...]] = ()
+    kind_column: ClassVar[Column | None] = None
+    panels: ClassVar[tuple[Panel, ...]] = ()
+    alarms: ClassVar[tuple[Alarm, ...]] = ()
+
+    def __init__(self, config: DictConfig):
+        self.config = config
+        self.settings: Any = parse(self.Settings, config) if self.Settings else None
+
+    @classmethod
+    def enabled(cls, config: DictConfig) -> bool:
+        """Whether a run uses the method: by default when ``algorithm.adv_estimator`` is its name."""
+        return select(config, names.ADV_ESTIMATOR) == cls.name
+
+    @property
+    def norm_by_std(self) -> bool:
+        """verl's ``algorithm.norm_adv_by_std_in_grpo``: whether advantages are divided by the group's spread."""
+        return bool(select(self.config, "algorithm.norm_adv_by_std_in_grpo", True))
+
+    def check(self) -> None:
+        """Check the configuration before anything is started.
+
+        Raises:
+            ConfigError: naming a setting, its value and a valid value.
+        """
+
+    def configure(self) -> None:
+        """Change settings of verl that the method needs, in ``self.config``."""
+
+    def check_model(self, tokenizer: Any, processor: Any) -> None:
+        """Check the model's tokenizer and processor, and keep what later hooks need of them.
+
+        Raises:
+            ConfigError: the method cannot work with this model.
+        """
+
+    def log_prob_request(self) -> dict[str, Any]:
+        """What to ask of the log-prob pass, by key; sent in the batch's ``extra_info`` for that pass only."""
+        return {}
+
+    def before_advantage(self, step: StepBatch) -> None:
+        """Change the batch before the advantage is computed, for example its loss masks."""
+
+    def advantages(self, step: StepBatch, rewards: Tensor, response_mask: Tensor) -> Tensor:
+        """Compute the advantages: the hook of a method that is an advantage estimator.
+
+        Args:
+            step: the batch; results to be logged or recorded go to ``step.results[self.name]``.
+            rewards: (B, L) float32, token-level rewards; their sum over a row is its outcome.
+            response_mask: (B, L), 1 on the tokens that the loss acts on.
+
+        Returns:
+            (B, L) in the dtype of ``rewards``, 0 where the mask is 0.
+        """
+        raise TypeError(f"{type(self).__name__} is no advantage estimator: it does not override advantages()")
+
+    def after_advantage(self, step: StepBatch) -> None:
+        """Change the advantages that the estimator gave, whichever estimator it was."""
+
+    def metrics(self, step: StepBatch) -> dict[str, float]:
+        """Metrics of the step, by full name."""
+        return {}
+
+    def records(self, step: StepBatch) -> dict[int, dict[str, Any]]:
+        """What to add to the records of rollouts: row number to keys and values, plain JSON types."""
+        return {}

@@ -1,0 +1,58 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The methods of this package, in the order in which the trainer calls their hooks, and which of them a run uses."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from verl_mapo import names
+from verl_mapo.registry import Registry
+from verl_mapo.settings import ConfigError, select
+from verl_mapo.training.axpo import Axpo
+from verl_mapo.training.mapo import Mapo
+from verl_mapo.training.method import Method
+from verl_mapo.training.visual_credit import VisualCredit
+
+METHODS: tuple[type[Method], ...] = (Axpo, Mapo, VisualCredit)
+
+_REGISTRY: Registry[type[Method]] = Registry(
+    "method", Method, {method.name: f"{method.__module__}:{method.__name__}" for method in METHODS}
+)
+
+
+def enabled_methods(config: DictConfig) -> list[type[Method]]:
+    """The methods that a run uses, in the order in which their hooks are called; empty for a stock run.
+
+    Raises:
+        ConfigError: ``algorithm.adv_estimator`` is a dotted path that leads to no method.
+    """
+    found = [method for method in METHODS if method.enabled(config)]
+    estimator = estimator_method(config)
+    return found if estimator is None or estimator in found else [estimator, *found]
+
+
+def estimator_method(config: DictConfig) -> type[Method] | None:
+    """The method whose advantage estimator a run uses; None where the estimator is one of verl's own.
+
+    Raises:
+        ConfigError: ``algorithm.adv_estimator`` is a dotted path that leads to no method.
+    """
+    estimator = str(select(config, names.ADV_ESTIMATOR))
+    if estimator not in names.ESTIMATORS and "." not in estimator:
+        return None
+    try:
+        return _REGISTRY.find(estimator)
+    except ValueError as error:
+        raise ConfigError(f"{names.ADV_ESTIMATOR}={estimator} is refused: {error}.") from None

@@ -1,0 +1,61 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""``rollout_visual/*``: what a step's rollouts looked like, as named numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from statistics import fmean
+
+from verl_mapo.rollout.trajectory import Trajectory
+from verl_mapo.training.step_batch import StepBatch
+
+
+def rollout_metrics(step: StepBatch) -> dict[str, float]:
+    """Metrics of the original rollouts of a step that recorded a trajectory."""
+    rows = zip(step.trajectories, step.original.tolist(), strict=True)
+    return trajectory_metrics([trajectory for trajectory, kept in rows if kept and trajectory is not None])
+
+
+def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
+    """Means over rollouts; a mean over nothing is left out.
+
+    ``crop_area``: share of the original that a crop covers. ``repeat_iou``: largest overlap of a crop with an earlier
+    crop of the same image in the rollout. ``label_tokens``: of labels that were given. ``end/*``: shares of rollouts by
+    end reason. ``bad_call/*``: shares of calls by status. ``faults/*``: shares of visual turns.
+    """
+    turns = [turn for trajectory in trajectories for turn in trajectory.turns]
+    calls = [turn for turn in turns if turn.called]
+    visual = [turn for turn in turns if turn.described]
+    metrics = {
+        "tool_rate": _mean(trajectory.called for trajectory in trajectories),
+        "turns": _mean(len(trajectory.turns) for trajectory in trajectories),
+        "valid_call_rate": _mean(turn.status in ("ok", "no_room") for turn in calls),
+        "crop_area": _mean(area for trajectory in trajectories for area in trajectory.crop_areas),
+        "label_tokens": _mean(turn.label_tokens for turn in visual if turn.label_tokens),
+        "repeat_iou": _mean(overlap for trajectory in trajectories for overlap in trajectory.repeat_ious),
+    }
+    for reason, count in Counter(trajectory.end_reason for trajectory in trajectories).items():
+        metrics[f"end/{reason}"] = count / len(trajectories)
+    for status, count in Counter(turn.status for turn in calls if turn.status != "ok").items():
+        metrics[f"bad_call/{status}"] = count / len(calls)
+    for fault, count in Counter(fault for turn in visual for fault in turn.faults).items():
+        metrics[f"faults/{fault}"] = count / len(visual)
+    return {f"rollout_visual/{name}": value for name, value in metrics.items() if value is not None}
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    values = [*values]
+    return fmean(values) if values else None

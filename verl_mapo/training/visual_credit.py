@@ -1,0 +1,216 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Visual credit (VGPO) at the trainer: scores asked of the log-prob pass, factors on the advantage, metrics, tokens."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedTokenizerBase
+
+from verl_mapo import names
+from verl_mapo.advantages.visual_credit import (
+    BOUNDS,
+    VisualCreditSettings,
+    VisualFactors,
+    apply_credit,
+    visual_factors,
+)
+from verl_mapo.columns import VISUAL_FOCUS
+from verl_mapo.settings import ConfigError, select
+from verl_mapo.training.method import Method
+from verl_mapo.training.step_batch import StepBatch
+from verl_mapo.training.token_records import describe_tokens
+
+
+class Credited(NamedTuple):
+    """What visual credit computed; B rows, L response positions.
+
+    Attributes:
+        focus: (B, L) float32, NaN where a token has no score.
+        written: (B, L), 1 on the tokens that take part, including those masked out of the loss.
+        factors: what the advantages were multiplied by.
+    """
+
+    focus: Tensor
+    written: Tensor
+    factors: VisualFactors
+
+
+class VisualCredit(Method):
+    """The factors of :mod:`verl_mapo.advantages.visual_credit` on the advantages of any estimator.
+
+    As ``algorithm.adv_estimator=vgpo`` the estimator is verl's GRPO.
+    """
+
+    name = names.VGPO
+    Settings = VisualCreditSettings
+    columns = (VISUAL_FOCUS,)
+    record_fields = ("responses",)
+    record_keys = ("credit",)
+    settings: VisualCreditSettings
+    tokenizer: PreTrainedTokenizerBase
+    visual_token_ids: list[int]
+
+    @classmethod
+    def enabled(cls, config: DictConfig) -> bool:
+        by_name = select(config, names.ADV_ESTIMATOR) == names.VGPO
+        return by_name or bool(select(config, f"{names.VISUAL_CREDIT_NODE}.enable"))
+
+    def check(self) -> None:
+        """Focus scores come from the log-prob pass of an FSDP engine and from nowhere else."""
+        strategy = self.config.actor_rollout_ref.actor.strategy
+        if strategy not in names.ENGINES:
+            raise ConfigError(
+                f"actor_rollout_ref.actor.strategy={strategy} is an engine that gives no visual focus, which visual "
+                "credit needs: set it to fsdp2 or fsdp."
+            )
+        if select(self.config, names.BYPASS_MODE, False):
+            raise ConfigError(
+                f"{names.BYPASS_MODE}=True leaves out the log-prob pass in which visual credit reads its scores: set "
+                "it to false."
+            )
+
+    def check_model(self, tokenizer: Any, processor: Any) -> None:
+        model = select(self.config, names.MODEL_PATH)
+        check_layer(self.settings.layer, model)
+        self.visual_token_ids = visual_token_ids(processor, model)
+        self.tokenizer = tokenizer
+
+    def log_prob_request(self) -> dict[str, Any]:
+        """The tokens and states that :class:`verl_mapo.training.focus_engine.FocusEngine` reads for the scores."""
+        request = {
+            "visual_token_ids": self.visual_token_ids,
+            "prototype": self.settings.prototype,
+            "position": self.settings.position,
+            "layer": self.settings.layer,
+        }
+        return {VISUAL_FOCUS.name: request}
+
+    def advantages(self, step: StepBatch, rewards: Tensor, response_mask: Tensor) -> Tensor:
+        from verl.trainer.ppo.core_algos import compute_grpo_vectorized_outcome_advantage
+
+        index = np.array(step.uids, dtype=object)
+        advantages, _ = compute_grpo_vectorized_outcome_advantage(
+            rewards, response_mask, index, norm_adv_by_std_in_grpo=self.norm_by_std
+        )
+        return advantages
+
+    def after_advantage(self, step: StepBatch) -> None:
+        """Multiply the advantages that the estimator gave, whichever it was (Eq. 7).
+
+        Raises:
+            ConfigError: the log-prob pass gave no scores.
+        """
+        score = step.response_values(VISUAL_FOCUS)
+        if score is None:
+            raise ConfigError(
+                "The log-prob pass gave no visual focus, which visual credit needs: it comes from verl's fsdp or fsdp2 "
+                "engine on NVIDIA and AMD GPUs and on the CPU stack (`verl-mapo doctor` shows what is registered)."
+            )
+        mask = step.padded("response_mask")
+        if step.loss_mask is not None:
+            # A source's tokens after its prefix are not in the loss, but still count in its trajectory score.
+            mask = torch.where(step.continuation.unsqueeze(1), mask, step.loss_mask)
+        factors = visual_factors(score, ~score.isnan(), mask, step.comparison_group, self.settings)
+        step.write(advantages=apply_credit(step.padded("advantages"), factors, self.settings))
+        step.results[self.name] = Credited(score, mask, factors)
+
+    def metrics(self, step: StepBatch) -> dict[str, float]:
+        credited: Credited = step.results[self.name]
+        return credit_metrics(credited.focus, credited.written, credited.factors, self.settings)
+
+    def records(self, step: StepBatch) -> dict[int, dict[str, Any]]:
+        return {row: {"credit": tokens} for row, tokens in describe_tokens(step, self.tokenizer).items()}
+
+
+def visual_token_ids(processor: Any, model: str) -> list[int]:
+    """Ids of the image and the video placeholder.
+
+    Raises:
+        ConfigError: the model has no image tokens.
+    """
+    ids = [getattr(processor, name, None) for name in ("image_token_id", "video_token_id")]
+    if ids[0] is None:
+        raise ConfigError(
+            f"actor_rollout_ref.model.path={model} has no image tokens that a response could look at, and visual "
+            "credit weighs nothing else: use a vision-language model such as Qwen2.5-VL, or set "
+            "algorithm.visual_credit.enable=false and another algorithm.adv_estimator."
+        )
+    return [token for token in ids if token is not None]
+
+
+def check_layer(layer: int, model: str) -> None:
+    """Check that a model, a folder or a hub name, has the layer whose states are asked for.
+
+    Raises:
+        ConfigError: it has fewer.
+    """
+    if layer < 0:
+        return
+    layers = AutoConfig.from_pretrained(model).get_text_config().num_hidden_layers
+    if layer >= layers:
+        raise ConfigError(
+            f"algorithm.visual_credit.layer={layer}, but {model} has {layers} decoder layers: set it to -1 for the "
+            f"final norm, or to at most {layers - 1}."
+        )
+
+
+def credit_metrics(
+    score: Tensor, response_mask: Tensor, factors: VisualFactors, settings: VisualCreditSettings
+) -> dict[str, float]:
+    """``visual_credit/*``: focus and factors of the policy tokens that have a score; empty where none has.
+
+    ``late_over_early``: mean focus of the second half of a rollout's tokens over that of the first, below 1 where the
+    picture is forgotten. ``length_correlation``: of the trajectory score with the number of policy tokens.
+    ``at_bounds/*``: share of factors that ``clamp`` cut.
+
+    Args:
+        score: (B, L) float32, the focus, NaN where there is none.
+        response_mask: (B, L), 1 on policy tokens.
+    """
+    policy = response_mask.bool()
+    scored = policy & ~score.isnan()
+    if not scored.any():
+        return {}
+    cosine, length = 2 * score[scored] - 1, policy.sum(dim=1)
+    late = policy.cumsum(dim=1) > length.unsqueeze(1) / 2
+    visual, token, trajectory = factors.visual, factors.token[scored], factors.trajectory[factors.visual]
+    metrics = {
+        "cosine/mean": cosine.mean(),
+        "cosine/min": cosine.min(),
+        "cosine/negative_share": (cosine < 0).float().mean(),
+        "late_over_early": score[scored & late].mean() / score[scored & ~late].mean(),
+        "gate_rate": factors.gate.sum() / scored.sum(),
+        "visual_rows": visual.sum() / (length > 0).sum(),
+        "token_factor/min": token.min(),
+        "token_factor/max": token.max(),
+        "token_factor/mean": token.mean(),
+        "trajectory_factor/min": trajectory.min(),
+        "trajectory_factor/max": trajectory.max(),
+        "trajectory_factor/mean": trajectory.mean(),
+    }
+    pairs = torch.stack([factors.trajectory_score[visual], length[visual].double()])
+    if pairs.shape[1] > 1:
+        metrics["length_correlation"] = torch.corrcoef(pairs)[0, 1]
+    if settings.clamp != "none":
+        for name, values, bounds in zip(
+            ("token", "trajectory"), (token, trajectory), BOUNDS[settings.clamp], strict=True
+        ):
+            metrics[f"at_bounds/{name}"] = torch.isin(values, values.new_tensor(bounds)).float().mean()
+    return {f"visual_credit/{name}": float(value) for name, value in metrics.items() if not torch.isnan(value)}
