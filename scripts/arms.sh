@@ -1,24 +1,25 @@
-# Trains the arms of a study, each with each seed. Sourced, after environment.sh, by the studies:
+# Trains the arms of a study with every seed. The studies source it after environment.sh:
 #
-#   ARMS=("grpo algorithm.adv_estimator=grpo" "axpo")   # a name and its overrides, in the order in which they are begun
-#   train_arms FOLDER OVERRIDES...                      # FOLDER/runs/ARM-SEED, with overrides that all arms share
+#   ARMS=("grpo algorithm.adv_estimator=grpo" "axpo")   # name and overrides of each arm, in the order of training
+#   train_arms FOLDER OVERRIDES...                      # runs FOLDER/runs/ARM-SEED, with overrides for all arms
 #
-# STEPS (set by the study), SEEDS (1 2 3), HOURS (3; no run is begun in the last half hour, and none takes longer than
-# that), JOBS (2 runs at once, but no more than there is free memory for). What is finished is skipped, what was cut goes
-# on from its last checkpoint. After a run that failed no other is begun, and train_arms returns 1.
+# Settings: STEPS (set by the study); SEEDS (1 2 3); HOURS (3: no run starts in the last half hour, which is also the
+# time limit of a run); JOBS (2 runs at once, or fewer if memory is short). Complete runs are skipped, and interrupted
+# runs continue from their last checkpoint. After a run has failed, no other run starts, and train_arms returns 1.
 
 SEEDS=${SEEDS:-1 2 3}
 HOURS=${HOURS:-3}
 JOBS=${JOBS:-2}
 
-# make_toy FOLDER: the toy that calls a tool in about 30 % of its rollouts; its overrides go to the array "toy".
+# make_toy FOLDER: makes a toy whose model calls the tool in about 30 % of its rollouts; sets the array "toy" to the
+# overrides that use it.
 make_toy() {
     mapfile -t toy < <(verl-mapo toy --out "$1" --tool-rate 0.3 --tool-accuracy 0.5)
     [ "${#toy[@]}" = 4 ] || { say "The toy was not made; the reason is above."; return 1; }
 }
 
 train_arms() {
-    local folder=$1 seed line arm overrides under_way=0 failed=0 at_once
+    local folder=$1 seed line arm overrides running=0 failed=0 at_once
     shift
     at_once=$(runs_that_fit "$JOBS")
     trap '_end_runs' EXIT
@@ -28,24 +29,24 @@ train_arms() {
         for line in "${ARMS[@]}"; do
             read -r arm overrides <<<"$line"
             [ ! -e "$folder/runs/$arm-$seed/trajectories/val/$STEPS.jsonl" ] || continue
-            [ "$under_way" -lt "$at_once" ] || _wait_for_one
+            [ "$running" -lt "$at_once" ] || _wait_for_one
             [ "$failed" = 0 ] || break 2
             if [ "$SECONDS" -gt $((HOURS * 3600 - 1800)) ]; then
-                say "No further run is begun: $HOURS hours are nearly over. The same command goes on from here."
+                say "No further run starts: the $HOURS hours are nearly over. Run the same command again to continue."
                 break 2
             fi
             say "$(date +%H:%M) $arm, seed $seed"
             # shellcheck disable=SC2086  # overrides are words
             _train_arm "$folder/runs/$arm-$seed" "$seed" "$@" $overrides &
-            under_way=$((under_way + 1))
+            running=$((running + 1))
         done
     done
-    while [ "$under_way" -gt 0 ]; do _wait_for_one; done
+    while [ "$running" -gt 0 ]; do _wait_for_one; done
     trap - EXIT INT TERM
     return "$failed"
 }
 
-# _train_arm RUN SEED OVERRIDES...: one run, in the background; its output goes to RUN/progress.log.
+# _train_arm RUN SEED OVERRIDES...: trains one run, with its output in RUN/progress.log.
 _train_arm() {
     local run=$1 seed=$2 training
     shift 2
@@ -60,13 +61,13 @@ _train_arm() {
     rm -rf "$run/checkpoints"
 }
 
-# _wait_for_one: until one of the runs under way has ended; counts it, and whether any failed, for train_arms.
+# _wait_for_one: waits until one of the running jobs has ended, and updates train_arms' counters.
 _wait_for_one() {
     wait -n || failed=1
-    under_way=$((under_way - 1))
+    running=$((running - 1))
 }
 
-# _end_runs: ask the runs under way to stop, and wait until they have.
+# _end_runs: stops the running jobs and waits until they have ended.
 _end_runs() {
     local pids
     trap - EXIT

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every benchmark of docs/performance.md, one after the other; prints markdown. About 45 minutes on two idle cores.
+# Runs every benchmark of docs/performance.md in sequence and prints markdown. About 45 minutes on two idle cores.
 #
 #   scripts/bench.sh [ENVIRONMENT]          # .venv by default
 set -euo pipefail

@@ -93,7 +93,7 @@ def measure(side: str, folder: Path) -> dict[str, float]:
     processor.image_processor.size = {"shortest_edge": 4 * 28 * 28, "longest_edge": 1280 * 28 * 28}
     with initialize_config_module("verl_mapo.config", version_base=None):
         config = compose(
-            "mapo",
+            "run",
             [
                 "data.max_prompt_length=4096",
                 "data.max_response_length=8192",

@@ -39,7 +39,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from verl_mapo.rewards.scorers.base import build_scorer
 from verl_mapo.rewards.scorers.batching import BatchingScorer
-from verl_mapo.rewards.settings import ScorerSettings
+from verl_mapo.rewards.scorers.settings import ScorerSettings
 
 SHAPES = {
     "tiny, 56 px": {"side": 56, "patch": 14, "width": 64, "layers": 3, "positions": 32},

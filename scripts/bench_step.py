@@ -203,7 +203,7 @@ def measure(cores: set[int], folder: Path, toy: Any, steps: int, overrides: list
     metrics = folder / "metrics.jsonl"
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     env = {**cpu.environment(), **os.environ, "PYTHONPATH": path, "VERL_FILE_LOGGER_PATH": str(metrics)}
-    arguments = ["--config-path", "pkg://verl_mapo.config", "--config-name", "mapo", f"hydra.run.dir={folder}"]
+    arguments = ["--config-path", "pkg://verl_mapo.config", "--config-name", "run", f"hydra.run.dir={folder}"]
     arguments += ["stack=cpu", "task=toy", f"data.train_files={toy.train}", f"data.val_files={toy.test}"]
     arguments += [
         f"actor_rollout_ref.model.path={toy.model}",

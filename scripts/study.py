@@ -11,13 +11,13 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a study of several arms and seeds found: a markdown table, and a figure.
+"""Results of a study with several arms and seeds, as a markdown table and a figure.
 
     python scripts/study.py FOLDER [--base ARM] [--arms ARM ...] [--figure FILE.png]
 
-FOLDER/runs/ARM-SEED are the runs. Everything is in percent. Held-out figures are of the last validation. ``±`` is half
-of a 95 % t-interval over the seeds; differences are paired by seed, since the arms of a seed share the questions and,
-unless an arm drops groups, their order.
+The folder of each run is FOLDER/runs/ARM-SEED. All numbers are in percent. Held-out numbers are from the last
+validation. ``±`` is half the width of a 95 % t-interval over the seeds. Differences are paired by seed, because the
+arms of a seed have the same questions, in the same order unless an arm drops groups.
 """
 
 from __future__ import annotations
@@ -36,29 +36,28 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from scipy.stats import t
 
-from verl_mapo.report.load import Rollout, Run
+from verl_mapo.report.load import Rollout, RunData
 from verl_mapo.report.recovery import recovery_of
-from verl_mapo.rollout.trajectory import Turn
 
-Runs = dict[str, dict[int, Run]]
-"""Arm to seed to run."""
+Runs = dict[str, dict[int, RunData]]
+"""The run by arm and seed."""
 
 Numbers = dict[str, dict[int, dict[str, float | None]]]
-"""Arm to seed to :func:`figures_of` its run."""
+"""The numbers of a run (:func:`numbers_of`) by arm and seed."""
 
 CREDIT = {"late / early": "visual_credit/late_over_early", "score ~ length": "visual_credit/length_correlation"}
-"""Metrics of runs with visual credit, by the name that the table gives to their mean over the steps."""
+"""Column of the table to the metric of visual credit whose mean over the steps it shows."""
 
 COMPARED = ("accuracy", "in training")
-"""Figures whose difference to the base arm is told."""
+"""Columns whose difference from the base arm is shown."""
 
 
 def held_out(rollouts: list[Rollout]) -> dict[str, float]:
-    """Accuracy, the share of questions with a right rollout, and the share of rollouts that called."""
+    """Accuracy, share of questions with at least one right rollout, and share of rollouts that called a tool."""
     questions: dict[str, list[bool]] = defaultdict(list)
     for rollout in rollouts:
         questions[rollout.uid].append(rollout.outcome >= CORRECT)
-    called = [any(Turn(**turn).called for turn in rollout.trajectory["turns"]) for rollout in rollouts]
+    called = [rollout.trajectory.called for rollout in rollouts]
     return {
         "accuracy": fmean(right for rights in questions.values() for right in rights),
         "Pass@4": fmean(any(rights) for rights in questions.values()),
@@ -66,11 +65,12 @@ def held_out(rollouts: list[Rollout]) -> dict[str, float]:
     }
 
 
-def figures_of(run: Run) -> dict[str, float | None]:
-    """One run in numbers; None for what a run does not have.
+def numbers_of(run: RunData) -> dict[str, float | None]:
+    """The numbers of one run by column of the table; None if the run does not have it.
 
-    Of training: ``in training``, accuracy over all steps, which is of many more rollouts than the held-out one; ``all
-    wrong``, groups whose tool users all failed; ``recovered``, prefixes; and :data:`CREDIT`.
+    Three columns are about training: ``in training`` is the accuracy over all steps, over many more rollouts than the
+    held-out accuracy; ``all wrong`` is the share of groups with tool users in which all of these are wrong;
+    ``recovered`` is the share of prefixes with a right continuation. The columns of :data:`CREDIT` follow.
     """
     found = recovery_of(run)
     last = max(run.files["val"])
@@ -84,24 +84,31 @@ def figures_of(run: Run) -> dict[str, float | None]:
 
 
 def spread(values: list[float]) -> float:
-    """Half of the 95 % t-interval of a mean."""
+    """Half the width of the 95 % t-interval of a mean; NaN for a single value."""
     return t.ppf(0.975, len(values) - 1) * stdev(values) / sqrt(len(values)) if len(values) > 1 else float("nan")
 
 
 def shown(values: list[float | None], signed: bool = False) -> str:
-    """Mean and spread in percent."""
+    """Mean and spread of shares, in percent."""
     known = [100 * value for value in values if value is not None]
     return f"{fmean(known):{'+' * signed}.1f} ± {spread(known):.1f}" if known else ""
 
 
-def outcomes(run: Run) -> list[float]:
-    """Training accuracy of the original rollouts by step; where groups are filtered, of those that were left."""
-    explored = run.series("axpo/outcome/original")[1]
-    return explored or run.series("critic/score/mean")[1]
+def outcomes(run: RunData) -> list[float]:
+    """Training accuracy of the original rollouts by step; with dynamic sampling, of the groups that were kept."""
+    originals = run.series("axpo/outcome/original")[1]
+    return originals or run.series("critic/score/mean")[1]
 
 
 def draw(runs: Runs, numbers: Numbers, file: Path, window: int = 5) -> None:
-    """Training accuracy by arm, smoothed, and held-out accuracy: the mean over seeds, and the seeds behind it."""
+    """Draw smoothed training accuracy and held-out accuracy by arm, each as the mean over seeds and for every seed.
+
+    Args:
+        runs: the runs.
+        numbers: their numbers.
+        file: file of the figure.
+        window: number of steps of the moving average.
+    """
     figure, (training, held) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
     for number, (arm, by_seed) in enumerate(runs.items()):
         curves, color = [outcomes(run) for run in by_seed.values()], f"C{number}"
@@ -113,7 +120,7 @@ def draw(runs: Runs, numbers: Numbers, file: Path, window: int = 5) -> None:
         accuracies = [one["accuracy"] for one in numbers[arm].values()]
         held.plot([number] * len(accuracies), accuracies, "o", color=color, alpha=0.4)
         held.plot([number - 0.3, number + 0.3], [fmean(accuracies)] * 2, color=color)
-    training.set(xlabel="step", ylabel=f"accuracy of what was trained on, mean of {window} steps")
+    training.set(xlabel="step", ylabel=f"training accuracy, mean of {window} steps")
     training.legend()
     held.set_xticks(range(len(runs)), list(runs), rotation=30)
     held.set(ylabel="held-out accuracy after training")
@@ -121,7 +128,7 @@ def draw(runs: Runs, numbers: Numbers, file: Path, window: int = 5) -> None:
 
 
 def table(numbers: Numbers, base: str) -> str:
-    """One row an arm; a column that no arm has anything for is left out."""
+    """The markdown table with a row for each arm, without columns that no arm has."""
     rows = [one for by_seed in numbers.values() for one in by_seed.values()]
     figures = [name for name in rows[0] if any(one[name] is not None for one in rows)]
     head = ["arm", "seeds", *figures, *(f"{name} - {base}" for name in COMPARED)]
@@ -138,22 +145,24 @@ def table(numbers: Numbers, base: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--base", default="grpo", help="the arm that differences are taken to, told first")
-    parser.add_argument("--arms", nargs="+", help="the arms held against it; all if not given")
+    parser.add_argument("--base", default="grpo", help="the arm that the others are compared with; the first row")
+    parser.add_argument("--arms", nargs="+", help="the other arms; default: all")
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     runs: Runs = defaultdict(dict)
     for folder in sorted((arguments.folder / "runs").glob("*-*")):
-        run = Run.open(folder)
+        run = RunData.open(folder)
         if run.files["val"]:
             arm, seed = folder.name.rsplit("-", 1)
             runs[arm][int(seed)] = run
     arms = list(dict.fromkeys([arguments.base, *(arguments.arms or runs)]))
     missing = ", ".join(arm for arm in arms if arm not in runs)
     if missing:
-        parser.error(f"no validated run of {missing}: set --base and --arms to some of {', '.join(runs) or 'none yet'}")
+        parser.error(
+            f"no run of {missing} has a validation: choose --base and --arms among {', '.join(runs) or 'none yet'}"
+        )
     runs = {arm: runs[arm] for arm in arms}
-    numbers = {arm: {seed: figures_of(run) for seed, run in by_seed.items()} for arm, by_seed in runs.items()}
+    numbers = {arm: {seed: numbers_of(run) for seed, run in by_seed.items()} for arm, by_seed in runs.items()}
     print(table(numbers, arguments.base))
     if arguments.figure:
         draw(runs, numbers, arguments.figure)

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Does AXPO help on the toy? Five arms, three seeds, from one warm start that calls a tool in about 30 % of its rollouts.
+# Does AXPO help on the toy? Five arms with three seeds, from a warm start that calls the tool in about 30 % of its
+# rollouts.
 #
 #   scripts/study_axpo.sh [FOLDER]          # runs/study_axpo by default
 #
-# At most 3 hours on two cores: 15 runs of STEPS (30) steps and one validation of 256 questions x 4 rollouts each, two at
-# a time where there is memory for it (scripts/arms.sh has the settings). Run it again after an interruption and it goes
-# on; then, or at any time, the table and the figure:
+# At most 3 hours on two cores: 15 runs of STEPS (30) steps, each with one validation of 256 questions x 4 rollouts, two
+# at a time if memory allows (settings: scripts/arms.sh). After an interruption, run it again to continue. The table and
+# the figure, at any time:
 #
 #   python scripts/study.py FOLDER --figure docs/evidence_axpo.png
 set -euo pipefail

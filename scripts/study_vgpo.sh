@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Does VGPO help on the toy, which of its factors, and do the three methods together help more than each? Three seeds,
-# from the warm start of study_axpo.sh.
+# Does VGPO help on the toy, which of its factors do, and do the three methods together help more than each alone? Eight
+# arms with three seeds, from the warm start of study_axpo.sh.
 #
 #   scripts/study_vgpo.sh [FOLDER]          # runs/study_vgpo by default
 #
-# At most 3 hours on two cores: 24 runs of STEPS (15) steps and one validation of 256 questions x 4 rollouts each, two at
-# a time where there is memory for it (scripts/arms.sh has the settings). Run it again after an interruption and it goes
-# on; then, or at any time, the tables and the figures:
+# At most 3 hours on two cores: 24 runs of STEPS (15) steps, each with one validation of 256 questions x 4 rollouts, two
+# at a time if memory allows (settings: scripts/arms.sh). After an interruption, run it again to continue. The tables
+# and the figures, at any time:
 #
 #   python scripts/study.py FOLDER --base dapo --arms intra inter vgpo adjacent --figure docs/evidence_vgpo.png
 #   python scripts/study.py FOLDER --base all --arms mapo axpo vgpo --figure docs/evidence_all.png
 #
-# All arms have DAPO's clip-higher and token-mean loss. VGPO's have its dynamic sampling too, as in the paper, so that the
-# groups they train on are mixed ones, and a step takes as many rollouts as it takes to find them. AXPO's and MAPO's go
-# without: they learn from groups that it drops.
+# All arms have DAPO's clip range and token-mean loss. The first five also have its dynamic sampling, as in VGPO's
+# paper: they train on mixed groups only, and a step makes rollouts until there are enough. The arms with AXPO or MAPO
+# do not, because these methods learn from groups that dynamic sampling drops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 STEPS=${STEPS:-15}

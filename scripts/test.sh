@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# All tests, on a bare machine (Python 3.10-3.12 and pip): the environment, the quick tests on both cores, then the real
-# training runs, two at a time where there is memory for it. Just under 30 minutes on two cores.
+# Runs all tests on a machine that has only Python 3.10-3.12 and pip: environment, quick tests on two cores, then the
+# training runs, two at a time if memory allows. Just under 30 minutes on two cores.
 #
-#   scripts/test.sh [ENVIRONMENT]           # .venv by default; made if it is not there
+#   scripts/test.sh [ENVIRONMENT]           # .venv by default; made if absent
 #
-# Five more runs complete methods x families x modes: pytest -m matrix.
+# Five more runs cover the remaining combinations of method, model family and mode: pytest -m matrix.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
@@ -19,6 +19,6 @@ ruff format --check .
 say "2/3 Quick tests (about 6 minutes)"
 python -m pytest -q -n 2 --dist loadfile -m "not e2e" -p no:warnings
 at_once=$(runs_that_fit 2)
-say "3/3 Real runs: stock verl, ray, FSDP2 and vLLM, twelve of them, $at_once at a time (two at a time takes about 20" \
-    "minutes, one by one 25)"
+say "3/3 Twelve training runs with stock verl, ray, FSDP2 and vLLM, $at_once at a time (two at a time: 20 minutes; one by" \
+    "one: 25)"
 python -m pytest -q -n "$at_once" --dist loadfile -m "e2e and not matrix" -p no:warnings --durations=0

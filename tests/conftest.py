@@ -11,11 +11,13 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What several folders of tests share: the tiny processors, as verl loads them."""
+"""Fixtures of several folders of tests: tiny models, a picture, a fake queue, and one way to build a trainer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -63,3 +65,33 @@ def picture(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("pictures") / "square.png"
     image.save(path)
     return str(path)
+
+
+@pytest.fixture
+def queue(monkeypatch):
+    """The queue that the trainers of a test read and write."""
+    from fake_queue import FakeQueue
+
+    fake = FakeQueue()
+    fake.install(monkeypatch)
+    return fake
+
+
+@pytest.fixture
+def make_trainer() -> Callable[..., Any]:
+    """A trainer of a configuration on top of one of verl's; nothing of verl is started."""
+    from scripted import compose_config
+    from verl.trainer.ppo.v1 import PPOTrainer
+
+    from verl_mapo.training.trainer import VisualTrainer
+
+    def make(*overrides: str, config: Any = None, stock: type = PPOTrainer, **attributes: Any) -> VisualTrainer:
+        kind = type("Trainer", (VisualTrainer, stock), {"on_step_end": None, "on_sample_end": None})
+        trainer = kind.__new__(kind)
+        trainer.config = compose_config(*overrides) if config is None else config
+        trainer.use_methods(trainer.config)
+        defaults = {"global_steps": 7, "use_reference_policy": False, "parameter_sync_step": 1}
+        trainer.__dict__.update(defaults | attributes)
+        return trainer
+
+    return make

@@ -22,8 +22,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from verl_mapo import doctor
 from verl_mapo.cli import app
-from verl_mapo.doctor import TESTED, examine, versions
+from verl_mapo.doctor import examine, missing_symbols, versions
+from verl_mapo.verl_symbols import CPU_PLATFORM, VERL_SYMBOLS
+from verl_mapo.versions import TESTED
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,22 +41,27 @@ def run_doctor(*options: str, **env: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_a_sound_installation_passes_in_driver_and_ray_actor():
+def test_sound_installation_passes_in_driver_and_ray_actor():
     done = run_doctor()
     assert done.returncode == 0, done.stdout
     assert "ray actor" in done.stdout and "missing" not in done.stdout
-    assert {name for name, _, _ in versions()} == set(TESTED)
 
 
-def test_a_policy_that_leaves_the_package_out_is_named():
+def test_versions_cover_every_tested_distribution():
+    assert [(name, tested) for name, _, tested in versions()] == list(TESTED.items())
+
+
+def test_plugin_setting_that_excludes_the_package_is_named():
     done = run_doctor("--no-ray", VERL_USE_EXTERNAL_PLUGINS="other")
     assert done.returncode == 1
-    assert "VERL_USE_EXTERNAL_PLUGINS=other keeps verl from loading this package" in " ".join(done.stdout.split())
+    text = " ".join(done.stdout.split())
+    assert "VERL_USE_EXTERNAL_PLUGINS=other keeps verl from loading this package: unset the variable, or add" in text
+    assert "trainers sync, colocate_async, separate_async: verl does not know it" in text
 
 
 @pytest.fixture
 def broken(tmp_path) -> Path:
-    """A folder that shadows the installed entry point with one that names a module which is not there."""
+    """A folder that replaces the installed entry point by one that names a missing module."""
     info = tmp_path / "verl_mapo-9.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: verl-mapo\nVersion: 9\n")
@@ -61,26 +69,50 @@ def broken(tmp_path) -> Path:
     return tmp_path
 
 
-def test_a_broken_entry_point_fails_with_a_sentence(broken):
+def test_broken_entry_point_is_explained(broken):
     done = run_doctor("--no-ray", PYTHONPATH=str(broken))
     text = " ".join(done.stdout.split())
     assert done.returncode == 1
-    assert "It names verl_mapo.not_there, which cannot be imported" in text
+    assert "The entry point names verl_mapo.not_there, which cannot be imported" in text
     assert "advantage estimators mapo, axpo, vgpo: verl does not know it" in text
 
 
-def test_examine_looks_at_every_registry():
-    assert len(examine(ray_actor=False)) == 8
+def test_examine_checks_installation_symbols_and_registries():
+    checked = [(finding.where, finding.what.split()[0]) for finding in examine(ray_actor=False)]
+    assert checked[:3] == [("installed", "entry"), ("installed", "VERL_USE_EXTERNAL_PLUGINS"), ("installed", "symbols")]
+    kinds = ["advantage", "trainers", "engines", "agent", "reward", "platform"]
+    assert checked[3:] == [("driver", kind) for kind in kinds]
 
 
-def test_the_wheel_carries_templates_configs_and_the_entry_point(tmp_path):
+@pytest.fixture
+def one_missing(monkeypatch) -> str:
+    """A symbol that verl does not have, among the listed ones."""
+    symbols = {"trainer": VERL_SYMBOLS["trainer"] + ("verl.no.such_symbol",), CPU_PLATFORM: ("vllm.no.such_symbol",)}
+    monkeypatch.setattr(doctor, "VERL_SYMBOLS", symbols)
+    return "verl.no.such_symbol"
+
+
+def test_missing_symbol_of_verl_is_named_with_the_tested_version(one_missing):
+    (finding,) = (finding for finding in examine(ray_actor=False) if finding.what.startswith("symbols"))
+    assert f"does not have {one_missing}: install verl 0.9.1." in finding.fault
+
+
+def test_symbols_of_the_cpu_platform_are_looked_up_where_it_is_selected(one_missing, monkeypatch):
+    monkeypatch.delenv("VERL_PLATFORM", raising=False)
+    assert missing_symbols() == [one_missing]
+    monkeypatch.setenv("VERL_PLATFORM", "cpu")
+    assert missing_symbols() == [one_missing, "vllm.no.such_symbol"]
+
+
+def test_wheel_contains_templates_configurations_and_the_entry_point(tmp_path):
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)],
         check=True,
         timeout=300,
     )
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
-    for name in ("config/mapo.yaml", "config/stack/cpu.yaml", "config/task/toy.yaml", "report/report.html.j2"):
+    configs = ("run", "method/_base", "method/mapo", "stack/cpu", "task/toy")
+    for name in (*(f"config/{config}.yaml" for config in configs), "report/report.html.j2"):
         assert f"verl_mapo/{name}" in names
     assert any(name.endswith("entry_points.txt") for name in names)
 

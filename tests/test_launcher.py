@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Small real process trees; nothing of ray or verl is needed."""
+"""The launcher on small real process trees; neither ray nor verl is needed."""
 
 import os
 import re
@@ -28,7 +28,7 @@ import pytest
 from verl_mapo import launcher
 from verl_mapo.settings import ConfigError
 
-#: A function that starts a child and returns once it bears its name; ray renames its processes the same way.
+#: Code of a function that starts a child and returns once the child has its name; ray renames processes the same way.
 START_CHILD = """
 import os, signal, subprocess, sys, time
 
@@ -61,7 +61,7 @@ def pids_in(text: str) -> list[int]:
 
 
 @pytest.mark.parametrize(("ending", "code"), [("sys.exit(0)", 0), ("sys.exit(3)", 3), ("os.abort()", 128 + 6)])
-def test_a_run_that_ends_keeps_its_code_and_its_output(ending: str, code: int, tmp_path: Path, capfd) -> None:
+def test_run_that_ends_returns_its_code_and_its_output(ending: str, code: int, tmp_path: Path, capfd) -> None:
     log = tmp_path / "new" / "train.log"
     said = "print('step 1', flush=True); print('warned', file=sys.stderr, flush=True)"
     assert supervise(f"{said}; {ending}", log=log) == code
@@ -69,7 +69,7 @@ def test_a_run_that_ends_keeps_its_code_and_its_output(ending: str, code: int, t
     assert capfd.readouterr().out == log.read_text()
 
 
-def test_a_dead_worker_is_named_when_the_driver_goes_on_waiting(tmp_path: Path) -> None:
+def test_dead_worker_is_named_when_the_driver_keeps_waiting(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     code = supervise(
         """
@@ -87,12 +87,12 @@ def test_a_dead_worker_is_named_when_the_driver_goes_on_waiting(tmp_path: Path) 
     text = log.read_text()
     killed = re.search(r"killed (\d+)", text).group(1)
     assert code == launcher.WORKER_DIED
-    assert f"stopped: ray::WorkerDict (pid {killed}) died and verl still waited" in text.splitlines()[-1]
+    assert f"stopped: ray::WorkerDict (pid {killed}) died, and verl was still waiting" in text.splitlines()[-1]
     assert all(gone(pid) for pid in pids_in(text))
 
 
 @pytest.mark.parametrize(("name", "named"), [("ray::WorkerDict", True), ("ray::SimpleStorageUnit", False)])
-def test_a_driver_that_fails_within_the_grace_period_keeps_its_code(
+def test_driver_that_fails_within_the_grace_period_keeps_its_code(
     name: str, named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launcher, "SHUTDOWN_S", 0.2)
@@ -113,11 +113,11 @@ def test_a_driver_that_fails_within_the_grace_period_keeps_its_code(
     assert ("verl failed after ray::WorkerDict (pid " in log.read_text()) is named
 
 
-def test_processes_that_no_run_needs_may_come_and_go() -> None:
+def test_process_that_is_not_needed_may_end() -> None:
     assert supervise('start("ray::IDLE", "").wait(); time.sleep(1)', grace_s=0.1) == 0
 
 
-def test_a_fork_that_still_bears_an_actors_name_may_go() -> None:
+def test_forked_child_with_the_name_of_an_actor_may_end() -> None:
     code = """
     start("ray::TaskRunner", "import os, time; os.fork() or (time.sleep(0.5), os._exit(0)); time.sleep(60)")
     time.sleep(2)
@@ -125,7 +125,7 @@ def test_a_fork_that_still_bears_an_actors_name_may_go() -> None:
     assert supervise(code, grace_s=0.1) == 0
 
 
-def test_the_timeout_names_its_setting_and_ends_the_tree(tmp_path: Path) -> None:
+def test_timeout_names_its_setting_and_ends_the_tree(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     code = supervise(
         """
@@ -142,9 +142,9 @@ def test_the_timeout_names_its_setting_and_ends_the_tree(tmp_path: Path) -> None
     assert all(gone(pid) for pid in pids_in(text))
 
 
-def test_what_lost_its_parent_is_ended_and_a_stranger_is_not(tmp_path: Path) -> None:
+def test_orphan_of_the_session_is_ended_and_a_process_outside_is_not(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
-    stranger = subprocess.Popen(
+    outsider = subprocess.Popen(
         [sys.executable, "-c", "open('/proc/self/comm', 'w').write('ray::WorkerDict'); import time; time.sleep(60)"]
     )
     try:
@@ -158,21 +158,21 @@ def test_what_lost_its_parent_is_ended_and_a_stranger_is_not(tmp_path: Path) -> 
         assert code == 0
         assert len(pids_in(log.read_text())) == 1
         assert all(gone(pid) for pid in pids_in(log.read_text()))
-        assert stranger.poll() is None
+        assert outsider.poll() is None
     finally:
-        stranger.kill()
-        stranger.wait()
+        outsider.kill()
+        outsider.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_the_launcher_ends_the_tree(number: int, tmp_path: Path) -> None:
+def test_signal_to_the_launcher_ends_the_tree(number: int, tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     driver = START_CHILD + "print('started', start('raylet').pid, flush=True); time.sleep(60)"
     program = f"""
         import os, signal, sys
         from pathlib import Path
         from verl_mapo.launcher import supervise
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a test run under nohup would pass its deaf ear on
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, the child would inherit the ignored signal
         command = [sys.executable, "-c", {driver!r}]
         sys.exit(supervise(command, timeout_s=30, env=os.environ, log=Path({str(log)!r})))
     """
@@ -183,10 +183,10 @@ def test_a_signal_to_the_launcher_ends_the_tree(number: int, tmp_path: Path) -> 
         time.sleep(0.05)
     running.send_signal(number)
     assert running.wait(timeout=20) == 128 + number
-    assert f"{signal.Signals(number).name} received" in log.read_text()
+    assert f"stopped by {signal.Signals(number).name}" in log.read_text()
     assert all(gone(pid) for pid in pids_in(log.read_text()))
 
 
-def test_no_time_to_run_is_refused() -> None:
-    with pytest.raises(ConfigError, match="timeout_s=0 .* give it a number"):
+def test_time_limit_of_zero_is_refused() -> None:
+    with pytest.raises(ConfigError, match="timeout_s=0 must be positive"):
         supervise("", timeout_s=0)

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What verl sees, in processes of its own: import hooks cannot be undone in this one."""
+"""What verl's registries hold. Each test uses a fresh process, because an import hook cannot be removed."""
 
 from __future__ import annotations
 
@@ -21,54 +21,58 @@ import sys
 
 import pytest
 
-from verl_mapo.doctor import VERL_SYMBOLS, missing_symbols
+from verl_mapo import names
 from verl_mapo.registration import TABLE
 
-LOOK = """
-import verl, sys
-light = sorted(m for m in sys.modules if m.startswith("verl_mapo"))
+REGISTERED = """
+import sys
+import verl
+loaded = sorted(name for name in sys.modules if name.partition(".")[0] == "verl_mapo")
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
 from verl.trainer.ppo.v1 import get_trainer_cls
-print(light)
+print(*loaded)
 print("mapo" in ADV_ESTIMATOR_REGISTRY, get_trainer_cls("sync").__name__, get_trainer_cls("separate_async").__name__)
 """
 
+EXTENDED = "True VisualPPOTrainerSync VisualPPOTrainerSeparateAsync"
+STOCK = "False PPOTrainerSync PPOTrainerSeparateAsync"
 
-def look(code: str = LOOK, **env: str) -> str:
+
+def run(code: str = REGISTERED, **env: str) -> list[str]:
+    """The lines that some code prints in a fresh process."""
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **env}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+    return done.stdout.strip().splitlines()
 
 
-def test_importing_verl_loads_the_plugin_and_little_of_it():
-    loaded, registered = look().strip().splitlines()[-2:]
-    assert "verl_mapo.registration" in loaded
-    assert not any(room in loaded for room in ("rollout", "rewards", "training", "advantages", "report"))
-    assert registered == "True VisualPPOTrainerSync VisualPPOTrainerSeparateAsync"
+def test_import_of_verl_loads_the_plugin_and_nothing_that_registers_a_name():
+    loaded, registered = run()[-2:]
+    assert set(loaded.split()) == {
+        "verl_mapo",
+        "verl_mapo.names",
+        "verl_mapo.platforms",
+        "verl_mapo.platforms.cpu",
+        "verl_mapo.platforms.cpu_device",
+        "verl_mapo.registration",
+    }
+    assert registered == EXTENDED
 
 
-def test_both_ways_at_once_are_harmless():
-    assert (
-        look(VERL_USE_EXTERNAL_MODULES="verl_mapo.registration")
-        .strip()
-        .endswith("True VisualPPOTrainerSync VisualPPOTrainerSeparateAsync")
-    )
+def test_entry_point_and_external_module_may_be_used_together():
+    assert run(VERL_USE_EXTERNAL_MODULES="verl_mapo.registration")[-1] == EXTENDED
 
 
-def test_without_the_plugin_verl_is_stock():
-    assert look(VERL_USE_EXTERNAL_PLUGINS="none").strip().endswith("False PPOTrainerSync PPOTrainerSeparateAsync")
+def test_verl_without_the_plugin_is_unchanged():
+    assert run(VERL_USE_EXTERNAL_PLUGINS="none")[-1] == STOCK
 
 
 @pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.kind)
-def test_any_of_our_modules_may_be_imported_first(entry):
-    """Its import brings verl in, whose hook asks for the module that is being imported."""
-    assert (
-        look(f"import {entry.module}\n{LOOK}")
-        .strip()
-        .endswith("True VisualPPOTrainerSync VisualPPOTrainerSeparateAsync")
-    )
+def test_module_of_an_entry_may_be_imported_before_verl(entry):
+    """Its import triggers verl's, whose import hook asks for the module that is being imported."""
+    assert run(f"import {entry.module}\n{REGISTERED}")[-1] == EXTENDED
 
 
-@pytest.mark.parametrize("symbol", VERL_SYMBOLS)
-def test_verl_still_has(symbol):
-    assert symbol not in missing_symbols()
+def test_table_registers_every_name():
+    registered = {name for entry in TABLE for name in entry.names}
+    given = {*names.ESTIMATORS, *names.TRAINERS, *names.ENGINES, names.AGENT_LOOP, names.REWARD_MANAGER}
+    assert registered == given

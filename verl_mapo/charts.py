@@ -11,18 +11,20 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a report draws of a run's metrics: panels of curves, and alarms. Declarations only; this module imports nothing.
+"""Declarations of what the report draws of a run's metrics: panels of curves, and alarms. Imports nothing.
 
-A method declares its panels and alarms beside its metrics (:mod:`verl_mapo.training.method`); those of every run are in
-:mod:`verl_mapo.report.panels`.
+A method declares its panels and alarms beside its metrics (:mod:`verl_mapo.training.method`); those that do not depend
+on a method are in :mod:`verl_mapo.report.panels`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-BLUE, VERMILION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#5f6b7a"
-"""Colours of curves, after Okabe and Ito; they can be told apart by all common forms of colour vision."""
+BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+SKY_BLUE, PINK, PURPLE, GREY, LIGHT_GREY = "#56B4E9", "#CC79A7", "#AA4499", "#5f6b7a", "#9aa3ae"
+"""All colours of curves, boxes and tokens, after Okabe and Ito: people with any common form of colour vision can tell
+them apart."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Curve:
     """One metric of a panel.
 
     Attributes:
-        name: what the legend calls it.
+        name: its name in the legend.
         metric: its name in the metrics.
         colour: ``#rrggbb``.
     """
@@ -45,11 +47,11 @@ class Panel:
     """One small plot.
 
     Attributes:
-        title: what is drawn.
+        title: the heading.
         curves: the metrics; those that a run has not logged are left out.
-        look_for: what a reader should look for, one or two sentences.
+        look_for: the caption: one or two sentences on what a reader should look for.
         share: whether the values are shares, written in percent.
-        limit: value at which an alarm is raised, drawn as a dotted line; None without one.
+        limit: the value at which an alarm is raised, drawn as a dotted line; None without an alarm.
     """
 
     title: str
@@ -61,15 +63,15 @@ class Panel:
 
 @dataclass(frozen=True)
 class Alarm:
-    """A metric that is watched, and the sentence shown when its last values cross a limit.
+    """A metric that the report watches, and the sentence that it shows when the last values cross a limit.
 
     Attributes:
         metric: its name in the metrics.
-        watched: what is watched, in a few words.
+        watched: the name of what is watched, in a few words.
         limit: the alarm is raised when the mean of the last values is above this value; or, with ``falls``, below this
             share of the mean of the first values.
-        sentence: what is wrong and what to do, formatted with ``first`` and ``last``, those two means.
-        falls: whether a fall is what raises the alarm.
+        sentence: what is wrong and what to do; a format string with the fields ``first`` and ``last``, those two means.
+        falls: whether the alarm is raised by a fall instead of by a rise.
     """
 
     metric: str

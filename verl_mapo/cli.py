@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The ``verl-mapo`` command: doctor, data, probe, train, eval, report."""
+"""The ``verl-mapo`` command: doctor, toy, data, probe, train, eval, report."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
+from verl_mapo.run_folder import RunFolder
 from verl_mapo.settings import ConfigError, parse_node
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ if TYPE_CHECKING:
 
 
 class ConfigErrorGroup(TyperGroup):
-    """Commands whose settings, set wrong, end them with the sentence and without a traceback."""
+    """Commands that an invalid setting ends with its message and without a traceback."""
 
     def invoke(self, ctx: typer.Context) -> Any:
+        """Run the command; a :class:`ConfigError` becomes a usage error."""
         try:
             return super().invoke(ctx)
         except ConfigError as error:
@@ -47,26 +49,31 @@ class ConfigErrorGroup(TyperGroup):
 
 app = typer.Typer(
     cls=ConfigErrorGroup,
-    help="MAPO, AXPO and VGPO for stock verl: vision-language models that think with images.",
+    help="Train vision-language models that use visual tools, with MAPO, AXPO and VGPO on stock verl.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+data = typer.Typer(cls=ConfigErrorGroup, help="Convert public training sets to verl's schema.", no_args_is_help=True)
+app.add_typer(data, name="data")
 console = Console()
 
-Run = Annotated[Path, typer.Option(help="Folder of the run: metrics, trajectories, checkpoints, log.")]
+Run = Annotated[Path, typer.Option(help="Folder of the run: metrics, rollouts, checkpoints, log.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Hydra overrides, as for verl's main_ppo.")]
-Config = Annotated[str, typer.Option(help="Name of a configuration in verl_mapo.config.")]
-Verbose = Annotated[bool, typer.Option(help="Show everything verl writes, and not a line a step.")]
-Timeout = Annotated[float, typer.Option(help="Hours after which the run is ended.")]
+Config = Annotated[str, typer.Option(help="Name of a primary configuration in verl_mapo.config.")]
+Verbose = Annotated[bool, typer.Option(help="Show verl's whole output instead of one line a step.")]
+Timeout = Annotated[float, typer.Option(help="Hours after which the run is stopped.")]
 
 
 @app.command()
 def doctor(
-    ray: Annotated[bool, typer.Option(help="Look inside a fresh ray actor too.")] = True,
+    ray: Annotated[bool, typer.Option(help="Also check inside a new ray actor.")] = True,
 ) -> None:
-    """Show whether verl sees this package, here and inside a ray actor; exit 1 with a sentence if not."""
-    from verl_mapo.doctor import examine, missing_symbols, versions
+    """Check that verl finds this package, in this process and inside a ray actor.
+
+    The exit code is 1 if something is missing.
+    """
+    from verl_mapo.doctor import examine, versions
 
     table = Table("package", "found", "tested", title="Versions")
     for name, found, tested in versions():
@@ -74,99 +81,139 @@ def doctor(
         table.add_row(name, f"[{mark}]{found or 'not installed'}", ", ".join(tested))
     console.print(table)
     findings = examine(ray)
-    table = Table("where", "what", "", title="Registered")
+    table = Table("where", "what", "", title="Checks")
     for finding in findings:
         table.add_row(finding.where, finding.what, "[red]missing" if finding.fault else "[green]ok")
     console.print(table)
     faults = [f"{finding.where}, {finding.what}: {finding.fault}" for finding in findings if finding.fault]
-    faults += [f"verl no longer has {symbol}: use a tested version of verl." for symbol in missing_symbols()]
     for fault in faults:
         console.print(f"[red]{fault}")
     if faults:
         raise typer.Exit(1)
-    console.print("[green]verl knows everything this package adds.")
+    console.print("[green]verl finds everything that this package adds.")
 
 
 @app.command()
 def toy(
-    out: Annotated[Path, typer.Option(help="Folder for pictures, parquet files and models; what is there is kept.")],
+    out: Annotated[Path, typer.Option(help="Folder for images, parquet files and models; complete parts are kept.")],
     family: Annotated[Literal["qwen2_5_vl", "qwen3_vl"], typer.Option(help="Model family.")] = "qwen2_5_vl",
-    size: Annotated[Literal["smoke", "full"], typer.Option(help="smoke: seconds; full: one that learns.")] = "full",
-    letters: Annotated[int, typer.Option(help="Different letters; with 2 a blind answer is often right.")] = 10,
-    shared_letters: Annotated[bool, typer.Option(help="Several objects may carry one letter.")] = False,
+    size: Annotated[
+        Literal["smoke", "full"], typer.Option(help="smoke: made in under a minute; full: a model worth training.")
+    ] = "full",
+    letters: Annotated[int, typer.Option(help="Number of different letters; with 2, a guess is often right.")] = 10,
+    shared_letters: Annotated[bool, typer.Option(help="Let several objects have the same letter.")] = False,
     no_zoom_share: Annotated[float, typer.Option(help="Share of questions that need no zoom.")] = 0.0,
-    background: Annotated[Literal["gradient", "photos"], typer.Option(help="What the objects lie on.")] = "gradient",
+    background: Annotated[Literal["gradient", "photos"], typer.Option(help="Background of the scenes.")] = "gradient",
     tool_rate: Annotated[
         float | None,
         typer.Option(
-            help="Share of demonstrations that zoom, and so of the model's rollouts; AXPO's paper saw 0.3.",
+            help="Share of demonstrations that call the tool. The model's rollouts call about as often.",
             min=0,
             max=1,
-            show_default="all that need it, half of the others",
+            show_default="1 for questions that need a zoom, 0.5 for the others",
         ),
     ] = None,
     tool_accuracy: Annotated[
         float,
         typer.Option(
-            help="Share of demonstrated zooms at the right place; the model's own are right less often.", min=0, max=1
+            help="Share of demonstrated zooms at the right place. The model's own are right less often.", min=0, max=1
         ),
     ] = 0.7,
-    seed: Annotated[int, typer.Option(help="Of the data and of every weight.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the data and of all weights.")] = 0,
 ) -> None:
-    """Make the toy: synthetic visual search, a tiny warm-started model, a tiny CLIP.
+    """Make the toy: a synthetic visual search task, a tiny warm-started model, and a tiny CLIP.
 
-    Prints the overrides that make a run use it: verl-mapo train --run RUN task=toy $(verl-mapo toy --out TOY)
+    The command prints the overrides with which a run uses the toy:
+    verl-mapo train --run RUN task=toy $(verl-mapo toy --out TOY)
 
-    A warm start for AXPO, whose paper saw 0.3 of rollouts call, mostly wrongly: --tool-rate 0.3 --tool-accuracy 0.5.
+    For AXPO, use --tool-rate 0.3 --tool-accuracy 0.5: its paper reports that 0.3 of the rollouts call the tool.
 
-    Then verl-mapo probe says what came of it. Only the model is made anew for other rates; all else is shared.
+    verl-mapo probe then estimates whether AXPO can recover anything. With other rates, only the model is made anew.
     """
-    from verl_mapo.toy.dialogue import Demonstrations
+    from verl_mapo.toy.dialogue import DemonstrationRates
     from verl_mapo.toy.prepare import prepare
     from verl_mapo.toy.visual_search import VisualSearch
 
-    dials = {"letters": letters, "shared_letters": shared_letters, "no_zoom_share": no_zoom_share}
-    task = parse_node(VisualSearch, dials | {"background": background}, "verl-mapo toy")
+    settings = {"letters": letters, "shared_letters": shared_letters, "no_zoom_share": no_zoom_share}
+    task = parse_node(VisualSearch, settings | {"background": background}, "verl-mapo toy")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     rates = {} if tool_rate is None else {"p_call": tool_rate, "p_call_optional": tool_rate}
-    shown = Demonstrations(p_right=tool_accuracy, **rates)
-    made = prepare(out.resolve(), family=family, size=size, task=task, seed=seed, demonstrations=shown)
+    demonstrations = DemonstrationRates(p_right=tool_accuracy, **rates)
+    made = prepare(out.resolve(), family=family, size=size, task=task, seed=seed, demonstrations=demonstrations)
     typer.echo(f"data.train_files={made.train}")
     typer.echo(f"data.val_files={made.test}")
     typer.echo(f"actor_rollout_ref.model.path={made.model}")
     typer.echo(f"reward.description_alignment.scorer.model={made.clip}")
 
 
+@data.command("list")
+def list_data() -> None:
+    """List the built-in training sets."""
+    from verl_mapo.data import DATA_SETS
+
+    table = Table("name", "on the Hugging Face hub", "content")
+    for name in DATA_SETS.names:
+        found = DATA_SETS.find(name)
+        table.add_row(name, found.hub_id, (found.__doc__ or "").partition("\n")[0])
+    console.print(table)
+
+
+@data.command("convert")
+def convert_data(
+    name: Annotated[str, typer.Argument(help="A name from 'verl-mapo data list', or the dotted path of a DataSet.")],
+    source: Annotated[
+        str, typer.Option(help="Folder with the published files, or OWNER/NAME on the Hugging Face hub.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for train.parquet, and for the files if they are downloaded.")],
+    limit: Annotated[int | None, typer.Option(help="Number of rows to write.", show_default="all", min=1)] = None,
+) -> None:
+    """Write a training set as parquet in verl's schema.
+
+    The rows hold the paths of the images, so the images must stay where they are.
+    """
+    from verl_mapo.data import DATA_SETS, convert
+
+    try:
+        dataset = DATA_SETS.find(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="NAME") from None
+    written = convert(dataset(), source, out.resolve(), limit)
+    console.print(f"Wrote {written.rows} rows with {written.images} images.", highlight=False)
+    typer.echo(f"data.train_files={written.file}")
+
+
 @app.command(context_settings={"ignore_unknown_options": True})
 def probe(
     run: Run,
     overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(help="Steps of rollouts, each of data.train_batch_size questions.", min=1)] = 4,
-    config: Config = "mapo",
+    steps: Annotated[
+        int, typer.Option(help="Steps of rollouts, each with data.train_batch_size questions.", min=1)
+    ] = 4,
+    config: Config = "run",
     timeout_h: Timeout = 24.0,
     verbose: Verbose = False,
 ) -> None:
-    """Before any training: will AXPO have anything to recover here?
+    """Estimate, before any training, whether AXPO will have anything to recover.
 
-    Takes the overrides of the training that is planned, rolls out with AXPO and trains nothing.
+    The command takes the overrides of the planned training and makes rollouts with AXPO, with a learning rate of 0.
 
-    A run that has rollouts already is only read.
+    If the folder already holds rollouts, they are only read.
     """
-    from verl_mapo.report.load import Run as Opened
+    from verl_mapo.report.load import RunData
     from verl_mapo.report.recovery import REFERENCE, recovery_of
 
-    if any((run / "trajectories" / "train").glob("*.jsonl")):
+    if RunFolder(run).rollouts("train"):
         console.print(
-            f"{run} has rollouts already: they are read, nothing is launched. A new probe takes a new folder."
+            f"{run} already holds rollouts. They are read and nothing is launched; use a new folder for a new probe."
         )
     else:
-        idle = ["method=axpo", "actor_rollout_ref.actor.optim.lr=0", f"trainer.total_training_steps={steps}"]
-        idle += ["trainer.val_before_train=false", "trainer.test_freq=-1", "trainer.save_freq=-1"]
-        if code := _launch(run, config, [*(overrides or []), *idle], timeout_h, verbose):
+        fixed = ["method=axpo", "actor_rollout_ref.actor.optim.lr=0", f"trainer.total_training_steps={steps}"]
+        fixed += ["trainer.val_before_train=false", "trainer.test_freq=-1", "trainer.save_freq=-1"]
+        if code := _launch(run, config, [*(overrides or []), *fixed], timeout_h, verbose):
             raise typer.Exit(code)
-    found = recovery_of(Opened.open(run))
+    found = recovery_of(RunData.open(run))
     console.print(_recovery_table(found))
-    console.print(f"[bold]Will AXPO have anything to recover here?[/] {found.verdict}", highlight=False)
+    console.print(f"[bold]Will AXPO have anything to recover?[/] {found.verdict}", highlight=False)
     if found.recovered.total:
         console.print(REFERENCE, style="dim", highlight=False)
 
@@ -175,13 +222,15 @@ def probe(
 def train(
     run: Run,
     overrides: Overrides = None,
-    config: Config = "mapo",
+    config: Config = "run",
     timeout_h: Timeout = 24.0,
     verbose: Verbose = False,
 ) -> None:
-    """Run verl's trainer with a configuration of this package; when a worker dies it ends with a sentence.
+    """Run verl's trainer and watch it: if a worker dies, the run is stopped and the worker is named.
 
-    A run that was cut goes on from its last checkpoint. On a machine without accelerator the CPU stack is chosen.
+    method=mapo, method=axpo or method=vgpo selects the method.
+
+    An interrupted run continues from its last checkpoint. On a machine without an accelerator, stack=cpu is added.
     """
     raise typer.Exit(_launch(run, config, overrides or [], timeout_h, verbose))
 
@@ -190,21 +239,21 @@ def train(
 def evaluate(
     run: Run,
     overrides: Overrides = None,
-    config: Config = "mapo",
+    config: Config = "run",
     timeout_h: Timeout = 24.0,
     verbose: Verbose = False,
 ) -> None:
-    """Validate only: the model, or the last checkpoint of the run, on data.val_files."""
+    """Validate on data.val_files without training: the run's last checkpoint, or the model if there is none."""
     raise typer.Exit(_launch(run, config, ["trainer.val_only=true", *(overrides or [])], timeout_h, verbose))
 
 
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", exists=True, file_okay=False)],
-    out: Annotated[Path | None, typer.Option(help="Folder of the report; the run's own by default.")] = None,
-    samples: Annotated[int, typer.Option(help="Trajectories to show.")] = 12,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to.", show_default="the folder of the run")] = None,
+    samples: Annotated[int, typer.Option(help="Number of rollouts to show.")] = 12,
 ) -> None:
-    """Write report.html and curves.png: what happened, to look at."""
+    """Write report.html and curves.png: what the model did, and how its training went."""
     from verl_mapo.report.build import build_report
 
     files = build_report(run, out, samples=samples)
@@ -222,59 +271,66 @@ def _recovery_table(found: Recovery) -> Table:
         table.add_row(title, str(rate.hits), str(rate.total), share, ends)
 
     row("rollouts that called a tool", found.users)
-    row("  of these, right", found.right)
+    row("  of these, right", found.correct)
     row("groups with tool users", found.groups)
     row("  of these, triggered: all tool users wrong", found.triggered, interval=True)
     if found.expected is not None:
-        table.add_row("  expected, were rollouts independent", "", "", f"{found.expected:.1%}", "")
+        table.add_row("  expected if rollouts were independent", "", "", f"{found.expected:.1%}", "")
     table.add_section()
     if found.slots is not None:
-        row("slots used, of those the budget offers", found.slots)
+        row("slots used, of those in the budget", found.slots)
     row("prefixes recovered, of those resampled", found.recovered, interval=True)
     row("groups recovered, of those triggered", found.recovered_groups, interval=True)
     return table
 
 
 def _launch(run: Path, config: str, overrides: list[str], timeout_h: float, verbose: bool) -> int:
+    """Run verl's trainer with this run's folder; returns the exit code."""
     import torch
 
     from verl_mapo.launcher import launch
     from verl_mapo.platforms import cpu
     from verl_mapo.report.progress import Progress
 
-    run = run.resolve()
-    (run / "metrics").mkdir(parents=True, exist_ok=True)
-    attempt = len(list((run / "metrics").glob("*.jsonl")))
-    environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(run / "metrics" / f"{attempt:03d}.jsonl")}
+    folder = RunFolder(run.resolve())
+    metrics = folder.next_metrics()
+    metrics.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics)}
     arguments = ["--config-path", "pkg://verl_mapo.config", "--config-name", config]
     arguments += [
-        f"hydra.run.dir={run}/hydra",
-        f"trainer.rollout_data_dir={run}/trajectories",
-        f"trainer.default_local_dir={run}/checkpoints",
+        f"hydra.run.dir={folder.hydra}",
+        f"trainer.rollout_data_dir={folder.trajectories}",
+        f"trainer.default_local_dir={folder.checkpoints}",
         "trainer.logger=[console,file]",
     ]
     if not torch.cuda.is_available():
         environment = {**cpu.environment(), **environment}
         arguments.append("stack=cpu")
     arguments += overrides
-    about = {
+    folder.about.write_text(json.dumps(_about(arguments), indent=1))
+    progress = Progress(typer.echo, _total_steps(overrides))
+    echo = None if verbose else progress
+    code = launch(arguments, timeout_s=timeout_h * 3600, env=environment, log=folder.log, echo=echo)
+    if code and not verbose:
+        typer.echo(f"{progress.explain()}\nThe run ended with code {code}. Its whole output is in {folder.log}.")
+    return code
+
+
+def _about(arguments: list[str]) -> dict[str, Any]:
+    """The content of ``run.json``."""
+    return {
         "command": " ".join(sys.argv),
         "arguments": arguments,
         "started": time.strftime("%Y-%m-%d %H:%M:%S"),
         "versions": {name: metadata.version(name) for name in ("verl-mapo", "verl", "torch", "transformers")},
     }
-    (run / "run.json").write_text(json.dumps(about, indent=1))
-    # The last one counts, as hydra has it.
-    steps = next(
-        (value.split("=")[1] for value in reversed(overrides) if value.startswith("trainer.total_training_steps=")),
-        None,
-    )
-    progress = Progress(typer.echo, int(steps) if steps else None)
-    echo = None if verbose else progress
-    code = launch(arguments, timeout_s=timeout_h * 3600, env=environment, log=run / "train.log", echo=echo)
-    if code and not verbose:
-        typer.echo(f"{progress.explain()}\nThe run ended with code {code}; its whole output is in {run / 'train.log'}.")
-    return code
+
+
+def _total_steps(overrides: list[str]) -> int | None:
+    """The number of training steps in the overrides; as in hydra, the last override counts."""
+    name = "trainer.total_training_steps="
+    given = [override.removeprefix(name) for override in overrides if override.startswith(name)]
+    return int(given[-1]) if given else None
 
 
 if __name__ == "__main__":

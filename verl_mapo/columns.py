@@ -28,11 +28,11 @@ class Column(NamedTuple):
 
     Attributes:
         name: its name in TransferQueue.
-        dtype: of its tensor.
-        shape: of one row. ``T`` is the largest number of assistant turns of the run, ``S`` the number of tokens of the
-            row, prompt and response.
-        meaning: what it holds.
-        writer: dotted path of the function that makes it.
+        dtype: the dtype of its tensor.
+        shape: the shape of one row. ``T`` is the largest number of assistant turns of the run, ``S`` the number of
+            tokens of the row, prompt and response.
+        meaning: a description of its values.
+        writer: dotted path of the function that computes it.
     """
 
     name: str
@@ -84,7 +84,9 @@ CONFIDENCE = Column(
     "Mean probability of the first tool call's tokens; NaN without a call and for a continuation.",
     _PROMPT_GROUP,
 )
-LOST = Column("lost", torch.int64, (), "Continuations of this rollout that died.", _PROMPT_GROUP)
+LOST = Column(
+    "lost", torch.int64, (), "Number of continuations of this rollout that failed with an exception.", _PROMPT_GROUP
+)
 EXPLORE_SECONDS = Column(
     "explore_seconds",
     torch.float32,
@@ -110,13 +112,13 @@ COLUMNS = (*TURN_COLUMNS, *AXPO_COLUMNS, VISUAL_FOCUS)
 """Every column that this package adds."""
 
 ABSENT, SCORED, UNSCORED = 0, 1, 2
-"""Codes of TURN_STATUS: no turn at this place; a turn with a score; a turn whose score could not be had."""
+"""Codes of TURN_STATUS: no turn at this place; a turn with a score; a turn for which the scorer returned none."""
 
 PLAIN, SOURCE, CONTINUATION = 0, 1, 2
-"""Codes of ROLE: a rollout that was not resampled; one that was; one that goes on from the prefix of a source."""
+"""Codes of ROLE: a rollout without continuations; one with continuations; a continuation of a source's prefix."""
 
 ROLE_NAMES = {PLAIN: "plain", SOURCE: "source", CONTINUATION: "resample"}
-"""The codes of ROLE as records write them."""
+"""The codes of ROLE and the words for them in records."""
 
 CORRECT = 1.0 - 1e-6
-"""Smallest outcome that counts as a correct answer: 1, less what float32 may round away."""
+"""Smallest outcome that counts as a correct answer: 1 with a margin for float32 rounding."""

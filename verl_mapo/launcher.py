@@ -11,11 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Run verl's trainer as a child process, bounded in time and watched.
+"""Runs verl's trainer as a child process with a time limit, and stops it when a worker dies.
 
-verl waits for its workers without a limit: when a ray actor or vLLM's engine dies, the driver often goes on waiting.
-The launcher looks at the process tree instead. It says which process died, ends what is left of the tree, and
-returns a code other than zero. It knows nothing about training: only names of processes and time.
+verl waits for its workers without a limit: when a ray actor or vLLM's engine dies, the driver often waits forever. The
+launcher watches the process tree instead. When a worker dies, it names the process, ends the rest of the tree, and
+returns a nonzero exit code. It depends only on names of processes and on time, not on what the run does.
 """
 
 import os
@@ -33,22 +33,29 @@ import psutil
 
 from verl_mapo.settings import ConfigError
 
-#: Exit codes of a run that the launcher ended, as timeout(1) and sysexits(3) have them.
 TIMED_OUT = 124
-WORKER_DIED = 70
+"""Exit code of a run that was stopped at its time limit, as in timeout(1)."""
 
-#: Processes no run of verl can lose: ray's daemons, verl's actors, TransferQueue, vLLM's engine and its workers.
+WORKER_DIED = 70
+"""Exit code of a run that was stopped because a worker died, as in sysexits(3)."""
+
 NEEDED = re.compile(
     r"gcs_server$|raylet$|VLLM::"
     r"|ray::\w*(TaskRunner|WorkerDict|AgentLoopWorker|RewardLoopWorker|HttpServer|TransferQueueController|StorageUnit)"
 )
+"""Names of processes that every run needs: ray's daemons, verl's actors, TransferQueue, vLLM's engine and workers."""
 
-#: Those of them that verl closes by itself when it stops on an error, seconds before its driver ends.
 CLOSED_ON_ERROR = re.compile(r"ray::\w*(TransferQueueController|StorageUnit)")
+"""Names of needed processes that verl itself ends after an error, seconds before its driver ends."""
 
 POLL_S = 0.5
+"""Seconds between two looks at the process tree."""
+
 SHUTDOWN_S = 2.0
+"""A process that disappears at most this many seconds before the driver ends was ended by the driver's shutdown."""
+
 ENDING_S = 15.0
+"""Seconds that processes have to end, after the driver has ended and after each signal."""
 
 
 def launch(
@@ -59,11 +66,17 @@ def launch(
     log: Path | None = None,
     echo: Callable[[str], object] | None = None,
 ) -> int:
-    """Run ``python -m verl.trainer.main_ppo`` with hydra ``arguments`` and return its exit code.
+    """Run ``python -m verl.trainer.main_ppo`` and return its exit code.
 
-    ``env`` is the child's whole environment. The output goes to ``echo`` (stdout by default), line by line, and is
-    appended to ``log``, if given.
-    See :func:`supervise` for the codes and for what ends the run early.
+    Args:
+        arguments: hydra arguments.
+        timeout_s: time limit of the run in seconds.
+        env: the child's whole environment.
+        log: file to which the output is appended; None for no file.
+        echo: called with each line of the output; None writes it to stdout.
+
+    Returns:
+        The exit code, see :func:`supervise`.
     """
     command = [sys.executable, "-m", "verl.trainer.main_ppo", *arguments]
     return supervise(command, timeout_s=timeout_s, env=env, log=log, echo=echo)
@@ -78,18 +91,29 @@ def supervise(
     echo: Callable[[str], object] | None = None,
     grace_s: float = 60.0,
 ) -> int:
-    """Run ``command`` in a session of its own and return its exit code, or why it was ended.
+    """Run a command in its own session, and stop it early if it cannot succeed any more.
 
-    :data:`TIMED_OUT` after ``timeout_s`` seconds; :data:`WORKER_DIED` when a process of its tree that matches
-    :data:`NEEDED` has disappeared and the command has not ended ``grace_s`` seconds later; 128 + the signal's number
-    when this process got SIGINT, SIGTERM or SIGHUP. In every case no process of the tree is left. To be called from
-    the main thread, which is where Python delivers signals.
+    When this function returns, no process of the command's tree is left. Call it from the main thread, since Python
+    delivers signals only there.
+
+    Args:
+        command: the command and its arguments.
+        timeout_s: time limit in seconds.
+        env: the command's whole environment.
+        log: file to which the output is appended; None for no file.
+        echo: called with each line of the output; None writes it to stdout.
+        grace_s: seconds that the command has to end by itself after a needed process has died.
+
+    Returns:
+        The command's exit code, where death by a signal gives 128 + its number; or :data:`TIMED_OUT` at the time limit;
+        or :data:`WORKER_DIED` if a process that matches :data:`NEEDED` died and the command did not end within
+        ``grace_s`` seconds; or 128 + the signal's number if this process received SIGINT, SIGTERM or SIGHUP.
 
     Raises:
         ConfigError: ``timeout_s`` is not positive.
     """
     if timeout_s <= 0:
-        raise ConfigError(f"timeout_s={timeout_s:g} leaves no time to run: give it a number of seconds, e.g. 3600")
+        raise ConfigError(f"timeout_s={timeout_s:g} must be positive: give the time limit in seconds, such as 3600.")
     with ExitStack() as stack:
         write = stack.enter_context(_tee(echo or _to_stdout, log))
         received = stack.enter_context(_signals_received())
@@ -116,22 +140,26 @@ def supervise(
 
 
 class ProcessTree:
-    """A driver that leads a session, and every other process seen in that session.
+    """The processes of a driver's session.
 
-    The session rather than the descendants: ray's daemons lose their parent when the driver dies, never the session.
+    The session is watched instead of the driver's descendants, because ray's daemons lose their parent when the driver
+    dies but keep their session.
+
+    Args:
+        driver: the process that leads the session.
 
     Attributes:
-        seen: those processes, each with its name if the run needs it, else with none.
+        seen: every other process seen in the session, with its name if the run needs it and ``""`` otherwise.
     """
 
     def __init__(self, driver: psutil.Popen):
         self.driver = driver
         self.seen: dict[psutil.Process, str] = {}
 
-    def look(self) -> None:
-        """Remember the present processes, and the needed ones' names; most rename themselves while they start.
+    def update(self) -> None:
+        """Record the processes that exist now. Names are read again, because most processes rename themselves.
 
-        A fork bears its parent's name until it becomes another program, and nobody needs it by that name.
+        A forked child has its parent's name until it starts another program; it is not recorded as needed.
         """
         for process in psutil.process_iter():
             with suppress(psutil.NoSuchProcess, ProcessLookupError):
@@ -140,12 +168,12 @@ class ProcessTree:
                     self.seen[process] = name if NEEDED.match(name) and not _is_fork(process, name) else ""
 
     def lost(self) -> list[str]:
-        """Name and pid of every needed process that has disappeared, in the order in which they had started."""
+        """Name and pid of every needed process that has disappeared, in the order in which they were first seen."""
         return [f"{name} (pid {process.pid})" for process, name in self.seen.items() if name and not _runs(process)]
 
     def end(self) -> None:
-        """End what is left: a moment to end by itself if the driver has, then SIGTERM, then SIGKILL."""
-        self.look()
+        """End all processes: first wait if the driver has ended, then send SIGTERM, then SIGKILL."""
+        self.update()
         left = list(self.seen)
         if self.driver.poll() is not None:
             left = _wait(left)
@@ -157,45 +185,46 @@ class ProcessTree:
 
 
 def _watch(tree: ProcessTree, received: list[int], timeout_s: float, grace_s: float) -> tuple[int, str]:
-    """Wait for the first thing that ends a run: its exit code, and one sentence unless the output explains it."""
+    """Wait until the run ends or must be stopped; returns the exit code, and the reason unless the output shows it."""
     start = time.monotonic()
     first_lost, lost_at = "", 0.0
     while True:
         code, now = tree.driver.poll(), time.monotonic()
         if code is not None:
             died = code != 0 and first_lost and now - lost_at > SHUTDOWN_S and not CLOSED_ON_ERROR.match(first_lost)
-            return (code if code >= 0 else 128 - code), f"verl failed after {first_lost} had died." if died else ""
+            return (code if code >= 0 else 128 - code), f"verl failed after {first_lost} died." if died else ""
         if received:
-            return 128 + received[0], f"stopped: {signal.Signals(received[0]).name} received."
+            return 128 + received[0], f"stopped by {signal.Signals(received[0]).name}."
         if now - start > timeout_s:
-            return TIMED_OUT, f"stopped: the run did not end within timeout_s={timeout_s:g}; a longer run needs more."
-        tree.look()
+            return TIMED_OUT, f"stopped at the time limit, timeout_s={timeout_s:g}."
+        tree.update()
         if not first_lost and (lost := tree.lost()):
             first_lost, lost_at = lost[0], now
         if first_lost and now - lost_at > grace_s:
-            return WORKER_DIED, f"stopped: {first_lost} died and verl still waited for it {grace_s:g} seconds later."
+            return WORKER_DIED, f"stopped: {first_lost} died, and verl was still waiting {grace_s:g} seconds later."
         time.sleep(POLL_S)
 
 
 def _is_fork(process: psutil.Process, name: str) -> bool:
+    """Whether a process has the name of its parent, as a forked child has."""
     parent = process.parent()
     return parent is not None and _actor(parent.name()) == _actor(name)
 
 
 def _actor(name: str) -> str:
-    """A process's name without the method that ray appends while an actor runs it."""
+    """A process's name without the method that ray appends while the actor runs it."""
     return name.partition(".")[0]
 
 
 def _runs(process: psutil.Process) -> bool:
-    """Whether it is neither gone nor a zombie."""
+    """Whether a process exists and is no zombie."""
     with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
 
 
 def _wait(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those still running after at most :data:`ENDING_S` seconds."""
+    """Wait at most :data:`ENDING_S` seconds for processes to end; returns those that still run."""
     deadline = time.monotonic() + ENDING_S
     while (left := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -209,7 +238,7 @@ def _to_stdout(text: str) -> None:
 
 @contextmanager
 def _tee(echo: Callable[[str], object], log: Path | None) -> Iterator[Callable[[str], None]]:
-    """A function that gives text to ``echo`` and appends it to the file ``log``, at once."""
+    """A function that passes text to ``echo`` and appends it to the file ``log`` without delay."""
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") if log is not None else nullcontext() as file:
@@ -225,7 +254,10 @@ def _tee(echo: Callable[[str], object], log: Path | None) -> Iterator[Callable[[
 
 @contextmanager
 def _signals_received() -> Iterator[list[int]]:
-    """The numbers of the signals that ask to stop, as they arrive; nohup's wish to outlive the terminal is kept."""
+    """The list of received signals that ask to stop, filled as they arrive.
+
+    SIGHUP is left alone if it is ignored, so that a run under nohup outlives its terminal.
+    """
     received: list[int] = []
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:

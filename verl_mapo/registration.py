@@ -11,11 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The one table of every name this package adds to verl. Importing this module registers them; twice is harmless.
+"""The table of all names that this package adds to verl. Importing this module registers them.
 
-verl imports it at the end of ``import verl`` in every process, through the entry point group ``verl.plugins`` (or
-through ``VERL_USE_EXTERNAL_MODULES=verl_mapo.registration``). So it stays light: each entry is written into verl's
-registry when verl itself imports the module that holds the registry.
+verl imports this module at the end of ``import verl`` in every process, through the entry point group ``verl.plugins``
+or through ``VERL_USE_EXTERNAL_MODULES=verl_mapo.registration``. The import has to be fast, so this module imports
+neither torch nor the rest of the package: a name is registered when verl imports the module that holds its registry.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ from typing import NamedTuple
 
 import wrapt
 
+from verl_mapo import names
 from verl_mapo.platforms import cpu
 
 
 class Entry(NamedTuple):
-    """Names of one kind, and where both sides of their registration live.
+    """The names of one kind, and the modules that register them.
 
     Attributes:
-        kind: as verl calls it.
-        names: what a configuration can say.
-        registry: verl's module that holds the registry; importing it brings ours in.
-        module: ours, which registers itself with verl's decorator when it is imported.
+        kind: verl's term for it.
+        names: values of the setting that chooses one.
+        registry: the module of verl that holds the registry; its import triggers the import of ``module``.
+        module: the module of this package that registers the names when it is imported.
     """
 
     kind: str
@@ -47,38 +48,37 @@ class Entry(NamedTuple):
 
 
 TABLE = (
-    Entry(
-        "advantage estimator", ("mapo", "axpo", "vgpo"), "verl.trainer.ppo.core_algos", "verl_mapo.training.estimators"
-    ),
-    Entry("trainer", ("sync", "colocate_async", "separate_async"), "verl.trainer.ppo.v1", "verl_mapo.training.trainer"),
+    Entry("advantage estimator", names.ESTIMATORS, "verl.trainer.ppo.core_algos", "verl_mapo.training.estimators"),
+    Entry("trainer", names.TRAINERS, "verl.trainer.ppo.v1", "verl_mapo.training.trainer"),
     Entry(
         "engine",
-        ("fsdp", "fsdp2"),
+        names.ENGINES,
         "verl.workers.engine.fsdp.transformer_impl",
         "verl_mapo.training.focus_engine",
     ),
-    Entry("agent loop", ("visual_tool_agent",), "verl.experimental.agent_loop.agent_loop", "verl_mapo.rollout.loop"),
+    Entry("agent loop", (names.AGENT_LOOP,), "verl.experimental.agent_loop.agent_loop", "verl_mapo.rollout.loop"),
     Entry(
         "reward manager",
-        ("description_alignment",),
+        (names.REWARD_MANAGER,),
         "verl.experimental.reward_loop.reward_manager",
         "verl_mapo.rewards.manager",
     ),
 )
 
 _done: set[str] = set()
+"""The modules whose import is already arranged."""
 
 
 def register() -> None:
-    """Register everything, once."""
+    """Arrange for every entry of the table to be registered. A second call does nothing."""
     cpu.register()
     for entry in TABLE:
         if entry.module not in _done:
             _done.add(entry.module)
-            wrapt.register_post_import_hook(partial(_bring_in, entry.module), entry.registry)
+            wrapt.register_post_import_hook(partial(_import, entry.module), entry.registry)
 
 
-def _bring_in(module: str, _: ModuleType) -> None:
+def _import(module: str, _: ModuleType) -> None:
     importlib.import_module(module)
 
 

@@ -11,9 +11,9 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Parts of the package that a configuration chooses: by the name of a built-in one, or by dotted path.
+"""Finds the part that a configuration names: a built-in one by its name, any other by its dotted path.
 
-Tools, scorers, answer checks, methods and data sets are all found this way, so that one from another package is used
+Tools, scorers, answer checks, methods and data sets are found this way, so that a part from another package is used
 like a built-in one.
 """
 
@@ -28,12 +28,13 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """The built-in parts of one kind, and how one from elsewhere is found.
+    """The parts of one kind.
 
     Args:
-        kind: the word for one of them in messages, such as ``"tool"``.
-        base: the class that every part must derive from; None for plain functions.
-        builtin: name to dotted path (``package.module:attribute``); imported when it is asked for.
+        kind: the word for such a part in messages, for example ``"tool"``.
+        base: the class from which every part must derive; None where the parts are functions.
+        builtin: names of the built-in parts to their dotted paths (``package.module:attribute``). A part is imported
+            when :meth:`find` is called.
     """
 
     def __init__(self, kind: str, base: type | None, builtin: Mapping[str, str]):
@@ -43,17 +44,23 @@ class Registry(Generic[T]):
 
     @property
     def names(self) -> list[str]:
-        """The built-in names, in the order in which they are listed."""
+        """The built-in names, in the order of the table."""
         return list(self.builtin)
 
     def find(self, name: str) -> T:
-        """The part with a built-in name or at a dotted path.
+        """Import a part.
+
+        Args:
+            name: a built-in name, or a dotted path (``package.module.attribute`` or ``package.module:attribute``).
+
+        Returns:
+            A subclass of ``base``, or a function where ``base`` is None.
 
         Raises:
-            ValueError: there is none; the message lists the built-in names and the form of a dotted path.
+            ValueError: no such part exists, or it has the wrong type. The message lists the built-in names.
         """
         path = self.builtin.get(name, name)
-        if "." not in path:
+        if not is_dotted_path(path):
             close = difflib.get_close_matches(name, self.builtin, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise ValueError(
@@ -78,3 +85,8 @@ class Registry(Generic[T]):
     @property
     def _example(self) -> str:
         return "my_function" if self.base is None else f"My{self.base.__name__}"
+
+
+def is_dotted_path(name: str) -> bool:
+    """Whether a name has the form of a dotted path, and so is no built-in name."""
+    return "." in name or ":" in name

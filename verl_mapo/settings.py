@@ -76,17 +76,18 @@ def select(config: Any, path: str, default: Any = None) -> Any:
 
 
 def _sentence(fault: Mapping[str, Any], cls: type, where: str) -> str:
+    cause = fault.get("ctx", {}).get("error")
+    if isinstance(cause, ConfigError):  # raised by a validator; it names the setting itself
+        return str(cause)
     *path, last = (str(part) for part in fault["loc"]) if fault["loc"] else ("",)
     name = ".".join([where, *map(str, fault["loc"])])
     value = fault["input"]
     if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _known(cls, path)
         close = difflib.get_close_matches(last, known, n=1)
-        hint = (
-            f"did you mean {'.'.join([where, *path, *close])}?"
-            if close
-            else f"the settings here are {', '.join(known)}."
-        )
+        hint = f"the settings here are {', '.join(known)}." if known else "there are no settings here."
+        if close:
+            hint = f"did you mean {'.'.join([where, *path, *close])}?"
         return f"{name}={value!r} is not a setting; {hint}"
     if fault["type"] == "missing":
         return f"{name} must be set."

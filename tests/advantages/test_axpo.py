@@ -127,7 +127,7 @@ def norm(values: list[float], correction: int = 1) -> list[float]:
         ({"k": 4}, ["k"]),
     ],
 )
-def test_wrong_settings_are_refused_in_words(options: dict[str, Any], words: list[str]) -> None:
+def test_invalid_settings_are_refused_with_a_sentence(options: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ValidationError) as refusal:
         AxpoSettings(**options)
     for word in words:
@@ -150,7 +150,7 @@ def test_defaults_are_the_papers_axpo() -> None:
 
 
 @pytest.mark.parametrize("questions", [2, 3, 64, 513])
-def test_the_papers_budget_is_half_a_prefix_a_question(questions: int) -> None:
+def test_default_budget_is_half_a_prefix_per_question(questions: int) -> None:
     assert AxpoSettings().slots(questions * 8) == questions // 2
 
 
@@ -158,16 +158,16 @@ def test_the_papers_budget_is_half_a_prefix_a_question(questions: int) -> None:
     ("ratio", "n_rollouts", "continuations", "expected"),
     [(0.29, 200, 2, 29), (0.1, 30, 3, 1), (0.7, 40, 4, 7), (1.1, 30, 3, 11), (1e-4, 40000, 4, 1), (2, 4, 4, 2)],
 )
-def test_slots_do_not_lose_one_to_rounding(ratio: float, n_rollouts: int, continuations: int, expected: int) -> None:
+def test_slots_are_exact_for_decimal_ratios(ratio: float, n_rollouts: int, continuations: int, expected: int) -> None:
     assert AxpoSettings(ratio=ratio, continuations=continuations).slots(n_rollouts) == expected
 
 
-def test_a_budget_below_one_slot_is_none_and_never_rounded_up() -> None:
+def test_budget_below_one_slot_gives_no_slot() -> None:
     assert [AxpoSettings().slots(n_rollouts) for n_rollouts in (0, 8, 15, 16, 31, 32)] == [0, 0, 0, 1, 1, 2]
 
 
 @given(st.integers(0, 400), st.integers(2, 16), st.integers(1, 400))
-def test_slots_never_overspend_and_leave_less_than_one_unspent(n_rollouts: int, k: int, percent: int) -> None:
+def test_slots_use_the_budget_up_to_less_than_one_prefix(n_rollouts: int, k: int, percent: int) -> None:
     slots = AxpoSettings(continuations=k, ratio=percent / 100).slots(n_rollouts)
     assert 100 * k * slots <= percent * n_rollouts < 100 * k * (slots + 1)
 
@@ -214,7 +214,7 @@ def test_the_continuations_of_one_prefix(
 
 @pytest.mark.parametrize("by_std", [True, False])
 @pytest.mark.parametrize("unrecovered_source", ["mask", "grpo"])
-def test_rollouts_that_were_not_selected_keep_every_bit_of_plain_grpo(by_std: bool, unrecovered_source: str) -> None:
+def test_plain_rollouts_equal_grpo_bit_for_bit(by_std: bool, unrecovered_source: str) -> None:
     rows = question("a", 8, 2, {0: [1.0, 0.0], 3: [0.0, 0.0]}) + question("b", 5, 0, {1: [1.0, 1.0]})
     rows += [Row("c", 1.0), Row("c", 0.0), Row("d", 1.0)]
     original = [row._replace(role=PLAIN, prefix_id=-1, prefix_length=0) for row in rows if row.role != CONTINUATION]
@@ -228,7 +228,7 @@ def test_rollouts_that_were_not_selected_keep_every_bit_of_plain_grpo(by_std: bo
 
 @pytest.mark.parametrize("by_std", [True, False])
 @pytest.mark.parametrize("name", ["compute_grpo_outcome_advantage", "compute_grpo_vectorized_outcome_advantage"])
-def test_plain_rows_and_resamples_are_verls_grpo(name: str, by_std: bool) -> None:
+def test_plain_rows_and_continuations_equal_verls_grpo(name: str, by_std: bool) -> None:
     core_algos = pytest.importorskip("verl.trainer.ppo.core_algos")
     rows = question("a", 8, 2, {0: [1.0, 0.0, 0.0, 1.0], 3: [0.0] * 4}) + question("b", 5, 0, {1: [1.0, 0.0]})
     rows += [Row("c", 0.25), Row("c", 0.5), Row("c", 1.0), Row("d", 1.0)]
@@ -255,7 +255,7 @@ def test_two_prefixes_of_a_question_each_replace_only_their_own_reward() -> None
     assert result.recovered.tolist() == [True, True] + [False] * 12
 
 
-def test_prefixes_of_different_questions_are_kept_apart_though_they_share_a_number() -> None:
+def test_equal_prefix_ids_of_different_questions_are_different_prefixes() -> None:
     batch = make_batch(question("a", 4, 1, {0: [0.0, 0.0]}) + question("b", 4, 1, {0: [1.0, 0.0]}))
     result = run(batch)
     assert result.recovered.nonzero().flatten().tolist() == [6]
@@ -265,7 +265,7 @@ def test_prefixes_of_different_questions_are_kept_apart_though_they_share_a_numb
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 8])
 @pytest.mark.parametrize("std", ["sample", "population"])
-def test_no_spread_is_no_advantage(n: int, std: str) -> None:
+def test_group_of_equal_outcomes_has_no_advantage(n: int, std: str) -> None:
     everyone_right_but_the_source = run(make_batch(question("a", n, n - 1, {0: [1.0, 1.0]})), std=std)
     everyone_wrong = run(make_batch(question("a", n, 0, {0: [0.0, 0.0]})), std=std)
     if n > 1:
@@ -273,32 +273,32 @@ def test_no_spread_is_no_advantage(n: int, std: str) -> None:
     assert everyone_wrong.advantages.eq(0).all()
 
 
-def test_wrong_answers_that_are_not_worth_zero_do_not_blow_up() -> None:
+def test_equal_nonzero_outcomes_have_no_advantage() -> None:
     rows = [row._replace(outcome=0.1) for row in question("a", 7, 0, {0: [0.0, 0.0]})]
     result = run(make_batch(rows))
     assert result.advantages.abs().max() < 1e-8
 
 
 @pytest.mark.parametrize(("retry", "by_std", "expected"), [(1.0, True, 1 / (1 + EPS)), (1.0, False, 1), (0.0, True, 0)])
-def test_a_source_alone_in_its_group_keeps_its_reward_as_in_verl(retry: float, by_std: bool, expected: float) -> None:
+def test_source_alone_in_its_group_keeps_its_reward_as_in_verl(retry: float, by_std: bool, expected: float) -> None:
     result = run(make_batch(question("a", 1, 0, {0: [retry, 0.0]})), norm_by_std=by_std)
     assert result.advantages[0].tolist() == pytest.approx([expected] * 2 + [0] * 6)
 
 
-def test_without_the_spread_everything_is_only_centred() -> None:
+def test_without_division_by_std_advantages_are_only_centred() -> None:
     result = run(make_batch(question("a", 4, 1, {0: [1.0, 0.0, 0.0, 0.0]})), norm_by_std=False)
     assert result.advantages[:, 2].tolist() == [0, -0.25, -0.25, 0.75, 0.75, -0.25, -0.25, -0.25]
     assert result.advantages[0, :2].tolist() == [0.5, 0.5]
 
 
-def test_an_observation_inside_a_prefix_gets_nothing() -> None:
+def test_observation_inside_a_prefix_has_advantage_zero() -> None:
     rows = question("a", 4, 1, {0: [1.0, 0.0]})
     rows[0] = rows[0]._replace(mask="1011011", prefix_length=4)
     at = norm([1.0, 0.0, 0.0, 1.0])[0]
     assert run(make_batch(rows)).advantages[0].tolist() == pytest.approx([at, 0, at, at, 0, 0, 0, 0])
 
 
-def test_the_outcome_weight_scales_the_prefix_and_is_not_reported_in_it() -> None:
+def test_outcome_weight_scales_the_prefix_but_not_the_reported_value() -> None:
     batch = make_batch(question("a", 4, 1, {0: [1.0, 0.0]}))
     whole, part = run(batch), run(batch, outcome_weight=0.6)
     assert torch.equal(part.advantages[0], whole.advantages[0] * 0.6)
@@ -306,7 +306,7 @@ def test_the_outcome_weight_scales_the_prefix_and_is_not_reported_in_it() -> Non
     assert torch.equal(part.a_prefix, whole.a_prefix)
 
 
-def test_the_base_is_written_in_place_on_the_sources_alone_and_given_back() -> None:
+def test_base_is_returned_and_written_in_place_on_sources_only() -> None:
     batch, config = make_batch(question("a", 4, 1, {0: [1.0, 0.0]})), AxpoSettings()
     base = grpo_base(batch["outcome"], batch["response_mask"], batch["group"], config)
     before = base.clone()
@@ -332,7 +332,7 @@ def test_groups_by_hand() -> None:
     assert batch["group"].tolist() == [0, 0, 0, 0, 0, 1, 0, 1, 1]
 
 
-def test_without_resamples_the_groups_are_the_uids() -> None:
+def test_without_continuations_the_groups_are_the_uids() -> None:
     batch = make_batch([Row("a", 0.0), Row("b", 1.0), Row("a", 1.0)])
     result = run(batch)
     assert axpo_groups(batch["group"], batch["role"], batch["prefix_id"], AxpoSettings()).tolist() == [0, 1, 0]
@@ -365,7 +365,7 @@ def test_masks_by_hand() -> None:
     assert acted_on.dtype == divided_by.dtype == torch.bool
 
 
-def test_a_source_left_to_grpo_is_a_plain_rollout() -> None:
+def test_unrecovered_source_under_grpo_is_a_plain_rollout() -> None:
     batch = make_batch(MASKED)
     acted_on, divided_by = masks_of(batch, AxpoSettings(unrecovered_source="grpo"))
     assert text(acted_on) == ["110011", "11", "1110011", "0010011", "0010111"]
@@ -377,7 +377,7 @@ def test_a_source_left_to_grpo_is_a_plain_rollout() -> None:
     assert torch.equal(result.advantages[1], run(batch).advantages[1])
 
 
-def test_resampling_does_not_change_the_loss_weight_of_a_plain_token() -> None:
+def test_resampling_keeps_the_loss_weight_of_a_plain_token() -> None:
     rows = question("a", 8, 2, {0: [1.0, 0.0, 0.0, 0.0], 3: [0.0] * 4}) + question("b", 8, 0, {})
     originals = [row for row in rows if row.role != CONTINUATION]
     acted_on, divided_by = masks_of(make_batch(rows), AxpoSettings())
@@ -386,7 +386,7 @@ def test_resampling_does_not_change_the_loss_weight_of_a_plain_token() -> None:
     assert torch.equal(now, alone[[row.role == PLAIN for row in originals]] / alone.sum())
 
 
-def test_verls_token_mean_weighs_a_plain_token_as_if_nothing_had_been_resampled() -> None:
+def test_verls_token_mean_weighs_a_plain_token_as_without_resampling() -> None:
     core_algos = pytest.importorskip("verl.trainer.ppo.core_algos")
     rows = question("a", 8, 2, {0: [1.0, 0.0, 0.0, 0.0]})
 
@@ -405,7 +405,7 @@ def test_verls_token_mean_weighs_a_plain_token_as_if_nothing_had_been_resampled(
 # ---------------------------------------------------------------------------------------------------------- ablations
 
 
-def test_without_prefix_credit_a_prefix_is_worth_what_its_own_rollout_was() -> None:
+def test_without_prefix_credit_a_prefix_has_the_advantage_of_its_rollout() -> None:
     batch = make_batch(question("a", 8, 2, {0: [1.0, 0.0], 1: [0.0, 0.0]}))
     result = run(batch, prefix_credit=False)
     at = norm([0.0] * 6 + [1.0] * 2)[0]
@@ -414,12 +414,12 @@ def test_without_prefix_credit_a_prefix_is_worth_what_its_own_rollout_was() -> N
     assert torch.equal(result.advantages[2:], run(batch).advantages[2:])
 
 
-def test_without_prefix_credit_an_all_wrong_question_teaches_its_prefixes_nothing() -> None:
+def test_without_prefix_credit_prefixes_of_an_all_wrong_question_have_advantage_zero() -> None:
     result = run(make_batch(question("a", 8, 0, {0: [1.0, 0.0]})), prefix_credit=False)
     assert result.advantages[:8].eq(0).all()
 
 
-def test_in_a_merged_group_resamples_and_originals_are_compared_with_each_other() -> None:
+def test_merged_group_compares_continuations_with_originals() -> None:
     outcomes = [0.0, 0.0, 0.0, 1.0, 1.0, 0.0]
     result = run(make_batch(question("a", 4, 1, {0: outcomes[4:]})), separate_group=False)
     base, lifted = norm(outcomes), norm([1.0, *outcomes[1:]])
@@ -427,7 +427,7 @@ def test_in_a_merged_group_resamples_and_originals_are_compared_with_each_other(
     assert result.advantages[0].tolist() == pytest.approx([lifted[0]] * 2 + [0] * 6)
 
 
-def test_fresh_rollouts_have_no_source_and_no_given_token() -> None:
+def test_fresh_rollouts_have_no_source_and_no_given_tokens() -> None:
     originals = [Row("a", float(number == 3)) for number in range(4)]
     fresh = [Row("a", outcome, CONTINUATION, 0, 0, "1101") for outcome in (1.0, 0.0)]
     batch = make_batch(originals + fresh)
@@ -440,7 +440,7 @@ def test_fresh_rollouts_have_no_source_and_no_given_token() -> None:
         assert result.advantages[:, 0].tolist() == pytest.approx([*norm([0, 0, 0, 1]), *norm([1, 0])])
 
 
-def test_over_mapo_only_the_prefixes_differ_and_the_resamples_are_compared_with_each_other() -> None:
+def test_on_top_of_mapo_only_prefixes_change_and_continuations_are_their_own_group() -> None:
     batch = make_batch(question("a", 4, 1, {0: [1.0, 0.0]}))
     config, mapo = AxpoSettings(alignment=True), MapoSettings(beta=0.25, coupling="convex")
     groups = axpo_groups(batch["group"], batch["role"], batch["prefix_id"], config)
@@ -470,7 +470,7 @@ def test_over_mapo_only_the_prefixes_differ_and_the_resamples_are_compared_with_
 
 
 @pytest.mark.parametrize("options", [{}, {"separate_group": False}, {"unrecovered_source": "grpo"}])
-def test_padding_rows_take_part_in_nothing_whatever_role_they_copied(options: dict[str, Any]) -> None:
+def test_padding_rows_enter_no_statistic_whatever_their_role(options: dict[str, Any]) -> None:
     rows = question("a", 4, 1, {0: [0.0, 0.0], 1: [1.0, 0.0]}) + question("b", 4, 0, {2: [0.0, 0.0]})
     padding = [
         Row("a", 1.0, CONTINUATION, 0, 2, ""),
@@ -490,7 +490,7 @@ def test_padding_rows_take_part_in_nothing_whatever_role_they_copied(options: di
 
 
 @pytest.mark.parametrize("first", [0, 1, 63, 64, 72, 73, 199])
-def test_a_long_given_prefix_does_not_make_a_resample_look_like_padding(first: int) -> None:
+def test_continuation_with_a_long_prefix_is_not_taken_for_padding(first: int) -> None:
     batch = make_batch(question("a", 2, 0, {0: [1.0, 0.0]}))
     batch["response_mask"] = torch.zeros(4, 200, dtype=torch.int64)
     batch["response_mask"][:2] = 1
@@ -572,7 +572,7 @@ def slow_axpo(rows: list[Row], config: AxpoSettings, by_std: bool, weight: float
 
 @settings(max_examples=400)
 @given(cases())
-def test_the_slow_reference_agrees(case: tuple[list[Row], AxpoSettings, bool, float]) -> None:
+def test_result_equals_a_slow_reference_loop(case: tuple[list[Row], AxpoSettings, bool, float]) -> None:
     rows, config, by_std, weight = case
     batch, expected = make_batch(rows), slow_axpo(*case)
     result = run(batch, by_std, weight, **asdict(config))
@@ -583,7 +583,9 @@ def test_the_slow_reference_agrees(case: tuple[list[Row], AxpoSettings, bool, fl
 
 
 @given(cases(), st.randoms(use_true_random=False))
-def test_neither_row_order_nor_names_matter(case: tuple[list[Row], AxpoSettings, bool, float], random) -> None:
+def test_result_does_not_depend_on_row_order_or_uid_names(
+    case: tuple[list[Row], AxpoSettings, bool, float], random
+) -> None:
     rows, config, by_std, weight = case
     order = list(range(len(rows)))
     random.shuffle(order)

@@ -123,7 +123,7 @@ def test_images_are_the_stretches_of_placeholders_within_a_row() -> None:
     ]
 
 
-def test_a_token_never_sees_an_image_that_comes_after_it_or_in_another_row() -> None:
+def test_token_is_compared_only_with_earlier_images_of_its_row() -> None:
     rows = ["prrirr", "prr", "iprr"]
     for prototype in PROTOTYPES:
         found = score_rows(rows, states(rows), prototype=prototype)
@@ -131,7 +131,7 @@ def test_a_token_never_sees_an_image_that_comes_after_it_or_in_another_row() -> 
         assert (~found.isnan()).nonzero().squeeze(1).tolist() == [*later, 11, 12]
 
 
-def test_a_placeholder_that_the_policy_wrote_is_text() -> None:
+def test_placeholder_that_the_policy_wrote_counts_as_text() -> None:
     rows = ["piirIrr"]
     batch = pack(rows)
     assert len(image_runs(**batch).row) == 1
@@ -143,7 +143,7 @@ def test_video_placeholders_count_as_visual() -> None:
 
 
 @pytest.mark.parametrize("rows", [["prr", "rr"], ["pii", "iip"], ["", "pirr", ""], [""]])
-def test_batches_without_images_or_without_responses_or_with_empty_rows_go_through(rows: list[str]) -> None:
+def test_batches_without_images_responses_or_tokens_are_handled(rows: list[str]) -> None:
     for prototype in PROTOTYPES:
         for position in POSITIONS:
             hidden = states(rows)
@@ -153,7 +153,7 @@ def test_batches_without_images_or_without_responses_or_with_empty_rows_go_throu
             )
 
 
-def test_a_prototype_is_read_as_one_span_whatever_the_policy_mask_looks_like() -> None:
+def test_states_with_one_prototype_are_read_as_one_span() -> None:
     rows = ["ii" + "ro" * 50, "irorooro"]
     assert [span[:2] for span in plan_focus(**pack(rows)).spans] == [(2, 101), (103, 109)]
 
@@ -165,7 +165,7 @@ batches = st.lists(texts, min_size=1, max_size=5)
 
 
 @given(batches, st.sampled_from(PROTOTYPES), st.sampled_from(POSITIONS), st.sampled_from([16, 48, 2**18]))
-def test_scores_are_those_of_a_loop_over_tokens(rows: list[str], prototype: str, position: str, chunk: int) -> None:
+def test_scores_equal_a_loop_over_tokens(rows: list[str], prototype: str, position: str, chunk: int) -> None:
     hidden = states(rows)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(focus._CHUNK, "cpu", chunk)
@@ -174,7 +174,7 @@ def test_scores_are_those_of_a_loop_over_tokens(rows: list[str], prototype: str,
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_any_float_dtype_is_reduced_in_float32(dtype: torch.dtype) -> None:
+def test_every_float_dtype_is_reduced_in_float32(dtype: torch.dtype) -> None:
     rows = ["p" + "i" * 40 + "r" * 30, "iirroiiirrr"]
     hidden = states(rows, dim=64, dtype=dtype)
     found = score_rows(rows, hidden)
@@ -183,7 +183,7 @@ def test_any_float_dtype_is_reduced_in_float32(dtype: torch.dtype) -> None:
 
 
 @given(batches, st.sampled_from(PROTOTYPES), st.sampled_from(POSITIONS), st.randoms(use_true_random=False))
-def test_a_row_scores_the_same_alone_in_any_order_and_padded(
+def test_scores_of_a_row_do_not_depend_on_batch_order_or_padding(
     rows: list[str], prototype: str, position: str, random: Any
 ) -> None:
     options = {"prototype": prototype, "position": position}
@@ -204,7 +204,7 @@ def test_a_row_scores_the_same_alone_in_any_order_and_padded(
 
 
 @given(batches, st.sampled_from(PROTOTYPES), st.sampled_from(POSITIONS), st.integers(1, 5))
-def test_shards_of_the_states_give_the_scores_of_the_whole(
+def test_shards_of_the_states_give_the_scores_of_the_whole_batch(
     rows: list[str], prototype: str, position: str, ranks: int
 ) -> None:
     hidden = states(rows)
@@ -219,14 +219,14 @@ def test_shards_of_the_states_give_the_scores_of_the_whole(
     assert torch.cat(found)[len(hidden) :].isnan().all()
 
 
-def test_an_image_is_not_blurred_by_large_states_of_the_rows_before_it() -> None:
+def test_image_sum_is_exact_after_large_states_in_earlier_rows() -> None:
     rows = ["i" * 300 + "r"] * 20 + ["iirr"]
     hidden = states(rows)
     hidden[:-4] *= 1e4
     assert_same(score_rows(rows, hidden), by_loop(rows, hidden, "all_seen", "own"))
 
 
-def test_a_score_does_not_feel_how_long_a_state_is_and_stays_in_its_range() -> None:
+def test_score_does_not_depend_on_the_norm_of_a_state_and_lies_in_range() -> None:
     rows = ["iii" + "r" * 60]
     hidden = states(rows, dim=7)
     hidden[3:33] = hidden[:3].mean(dim=0) * torch.logspace(-3, 3, 30).unsqueeze(1)
@@ -237,13 +237,13 @@ def test_a_score_does_not_feel_how_long_a_state_is_and_stays_in_its_range() -> N
     assert found.min() >= 0 and found.max() <= 1
 
 
-def test_a_state_or_an_image_of_zeros_is_neither_like_nor_unlike() -> None:
+def test_zero_state_or_zero_image_has_score_one_half() -> None:
     hidden = states(["irr", "irr"])
     hidden[1], hidden[3] = 0, 0
     assert score_rows(["irr", "irr"], hidden)[[1, 4, 5]].tolist() == [0.5, 0.5, 0.5]
 
 
-def test_nothing_is_differentiated_and_the_states_keep_their_bits() -> None:
+def test_no_gradient_is_recorded_and_states_are_not_changed() -> None:
     hidden = states(["piirr"]).requires_grad_()
     before = hidden.detach().clone()
     assert not score_rows(["piirr"], hidden).requires_grad

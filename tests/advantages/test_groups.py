@@ -43,19 +43,19 @@ def test_group_ids_of_an_empty_batch() -> None:
     assert group_ids([]).shape == (0,)
 
 
-def test_group_ids_keep_labels_apart_that_only_look_alike() -> None:
+def test_group_ids_tell_labels_of_different_types_apart() -> None:
     assert group_ids(["1", "01", "1.0"]).tolist() == [0, 1, 2]
 
 
 @given(st.lists(st.text(max_size=2), max_size=30))
-def test_group_ids_are_dense_and_are_the_partition_of_the_labels(index: list[str]) -> None:
+def test_group_ids_are_dense_and_partition_rows_by_label(index: list[str]) -> None:
     ids = group_ids(index).tolist()
     assert sorted(set(ids)) == list(range(len(set(index))))
     assert len(set(zip(ids, index, strict=True))) == len(set(index))
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=12))
-def test_group_ids_do_not_depend_on_the_names(index: list[str]) -> None:
+def test_group_ids_do_not_depend_on_label_names(index: list[str]) -> None:
     renamed = [{"a": "zzz", "b": "0", "c": "middle"}[label] for label in index]
     assert torch.equal(group_ids(index), group_ids(renamed))
 
@@ -67,7 +67,7 @@ def test_stats_by_hand() -> None:
     assert stats.std.tolist() == pytest.approx([math.sqrt(2), 0, 0, 0])
 
 
-def test_a_row_may_bring_several_members() -> None:
+def test_row_may_hold_several_members() -> None:
     values, group = torch.tensor([[1.0, NAN], [2.0, 6.0], [5.0, NAN]]), torch.tensor([0, 0, 1])
     valid = ~values.isnan()
     flat = group_normalise(values.flatten(), group.repeat_interleave(2), valid.flatten())
@@ -103,13 +103,13 @@ def test_normalise_by_hand() -> None:
     assert done.floored.tolist() == [False, False]
 
 
-def test_normalise_without_the_spread_only_centres_and_never_floors() -> None:
+def test_normalise_without_std_centres_and_applies_no_floor() -> None:
     done = group_normalise(f64(1, 3, 5, 5), torch.tensor([0, 0, 1, 1]), by_std=False, min_std=100)
     assert done.value.tolist() == [-1, 1, 0, 0]
     assert not done.floored.any()
 
 
-def test_what_is_invalid_is_zero_and_is_never_read() -> None:
+def test_invalid_members_are_zero_and_not_read() -> None:
     done = group_normalise(f64(1, NAN, 3, NAN), torch.tensor([0, 0, 0, 1]), torch.tensor([True, False, True, False]))
     assert done.value[[1, 3]].tolist() == [0, 0]
     assert done.value[[0, 2]].tolist() == pytest.approx([-math.sqrt(0.5), math.sqrt(0.5)], abs=1e-5)
@@ -119,7 +119,7 @@ def test_what_is_invalid_is_zero_and_is_never_read() -> None:
 @pytest.mark.parametrize(
     ("keep_lone", "by_std", "expected"), [(False, True, 0), (True, True, 7 / (1 + EPS)), (True, False, 7)]
 )
-def test_a_lone_member(keep_lone: bool, by_std: bool, expected: float) -> None:
+def test_only_valid_member_is_zero_or_kept(keep_lone: bool, by_std: bool, expected: float) -> None:
     done = group_normalise(
         f64(7, NAN), torch.tensor([0, 0]), torch.tensor([True, False]), by_std=by_std, min_std=0.1, keep_lone=keep_lone
     )
@@ -128,7 +128,7 @@ def test_a_lone_member(keep_lone: bool, by_std: bool, expected: float) -> None:
     assert done.floored.tolist() == [False]
 
 
-def test_the_floor_holds_a_flat_group_down_and_leaves_a_wide_one_alone() -> None:
+def test_floor_applies_to_flat_groups_only() -> None:
     values, group = f64(0.2, 0.2002, 0.2, 0.3), torch.tensor([0, 0, 1, 1])
     floored, free = group_normalise(values, group, min_std=0.01), group_normalise(values, group)
     assert floored.floored.tolist() == [True, False]
@@ -153,6 +153,6 @@ def test_row_order_does_not_matter(rows: list[tuple[float, int, bool]], random, 
     assert torch.allclose(run(list(range(len(rows))))[order], run(order), atol=1e-9)
 
 
-def test_gradients_stop_here() -> None:
+def test_no_gradient_is_recorded() -> None:
     values = torch.tensor([1.0, 2.0], requires_grad=True)
     assert not group_normalise(values, torch.tensor([0, 0])).value.requires_grad

@@ -110,7 +110,7 @@ def norm(values: list[float], floor: float = 0.0) -> list[float]:
         ({"lambda_": 0.9}, ["lambda_"]),
     ],
 )
-def test_wrong_settings_are_refused_in_words(options: dict[str, Any], words: list[str]) -> None:
+def test_invalid_settings_are_refused_with_a_sentence(options: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ValidationError) as refusal:
         MapoSettings(**options)
     for word in words:
@@ -151,7 +151,7 @@ def test_aggregations_by_hand(how: Aggregation, expected: list[float]) -> None:
 
 
 @pytest.mark.parametrize("how", get_args(Aggregation))
-def test_nothing_scored_is_no_alignment(how: Aggregation) -> None:
+def test_rollout_without_scores_has_no_alignment(how: Aggregation) -> None:
     batch = make_batch([("a", 0, []), ("a", 0, [None, None])])
     alignment, has_score = aggregate(batch["turn_scores"], batch["turn_status"], 0.95, how)
     assert alignment.tolist() == [0, 0]
@@ -159,7 +159,7 @@ def test_nothing_scored_is_no_alignment(how: Aggregation) -> None:
 
 
 @pytest.mark.parametrize("how", ["discounted_mean", "mean", "late"])
-def test_a_constant_score_earns_no_length_bonus(how: Aggregation) -> None:
+def test_equal_scores_give_the_same_alignment_for_any_number_of_turns(how: Aggregation) -> None:
     batch = make_batch([("a", 0, [0.3] * turns) for turns in range(1, 6)], length=16)
     alignment, _ = aggregate(batch["turn_scores"], batch["turn_status"], 0.9, how)
     assert alignment.tolist() == pytest.approx([0.3] * 5)
@@ -193,7 +193,7 @@ def test_couplings_by_hand(coupling: Coupling, beta: float) -> None:
     assert result.alignment.tolist() == pytest.approx(SCORES)
 
 
-def test_without_the_spread_both_parts_are_only_centred() -> None:
+def test_without_division_by_std_both_parts_are_only_centred() -> None:
     batch = make_batch(GROUP)
     result = run(batch, norm_by_std=False)
     expected = [r - 0.5 + 0.4 * (s - 0.26) for r, s in zip(OUTCOMES, SCORES, strict=True)]
@@ -213,7 +213,7 @@ LOOKS = [("a", 0.0, [0.2]), ("a", 1.0, [0.4]), ("a", 1.0, [0.3])]
         ("group_mean", norm([0.2, 0.4, 0.3, 0.3])),
     ],
 )
-def test_a_rollout_that_never_looked(no_tool: NoTool, a_sem: list[float]) -> None:
+def test_rollout_without_visual_turn_is_treated_as_no_tool_says(no_tool: NoTool, a_sem: list[float]) -> None:
     batch = make_batch([*LOOKS, ("a", 1.0, [])])
     result = run(batch, no_tool=no_tool)
     assert result.a_sem.tolist() == pytest.approx(a_sem, abs=1e-12)
@@ -222,7 +222,7 @@ def test_a_rollout_that_never_looked(no_tool: NoTool, a_sem: list[float]) -> Non
     assert per_rollout(result, batch) == pytest.approx(expected)
 
 
-def test_group_mean_makes_the_scored_ones_stand_out() -> None:
+def test_group_mean_raises_the_scored_rollouts_advantages() -> None:
     batch = make_batch([*LOOKS, ("a", 1.0, [])])
     neutral, filled = run(batch), run(batch, no_tool="group_mean")
     assert filled.a_sem[0].abs() > neutral.a_sem[0].abs()
@@ -237,14 +237,14 @@ def test_group_mean_makes_the_scored_ones_stand_out() -> None:
         ("group_mean", [0.08, 1.16, 1.12, 1.12]),
     ],
 )
-def test_reward_sum_of_a_rollout_that_never_looked(no_tool: NoTool, rewards: list[float]) -> None:
+def test_reward_sum_of_a_rollout_without_visual_turn(no_tool: NoTool, rewards: list[float]) -> None:
     batch = make_batch([*LOOKS, ("a", 1.0, [])])
     result = run(batch, no_tool=no_tool, coupling="reward_sum")
     assert per_rollout(result, batch) == pytest.approx(norm(rewards))
 
 
 @pytest.mark.parametrize("no_tool", get_args(NoTool))
-def test_a_group_that_never_looked_learns_from_its_outcome_alone(no_tool: NoTool) -> None:
+def test_group_without_visual_turns_has_the_outcome_advantage_only(no_tool: NoTool) -> None:
     batch = make_batch([("a", 1.0, []), ("a", 0.0, []), ("a", 0.0, [])])
     result = run(batch, no_tool=no_tool)
     assert per_rollout(result, batch) == pytest.approx(norm([1.0, 0.0, 0.0]))
@@ -267,7 +267,7 @@ def test_unscored_is_not_zero(coupling: Coupling, no_tool: NoTool) -> None:
     assert spared.has_alignment.tolist() == [True, True, True, False]
 
 
-def test_one_unscored_turn_leaves_the_others_their_weights() -> None:
+def test_unscored_turn_does_not_change_the_weights_of_the_others() -> None:
     result = run(make_batch([("a", 1.0, [0.2, None, 0.4]), ("a", 1.0, [0.3])]), discount=0.5)
     assert result.alignment[0].item() == pytest.approx((0.2 + 0.25 * 0.4) / 1.25)
 
@@ -284,7 +284,7 @@ every_option = pytest.mark.parametrize(
 
 
 @every_option
-def test_what_stands_at_unscored_places_never_leaks(options: dict[str, Any]) -> None:
+def test_values_at_unscored_turns_are_never_read(options: dict[str, Any]) -> None:
     batch = make_batch([*LOOKS, ("a", 1.0, [None, 0.1]), ("b", 1.0, [None]), ("b", 1.0, []), ("b", 0.0, [0.2])])
     clean = dict(batch, turn_scores=batch["turn_scores"].nan_to_num(7.0))
     assert batch["turn_scores"].isnan().any()
@@ -294,7 +294,7 @@ def test_what_stands_at_unscored_places_never_leaks(options: dict[str, Any]) -> 
 
 
 @every_option
-def test_padding_rows_get_nothing_and_change_nothing(options: dict[str, Any]) -> None:
+def test_padding_rows_have_advantage_zero_and_enter_no_statistic(options: dict[str, Any]) -> None:
     rollouts = [*LOOKS, ("a", 1.0, []), ("b", 1.0, [0.2]), ("b", 0.0, [0.3, 0.1])]
     padding = [("a", 9.0, [5.0, 5.0]), ("b", -9.0, []), ("pad", 1.0, [0.3])]
     plain, padded = make_batch(rollouts), make_batch(rollouts + padding)
@@ -308,7 +308,7 @@ def test_padding_rows_get_nothing_and_change_nothing(options: dict[str, Any]) ->
         assert getattr(result, field).tolist() == [*getattr(expected, field).tolist(), False]
 
 
-def test_a_response_that_begins_with_an_observation_is_no_padding() -> None:
+def test_response_that_begins_with_an_observation_is_not_padding() -> None:
     batch = make_batch([("a", 1.0, [0.2]), ("a", 0.0, [0.3])])
     batch["response_mask"] = batch["response_mask"].roll(1, dims=1)
     assert (run(batch).advantages != 0).equal(batch["response_mask"].bool())
@@ -317,7 +317,7 @@ def test_a_response_that_begins_with_an_observation_is_no_padding() -> None:
 # --------------------------------------------------------------------------------------------- small and flat groups
 
 
-def test_a_group_of_one_keeps_grpos_convention_and_has_no_semantic_advantage() -> None:
+def test_group_of_one_follows_grpo_and_has_no_semantic_advantage() -> None:
     batch = make_batch([("a", 1.0, [0.3])])
     for coupling in get_args(Coupling):
         result = run(batch, coupling=coupling)
@@ -327,13 +327,13 @@ def test_a_group_of_one_keeps_grpos_convention_and_has_no_semantic_advantage() -
         assert not result.outcome_counted.any() and not result.semantic_counted.any()
 
 
-def test_one_scored_rollout_in_a_group_has_nothing_to_be_compared_with() -> None:
+def test_only_scored_rollout_of_a_group_has_no_semantic_advantage() -> None:
     result = run(make_batch([("a", 1.0, [0.9]), ("a", 0.0, []), ("a", 1.0, [None])]))
     assert result.a_sem.tolist() == [0, 0, 0]
     assert result.semantic_counted.tolist() == [False]
 
 
-def test_the_floor_keeps_noise_small_and_is_reported() -> None:
+def test_floor_keeps_noise_small_and_is_reported() -> None:
     batch = make_batch([("a", 0.0, [0.250]), ("a", 0.0, [0.251]), ("b", 0.0, [0.2]), ("b", 0.0, [0.3]), ("c", 1.0, [])])
     result = run(batch)
     assert result.semantic_floored.tolist() == [True, False, False]
@@ -343,7 +343,7 @@ def test_the_floor_keeps_noise_small_and_is_reported() -> None:
     assert result.a_sem[:4].tolist() == pytest.approx([-0.05, 0.05, -math.sqrt(0.5), math.sqrt(0.5)], abs=1e-4)
 
 
-def test_the_floor_under_reward_sum_is_in_units_of_the_score() -> None:
+def test_floor_under_reward_sum_is_in_units_of_the_score() -> None:
     batch = make_batch(
         [("a", 0.0, [0.250]), ("a", 0.0, [0.251]), ("b", 0.0, [0.2]), ("b", 0.0, [0.3])] + [("c", 0.0, [])] * 2
     )
@@ -353,13 +353,13 @@ def test_the_floor_under_reward_sum_is_in_units_of_the_score() -> None:
     assert result.semantic_floored.tolist() == [True, False, False]
 
 
-def test_all_wrong_groups_learn_from_their_looks_unless_gated() -> None:
+def test_all_wrong_group_has_a_semantic_advantage_unless_gated() -> None:
     batch = make_batch([("a", 0.0, [0.2]), ("a", 0.0, [0.3])])
     assert (run(batch).advantages != 0).any()
     assert (run(batch, coupling="gated").advantages == 0).all()
 
 
-def test_a_flat_group_of_awkward_floats_has_no_advantage() -> None:
+def test_group_of_equal_inexact_floats_has_no_advantage() -> None:
     batch = make_batch([("a", 0.1, [])] * 7, dtype=torch.float32)
     assert run(batch).advantages.abs().max() < 1e-8
 
@@ -449,7 +449,7 @@ def expected_gradient(advantages: torch.Tensor, weights: torch.Tensor, score_fun
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
-def test_looks_of_constant_quality_neither_lengthen_nor_shorten_the_rollout(noise: float) -> None:
+def test_turns_of_equal_quality_do_not_change_the_number_of_turns(noise: float) -> None:
     batch, *rest = toy(groups_of=3, quality=(0.3, 0.3), noise=noise)
     by_turn = expected_gradient(run(batch, credit="turn").advantages, *rest)
     by_trajectory = expected_gradient(run(batch).advantages, *rest)
@@ -461,13 +461,13 @@ def test_looks_of_constant_quality_neither_lengthen_nor_shorten_the_rollout(nois
     assert summed[1] > 0.01
 
 
-def test_a_probability_of_going_on_shared_by_all_turns_feels_nothing_in_any_group() -> None:
+def test_shared_probability_of_another_turn_has_gradient_zero_in_every_group() -> None:
     batch, _, _ = toy(groups_of=3, quality=(0.4, 0.1), noise=0.05)
     advantages = run(batch, credit="turn").advantages
     assert advantages.view(-1, 3 * advantages.shape[1]).sum(dim=1).abs().max() < 1e-12
 
 
-def test_the_gradient_of_credit_by_turn_is_the_one_it_claims() -> None:
+def test_gradient_of_credit_by_turn_equals_the_derivation() -> None:
     """A group with exactly the policy's frequencies: the gradient is that of E[sum_t (s_t - c)], c the mean look."""
     go_on, quality = (0.5, 0.5), (0.3, 0.2)
     looks = [[], [], [], [], [0.3], [0.3], [0.3, 0.2], [0.3, 0.2]]
@@ -645,7 +645,7 @@ def slow_mapo(batch: dict[str, Any], config: MapoSettings, by_std: bool) -> torc
 
 @settings(max_examples=400)
 @given(cases())
-def test_the_slow_reference_agrees(case: tuple[dict[str, Any], MapoSettings, bool]) -> None:
+def test_result_equals_a_slow_reference_loop(case: tuple[dict[str, Any], MapoSettings, bool]) -> None:
     batch, config, by_std = case
     result = mapo_advantage(**batch, config=config, norm_by_std=by_std)
     assert torch.allclose(result.advantages, slow_mapo(batch, config, by_std), atol=1e-7)
@@ -654,7 +654,9 @@ def test_the_slow_reference_agrees(case: tuple[dict[str, Any], MapoSettings, boo
 
 
 @given(cases(), st.randoms(use_true_random=False))
-def test_neither_row_order_nor_group_names_matter(case: tuple[dict[str, Any], MapoSettings, bool], random) -> None:
+def test_result_does_not_depend_on_row_order_or_uid_names(
+    case: tuple[dict[str, Any], MapoSettings, bool], random
+) -> None:
     batch, config, by_std = case
     order = list(range(len(batch["outcome"])))
     random.shuffle(order)

@@ -25,6 +25,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from torch import Tensor
 
 from verl_mapo.advantages import visual_credit
 from verl_mapo.advantages.axpo import AxpoSettings, axpo_groups
@@ -50,6 +51,11 @@ class Row(NamedTuple):
     uid: str
     scores: list[float | None]
     in_statistics: bool = True
+
+
+def product(factors: VisualFactors) -> Tensor:
+    """(B, L) what an advantage is multiplied by."""
+    return factors.token * factors.trajectory.unsqueeze(1)
 
 
 def make_batch(rows: list[Row], dtype: torch.dtype = torch.float64, width: int | None = None) -> dict[str, Any]:
@@ -133,7 +139,7 @@ def by_loop(rows: list[Row], config: VisualCreditSettings) -> tuple[list[list[fl
         ({"betas": 0.3}, ["betas"]),
     ],
 )
-def test_wrong_settings_are_refused_in_words(options: dict[str, Any], words: list[str]) -> None:
+def test_invalid_settings_are_refused_with_a_sentence(options: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ValidationError) as refusal:
         VisualCreditSettings(**options)
     for word in words:
@@ -190,17 +196,17 @@ def test_an_advantage_is_multiplied_by_both_factors() -> None:
     assert found.trajectory.tolist() == pytest.approx([0.5, 1.5])
     advantages = torch.tensor([[2.0] * 4, [-1.0, -1.0, 0.0, -1.0]]).double()
     credited = apply_credit(advantages, found, config)
-    assert torch.equal(credited, advantages * found.factor)
+    assert torch.equal(credited, advantages * product(found))
     assert credited[1].tolist() == pytest.approx([-1.5 * 2 / 3, -1.5 * 2 / 3, 0, -1.5 * 5 / 3])
 
 
-def test_positive_only_leaves_other_advantages_as_they_are() -> None:
+def test_positive_only_does_not_change_other_advantages() -> None:
     rows = [Row("a", HAND), Row("a", [0.5, 0.5, None, 0.7])]
     advantages = torch.tensor([[2.0] * 4, [-1.0, -1.0, 0.0, -1.0]]).double()
     config = VisualCreditSettings(sign="positive_only")
     found = visual_factors(**make_batch(rows), config=config)
     credited = apply_credit(advantages, found, config)
-    assert torch.equal(credited[0], advantages[0] * found.factor[0])
+    assert torch.equal(credited[0], advantages[0] * product(found)[0])
     assert torch.equal(credited[1], advantages[1])
 
 
@@ -211,7 +217,7 @@ def test_trajectory_scores_by_hand(how: str, expected: float) -> None:
     assert run([Row("a", HAND)], trajectory_score=how).trajectory_score.tolist() == pytest.approx([expected])
 
 
-def test_a_summed_score_follows_the_length_and_a_mean_does_not() -> None:
+def test_summed_score_grows_with_length_and_mean_does_not() -> None:
     short, long = Row("a", [0.6, 0.5] * 3), Row("a", [0.6, 0.5] * 30)
     assert run([short, long]).trajectory.tolist() == pytest.approx([0.5, 1.5])
     by_mean = run([short, long], trajectory_score="mean", beta=0.0)
@@ -236,7 +242,7 @@ def test_symmetric_clamps_mirror_the_official_lower_bounds_at_1() -> None:
     assert found.trajectory.tolist() == [1.1, 0.9]
 
 
-def test_official_offset_by_hand_lets_the_rows_change_each_other() -> None:
+def test_official_offset_by_hand_depends_on_the_other_rows() -> None:
     one, other = Row("a", [0.5, 0.75, 1.0]), Row("b", [0.1, None, None])
     alone = run([one], offset="official", beta=0.0, inter=False, trajectory_score="mean")
     assert alone.trajectory_score.tolist() == pytest.approx([0.5])  # cosines 0, 0.5, 1
@@ -244,7 +250,7 @@ def test_official_offset_by_hand_lets_the_rows_change_each_other() -> None:
     assert both.trajectory_score.tolist() == pytest.approx([(0.8 + 1.3 + 1.8) / 3 / 1.8, 0])  # lowest cosine: -0.8
 
 
-def test_official_groups_are_eight_adjacent_rows_whoever_they_are() -> None:
+def test_official_groups_are_eight_adjacent_rows() -> None:
     rows = [Row(str(i), [0.1 + i / 100]) for i in range(10)]
     found = run(rows, group="official").trajectory
     assert found[:8].tolist() == pytest.approx([1 + i / 7 - 0.5 for i in range(8)])
@@ -256,27 +262,27 @@ def test_official_groups_are_eight_adjacent_rows_whoever_they_are() -> None:
 
 
 @pytest.mark.parametrize("intra", [True, False])
-def test_a_row_without_images_is_untouched_and_in_no_statistic(intra: bool) -> None:
+def test_row_without_images_has_factor_one_and_enters_no_statistic(intra: bool) -> None:
     with_text = [Row("a", HAND), Row("a", [NAN] * 4), Row("a", [0.9, 0.8]), Row("b", [NAN, None, NAN])]
     found = run(with_text, intra=intra)
     alone = run([with_text[0], with_text[2]], intra=intra)
-    assert torch.equal(found.factor[[1, 3]], torch.ones(2, 4).double())
-    assert torch.equal(found.factor[[0, 2]], alone.factor)
+    assert torch.equal(product(found)[[1, 3]], torch.ones(2, 4).double())
+    assert torch.equal(product(found)[[0, 2]], product(alone))
     assert found.visual.tolist() == [True, False, True, False]
     advantages = torch.randn(4, 4, dtype=torch.float64)
     assert torch.equal(apply_credit(advantages, found, VisualCreditSettings())[[1, 3]], advantages[[1, 3]])
 
 
-def test_a_batch_without_images_or_without_rows_goes_through() -> None:
-    assert run([Row("a", [NAN, NAN]), Row("a", [None, None])]).factor.tolist() == [[1, 1], [1, 1]]
+def test_batch_without_images_or_rows_is_handled() -> None:
+    assert product(run([Row("a", [NAN, NAN]), Row("a", [None, None])])).tolist() == [[1, 1], [1, 1]]
     batch = make_batch([Row("a", HAND)])
     empty = visual_factors(**{name: part[:0] for name, part in batch.items()}, config=VisualCreditSettings())
-    assert empty.factor.shape == (0, 4)
+    assert product(empty).shape == (0, 4)
 
 
 @pytest.mark.parametrize("scores", [[0.7], [None, 0.7], [0.0, 0.0], [0.6, 0.6 + 1e-8, NAN]])
 def test_one_token_or_equal_tokens_have_factor_1(scores: list[float | None]) -> None:
-    assert (run([Row("a", scores)], beta=0.0).factor == 1).all()
+    assert (product(run([Row("a", scores)], beta=0.0)) == 1).all()
 
 
 def test_equal_rollouts_have_factor_1() -> None:
@@ -288,21 +294,21 @@ def test_fewer_than_two_visual_rows_in_a_group_are_not_compared() -> None:
     assert run(rows).trajectory.tolist() == [1, 1, 1, 1]
 
 
-def test_a_token_before_the_first_image_has_factor_1_but_counts_in_t_and_in_T() -> None:
+def test_token_before_the_first_image_has_factor_1_but_counts_in_t_and_in_T() -> None:
     found = run([Row("a", [NAN, NAN, 0.4, 0.6])])
     assert found.token[0, :2].tolist() == [1, 1]
     assert found.trajectory_score.tolist() == pytest.approx([0.4 + 0.6 * 1.3])
     assert found.token[0, 2:].tolist() == pytest.approx([0.5, 1.5])
 
 
-def test_observations_leave_no_hole_in_t() -> None:
+def test_t_counts_policy_tokens_only() -> None:
     dense, holed = run([Row("a", HAND)]), run([Row("a", [0.2, None, None, 0.4, None, 0.6, 0.5, None])])
     assert torch.equal(holed.token[0, [0, 3, 5, 6]], dense.token[0])
     assert holed.token[0, [1, 2, 4, 7]].tolist() == [1] * 4
     assert torch.equal(holed.trajectory_score, dense.trajectory_score)
 
 
-def test_of_equal_scores_exactly_k_pass_the_gate_and_the_earlier_ones_do() -> None:
+def test_exactly_k_of_equal_scores_pass_the_gate_earlier_ones_first() -> None:
     scores = [0.9] * 10 + [0.5, 0.7, 0.7, 0.5, 0.7, 0.7, 0.5, 0.5, 0.5, 0.5]
     found = run([Row("a", scores)], kappa=0.3)
     assert found.gate[0].nonzero().squeeze(1).tolist() == [11, 12, 14]
@@ -319,15 +325,15 @@ def test_tail_and_k_are_exact_for_every_length(gamma: float) -> None:
         assert found.gate.sum(dim=1).tolist() == [math.ceil(k * tail) for tail in tails]
 
 
-def test_rows_out_of_the_statistics_have_token_factors_and_trajectory_factor_1() -> None:
+def test_rows_outside_the_statistics_have_trajectory_factor_1() -> None:
     plain = [Row("a", HAND), Row("a", [0.9, 0.8])]
     found = run([*plain, Row("a", [None, None, 0.4, 0.8], in_statistics=False)])
-    assert torch.equal(found.factor[:2], run(plain).factor)
+    assert torch.equal(product(found)[:2], product(run(plain)))
     assert found.trajectory[2] == 1
     assert found.token[2].tolist() == pytest.approx([1, 1, 0.5, 1.5])
 
 
-def test_resamples_of_one_axpo_prefix_can_be_a_group_of_their_own() -> None:
+def test_continuations_of_one_prefix_can_be_a_group_of_their_own() -> None:
     rows = [Row("a", HAND), Row("a", [0.9, 0.8]), Row("a", [None, 0.4]), Row("a", [None, 0.8])]
     batch = make_batch(rows)
     role = torch.tensor([SOURCE, PLAIN, CONTINUATION, CONTINUATION])
@@ -356,7 +362,7 @@ which = st.sampled_from([{}, {"inter": False}, {"intra": False}])
 
 
 @given(batches, options, which, st.sampled_from([torch.float64, torch.float32]), st.sampled_from([8, 64, 2**17]))
-def test_factors_are_those_of_a_loop_over_tokens(
+def test_factors_equal_a_loop_over_tokens(
     rows: list[Row], options: dict[str, Any], which: dict[str, bool], dtype: torch.dtype, chunk: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -373,18 +379,18 @@ def test_factors_are_those_of_a_loop_over_tokens(
 
 
 @given(batches, options, st.randoms(use_true_random=False))
-def test_row_order_micro_batches_and_width_change_nothing(
+def test_factors_do_not_depend_on_row_order_micro_batches_or_width(
     rows: list[Row], options: dict[str, Any], random: Any
 ) -> None:
     config = VisualCreditSettings(**{**options, "group": "uid"})
     whole = visual_factors(**make_batch(rows), config=config)
     order = random.sample(range(len(rows)), len(rows))
     shuffled = visual_factors(**make_batch([rows[i] for i in order], width=whole.token.shape[1] + 3), config=config)
-    torch.testing.assert_close(shuffled.factor[:, :-3], whole.factor[order], rtol=0, atol=1e-12)
+    torch.testing.assert_close(product(shuffled)[:, :-3], product(whole)[order], rtol=0, atol=1e-12)
     for uid in {row.uid for row in rows}:
         mine = [i for i, row in enumerate(rows) if row.uid == uid]
         part = visual_factors(**make_batch([rows[i] for i in mine], width=whole.token.shape[1]), config=config)
-        torch.testing.assert_close(part.factor, whole.factor[mine], rtol=0, atol=1e-12)
+        torch.testing.assert_close(product(part), product(whole)[mine], rtol=0, atol=1e-12)
 
 
 @given(batches, options)
@@ -393,7 +399,7 @@ def test_factors_are_not_negative_and_have_mean_1_in_a_row_and_in_a_group(
 ) -> None:
     batch = make_batch(rows)
     found = visual_factors(**batch, config=VisualCreditSettings(**{**options, "clamp": "none", "group": "uid"}))
-    assert (found.factor >= 0).all()
+    assert (product(found) >= 0).all()
     for token, valid in zip(found.token, batch["valid"], strict=True):
         assert token[valid].mean().item() == pytest.approx(1) or not valid.any()
     for group in batch["group"].unique():
@@ -401,30 +407,30 @@ def test_factors_are_not_negative_and_have_mean_1_in_a_row_and_in_a_group(
 
 
 @given(batches, st.sampled_from([-1.0, 7.0, NAN, math.inf]))
-def test_what_is_not_valid_or_not_the_policys_is_never_read(rows: list[Row], junk: float) -> None:
+def test_invalid_scores_and_other_tokens_are_never_read(rows: list[Row], junk: float) -> None:
     batch = make_batch(rows)
     whole = visual_factors(**batch, config=VisualCreditSettings())
     batch["score"] = torch.where(batch["valid"], batch["score"], junk)
     batch["valid"] |= batch["response_mask"] == 0
-    assert torch.equal(visual_factors(**batch, config=VisualCreditSettings()).factor, whole.factor)
+    assert torch.equal(product(visual_factors(**batch, config=VisualCreditSettings())), product(whole))
 
 
 @pytest.mark.parametrize("kind", [torch.bool, torch.int8, torch.int64, torch.float32])
-def test_the_response_mask_may_be_of_any_kind(kind: torch.dtype) -> None:
+def test_response_mask_may_have_any_dtype(kind: torch.dtype) -> None:
     batch = make_batch([Row("a", HAND), Row("a", [0.1, None, 0.3])])
     whole = visual_factors(**batch, config=VisualCreditSettings())
     batch["response_mask"] = batch["response_mask"].to(kind)
-    assert torch.equal(visual_factors(**batch, config=VisualCreditSettings()).factor, whole.factor)
+    assert torch.equal(product(visual_factors(**batch, config=VisualCreditSettings())), product(whole))
 
 
-def test_nothing_is_differentiated_and_the_inputs_keep_their_bits() -> None:
+def test_no_gradient_is_recorded_and_inputs_are_not_changed() -> None:
     batch = make_batch([Row("a", HAND), Row("a", [0.1, None, 0.3])])
     before = {name: part.clone() for name, part in batch.items()}
     batch["score"].requires_grad_()
     config = VisualCreditSettings()
     found = visual_factors(**batch, config=config)
     advantages = torch.ones(2, 4, dtype=torch.float64, requires_grad=True)
-    assert not any(part.requires_grad for part in (*found, found.factor, apply_credit(advantages, found, config)))
+    assert not any(part.requires_grad for part in (*found, product(found), apply_credit(advantages, found, config)))
     for name, part in batch.items():
         torch.testing.assert_close(part.detach(), before[name], rtol=0, atol=0, equal_nan=True)
 
@@ -435,4 +441,4 @@ def test_stages_can_be_called_one_by_one() -> None:
     tokens = token_factor(batch["score"], batch["valid"], batch["response_mask"], config)
     trajectory = trajectory_factor(tokens.trajectory_score, tokens.visual, batch["group"], config)
     whole = visual_factors(**batch, config=config)
-    assert torch.equal(tokens.factor * trajectory.unsqueeze(1), whole.factor)
+    assert torch.equal(tokens.factor * trajectory.unsqueeze(1), product(whole))

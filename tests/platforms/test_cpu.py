@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The CPU platform in real verl and vLLM; each process of a run is stood for by a fresh interpreter."""
+"""The CPU platform in real verl and vLLM. A fresh interpreter takes the place of each process of a run."""
 
 import json
 import os
@@ -49,7 +49,7 @@ cpu.register()
 found = {}
 """
 
-EVERYTHING = """
+ON_CPU = """
 import importlib.metadata, torch
 from verl.utils.device import get_device_id, get_device_name, get_torch_device
 from verl.utils.distributed import initialize_global_process_group_ray
@@ -102,7 +102,7 @@ thread.join()
 found["received"] = received
 """
 
-NOTHING = """
+ELSEWHERE = """
 import importlib.metadata
 from verl.plugin.platform import PlatformRegistry, get_platform
 from verl.workers.engine.fsdp import transformer_impl
@@ -116,7 +116,7 @@ found["version"] = importlib.metadata.version.__module__ + "." + importlib.metad
 
 
 def interpret(code: str, **variables: str) -> dict:
-    """What ``code`` put into ``found`` in a fresh interpreter."""
+    """The dictionary ``found`` after some code has run in a fresh interpreter."""
     env = {name: value for name, value in os.environ.items() if name != "VERL_PLATFORM"} | variables
     program = REGISTER + textwrap.dedent(code) + "\nprint('FOUND' + json.dumps(found))"
     finished = subprocess.run(
@@ -128,11 +128,11 @@ def interpret(code: str, **variables: str) -> dict:
 
 @pytest.fixture(scope="module")
 def on_cpu(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    pytest.importorskip("vllm", reason="the seams of vLLM need its CPU build")
-    return interpret(EVERYTHING, **environment(), RENDEZVOUS=str(tmp_path_factory.mktemp("gloo") / "store"))
+    pytest.importorskip("vllm", reason="the patches of vLLM need its CPU build")
+    return interpret(ON_CPU, **environment(), RENDEZVOUS=str(tmp_path_factory.mktemp("gloo") / "store"))
 
 
-def test_verl_takes_the_cpu_for_its_device(on_cpu: dict) -> None:
+def test_verl_uses_the_cpu_as_its_device(on_cpu: dict) -> None:
     assert on_cpu["device"] == ["cpu", "cpu", "verl_mapo.platforms.cpu_device"]
 
 
@@ -140,60 +140,47 @@ def test_verl_finds_its_fsdp2_engines(on_cpu: dict) -> None:
     assert on_cpu["engines"] == ["FocusEngine", "FSDPEngineWithValueHead"]
 
 
-def test_the_process_group_is_gloo(on_cpu: dict) -> None:
+def test_process_group_uses_gloo(on_cpu: dict) -> None:
     assert on_cpu["backend"] == "cpu:gloo"
 
 
-def test_the_reference_policy_is_offloaded_without_pinning(on_cpu: dict) -> None:
+def test_reference_policy_is_offloaded_to_unpinned_memory(on_cpu: dict) -> None:
     assert on_cpu["pinned"] is False
 
 
-def test_the_cpu_wheel_answers_for_vllm_and_for_nothing_else(on_cpu: dict) -> None:
+def test_version_of_vllm_is_that_of_its_cpu_build_and_other_versions_are_unchanged(on_cpu: dict) -> None:
     assert on_cpu["vllm"].endswith("+cpu")
     assert on_cpu["missing"] == "no-such-distribution"
 
 
-def test_a_linear_layer_keeps_its_weight_and_follows_it(on_cpu: dict) -> None:
+def test_linear_layer_keeps_its_weight_and_uses_new_values(on_cpu: dict) -> None:
     assert on_cpu["weight"] == [32, 64]
     assert max(on_cpu["errors"]) < 1e-4
 
 
-def test_weights_go_through_a_socket_of_their_own_run() -> None:
-    pytest.importorskip("vllm", reason="the weights' receiver needs vLLM")
-    with ThreadPoolExecutor() as side_by_side:
+def test_two_runs_at_once_send_weights_through_different_sockets() -> None:
+    pytest.importorskip("vllm", reason="the receiver of weights needs vLLM")
+    with ThreadPoolExecutor() as executor:
         variables = {**environment(), "SOCKET": f"verl-mapo-test-{os.getpid()}"}
-        runs = list(side_by_side.map(lambda _: interpret(TRANSFER, **variables), range(2)))
+        runs = list(executor.map(lambda _: interpret(TRANSFER, **variables), range(2)))
     for run in runs:
         assert run["received"] == {"w": [0.0, 1.0, 2.0]}
         assert run["handles"][0] == run["handles"][1]
     assert runs[0]["handles"] != runs[1]["handles"]
 
 
-def test_elsewhere_only_a_name_is_added() -> None:
-    found = interpret(NOTHING)
+def test_registration_only_adds_a_name_where_another_platform_is_used() -> None:
+    found = interpret(ELSEWHERE)
     assert found["registered"]
     assert found["platform"] != "cpu"
-    assert found["engines"] == ["('cuda', 'amd')", "('cuda', 'nvidia')", "cuda", "npu"], "and focus for two vendors"
+    assert found["engines"] == ["('cuda', 'amd')", "('cuda', 'nvidia')", "cuda", "npu"], (
+        "FocusEngine is registered for two vendors"
+    )
     assert found["pinned"] is True
     assert "verl_mapo" not in found["version"]
 
 
-def test_the_device_module_measures_this_process() -> None:
-    import torch
-    import verl  # noqa: F401  imports the plugin, which imports the device module
-
-    from verl_mapo.platforms import cpu_device
-
-    available, total = cpu_device.mem_get_info()
-    for measured in (cpu_device.memory_allocated(), cpu_device.max_memory_allocated(), available):
-        assert 0 < measured < total
-    state = cpu_device.get_rng_state()
-    first = torch.rand(3)
-    cpu_device.set_rng_state(state)
-    assert torch.equal(first, torch.rand(3))
-
-
-def test_the_environment_selects_the_platform_and_is_made_of_strings() -> None:
+def test_environment_selects_the_platform_and_holds_strings() -> None:
     assert environment()["VERL_PLATFORM"] == "cpu"
     assert all(isinstance(value, str) for value in environment().values())
 
@@ -205,7 +192,7 @@ def composed(folder: Path, *overrides: str) -> DictConfig:
         return compose("primary", list(overrides))
 
 
-def test_the_stack_settles_on_top_of_verls_configuration(tmp_path: Path) -> None:
+def test_stack_changes_the_settings_that_a_cpu_needs(tmp_path: Path) -> None:
     config = composed(tmp_path, "stack=cpu", "trainer.n_gpus_per_node=2")
     rollout, actor, ref = (config.actor_rollout_ref[part] for part in ("rollout", "actor", "ref"))
     assert config.trainer.device == "cpu"
@@ -217,7 +204,7 @@ def test_the_stack_settles_on_top_of_verls_configuration(tmp_path: Path) -> None
     assert (rollout.n, actor.ppo_mini_batch_size) == (4, 4)
 
 
-def test_verl_knows_every_key_of_the_stack(tmp_path: Path) -> None:
+def test_verl_accepts_every_key_of_the_stack(tmp_path: Path) -> None:
     from verl.utils.config import omega_conf_to_dataclass
 
     config = composed(tmp_path, "stack=cpu")
@@ -227,7 +214,7 @@ def test_verl_knows_every_key_of_the_stack(tmp_path: Path) -> None:
     assert actor.fsdp_config.mixed_precision["param_dtype"] == "fp32"
 
 
-def test_without_the_stack_verls_own_settings_stay(tmp_path: Path) -> None:
+def test_settings_of_verl_are_unchanged_without_the_stack(tmp_path: Path) -> None:
     config = composed(tmp_path)
     assert config.trainer.device == "cuda"
     assert "mixed_precision" not in config.actor_rollout_ref.actor.fsdp_config

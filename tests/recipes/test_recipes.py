@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Every recipe composes on verl's own configuration, is short, and passes every check that needs no GPU."""
+"""Every recipe composes with verl's own configuration, is short, and passes every check that needs no GPU."""
 
 from __future__ import annotations
 
@@ -21,31 +21,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from hydra import compose, initialize_config_dir, initialize_config_module
 from verl import DataProto
 from verl.trainer.ppo.reward import load_reward_manager
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import omega_conf_to_dataclass, validate_config
 
+from verl_mapo import names
 from verl_mapo.advantages.axpo import AxpoSettings
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
 from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
-from verl_mapo.settings import parse, select, visual_credit_enabled
+from verl_mapo.settings import parse
 from verl_mapo.toy.tiny_vlm import build_processor
-from verl_mapo.training.config_checks import LOOP, check_config, check_rows, uses_this_package
+from verl_mapo.training.config_checks import check_config, check_rows, uses_this_package
+from verl_mapo.training.methods import enabled_methods
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*/*.yaml"))
 LONGEST_EDGE = {"qwen2_5_vl": 12_845_056, "qwen3_vl": 16_777_216}
-"""Most pixels of the released processors, by the family that a recipe's name begins with."""
+"""Largest number of pixels of the released processors, by the family that a recipe's name begins with."""
 
-PARTS = {
-    "mapo": ("mapo", False, False),
-    "axpo": ("axpo", False, False),
-    "vgpo": ("vgpo", False, True),
-    "all": ("axpo", True, True),
+METHODS = {
+    "mapo": ("mapo", {"mapo"}),
+    "axpo": ("axpo", {"axpo"}),
+    "vgpo": ("vgpo", {"vgpo"}),
+    "all": ("axpo", {"axpo", "mapo", "vgpo"}),
 }
-"""By folder: the estimator, whether alignment is coupled with AXPO, whether looks are credited."""
+"""Folder to the estimator and the enabled methods."""
 
 
 def composed(recipe, *overrides):
@@ -57,9 +60,8 @@ def the_recipe(folder, name):
     return next(path for path in RECIPES if (path.parent.name, path.stem) == (folder, name))
 
 
-def parts(config):
-    algorithm = config.algorithm
-    return algorithm.adv_estimator, select(algorithm, "axpo.alignment", False), visual_credit_enabled(config)
+def methods_of(config):
+    return config.algorithm.adv_estimator, {method.name for method in enabled_methods(config)}
 
 
 @pytest.fixture(params=RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -72,50 +74,50 @@ def config(recipe):
     return composed(recipe)
 
 
-def test_it_passes_verls_checks_and_ours(recipe, config):
-    """Each check raises where something is wrong; ours look at runs of this package alone."""
+def test_recipe_passes_the_checks_of_verl_and_of_this_package(recipe, config):
+    """A check raises if it fails."""
     assert uses_this_package(config)
     validate_config(config, need_reference_policy(config), need_critic(config))
     check_config(config)
-    check_rows(config, ["prompt", "images"])
-    if config.actor_rollout_ref.rollout.agent.default_agent_loop != LOOP:
-        return  # a single turn has no observations to fit in
+    check_rows(config, Dataset.from_list([{"prompt": [], "images": []}]))
+    if config.actor_rollout_ref.rollout.agent.default_agent_loop != names.AGENT_LOOP:
+        return  # a single turn has no observations
     family = next(name for name in LONGEST_EDGE if recipe.stem.startswith(name))
     processor = build_processor(family)
     processor.image_processor.size = {"shortest_edge": 4 * 28 * 28, "longest_edge": LONGEST_EDGE[family]}
-    settings = parse(VisualToolSettings, config.visual_tool, "visual_tool")
+    settings = parse(VisualToolSettings, config)
     check_context_length(config, settings, processor.tokenizer, processor)
 
 
-def test_a_whole_rollout_fits_a_micro_batch_and_a_prefill(config):
+def test_longest_rollout_fits_a_micro_batch_and_a_prefill(config):
     whole = config.data.max_prompt_length + config.data.max_response_length
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
     assert whole <= min(actor.ppo_max_token_len_per_gpu, rollout.max_num_batched_tokens, rollout.max_model_len)
     assert whole <= rollout.log_prob_max_token_len_per_gpu
 
 
-def test_its_folder_says_what_it_is_made_of(recipe, config):
-    assert parts(config) == PARTS[recipe.parent.name]
+def test_recipe_enables_the_methods_of_its_folder(recipe, config):
+    assert methods_of(config) == METHODS[recipe.parent.name]
 
 
 @pytest.mark.parametrize(
     ("override", "left"),
     [
-        ("algorithm.adv_estimator=mapo", ("mapo", True, True)),
-        ("algorithm.axpo.alignment=false", ("axpo", False, True)),
-        ("algorithm.visual_credit.enable=false", ("axpo", True, False)),
+        ("algorithm.adv_estimator=mapo", ("mapo", {"mapo", "vgpo"})),
+        ("algorithm.axpo.alignment=false", ("axpo", {"axpo", "vgpo"})),
+        ("algorithm.visual_credit.enable=false", ("axpo", {"axpo", "mapo"})),
     ],
 )
-def test_each_part_of_the_composed_recipe_is_switched_off_by_one_setting(override, left):
+def test_one_setting_turns_off_each_method_of_the_composed_recipe(override, left):
     config = composed(the_recipe("all", "qwen3_vl_8b"), override)
     check_config(config)
-    assert parts(config) == left
+    assert methods_of(config) == left
 
 
-def test_the_axpo_recipe_has_what_the_paper_states():
+def test_axpo_recipe_has_the_settings_of_the_paper():
     config = composed(the_recipe("axpo", "qwen3_vl_8b_thinking"))
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
-    axpo = parse(AxpoSettings, config.algorithm.axpo, "algorithm.axpo")
+    axpo = parse(AxpoSettings, config)
     assert (axpo.continuations, axpo.ratio, rollout.n, rollout.temperature) == (4, 0.25, 8, 1.0)
     assert axpo.slots(config.data.train_batch_size * rollout.n) == config.data.train_batch_size / 2
     assert (actor.clip_ratio_low, actor.clip_ratio_high) == (0.2, 0.4)
@@ -123,10 +125,10 @@ def test_the_axpo_recipe_has_what_the_paper_states():
     assert (rollout.multi_turn.max_assistant_turns, config.trainer.n_gpus_per_node) == (3, 8)
 
 
-def test_the_vgpo_recipe_has_what_the_paper_states():
+def test_vgpo_recipe_has_the_settings_of_the_paper():
     config = composed(the_recipe("vgpo", "qwen2_5_vl_7b"))
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
-    credit = parse(VisualCreditSettings, config.algorithm.visual_credit, "algorithm.visual_credit")
+    credit = parse(VisualCreditSettings, config)
     assert (credit.beta, credit.gamma, credit.kappa, credit.intra, credit.inter) == (0.3, 0.5, 0.2, True, True)
     assert (credit.trajectory_score, credit.clamp, credit.offset, credit.group) == ("sum", "none", "half_cosine", "uid")
     assert (actor.clip_ratio_low, actor.clip_ratio_high, actor.loss_agg_mode) == (0.2, 0.28, "token-mean")
@@ -137,15 +139,15 @@ def test_the_vgpo_recipe_has_what_the_paper_states():
     assert (rollout.agent.default_agent_loop, config.trainer.n_gpus_per_node) == ("single_turn_agent", 8)
 
 
-def test_the_dapo_base_belongs_to_the_recipe_and_not_to_the_estimator():
+def test_dapo_settings_are_in_the_recipe_and_not_in_the_method():
     with initialize_config_module("verl_mapo.config", version_base=None):
-        method = compose("vgpo")
+        method = compose("run", ["method=vgpo"])
     assert not method.algorithm.filter_groups.enable
     assert method.actor_rollout_ref.actor.clip_ratio_high == 0.2
 
 
 def a_rollout(tokenizer, text):
-    """A response as verl's reward loop gives it to a reward manager."""
+    """A response in the form in which verl's reward loop passes it to a reward manager."""
     responses = torch.tensor([tokenizer.encode(text)])
     tensors = {"responses": responses, "attention_mask": torch.ones_like(responses)}
     target = {"style": "math", "ground_truth": r"\boxed{17^\circ}"}
@@ -153,7 +155,7 @@ def a_rollout(tokenizer, text):
     return DataProto.from_dict(tensors, {name: np.array([row], dtype=object) for name, row in rows.items()})
 
 
-def test_the_vgpo_recipe_filters_by_what_its_reward_says():
+def test_vgpo_recipe_filters_groups_by_its_own_reward():
     config = composed(the_recipe("vgpo", "qwen2_5_vl_7b"))
     filtering = omega_conf_to_dataclass(config.algorithm.filter_groups)
     assert filtering.enable
@@ -167,7 +169,7 @@ def test_the_vgpo_recipe_filters_by_what_its_reward_says():
         assert scored["reward_score"] == scored["reward_extra_info"][filtering.metric] == expected
 
 
-def test_it_is_short_and_its_header_launches_it(recipe):
+def test_recipe_is_short_and_its_header_has_the_launch_command(recipe):
     text = recipe.read_text()
     assert len(text.splitlines()) <= 60
     assert f"--config-name {recipe.stem}" in text and "python -m verl.trainer.main_ppo" in text

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the recipe of a thinking model takes for granted: a template that opens the thought for the model."""
+"""AXPO with a thinking model, whose template puts the opening tag of the thought in the generation prompt."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ CALL = '<tool_call>\n{"name": "zoom", "arguments": {"label": "red", "bbox_2d": [
 
 @pytest.fixture(scope="module")
 def thinking(tiny_models):
-    """The tiny Qwen3-VL with a template whose generation prompt ends in an opening tag."""
+    """The tiny Qwen3-VL with a template whose generation prompt ends with an opening tag."""
     model = SimpleNamespace(**copy.deepcopy(vars(tiny_models["qwen3_vl"])))
     template = model.processor.chat_template
     assert template.count("'<|im_start|>assistant\\n'") == 1
-    for speaker in (model.processor, model.tokenizer):
-        speaker.chat_template = template.replace("assistant\\n'", "assistant\\n<think>\\n'")
+    for each in (model.processor, model.tokenizer):
+        each.chat_template = template.replace("assistant\\n'", "assistant\\n<think>\\n'")
     return model
 
 
@@ -44,7 +44,7 @@ def state(thinking, picture):
     return play(thinking, compose_config(), prompt_of(picture), [THOUGHT + CALL, THOUGHT + "<answer>A</answer>"]).state
 
 
-def test_the_opening_tag_is_given_and_the_thought_is_sampled(thinking, state):
+def test_opening_tag_is_given_and_the_thought_is_sampled(thinking, state):
     decode = thinking.tokenizer.decode
     assert decode(state.prompt_ids).endswith(OPENED)
     given = [token for token, sampled in zip(state.response_ids, state.response_mask, strict=True) if not sampled]
@@ -53,13 +53,13 @@ def test_the_opening_tag_is_given_and_the_thought_is_sampled(thinking, state):
     assert state.trajectory.end_reason == "answer"
 
 
-def test_the_prefix_of_a_call_is_the_thought_and_the_tag(thinking, state):
+def test_prefix_of_a_call_is_the_thought_and_the_tag(thinking, state):
     call = FirstCallFinder(thinking.tokenizer).first_call(state)
-    assert thinking.tokenizer.decode(state.response_ids[: call.length]) == THOUGHT + "<tool_call>"
+    assert thinking.tokenizer.decode(state.response_ids[: call.prefix_length]) == THOUGHT + "<tool_call>"
 
 
-def test_a_continuation_goes_on_inside_the_turn_it_was_cut_in(thinking, state, picture):
-    length = FirstCallFinder(thinking.tokenizer).first_call(state).length
+def test_continuation_continues_inside_the_turn_of_its_prefix(thinking, state, picture):
+    length = FirstCallFinder(thinking.tokenizer).first_call(state).prefix_length
     rest = CALL.removeprefix("<tool_call>").replace("red", "blue")
     again = play(
         thinking, compose_config(), prompt_of(picture), [rest, "<answer>B</answer>"], start=state.prefix(length)

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Run folders as a training writes them, in small."""
+"""Small run folders, with the files that a training writes."""
 
 from __future__ import annotations
 
@@ -20,24 +20,34 @@ import json
 import pytest
 
 from verl_mapo.report.load import Rollout
+from verl_mapo.rollout.statuses import EndReason, TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
+from verl_mapo.run_folder import RunFolder, rollouts_file
+from verl_mapo.tools.coordinates import View
 
 CALL = '<tool_call>{"name": "zoom", "arguments": {"label": "red square", "bbox_2d": [15, 10, 30, 25]}}</tool_call>'
 
 
-def look(**changes) -> Turn:
-    """A turn that looked at the red square of the picture."""
+THOUGHT = "I should look closer.\n"
+
+
+def view_of(region=(60, 40, 120, 100), image=0, quarter_turns=0) -> View:
+    """A part of an original; by default the red square of the picture."""
+    return View(image, region, quarter_turns, (84, 84))
+
+
+def turn_of(**changes) -> Turn:
+    """A turn that called zoom on the red square of the picture."""
     values = {
         "span": (0, 9),
         "text": CALL,
-        "status": "ok",
+        "status": TurnStatus.OK,
         "tool": "zoom",
         "label": "red square",
         "label_tokens": 2,
         "img_idx": 0,
-        "image": 0,
+        "view": view_of(),
         "box_said": (15.0, 10.0, 30.0, 25.0),
-        "box_executed": (60, 40, 120, 100),
         "described": True,
         "score": 0.3,
         "observation": "Image 1, 84 x 84 pixels.",
@@ -45,13 +55,14 @@ def look(**changes) -> Turn:
     return Turn(**values | changes)
 
 
-def line_of(step=1, uid="g", session=0, outcome=1.0, images=(), turns=None, **changes) -> dict:
-    """A line of a trajectories file, decoded; by default one look and an answer."""
-    turns = [look(), Turn((12, 15), "<answer>A</answer>")] if turns is None else turns
-    trajectory = Trajectory(list(images), [(448, 300) for _ in images], turns, "answer")
+def record_of(step=1, uid="g", session=0, outcome=1.0, images=(), turns=None, **changes) -> dict:
+    """A decoded line of a trajectories file; by default one zoom and an answer."""
+    turns = [turn_of(), Turn((12, 15), "<answer>A</answer>")] if turns is None else turns
+    trajectory = Trajectory(list(images), [(448, 300) for _ in images], turns, EndReason.ANSWER)
     values = {
         "step": step,
         "split": "train",
+        "data_source": "toy",
         "uid": uid,
         "session": session,
         "question": "Which letter is inside the red square?",
@@ -61,19 +72,37 @@ def line_of(step=1, uid="g", session=0, outcome=1.0, images=(), turns=None, **ch
         "advantage": outcome - 0.5,
         "a_out": outcome - 0.5,
         "a_sem": 0.0,
-        "trajectory": trajectory.record(),
+        "trajectory": trajectory.to_record(),
+        "axpo": None,
+        "credit": None,
     }
     return json.loads(json.dumps(values | changes))
 
 
+def axpo_of(role="plain", prefix_id=-1, **changes) -> dict:
+    """The ``axpo`` part of a line."""
+    values = {"prefix_length": 0 if role == "plain" else 7, "confidence": None, "a_prefix": None, "recovered": None}
+    return {"role": role, "prefix_id": prefix_id, "cached_tokens": None} | values | changes
+
+
+@pytest.fixture
+def make_view():
+    return view_of
+
+
+@pytest.fixture
+def make_axpo():
+    return axpo_of
+
+
 @pytest.fixture
 def make_turn():
-    return look
+    return turn_of
 
 
 @pytest.fixture
 def make_credit():
-    """What a line says of visual credit: two stretches of tokens, the first token before any image."""
+    """The ``credit`` part of a line: two stretches of tokens, the first token before any image."""
 
     def credit(**changes):
         values = {
@@ -89,64 +118,58 @@ def make_credit():
 
 
 @pytest.fixture
-def make_line(picture):
-    """Lines whose trajectories looked at a picture that exists."""
-    return lambda **changes: line_of(**{"images": [picture]} | changes)
+def make_record(picture):
+    """Decoded lines whose trajectories have an original that exists."""
+    return lambda **changes: record_of(**{"images": [picture]} | changes)
 
 
 @pytest.fixture
-def make_rollout(make_line):
-    return lambda **changes: Rollout.of(make_line(**changes))
+def make_rollout(make_record):
+    return lambda **changes: Rollout.from_record(make_record(**changes))
 
 
 @pytest.fixture
 def write_run(tmp_path):
-    """Writes a run folder from metrics by step and lines by step; returns its path."""
+    """Writes a run folder from metrics by step, records by step and a configuration; returns its path."""
 
-    def write(metrics=None, lines=None, name="some-run"):
-        run = tmp_path / name
-        (run / "trajectories").mkdir(parents=True)
+    def write(metrics=None, records=None, name="some-run", config=None):
+        run = RunFolder(tmp_path / name)
+        run.trajectories.mkdir(parents=True)
         if metrics is not None:
             text = "".join(json.dumps({"step": step, "data": data}) + "\n" for step, data in metrics.items())
-            (run / "metrics.jsonl").write_text(text)
-        for step, rollouts in (lines or {}).items():
-            for split in {line["split"] for line in rollouts}:
-                file = run / "trajectories" / split / f"{step}.jsonl"
+            (run.path / "metrics.jsonl").write_text(text)
+        for step, rollouts in (records or {}).items():
+            for split in {record["split"] for record in rollouts}:
+                file = rollouts_file(run.trajectories, split, step)
                 file.parent.mkdir(exist_ok=True)
-                file.write_text("".join(json.dumps(line) + "\n" for line in rollouts if line["split"] == split))
-        return run
+                lines = [json.dumps(record) + "\n" for record in rollouts if record["split"] == split]
+                file.write_text("".join(lines))
+        if config is not None:
+            run.about.write_text(json.dumps({"config": config}))
+        return run.path
 
     return write
 
 
-THOUGHT = "I should look closer.\n"
-
-
-def explored(role="plain", prefix_id=-1, **changes) -> dict:
-    """What a line says of AXPO."""
-    values = {"prefix_tokens": 0 if role == "plain" else 7, "confidence": None, "a_prefix": None, "recovered": None}
-    return {"role": role, "prefix_id": prefix_id, "cached_tokens": None} | values | changes
-
-
 @pytest.fixture
-def make_fork(make_line):
-    """Lines of a prompt of three rollouts, of which the second is a source, and of its continuations' outcomes."""
+def make_fork(make_record):
+    """Records of a prompt of three rollouts, of which the second is a source, and of continuations with outcomes."""
 
     def fork(outcomes, step=1, uid="a", fresh=False):
-        turns = [look(text=THOUGHT + CALL), Turn((12, 15), "<answer>A</answer>")]
+        turns = [turn_of(text=THOUGHT + CALL), Turn((12, 15), "<answer>A</answer>")]
 
-        def line(session, axpo, outcome=0.0, **changes):
+        def record(session, axpo, outcome=0.0, **changes):
             values = {"step": step, "uid": uid, "session": session, "outcome": outcome, "turns": turns, "axpo": axpo}
-            return make_line(**values, a_out=None, a_sem=None, **changes)
+            return make_record(**values, a_out=None, a_sem=None, **changes)
 
         credit = 1.15 if 1.0 in outcomes else 0.0
-        source = explored("source", 1, confidence=0.81, a_prefix=credit, recovered=1.0 in outcomes)
-        resample = explored("resample", 1, **({"prefix_tokens": 0} if fresh else {}))
+        source = axpo_of("source", 1, confidence=0.81, a_prefix=credit, recovered=1.0 in outcomes)
+        continuation = axpo_of("resample", 1, **({"prefix_length": 0} if fresh else {}))
         return [
-            line(0, explored(confidence=0.94), advantage=0.0),
-            line(1, explored(confidence=0.81) if fresh else source, advantage=0.0 if fresh else credit),
-            line(2, explored(), advantage=0.0),
-            *(line(3 + i, resample, outcome, advantage=outcome - 0.25) for i, outcome in enumerate(outcomes)),
+            record(0, axpo_of(confidence=0.94), advantage=0.0),
+            record(1, axpo_of(confidence=0.81) if fresh else source, advantage=0.0 if fresh else credit),
+            record(2, axpo_of(), advantage=0.0),
+            *(record(3 + i, continuation, outcome, advantage=outcome - 0.25) for i, outcome in enumerate(outcomes)),
         ]
 
     return fork
@@ -154,30 +177,30 @@ def make_fork(make_line):
 
 @pytest.fixture
 def forked_run(make_fork, write_run):
-    """Three steps of AXPO; in the second one of two prefixes recovers, in the others none does."""
+    """Three steps of AXPO; in the second step one of two prefixes recovers, in the others none does."""
     rates = {1: 0.0, 2: 0.5, 3: 0.0}
     metrics = {
         step: {"axpo/recovery_rate": rate, "axpo/trigger_rate": 1.0, "axpo/outcome/original": 0.0}
         for step, rate in rates.items()
     }
-    lines = {step: make_fork([0.0, 0.0], step, "b") for step in rates}
-    lines[2] += make_fork([0.0, 1.0], 2, "a")
-    return write_run(metrics, lines, name="forked-run")
+    records = {step: make_fork([0.0, 0.0], step, "b") for step in rates}
+    records[2] += make_fork([0.0, 1.0], 2, "a")
+    return write_run(metrics, records, name="forked-run")
 
 
 @pytest.fixture
-def whole_run(make_line, write_run):
-    """Three steps, validated first and last, two prompts of two rollouts a step; one question got better."""
+def whole_run(make_record, write_run):
+    """Three steps of two prompts with two rollouts each; two validations of two questions, of which one got better."""
 
     def val(step, outcomes):
         return [
-            make_line(step=step, split="val", uid=f"v{step}{i}", outcome=outcome, question=f"q{i}", advantage=None)
+            make_record(step=step, split="val", uid=f"v{step}{i}", outcome=outcome, question=f"q{i}", advantage=None)
             for i, outcome in enumerate(outcomes)
         ]
 
     def train(step):
         pairs = [(uid, session) for uid in "ab" for session in (0, 1)]
-        return [make_line(step=step, uid=uid, session=i, outcome=float(i and uid == "a")) for uid, i in pairs]
+        return [make_record(step=step, uid=uid, session=i, outcome=float(i and uid == "a")) for uid, i in pairs]
 
     training = {"mapo/outcome/mean": 0.25, "rollout_visual/tool_rate": 1.0, "rollout_visual/end/answer": 1.0}
     metrics = {
@@ -186,5 +209,31 @@ def whole_run(make_line, write_run):
         2: training,
         3: training | {"val-core/toy/acc/mean@1": 0.5, "val-aux/toy/alignment/mean@1": 0.3},
     }
-    lines = {0: val(0, [0.0, 0.0]), 1: train(1), 2: train(2), 3: [*val(3, [0.0, 1.0]), *train(3)]}
-    return write_run(metrics, lines)
+    records = {0: val(0, [0.0, 0.0]), 1: train(1), 2: train(2), 3: [*val(3, [0.0, 1.0]), *train(3)]}
+    return write_run(metrics, records)
+
+
+@pytest.fixture
+def two_source_run(make_record, write_run):
+    """Validations of 20 questions of ``a``, which all got better, and of 20 of ``b``: five better, five worse."""
+
+    def val(step, source, outcomes):
+        values = {"step": step, "split": "val", "data_source": source, "advantage": None}
+        return [make_record(uid=f"{source}{i}", question=f"q{i}", outcome=o, **values) for i, o in enumerate(outcomes)]
+
+    answer = [Turn((0, 5), "<answer>A</answer>")]
+    records = {
+        0: [*val(0, "a", [0.0] * 20), *val(0, "b", [1.0, 0.0] * 10)],
+        5: [
+            *val(5, "a", [1.0] * 20),
+            *val(5, "b", [1.0, 0.0] * 5 + [0.0, 1.0] * 5),
+            make_record(step=5, data_source="a", outcome=1.0, alignment=0.5, axpo=axpo_of()),
+            make_record(step=5, data_source="a", outcome=0.0, alignment=None, turns=answer, axpo=axpo_of()),
+            make_record(step=5, data_source="a", outcome=1.0, alignment=0.9, axpo=axpo_of("resample", 0)),
+        ],
+    }
+    metrics = {
+        0: {"val-core/a/acc/mean@1": 0.0, "val-core/b/acc/mean@1": 0.5},
+        5: {"val-core/a/acc/mean@1": 1.0, "val-core/b/acc/mean@1": 0.5},
+    }
+    return write_run(metrics, records, name="two-source-run")

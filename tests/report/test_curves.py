@@ -18,18 +18,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from verl_mapo.charts import BLUE
 from verl_mapo.report.curves import panel_svg, running_mean, smoothing, write_curves
-from verl_mapo.report.panels import Panel, Series
+from verl_mapo.report.series import DrawnPanel, Series
 
 
 def panel(steps, **changes):
     values = [0.5 + 0.01 * step for step in range(steps)]
-    return Panel("$x^", "look", [Series("a $ line", list(range(steps)), values, "#0072B2")], **changes)
+    return DrawnPanel("$x^", "look", [Series("a $ line", list(range(steps)), values, BLUE)], **changes)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 31])
 @pytest.mark.parametrize("changes", [{}, {"share": True, "limit": 0.5}, {"stacked": True, "share": True}])
-def test_a_panel_is_a_picture_that_needs_nothing_and_never_changes(steps, changes):
+def test_a_panel_is_an_svg_without_references_and_always_the_same(steps, changes):
     svg = panel_svg(panel(steps, **changes))
     assert svg.lstrip().startswith(b"<?xml") and b"<path" in svg
     assert b'href="http' not in svg and b"url(http" not in svg
@@ -44,7 +45,7 @@ def test_curves_are_written(count, tmp_path):
         assert image.width > 1000
 
 
-def test_smoothing_is_told_only_where_it_is_done():
+def test_smoothing_is_zero_for_short_series():
     assert smoothing([panel(30)]) == 0
     assert smoothing([panel(400)]) == 21
 

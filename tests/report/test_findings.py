@@ -17,15 +17,15 @@ import json
 
 import pytest
 
-from verl_mapo.report.findings import alarms, headlines
-from verl_mapo.report.load import Run
+from verl_mapo.report.findings import checked_alarms, headlines
+from verl_mapo.report.load import RunData
 
 
 def raised(write_run, **series):
     names = {name: name.replace("__", "/") for name in series}
     steps = range(len(next(iter(series.values()))))
     metrics = {step: {names[name]: values[step] for name, values in series.items()} for step in steps}
-    return {alarm.watched: alarm.sentence for alarm in alarms(Run.open(write_run(metrics)))}
+    return {alarm.watched: alarm.sentence for alarm in checked_alarms(RunData.open(write_run(metrics)))}
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def raised(write_run, **series):
         ("rollout_visual__crop_area", [0.6], [0.75], "covers 75%"),
     ],
 )
-def test_every_alarm_is_quiet_up_to_its_limit_and_raised_beyond(metric, quiet, wrong, words, write_run):
+def test_every_alarm_is_raised_beyond_its_limit_and_not_at_it(metric, quiet, wrong, words, write_run):
     (sentence,) = raised(lambda metrics: write_run(metrics, name="quiet"), **{metric: quiet}).values()
     assert sentence == ""
     (sentence,) = raised(lambda metrics: write_run(metrics, name="wrong"), **{metric: wrong}).values()
@@ -51,63 +51,73 @@ def test_a_series_that_was_not_logged_is_not_watched(write_run):
 
 
 def test_headline_of_a_whole_run(whole_run):
-    accuracy, alignment = headlines(Run.open(whole_run))
+    accuracy, alignment = headlines(RunData.open(whole_run))
     assert (accuracy.title, accuracy.first, accuracy.last) == ("Held-out accuracy", "0.0%", "50.0%")
     assert accuracy.sentence.startswith("No clear change: +50.0 points from step 0 to step 3. Of 2 questions")
-    assert "1 got better and 0 worse; chance alone moves it by about ±50.0 points" in accuracy.sentence
+    assert "1 got better and 0 got worse; by chance alone the figure changes by about ±50.0 points" in accuracy.sentence
     assert (alignment.first, alignment.last) == ("0.200", "0.300")
 
 
 @pytest.mark.parametrize(("then", "now", "verdict"), [(0.0, 1.0, "Up: +100.0"), (1.0, 0.0, "Down: \u2212100.0")])
-def test_direction_is_stated_where_it_is_clear(then, now, verdict, write_run, make_line):
-    lines = {
-        step: [make_line(step=step, split="val", question=f"q{i}", outcome=outcome) for i in range(20)]
+def test_a_change_beyond_chance_is_named_up_or_down(then, now, verdict, write_run, make_record):
+    records = {
+        step: [make_record(step=step, split="val", question=f"q{i}", outcome=outcome) for i in range(20)]
         for step, outcome in ((0, then), (5, now))
     }
     metrics = {0: {"val-core/toy/acc/mean@1": then}, 5: {"val-core/toy/acc/mean@1": now}}
-    (headline,) = headlines(Run.open(write_run(metrics, lines)))
+    (headline,) = headlines(RunData.open(write_run(metrics, records)))
     assert headline.sentence.startswith(verdict)
 
 
-def test_what_axpo_recovered_is_a_headline_with_a_verdict(forked_run):
-    (headline,) = headlines(Run.open(forked_run))
+def test_recovery_by_axpo_is_a_headline_with_a_verdict(forked_run):
+    (headline,) = headlines(RunData.open(forked_run))
     assert (headline.title, headline.first, headline.last) == ("Recovered by resampling", "", "25.0%")
     assert headline.sentence.startswith("Not clear yet: between")
     assert "1 of 4 resampled tool calls recovered, 4 of 4 questions with tool users triggered." in headline.sentence
-    assert "The paper reports" in headline.sentence and "slots" not in headline.sentence
+    assert "the paper reports" in headline.sentence and "slots" not in headline.sentence
 
 
-def test_the_slots_are_told_where_the_run_says_how_many_there_are(forked_run):
+def test_slots_are_counted_where_the_configuration_has_their_number(forked_run):
     config = {
         "algorithm": {"adv_estimator": "axpo", "axpo": {"continuations": 2, "ratio": 1.0}},
         "data": {"train_batch_size": 2},
         "actor_rollout_ref": {"rollout": {"n": 3}},
     }
     (forked_run / "run.json").write_text(json.dumps({"config": config}))
-    (headline,) = headlines(Run.open(forked_run))
+    (headline,) = headlines(RunData.open(forked_run))
     assert "4 of 9 slots were used." in headline.sentence
 
 
-def test_nothing_resampled_has_no_share(write_run):
-    (headline,) = headlines(Run.open(write_run({1: {"axpo/slots/used": 0.0}})))
+def test_recovery_has_no_share_where_nothing_was_resampled(write_run):
+    (headline,) = headlines(RunData.open(write_run({1: {"axpo/slots/used": 0.0}})))
     assert headline.last == "\u2013" and headline.sentence.startswith("Not clear: there are no rollouts.")
 
 
-def test_without_questions_no_chance_is_claimed(write_run):
-    run = Run.open(write_run({0: {"val-core/toy/acc/mean@1": 0.5}, 5: {"val-core/toy/acc/mean@1": 0.6}}))
+def test_without_records_of_questions_chance_is_not_estimated(write_run):
+    run = RunData.open(write_run({0: {"val-core/toy/acc/mean@1": 0.5}, 5: {"val-core/toy/acc/mean@1": 0.6}}))
     (headline,) = headlines(run)
-    assert headline.sentence.startswith("Up: +10.0 points from step 0 to step 5. Single questions could not be matched")
+    assert headline.sentence.startswith(
+        "Up: +10.0 points from step 0 to step 5. The answers to single questions were not recorded"
+    )
 
 
-def test_one_validation_has_no_direction(write_run):
-    (headline,) = headlines(Run.open(write_run({0: {"val-core/toy/acc/mean@1": 0.5}})))
+def test_one_validation_has_no_change_to_report(write_run):
+    (headline,) = headlines(RunData.open(write_run({0: {"val-core/toy/acc/mean@1": 0.5}})))
     assert (headline.first, headline.last) == ("", "50.0%")
-    assert "no direction" in headline.sentence
+    assert "no change to report" in headline.sentence
 
 
-def test_several_sources_are_told_apart(write_run):
-    metrics = {step: {"val-core/a/acc/mean@1": 0.1, "val-core/b/acc/mean@1": 0.2} for step in (0, 1)}
-    assert [headline.title for headline in headlines(Run.open(write_run(metrics)))] == [
-        "Held-out accuracy on a",
-        "Held-out accuracy on b",
-    ]
+def test_each_data_source_has_a_headline_of_its_own_and_chance_comes_from_its_own_questions(two_source_run):
+    a, b = headlines(RunData.open(two_source_run))
+    assert (a.title, b.title) == ("Held-out accuracy on a", "Held-out accuracy on b")
+    assert a.sentence.startswith("Up: +100.0 points from step 0 to step 5. Of 20 questions in both validations, 20 got")
+    # b: ten of twenty questions changed, so the standard error is sqrt(10) / 20
+    assert b.sentence.startswith("Unchanged") or b.sentence.startswith("No clear change: +0.0 points")
+    assert "Of 20 questions in both validations, 5 got better and 5 got worse" in b.sentence and "±15.8" in b.sentence
+
+
+def test_a_data_source_without_recorded_questions_takes_none_of_another(two_source_run):
+    for file in (two_source_run / "trajectories" / "val").glob("*.jsonl"):
+        file.write_text("".join(line for line in file.open() if json.loads(line)["data_source"] == "a"))
+    a, b = headlines(RunData.open(two_source_run))
+    assert "Of 20 questions" in a.sentence and "The answers to single questions were not recorded" in b.sentence

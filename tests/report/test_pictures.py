@@ -15,54 +15,70 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
-from verl_mapo.report.pictures import area, cut, jpeg_url, open_originals, trajectory_picture
+from verl_mapo.report.pictures import UNKNOWN_SIZE, jpeg_url, open_originals, original_size, shown_image
+from verl_mapo.rollout.statuses import TurnStatus
+from verl_mapo.rollout.trajectory import Trajectory, Turn
 
 
 @pytest.fixture
-def trajectory(make_line):
-    return make_line()["trajectory"]
+def trajectory(make_rollout) -> Trajectory:
+    return make_rollout().trajectory
 
 
-def test_a_crop_is_cut_again_from_the_original(trajectory, tmp_path):
-    crop = cut(trajectory["turns"][0], open_originals(trajectory, tmp_path))
+def test_a_crop_is_cut_from_the_original(trajectory, tmp_path):
+    crop = shown_image(trajectory.turns[0], open_originals(trajectory, tmp_path))
     assert crop.size == (60, 60)
     assert crop.getpixel((30, 30)) == (200, 30, 30)
 
 
-def test_a_crop_is_turned_as_the_model_saw_it(trajectory, tmp_path):
-    turn = trajectory["turns"][0] | {"box_executed": [60, 40, 140, 100], "quarter_turns": 1}
-    crop = cut(turn, open_originals(trajectory, tmp_path))
+def test_a_crop_is_turned_as_it_was_for_the_model(trajectory, make_turn, make_view, tmp_path):
+    turn = make_turn(view=make_view((60, 40, 140, 100), quarter_turns=1))
+    crop = shown_image(turn, open_originals(trajectory, tmp_path))
     assert crop.size == (60, 80)
     assert crop.getpixel((30, 10)) == (200, 30, 30) and crop.getpixel((30, 75)) != (200, 30, 30)
 
 
-def test_what_was_not_shown_is_not_cut(trajectory, tmp_path):
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_computed_image_comes_from_the_record_and_not_from_the_original(lost, make_turn, make_record, make_rollout):
+    buffer = io.BytesIO()
+    Image.new("RGB", (50, 30), (0, 0, 255)).save(buffer, "JPEG")
+    turn = make_turn(computed=True, pixels=buffer.getvalue())
+    (read,) = make_rollout(turns=[turn]).trajectory.turns
+    image = shown_image(read, [None] if lost else [Image.new("RGB", (448, 300), (200, 30, 30))])
+    assert image.size == (50, 30) and image.getpixel((25, 15))[2] > 200
+
+
+def test_a_turn_that_was_shown_no_image_has_none(trajectory, tmp_path):
     originals = open_originals(trajectory, tmp_path)
-    assert cut(trajectory["turns"][0] | {"status": "no_room"}, originals) is None
-    assert cut(trajectory["turns"][1], originals) is None
+    zoom, answer = trajectory.turns
+    assert shown_image(replace(zoom, status=TurnStatus.NO_ROOM), originals) is None
+    assert shown_image(answer, originals) is None
+    assert shown_image(Turn((0, 3), "x", TurnStatus.BAD_BOX), originals) is None
 
 
-def test_a_lost_or_changed_image_is_none_and_reported(trajectory, tmp_path, caplog):
-    assert open_originals(trajectory | {"images": ["/nowhere/at/all.png"]}, tmp_path) == [None]
-    assert open_originals(trajectory | {"images": [""]}, tmp_path) == [None]
-    assert open_originals(trajectory | {"image_sizes": [[10, 10]]}, tmp_path) == [None]
-    assert caplog.text.count("placeholder") == 3
+def test_a_missing_or_changed_original_is_none_with_a_warning(trajectory, tmp_path, caplog):
+    for change in ({"images": ["/nowhere/at/all.png"]}, {"images": [""]}, {"image_sizes": [(10, 10)]}):
+        assert open_originals(replace(trajectory, **change), tmp_path) == [None]
+    assert caplog.text.count("placeholder") == 3 and "it is (448, 300) pixels now and was (10, 10)" in caplog.text
 
 
 def test_a_relative_path_is_looked_for_in_the_run_folder(trajectory, tmp_path):
     (tmp_path / "there").mkdir()
-    Image.open(trajectory["images"][0]).save(tmp_path / "there" / "a.png")
+    Image.open(trajectory.images[0]).save(tmp_path / "there" / "a.png")
     for reference in ("there/a.png", f"file://{tmp_path}/there/a.png"):
-        (original,) = open_originals(trajectory | {"images": [reference]}, tmp_path)
+        (original,) = open_originals(replace(trajectory, images=[reference]), tmp_path)
         assert original.size == (448, 300)
 
 
-def test_area_is_a_share_of_the_original(trajectory):
-    assert area(trajectory["turns"][0], (120, 60)) == 0.5
+def test_the_size_of_a_missing_original_is_the_recorded_one(trajectory):
+    assert original_size(trajectory, 0, Image.new("RGB", (9, 8))) == (9, 8)
+    assert original_size(trajectory, 0, None) == (448, 300)
+    assert original_size(replace(trajectory, image_sizes=[]), 0, None) == UNKNOWN_SIZE
 
 
 def test_a_data_url_holds_a_small_jpeg():
@@ -70,21 +86,3 @@ def test_a_data_url_holds_a_small_jpeg():
     head, body = url.split(",", 1)
     assert head == "data:image/jpeg;base64"
     assert Image.open(io.BytesIO(base64.b64decode(body))).size == (100, 1)
-
-
-@pytest.mark.parametrize("looks", [0, 1, 5])
-@pytest.mark.parametrize("lost", [False, True])
-def test_a_trajectory_becomes_a_picture(looks, lost, make_rollout, make_turn, tmp_path):
-    changes = {"images": ["/nowhere.png"]} if lost else {}
-    turns = [make_turn(label="a $ and </b>", score=None, faults=["long_label"]) for _ in range(looks)]
-    rollout = make_rollout(turns=turns, **changes)
-    trajectory_picture(rollout, tmp_path / "one.png")
-    trajectory_picture(rollout, tmp_path / "two.png")
-    with Image.open(tmp_path / "one.png") as image:
-        assert image.width > 1000
-    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
-
-
-def test_a_rollout_without_a_record_becomes_a_picture(make_rollout, tmp_path):
-    trajectory_picture(make_rollout(trajectory=None), tmp_path / "out.png")
-    assert (tmp_path / "out.png").stat().st_size > 0

@@ -21,7 +21,7 @@ STEP = (
 VALIDATION = "step:0 - val-core/visual_search/acc/mean@1:0.3359375 - val-aux/visual_search/alignment/mean@1:4.1e-01"
 
 
-def told(*lines, total=None):
+def shown(*lines, total=None):
     said = []
     progress = Progress(said.append, total)
     for line in lines:
@@ -29,21 +29,21 @@ def told(*lines, total=None):
     return said, progress
 
 
-def test_a_step_is_one_line():
-    said, _ = told("noise", STEP, "more noise", total=50)
+def test_a_step_is_shown_as_one_line():
+    said, _ = shown("noise", STEP, "more noise", total=50)
     assert said == ["step 12/50  outcome 0.484  alignment -0.050  tool rate 0.980  seconds 4.3"]
 
 
-def test_the_outcome_is_that_of_rollouts_and_not_of_continuations():
-    said, _ = told("step:2 - critic/score/mean:0.5 - axpo/outcome/original:0.25 - axpo/recovery_rate:0.125")
+def test_the_outcome_under_axpo_is_that_of_original_rollouts():
+    said, _ = shown("step:2 - critic/score/mean:0.5 - axpo/outcome/original:0.25 - axpo/recovery_rate:0.125")
     assert said == ["step 2  outcome 0.250  recovered 0.125"]
 
 
-def test_a_validation_is_told_and_what_the_launcher_says_goes_through():
-    said, _ = told(VALIDATION, "verl-mapo: WorkerDict died")
+def test_a_validation_and_lines_of_the_launcher_are_shown():
+    said, _ = shown(VALIDATION, "verl-mapo: WorkerDict died")
     assert said == ["step 0  held-out accuracy 0.336  held-out alignment 0.410", "verl-mapo: WorkerDict died"]
 
 
-def test_the_end_of_the_output_is_kept():
-    _, progress = told(*(f"line {i}" for i in range(100)))
+def test_the_last_lines_of_the_output_are_kept():
+    _, progress = shown(*(f"line {i}" for i in range(100)))
     assert progress.explain().splitlines()[-1] == "line 99" and len(progress.last) == Progress.KEPT

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Tiny random CLIP, SigLIP and SigLIP2 folders, made with transformers and tokenizers."""
+"""Folders of tiny random CLIP, SigLIP and SigLIP2 models, made with transformers and tokenizers."""
 
 import sys
 from pathlib import Path
@@ -75,7 +75,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def _letters_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a letter and an end token, no attention mask: as SigLIP's tokenizers are set up."""
+    """One token per letter and an end token, without an attention mask, as in SigLIP's tokenizers."""
     tokens = ["<pad>", "</s>", "<unk>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
     tokenizer = Tokenizer(models.WordLevel({token: index for index, token in enumerate(tokens)}, "<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

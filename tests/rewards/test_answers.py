@@ -11,15 +11,29 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Answers in every dress, and strings that nobody should have written."""
+"""Answers in every common format, answer checks by name or dotted path, and arbitrary strings."""
 
+import inspect
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reward_support import same_length
 
-from verl_mapo.rewards.answers import choice, exact, extract, math_equal, multiple_choice, normalise, numeric, truths_of
+from verl_mapo.rewards.answers import (
+    CHECKS,
+    FAST_CHECKS,
+    choice,
+    exact,
+    extract,
+    find_check,
+    math_equal,
+    multiple_choice,
+    normalise,
+    numeric,
+    truths_of,
+)
 
 ANIMALS = ["cat", "cow", "dog", "guinea pig"]
 
@@ -40,7 +54,7 @@ ANIMALS = ["cat", "cow", "dog", "guinea pig"]
         ("", ""),
     ],
 )
-def test_extract(text, answer):
+def test_answer_is_extracted_from_a_text(text, answer):
     assert extract(text) == answer
 
 
@@ -61,7 +75,7 @@ def test_extract(text, answer):
         ("+", "-", False),
     ],
 )
-def test_exact(answer, truth, same):
+def test_exact_ignores_case_space_and_outer_punctuation(answer, truth, same):
     assert exact(answer, truth) is same
 
 
@@ -94,20 +108,20 @@ def test_exact(answer, truth, same):
         ("", None),
     ],
 )
-def test_the_letter_of_a_choice(text, letter):
+def test_choice_reads_the_letter_in_any_common_format(text, letter):
     assert choice(text, ANIMALS) == letter
 
 
-def test_without_options_any_letter_counts_and_words_do_not():
+def test_without_options_any_letter_is_a_choice_and_words_are_not():
     assert choice("F. six") == "F"
     assert choice("dog") is None
 
 
-def test_a_multiple_choice_truth_may_be_a_letter_or_a_text():
+def test_truth_of_a_multiple_choice_may_be_a_letter_or_a_text():
     for truth in ("C", "(C)", "C. dog", "dog"):
-        assert multiple_choice("Answer: C", truth, ANIMALS)
-        assert not multiple_choice("Answer: A", truth, ANIMALS)
-    assert not multiple_choice("nothing", "no option at all", ANIMALS)
+        assert multiple_choice("Answer: C", truth, options=ANIMALS)
+        assert not multiple_choice("Answer: A", truth, options=ANIMALS)
+    assert not multiple_choice("nothing", "no option at all", options=ANIMALS)
     assert choice("dog", ["dog", "dog"]) is None
 
 
@@ -139,11 +153,11 @@ def test_a_multiple_choice_truth_may_be_a_letter_or_a_text():
         ("H2O", "2", False),
     ],
 )
-def test_numeric(answer, truth, same):
+def test_numeric_compares_the_last_numbers_and_their_units(answer, truth, same):
     assert numeric(answer, truth) is same
 
 
-def test_the_tolerance_is_relative_to_the_size():
+def test_tolerance_of_numeric_is_relative():
     assert numeric("104", "100", tolerance=0.05)
     assert not numeric("107", "100", tolerance=0.05)
 
@@ -160,11 +174,11 @@ def test_the_tolerance_is_relative_to_the_size():
         ("{", "1", False),
     ],
 )
-def test_math(answer, truth, same):
+def test_math_equal_compares_values_and_not_texts(answer, truth, same):
     assert math_equal(answer, truth) is same
 
 
-def test_truths_may_be_one_or_many():
+def test_ground_truth_may_be_one_answer_or_a_list():
     assert truths_of("ab") == ["ab"]
     assert truths_of(3) == ["3"]
     assert truths_of(["a", 2]) == ["a", "2"]
@@ -182,17 +196,17 @@ pieces = st.lists(
 
 @settings(max_examples=300)
 @given(pieces, pieces, st.lists(pieces, max_size=4))
-def test_nothing_a_model_writes_raises(text, truth, options):
+def test_checks_raise_on_no_text(text, truth, options):
     answer = extract(text)
     assert isinstance(exact(answer, truth), bool)
     assert isinstance(numeric(answer, truth), bool)
-    assert isinstance(multiple_choice(answer, truth, options), bool)
+    assert isinstance(multiple_choice(answer, truth, options=options), bool)
     assert normalise(normalise(text)) == normalise(text)
 
 
 @settings(max_examples=30)
 @given(pieces)
-def test_nothing_a_model_writes_raises_in_math(text):
+def test_math_equal_raises_on_no_text(text):
     assert isinstance(math_equal(text, "x+1", seconds=1), bool)
 
 
@@ -200,9 +214,43 @@ def test_nothing_a_model_writes_raises_in_math(text):
     "piece",
     ["<answer>", r"\boxed{", "1,", "answer ", "answer:", ":", "(", "A.", "*", "-", "\n", "a1", "answer a", "A "],
 )
-def test_long_answers_take_no_time(piece):
+def test_long_answers_take_little_time(piece):
     text = piece * 40_000
     start = time.perf_counter()
     answer = extract(text)
-    exact(answer, "C"), numeric(text, "5"), multiple_choice(text, "C", ANIMALS), multiple_choice(text + "b", "C")
+    (
+        exact(answer, "C"),
+        numeric(text, "5"),
+        multiple_choice(text, "C", options=ANIMALS),
+        multiple_choice(text + "b", "C"),
+    )
     assert time.perf_counter() - start < 2
+
+
+def test_built_in_checks_have_one_signature():
+    assert CHECKS.names == ["exact", "multiple_choice", "numeric", "math"]
+    assert set(CHECKS.names) - set(FAST_CHECKS) == {"math"}, "only math is slow"
+    for name in CHECKS.names:
+        parameters = inspect.signature(find_check(name)).parameters
+        assert list(parameters)[:2] == ["answer", "truth"]
+        assert any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        assert find_check(name)("7", "7", options=["6", "7"], tolerance=0.0)
+
+
+def test_check_is_found_by_dotted_path():
+    assert find_check("reward_support.same_length") is same_length
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("rule", "there is no answer check 'rule': use one of exact, multiple_choice, numeric, math, or the dotted"),
+        ("numerics", "did you mean 'numeric'?"),
+        ("no.such.check", "the dotted path 'no.such.check' leads to no answer check"),
+        ("reward_support.async_check", "is an async function"),
+    ],
+)
+def test_unknown_check_is_refused(name, sentence):
+    with pytest.raises(ValueError) as error:
+        find_check(name)
+    assert sentence in str(error.value)

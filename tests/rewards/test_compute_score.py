@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Accuracy alone, asked for as verl's reward managers ask."""
+"""The accuracy alone, called as verl's reward managers call it."""
 
 import pytest
 
@@ -29,6 +29,6 @@ from verl_mapo.rewards.compute_score import compute_score
         ("", "", 0.0),
     ],
 )
-def test_an_answer_is_right_or_wrong(response, truth, score):
+def test_score_is_1_for_a_correct_answer_and_0_otherwise(response, truth, score):
     given = {"data_source": "ViRL39K", "extra_info": {"index": 1, "num_turns": 2}}
     assert compute_score(solution_str=response, ground_truth=truth, **given) == score

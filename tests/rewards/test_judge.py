@@ -11,21 +11,25 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The judge, against a server in this process."""
+"""The judge against a server in this process."""
 
 import asyncio
 
 import pytest
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from scorer_support import served
+from reward_support import served
 
 from verl_mapo.rewards.judge import MAX_ANSWER, Judge
 from verl_mapo.rewards.settings import JudgeSettings
 
 
 class JudgeServer(FastAPI):
-    """Says ``reply``, or answers with the status codes in ``faults`` first; 0 stalls."""
+    """Replies with ``reply``, and records the requests and how many came at once.
+
+    Attributes:
+        faults: status codes for the next requests, taken from the front; 0 delays the response.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,8 +60,8 @@ def server():
         yield app
 
 
-def ask(server: JudgeServer, answer: str = "crimson", times: int = 1, **options) -> list[bool | None]:
-    judge = Judge(JudgeSettings(url=server.url, model="judge", **options))
+def ask(server: JudgeServer, answer: str = "crimson", times: int = 1, **changed) -> list[bool | None]:
+    judge = Judge(JudgeSettings(url=server.url, model="judge", **changed))
 
     async def run() -> list[bool | None]:
         return await asyncio.gather(*(judge.verdict("Which colour?", answer, ["red", "scarlet"]) for _ in range(times)))
@@ -69,12 +73,12 @@ def ask(server: JudgeServer, answer: str = "crimson", times: int = 1, **options)
     ("reply", "verdict"),
     [("yes", True), ("No.", False), ("<think>no, or</think>\nYes", True), ("perhaps", None), ("", None), (None, None)],
 )
-def test_the_last_yes_or_no_counts(server, reply, verdict):
+def test_last_yes_or_no_is_the_verdict(server, reply, verdict):
     server.reply = reply
     assert ask(server) == [verdict]
 
 
-def test_it_is_asked_coldly_with_all_it_needs(server):
+def test_request_has_temperature_0_question_truths_and_answer(server):
     ask(server)
     request = server.seen[0]
     assert request["temperature"] == 0 and request["model"] == "judge"
@@ -82,12 +86,12 @@ def test_it_is_asked_coldly_with_all_it_needs(server):
     assert "Which colour?" in prompt and "red or scarlet" in prompt and "crimson" in prompt
 
 
-def test_a_long_or_broken_answer_is_cut_and_mended(server):
+def test_long_answer_is_cut_and_invalid_text_replaced(server):
     assert ask(server, "\ud800" + "x" * 10_000) == [True]
     assert server.seen[0]["messages"][0]["content"].count("x") < MAX_ANSWER + 10
 
 
-def test_failures_are_retried_with_a_bound(server):
+def test_failed_request_is_sent_again_a_bounded_number_of_times(server):
     server.faults = [500]
     assert ask(server, retries=1) == [True]
     server.faults = [500, 500]
@@ -95,16 +99,16 @@ def test_failures_are_retried_with_a_bound(server):
     assert len(server.seen) == 4
 
 
-def test_a_stall_is_no_verdict(server):
+def test_stalled_request_gives_no_verdict(server):
     server.faults = [0]
     assert ask(server, timeout_s=0.1, retries=0) == [None]
 
 
-def test_a_server_that_is_not_there_is_no_verdict():
+def test_missing_server_gives_no_verdict():
     judge = Judge(JudgeSettings(url="http://127.0.0.1:9/v1", model="judge", retries=0))
     assert asyncio.run(judge.verdict("?", "a", ["b"])) is None
 
 
-def test_no_more_requests_at_once_than_allowed(server):
+def test_concurrent_requests_are_bounded(server):
     assert ask(server, times=12, concurrency=3) == [True] * 12
     assert server.most_at_once == 3

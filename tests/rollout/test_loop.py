@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The loop on a scripted server, everything else real: processor, Continuous Token, tools, images."""
+"""The agent loop with a scripted server; processor, Continuous Token, tools and images are real."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ from scripted import compose_config, make_loop, play, prompt_of
 
 from verl_mapo.names import TRAJECTORY
 from verl_mapo.rollout.images import image_token_side
+from verl_mapo.rollout.statuses import EndReason, LabelFault, TurnStatus
 
 
-def call(box=(10, 10, 40, 40), label="red square", **more) -> str:
+def call(box=(10, 10, 40, 40), label="red square", name="zoom", **more) -> str:
     arguments = {"bbox_2d": list(box), **({} if label is None else {"label": label}), **more}
-    body = str({"name": "zoom", "arguments": arguments}).replace("'", '"')
+    body = str({"name": name, "arguments": arguments}).replace("'", '"')
     return f"<think>hm</think>\n<tool_call>\n{body}\n</tool_call>"
 
 
 def assert_consistent(model, output) -> None:
-    """What holds on every exit path."""
+    """Check what holds for every finished rollout."""
     assert len(output.response_ids) == len(output.response_mask) == len(output.response_logprobs) >= 1
     tokens = output.prompt_ids + output.response_ids
     image = model.processor.image_token_id
@@ -47,15 +48,15 @@ def assert_consistent(model, output) -> None:
     side = image_token_side(model.processor.image_processor)
     assert tokens.count(image) == sum(image.width * image.height for image in images) // side**2
     trajectory = output.extra_fields[TRAJECTORY]
-    assert trajectory.end_reason
+    assert isinstance(trajectory.end_reason, EndReason)
     sampled = [i for i, mask in enumerate(output.response_mask) if mask]
     spans = [i for turn in trajectory.turns for i in range(*turn.span)]
-    assert sampled == [i for i in spans if i >= trajectory.prefix]
+    assert sampled == [i for i in spans if i >= trajectory.prefix_length]
     columns = trajectory.columns(4)
     assert columns["turn_spans"].shape == (4, 2)
 
 
-def test_images_are_seen_at_a_fixed_point_of_the_processors_resize(model, picture):
+def test_processor_does_not_resize_the_images_again(model, picture):
     images = play(model, compose_config(), prompt_of(picture), [call(), call((1, 2, 300, 90))]).multi_modal_data[
         "images"
     ]
@@ -64,120 +65,147 @@ def test_images_are_seen_at_a_fixed_point_of_the_processors_resize(model, pictur
     assert [(h * patch, w * patch) for _, h, w in grid.tolist()] == [(i.height, i.width) for i in images]
 
 
-def test_look_then_answer(model, picture):
+def test_crop_and_answer(model, picture):
     output = play(model, compose_config(), prompt_of(picture), [call(), "<answer>red</answer>"])
     assert_consistent(model, output)
     trajectory = output.extra_fields[TRAJECTORY]
-    look, answer = trajectory.turns
-    assert (look.status, answer.status, trajectory.end_reason) == ("ok", "answer", "answer")
-    assert look.label == "red square" and look.box_said == (10, 10, 40, 40) and look.faults == []
-    crop = Image.open(io.BytesIO(look.crop))
-    assert crop.size == (look.box_executed[2] - look.box_executed[0], look.box_executed[3] - look.box_executed[1])
-    assert model.tokenizer.decode(output.response_ids[slice(*look.span)]) == call() + "<|im_end|>"
-    assert output.response_mask[slice(*look.span)] == [1] * (look.span[1] - look.span[0])
-    assert output.response_mask[look.span[1] : answer.span[0]] == [0] * (answer.span[0] - look.span[1])
+    zoom, answer = trajectory.turns
+    assert (zoom.status, answer.status, trajectory.end_reason) == (TurnStatus.OK, TurnStatus.ANSWER, EndReason.ANSWER)
+    assert zoom.label == "red square" and zoom.box_said == (10, 10, 40, 40) and zoom.faults == []
+    crop = Image.open(io.BytesIO(zoom.pixels))
+    assert crop.size == (zoom.box_executed[2] - zoom.box_executed[0], zoom.box_executed[3] - zoom.box_executed[1])
+    assert not zoom.computed and zoom.view.size == output.multi_modal_data["images"][1].size
+    assert model.tokenizer.decode(output.response_ids[slice(*zoom.span)]) == call() + "<|im_end|>"
+    assert output.response_mask[slice(*zoom.span)] == [1] * (zoom.span[1] - zoom.span[0])
+    assert output.response_mask[zoom.span[1] : answer.span[0]] == [0] * (answer.span[0] - zoom.span[1])
+
+
+def test_zoom_into_a_marked_image_is_scored_on_the_marked_pixels(model, picture):
+    turns = [call((10, 10, 40, 40), None, "mark"), call((5, 5, 60, 60), img_idx=1), "<answer>red</answer>"]
+    output = play(model, compose_config("visual_tool.tools=[zoom,mark]"), prompt_of(picture), turns)
+    assert_consistent(model, output)
+    trajectory = output.extra_fields[TRAJECTORY]
+    mark, zoom, _ = trajectory.turns
+    assert mark.status is zoom.status is TurnStatus.OK and mark.computed and zoom.computed
+    assert not mark.described and trajectory.visual_turns == [zoom] and mark.faults == []
+    assert mark.view.region == (0, 0, 448, 300) and mark.pixels and zoom.pixels
+    colours = Image.open(io.BytesIO(zoom.pixels)).convert("RGB").getcolors(1 << 20)
+    assert max(red - blue for _, (red, _, blue) in colours) > 200, "the red line is in the crop"
+    assert len(output.multi_modal_data["images"]) == 3
+    assert output.multi_modal_data["images"][1].getcolors(1 << 20) != output.multi_modal_data["images"][0].getcolors()
+
+
+def test_turn_after_an_unscored_tool_needs_no_description(model, picture):
+    config = compose_config("visual_tool.tools=[zoom,mark]", "visual_tool.describe=after")
+    output = play(model, config, prompt_of(picture), [call((10, 10, 40, 40), None, "mark"), "<answer>red</answer>"])
+    mark = output.extra_fields[TRAJECTORY].turns[0]
+    assert mark.status is TurnStatus.OK and mark.faults == []
 
 
 @pytest.mark.parametrize(
     ("turn", "status"),
     [
-        ("<tool_call>{", "no_json"),
-        (call() + call(), "two_calls"),
-        (call().replace('"zoom"', '"fly"'), "unknown_tool"),
-        (call(["a", 2, 3, 4]), "bad_arguments"),
-        (call((40, 40, 10, 10)), "bad_box"),
-        (call(img_idx=7), "bad_box"),
-        (call((5000, 5000, 6000, 6000)), "bad_box"),
+        ("<tool_call>{", TurnStatus.NO_JSON),
+        (call() + call(), TurnStatus.TWO_CALLS),
+        (call().replace('"zoom"', '"fly"'), TurnStatus.UNKNOWN_TOOL),
+        (call(["a", 2, 3, 4]), TurnStatus.BAD_ARGUMENTS),
+        (call((40, 40, 10, 10)), TurnStatus.BAD_BOX),
+        (call(img_idx=7), TurnStatus.BAD_BOX),
+        (call((5000, 5000, 6000, 6000)), TurnStatus.BAD_BOX),
     ],
 )
-def test_a_bad_call_is_told_and_the_model_may_try_again(model, picture, turn, status):
+def test_bad_call_is_explained_and_the_model_may_try_again(model, picture, turn, status):
     output = play(model, compose_config(), prompt_of(picture), [turn, call(), "<answer>red</answer>"])
     assert_consistent(model, output)
     first, second, _ = output.extra_fields[TRAJECTORY].turns
-    assert first.status == status and first.observation and second.status == "ok"
+    assert first.status is status and first.observation and second.status is TurnStatus.OK
     assert len(output.multi_modal_data["images"]) == 2
 
 
-def test_bad_calls_end_after_the_retries(model, picture):
+def test_rollout_ends_when_the_retries_are_used_up(model, picture):
     output = play(model, compose_config("visual_tool.max_retries=1"), prompt_of(picture), ["<tool_call>"] * 4)
     assert_consistent(model, output)
     trajectory = output.extra_fields[TRAJECTORY]
-    assert trajectory.end_reason == "bad_calls" and [turn.corrected for turn in trajectory.turns] == [True, False]
+    assert trajectory.end_reason is EndReason.BAD_CALLS and [turn.corrected for turn in trajectory.turns] == [
+        True,
+        False,
+    ]
 
 
-def test_a_call_in_the_last_turn_is_not_carried_out(model, picture):
+def test_call_in_the_last_turn_is_not_executed(model, picture):
     output = play(model, compose_config(), prompt_of(picture), [call()] * 4)
     assert_consistent(model, output)
     trajectory = output.extra_fields[TRAJECTORY]
-    assert trajectory.end_reason == "max_turns" and trajectory.turns[-1].status == "no_turns_left"
+    assert trajectory.end_reason is EndReason.MAX_TURNS
+    assert trajectory.turns[-1].status is TurnStatus.NO_TURNS_LEFT
     assert len(trajectory.visual_turns) == 3 and len(output.multi_modal_data["images"]) == 4
 
 
-def test_a_missing_and_a_long_label_are_told_and_count_as_zero(model, picture):
+def test_missing_and_long_labels_are_faults_that_the_model_is_told(model, picture):
     config = compose_config("visual_tool.max_label_tokens=4")
     turns = [call(label=None), call(label="a very long label that goes on and on"), "<answer>red</answer>"]
     output = play(model, config, prompt_of(picture), turns)
     assert_consistent(model, output)
     missing, long, _ = output.extra_fields[TRAJECTORY].turns
-    assert missing.faults == ["no_label"] and "Give a label" in missing.observation
-    assert long.faults == ["long_label"] and "within 4 tokens" in long.observation
+    assert missing.faults == [LabelFault.NO_LABEL] and "Give a label" in missing.observation
+    assert long.faults == [LabelFault.LONG_LABEL] and "within 4 tokens" in long.observation
 
 
-def test_descriptions_belong_to_the_observation_before_them(model, picture):
+def test_description_belongs_to_the_turn_before_it(model, picture):
     turns = [call(label=None), "<description>a square</description>" + call(label=None), call(label=None), "no word"]
     output = play(model, compose_config("visual_tool.describe=after"), prompt_of(picture), turns)
     assert_consistent(model, output)
     first, second, third, _ = output.extra_fields[TRAJECTORY].turns
     assert first.description == "a square" and first.faults == []
-    assert second.faults == third.faults == ["no_description"]
+    assert second.faults == third.faults == [LabelFault.NO_DESCRIPTION]
     assert "Describe the region" in third.observation, "a missing description is told with the next observation"
 
 
-def test_both_asks_for_both(model, picture):
+def test_describe_both_asks_for_label_and_description(model, picture):
     output = play(model, compose_config("visual_tool.describe=both"), prompt_of(picture), [call(label=None), "x"])
-    assert output.extra_fields[TRAJECTORY].turns[0].faults == ["no_label", "no_description"]
+    assert output.extra_fields[TRAJECTORY].turns[0].faults == [LabelFault.NO_LABEL, LabelFault.NO_DESCRIPTION]
 
 
-def test_no_room_commits_nothing(model, picture):
+def test_observation_without_room_is_not_committed(model, picture):
     written = len(model.tokenizer.encode(call())) + 1
     config = compose_config(f"data.max_response_length={written + 8}")
     output = play(model, config, prompt_of(picture), [call(), "<answer>red</answer>"])
     assert_consistent(model, output)
     trajectory = output.extra_fields[TRAJECTORY]
-    assert trajectory.end_reason == "response_length" and trajectory.turns[0].status == "no_room"
+    assert trajectory.end_reason is EndReason.RESPONSE_LENGTH and trajectory.turns[0].status is TurnStatus.NO_ROOM
     assert len(output.multi_modal_data["images"]) == 1 and len(output.response_ids) == written
     assert trajectory.visual_turns == []
 
 
-def test_a_turn_that_does_not_end_is_cut(model, picture):
+def test_turn_that_reaches_the_length_limit_is_cut(model, picture):
     config = compose_config("data.max_response_length=5")
     output = play(model, config, prompt_of(picture), ["a b c d e f g h i j"])
     assert_consistent(model, output)
     trajectory = output.extra_fields[TRAJECTORY]
-    assert (trajectory.end_reason, trajectory.turns[0].status) == ("response_length", "cut")
+    assert (trajectory.end_reason, trajectory.turns[0].status) == (EndReason.RESPONSE_LENGTH, TurnStatus.CUT)
 
 
 @pytest.mark.parametrize(
     ("token", "stays"), [("<|image_pad|>", 0), ("<|video_pad|>", 0), ("<|vision_start|>", 1), ("<|vision_end|>", 1)]
 )
-def test_a_vision_token_ends_the_rollout(model, picture, token, stays):
-    """A placeholder goes, for there is no image behind it; a frame token stays, to be discouraged."""
+def test_vision_token_ends_the_rollout(model, picture, token, stays):
+    """A placeholder is dropped, since no image belongs to it; a start or end token is kept."""
     start, vision = model.tokenizer.encode("ab"), model.tokenizer.convert_tokens_to_ids(token)
     output = play(model, compose_config(), prompt_of(picture), [[*start, vision, vision, 5]])
     assert_consistent(model, output)
-    assert output.extra_fields[TRAJECTORY].end_reason == "vision_token"
+    assert output.extra_fields[TRAJECTORY].end_reason is EndReason.VISION_TOKEN
     assert output.response_ids == start + [vision] * stays
 
 
-@pytest.mark.parametrize("turn", [[], None])
-def test_nothing_written(model, picture, turn):
-    turns = [[]] if turn is None else [[model.processor.image_token_id]]
-    output = play(model, compose_config(), prompt_of(picture), turns)
+@pytest.mark.parametrize("placeholder", [False, True])
+def test_empty_turn_ends_the_rollout(model, picture, placeholder):
+    turn = [model.processor.image_token_id] if placeholder else []
+    output = play(model, compose_config(), prompt_of(picture), [turn])
     assert_consistent(model, output)
-    assert output.extra_fields[TRAJECTORY].end_reason in ("empty", "vision_token")
+    assert output.extra_fields[TRAJECTORY].end_reason is (EndReason.VISION_TOKEN if placeholder else EndReason.EMPTY)
 
 
-def test_a_continuation_starts_from_the_very_tokens(model, picture):
+def test_continuation_starts_from_the_sampled_tokens(model, picture):
     config = compose_config()
     first = play(
         model, config, prompt_of(picture), [call((0, 0, 30, 30)), call((20, 20, 60, 60)), "<answer>a</answer>"]
@@ -187,14 +215,14 @@ def test_a_continuation_starts_from_the_very_tokens(model, picture):
     start, end = source.turns[1].span
     length = start + first.response_ids[start:end].index(tag) + 1
 
-    async def go_on():
+    async def resume():
         state = first.state.prefix(length)
         rest = call((30, 30, 80, 80)).split("<tool_call>")[1]
         loop = make_loop(model, config, [rest, "<answer>b</answer>"])
         output = await loop.run({"temperature": 1.0}, start=state, global_steps=1)
         return output, loop.server_manager.prompts[0]
 
-    output, prompt = asyncio.run(go_on())
+    output, prompt = asyncio.run(resume())
     assert_consistent(model, output)
     trajectory = output.extra_fields[TRAJECTORY]
     assert prompt == first.prompt_ids + first.response_ids[:length]
@@ -202,13 +230,6 @@ def test_a_continuation_starts_from_the_very_tokens(model, picture):
     assert output.response_mask[:length] == [0] * length and output.response_mask[length] == 1
     assert [turn.box_said for turn in trajectory.turns] == [(0, 0, 30, 30), (30, 30, 80, 80), None]
     assert len(output.multi_modal_data["images"]) == 3 and source.turns[1].box_said == (20, 20, 60, 60)
-
-
-def test_a_position_in_an_observation_is_no_prefix(model, picture):
-    config = compose_config()
-    output = play(model, config, prompt_of(picture), [call(), "<answer>a</answer>"])
-    with pytest.raises(ValueError, match="not inside an assistant turn"):
-        output.state.prefix(output.extra_fields[TRAJECTORY].turns[0].span[1] + 1)
 
 
 def test_rollouts_of_a_prompt_share_the_original(model, picture):
@@ -220,7 +241,7 @@ def test_rollouts_of_a_prompt_share_the_original(model, picture):
     assert all(image is images[0] for image in images)
 
 
-def test_seeds_differ_by_place_and_repeat_between_runs(model, picture):
+def test_seeds_differ_by_turn_and_session_and_repeat_between_runs(model, picture):
     config = compose_config("visual_tool.seed=3")
     seen = []
 
@@ -267,8 +288,10 @@ def small_picture(tmp_path_factory):
     length=st.integers(1, 400),
 )
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
-def test_ten_thousand_random_dialogues(tiny_models, small_picture, family, turns, describe, length):
-    """5,000 a family: no exception, equal lengths, image runs == images."""
+def test_random_dialogues_keep_tokens_and_images_consistent(
+    tiny_models, small_picture, family, turns, describe, length
+):
+    """5,000 dialogues a family."""
     model = tiny_models[family]
     config = config_of(describe)
     config.actor_rollout_ref.rollout.response_length = length
@@ -288,24 +311,24 @@ async def rollout(model, config, path, turns):
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "I;16", "RGBA", "1", "LA", "F"])
-def test_pictures_of_every_mode_are_seen(model, tmp_path, mode):
+def test_images_of_every_mode_are_shown(model, tmp_path, mode):
     path = tmp_path / "picture.tiff"
     Image.new(mode, (70, 90)).save(path)
     assert_consistent(model, play(model, compose_config(), prompt_of(str(path)), [call(), "<answer>a</answer>"]))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 190), (3000, 20), (7, 7)])
-def test_pictures_of_odd_sizes_are_seen(model, tmp_path, size):
+def test_images_of_odd_sizes_are_shown(model, tmp_path, size):
     path = tmp_path / "picture.png"
     Image.new("RGB", size).save(path)
     box = (0, 0, 900, 900) if model.model_type == "qwen3_vl" else (0, 0, 20, 20)
     output = play(model, compose_config(), prompt_of(str(path)), [call(box), "<answer>a</answer>"])
     assert_consistent(model, output)
-    assert output.extra_fields[TRAJECTORY].turns[0].status == "ok"
+    assert output.extra_fields[TRAJECTORY].turns[0].status is TurnStatus.OK
 
 
 @pytest.mark.parametrize("what", ["missing", "text", "cut", "thin"])
-def test_a_broken_picture_ends_its_rollout_and_no_other(model, tmp_path, picture, what):
+def test_unreadable_image_ends_its_rollout_without_an_error(model, tmp_path, picture, what):
     path = tmp_path / "picture.png"
     if what == "text":
         path.write_text("not a picture")
@@ -316,5 +339,5 @@ def test_a_broken_picture_ends_its_rollout_and_no_other(model, tmp_path, picture
         Image.new("RGB", (1, 500)).save(path)
     output = play(model, compose_config(), prompt_of(str(path)), [])
     assert_consistent(model, output)
-    assert output.extra_fields[TRAJECTORY].end_reason == "unreadable_image"
+    assert output.extra_fields[TRAJECTORY].end_reason is EndReason.UNREADABLE_IMAGE
     assert output.response_mask == [0] and output.extra_fields["min_global_steps"] == 1

@@ -19,36 +19,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verl_mapo.rollout.parser import BadCall, ToolCall, parse_call, parse_description
+from verl_mapo.rollout.statuses import TurnStatus
 
 GOOD = '{"name": "zoom", "arguments": {"label": "a", "bbox_2d": [1, 2, 3, 4]}}'
 
 
-def test_a_call_is_read():
+def test_call_is_parsed():
     call = parse_call(f"<think>look</think>\n<tool_call>\n{GOOD}\n</tool_call> and more")
     assert call == ToolCall("zoom", {"label": "a", "bbox_2d": [1, 2, 3, 4]})
 
 
 @pytest.mark.parametrize("text", ["", "<answer>4</answer>", "tool_call", "</tool_call>"])
-def test_no_call_is_no_call(text):
+def test_text_without_an_opening_tag_is_no_call(text):
     assert parse_call(text) is None
 
 
 @pytest.mark.parametrize(
     ("text", "status"),
     [
-        (f"<tool_call>{GOOD}", "no_json"),
-        ("<tool_call></tool_call>", "no_json"),
-        ("<tool_call>[1]</tool_call>", "no_json"),
-        ('<tool_call>{"name": 3, "arguments": {}}</tool_call>', "no_json"),
-        ('<tool_call>{"name": "zoom"}</tool_call>', "no_json"),
-        ("<tool_call>" + "[" * 100_000 + "</tool_call>", "no_json"),
-        ('<tool_call>{"name": "zoom", "arguments": ' + "9" * 5000 + "}</tool_call>", "no_json"),
-        (f"<tool_call>{GOOD}</tool_call><tool_call>{GOOD}</tool_call>", "two_calls"),
+        (f"<tool_call>{GOOD}", TurnStatus.NO_JSON),
+        ("<tool_call></tool_call>", TurnStatus.NO_JSON),
+        ("<tool_call>[1]</tool_call>", TurnStatus.NO_JSON),
+        ('<tool_call>{"name": 3, "arguments": {}}</tool_call>', TurnStatus.NO_JSON),
+        ('<tool_call>{"name": "zoom"}</tool_call>', TurnStatus.NO_JSON),
+        ("<tool_call>" + "[" * 100_000 + "</tool_call>", TurnStatus.NO_JSON),
+        ('<tool_call>{"name": "zoom", "arguments": ' + "9" * 5000 + "}</tool_call>", TurnStatus.NO_JSON),
+        (f"<tool_call>{GOOD}</tool_call><tool_call>{GOOD}</tool_call>", TurnStatus.TWO_CALLS),
     ],
 )
-def test_bad_calls_have_a_status_and_a_sentence(text, status):
+def test_bad_call_has_a_status_and_a_sentence(text, status):
     call = parse_call(text)
-    assert isinstance(call, BadCall) and call.status == status and call.sentence.endswith(".")
+    assert isinstance(call, BadCall) and call.status is status and call.sentence.endswith(".")
 
 
 PIECES = ["<tool_call>", "</tool_call>", GOOD, "{", "}", "[", '"', "name", "NaN", "\\", "\n", "\x00", "é"]
@@ -75,11 +76,11 @@ def assert_well_formed(text):
 
 @settings(max_examples=3000)
 @given(turns)
-def test_no_string_raises(text):
+def test_no_text_raises(text):
     assert_well_formed(text)
 
 
-def test_a_hundred_thousand_mangled_calls_never_raise():
+def test_mangled_calls_do_not_raise():
     rng = random.Random(0)
     call = f"<think>x</think>\n<tool_call>\n{GOOD}\n</tool_call>"
     alphabet = [*map(chr, range(1, 128)), "é", "\ud800", "\x00", *PIECES]
@@ -92,7 +93,7 @@ def test_a_hundred_thousand_mangled_calls_never_raise():
         assert_well_formed("".join(text))
 
 
-def test_a_description_is_read():
+def test_description_is_parsed():
     assert parse_description("<description> a red\nsquare </description><answer>") == "a red\nsquare"
     assert parse_description("<description></description>") is None
     assert parse_description("<description>open") is None

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The visual tool loop with everything real but the language model, whose turns are scripted."""
+"""The agent loop with a language model whose turns are scripted; everything else is real."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from verl_mapo.rollout.state import LoopState
 
 
 class ScriptedServer:
-    """Answers with the turns of a script, one after the other: text (ended by ``<|im_end|>``) or token ids."""
+    """Generates the turns of a script in order: a text, which is ended by ``<|im_end|>``, or token ids."""
 
     def __init__(self, tokenizer: Any, turns: list[str | list[int]]):
         self.tokenizer = tokenizer
@@ -50,7 +50,7 @@ class ScriptedServer:
 
 
 def compose_config(*overrides: str) -> DictConfig:
-    """The configuration of a MAPO run on top of verl's own; a copy of one's own."""
+    """The configuration of a MAPO run with these overrides; every call returns a new copy."""
     return copy.deepcopy(_composed(overrides))
 
 
@@ -62,11 +62,11 @@ def _composed(overrides: tuple[str, ...]) -> DictConfig:
         "reward.description_alignment.scorer.model=org/name",
     ]
     with initialize_config_module("verl_mapo.config", version_base=None):
-        return compose("mapo", [*base, "data.max_response_length=1024", *overrides])
+        return compose("run", [*base, "data.max_response_length=1024", *overrides])
 
 
 def make_loop(model: Any, config: DictConfig, turns: list[str | list[int]]) -> VisualToolAgentLoop:
-    """A loop as verl's worker builds it. Call it inside a running event loop."""
+    """A loop as verl's worker builds it; to be called inside a running event loop."""
     return VisualToolAgentLoop(
         trainer_config=DictConfigWrap(config),
         server_manager=ScriptedServer(model.tokenizer, turns),
@@ -81,7 +81,15 @@ def make_loop(model: Any, config: DictConfig, turns: list[str | list[int]]) -> V
 def play(
     model: Any, config: DictConfig, prompt: list[dict], turns: list[str | list[int]], start: LoopState | None = None
 ) -> VisualToolOutput:
-    """One rollout of a script."""
+    """Roll one script out.
+
+    Args:
+        model: of the fixture ``model`` or ``tiny_models``.
+        config: see :func:`compose_config`.
+        prompt: the messages of a row.
+        turns: the script.
+        start: the state of a continuation; None to start from the prompt.
+    """
 
     async def run() -> VisualToolOutput:
         loop = make_loop(model, config, turns)
@@ -91,5 +99,6 @@ def play(
 
 
 def prompt_of(path: str, question: str = "What colour is the square?") -> list[dict]:
+    """The messages of a row with one image."""
     content = [{"type": "image", "image": path}, {"type": "text", "text": question}]
     return [{"role": "system", "content": "You are a helpful assistant."}, {"role": "user", "content": content}]

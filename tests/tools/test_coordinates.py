@@ -17,10 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verl_mapo.tools.coordinates import BoxError, CoordinateSpace, View, clip, grow, iou, outward
+from verl_mapo.tools.coordinates import BoxError, CoordinateSpace, View, clip, grow, iou, outward, scale
 
 sizes = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
-spaces = st.sampled_from(CoordinateSpace)
 unit = st.floats(0, 1)
 
 
@@ -49,15 +48,8 @@ def close(a, b, scale):
     return all(math.isclose(x, y, abs_tol=1e-9 * scale + 1e-6) for x, y in zip(a, b, strict=True))
 
 
-@given(spaces, placed())
-def test_said_and_seen_round_trip(space, case):
-    size, box = case
-    assert close(space.to_view(space.from_view(box, size), size), box, max(size))
-    assert close(space.from_view((0, 0, *size), size), (0, 0, *space.limits(size)), 1)
-
-
 @given(views(), st.data())
-def test_view_and_original_round_trip(view, data):
+def test_box_survives_the_way_to_the_original_and_back(view, data):
     box = data.draw(boxes(view.size))
     there = view.to_original(box)
     assert close(view.from_original(there), box, max(view.size))
@@ -66,20 +58,20 @@ def test_view_and_original_round_trip(view, data):
     assert top - 1e-6 <= there[1] <= there[3] <= bottom + 1e-6
 
 
-def test_spaces_by_hand():
+def test_spaces_convert_by_hand():
     assert CoordinateSpace.normalized_1000.to_view((250, 500, 500, 1000), (112, 112)) == (28, 56, 56, 112)
     assert CoordinateSpace.pixels.to_view((28, 56, 56, 112), (112, 112)) == (28, 56, 56, 112)
     assert CoordinateSpace.of_model("qwen2_5_vl") is CoordinateSpace.pixels
     assert CoordinateSpace.of_model("qwen3_vl") is CoordinateSpace.normalized_1000
 
 
-def test_a_seen_box_reaches_the_original_without_the_twelve_percent_offset():
-    """DeepEyes issue 141: the seen image's box cut out of the original."""
+def test_box_is_scaled_from_the_seen_size_to_the_original():
+    """DeepEyes issue 141 cut boxes in pixels of the seen image out of the original."""
     view = View(0, (0, 0, 1000, 500), 0, (896, 448))
     assert close(view.to_original((89.6, 44.8, 179.2, 89.6)), (100, 50, 200, 100), 1)
 
 
-def test_a_turned_view_by_hand():
+def test_turned_view_by_hand():
     """A 100 x 50 original turned clockwise is 50 x 100; its top left corner is the original's bottom left."""
     view = View(0, (0, 0, 100, 50), 1, (50, 100))
     assert close(view.to_original((0, 0, 10, 20)), (0, 40, 20, 50), 1)
@@ -89,17 +81,17 @@ def test_a_turned_view_by_hand():
     "box",
     [(5, 5, 5, 9), (9, 5, 5, 9), (float("nan"), 0, 1, 1), (0, 0, float("inf"), 1), (200, 0, 300, 10), (-9, -9, 0, 5)],
 )
-def test_unusable_boxes_are_refused(box):
+def test_clip_refuses_unusable_boxes(box):
     with pytest.raises(BoxError):
         clip(box, (100, 100))
 
 
 @given(placed(), st.floats(1, 100), st.floats(1.5, 100))
-def test_grown_boxes_fit_the_processor_and_contain_the_box(case, min_side, max_aspect):
+def test_grown_box_is_large_enough_and_contains_the_box(case, min_side, max_aspect):
     size, box = case
     if box[2] <= box[0] or box[3] <= box[1]:
         return
-    x1, y1, x2, y2 = grow(box, size, min_side, max_aspect)
+    x1, y1, x2, y2 = grow(box, (0, 0, *size), min_side, max_aspect)
     eps = 1e-6
     assert 0 <= x1 <= box[0] + eps and x2 + eps >= box[2] and x2 <= size[0] + eps
     assert 0 <= y1 <= box[1] + eps and y2 + eps >= box[3] and y2 <= size[1] + eps
@@ -108,9 +100,14 @@ def test_grown_boxes_fit_the_processor_and_contain_the_box(case, min_side, max_a
     assert sides[1] / sides[0] <= max_aspect + eps or sides[0] >= min(size) - eps
 
 
-def test_a_tiny_box_grows_around_its_centre():
-    assert grow((50, 50, 52, 52), (100, 100), 28, 20) == (37, 37, 65, 65)
-    assert grow((0, 0, 2, 2), (100, 100), 28, 20) == (0, 0, 28, 28)
+def test_tiny_box_grows_around_its_centre_and_inside_its_bounds():
+    assert grow((50, 50, 52, 52), (0, 0, 100, 100), 28, 20) == (37, 37, 65, 65)
+    assert grow((0, 0, 2, 2), (0, 0, 100, 100), 28, 20) == (0, 0, 28, 28)
+    assert grow((50, 50, 52, 52), (45, 45, 60, 100), 28, 20) == (45, 45, 60, 73)
+
+
+def test_scale_by_hand():
+    assert scale((1, 2, 3, 4), (10, 10), (20, 5)) == (2, 1, 6, 2)
 
 
 def test_outward_and_iou_by_hand():

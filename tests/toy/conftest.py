@@ -11,17 +11,21 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The toy at smoke size, made once a session for both families."""
+"""The toy at smoke size, made once a test run for both families."""
 
 from __future__ import annotations
 
 import pytest
 
-from verl_mapo.toy.dialogue import Script
+from verl_mapo.toy.dialogue import DialogueWriter
+from verl_mapo.toy.language import Stage
 from verl_mapo.toy.prepare import Toy, prepare
 from verl_mapo.toy.tiny_vlm import build_processor
+from verl_mapo.toy.visual_search import VisualSearch
+from verl_mapo.toy.warm_start import Recipe, WarmStart
 
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
+ONE_STEP = Stage(1, 2, 1e-3)
 
 
 @pytest.fixture(scope="session")
@@ -36,5 +40,12 @@ def toy(request, toys) -> Toy:
 
 
 @pytest.fixture(scope="session", params=FAMILIES)
-def script(request) -> Script:
-    return Script(build_processor(request.param), request.param)
+def writer(request) -> DialogueWriter:
+    return DialogueWriter(build_processor(request.param), request.param)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def start(request) -> WarmStart:
+    """A warm start of six scenes, of which no stage has run."""
+    recipe = Recipe(6, ONE_STEP, ONE_STEP, ONE_STEP, ONE_STEP)
+    return WarmStart(request.param, VisualSearch(no_zoom_share=0.3), recipe, 0)

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The parquet files as verl's own dataset reads them."""
+"""verl's own dataset reads the parquet files."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_verl_reads_every_row(rows):
         assert extra["target_name"] == (target.name if target else "")
 
 
-def test_the_prompt_names_the_original_by_path(rows):
+def test_prompt_holds_the_path_of_the_original_image(rows):
     system, user = rows[3]["raw_prompt"]
     assert system["role"] == "system" and "You are a helpful assistant." in str(system["content"])
     picture, text = user["content"]
@@ -64,7 +64,7 @@ def test_the_prompt_names_the_original_by_path(rows):
         assert image.tobytes() == TASK.scene(0, "train", 3).image.tobytes()
 
 
-def test_a_draft_names_its_images_where_they_will_lie(tmp_path):
+def test_rows_hold_the_final_paths_of_images(tmp_path):
     import pyarrow.parquet as pq
 
     path = write_split(TASK, 0, "test", 1, tmp_path, tmp_path / "later")

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A demonstration is the token stream that the loop produces."""
+"""A demonstration has the tokens that the loop would produce."""
 
 from __future__ import annotations
 
@@ -24,35 +24,45 @@ from scripted import compose_config, play
 from verl.utils.tokenizer.continuous_token_wiring import create_continuous_token_builder
 
 from verl_mapo.rollout import prompts
-from verl_mapo.toy.dialogue import END, Act, Demonstrations, Script, act, answer, call, messages, thought
+from verl_mapo.toy.dialogue import (
+    END,
+    Demonstration,
+    DemonstrationRates,
+    DialogueWriter,
+    answer,
+    call,
+    draw_demonstration,
+    messages,
+    thought,
+)
 from verl_mapo.toy.visual_search import GRID, Question, VisualSearch
 
 SCENE = VisualSearch().scene(0, "train", 5)
 
 
-def demonstration(script: Script):
-    """Tokens of one dialogue, the turns the model writes in it, its gallery and its sight."""
-    shown = Act(SCENE.question, "K", SCENE.question.target.name, SCENE.question.target.cell)
-    gallery = script.gallery(SCENE.image)
-    sight = script.look(gallery, shown.cell)
-    tokens = script.dialogue(shown, ("scene", gallery.images[0].size), ("crop", sight.image.size))
+def demonstration(writer: DialogueWriter):
+    """Tokens of one dialogue, the turns that the model writes in it, the image history and the crop."""
+    shown = Demonstration(SCENE.question, "K", SCENE.question.target.name, SCENE.question.target.cell)
+    history = writer.image_history(SCENE.image)
+    crop = writer.zoom_at(history, shown.cell)
+    tokens = writer.dialogue(shown, ("scene", history.images[0].size), ("crop", crop.image.size))
     subject = SCENE.question.subject
-    turns = [thought(subject) + call(shown.label, script.frame.box(shown.cell)), answer("K")]
-    return tokens, turns, gallery, sight
+    turns = [thought(subject) + call(shown.label, writer.frame.box(shown.cell)), answer("K")]
+    return tokens, turns, history, crop
 
 
-def test_verls_continuous_token_builder_gives_the_same_tokens(script):
-    tokens, turns, gallery, sight = demonstration(script)
-    processor, tokenizer = script.processor, script.processor.tokenizer
-    family = "qwen3_vl" if script.frame.patch == 16 else "qwen2_5_vl"
+def test_continuous_token_builder_of_verl_gives_the_same_tokens(writer):
+    tokens, turns, history, crop = demonstration(writer)
+    processor, tokenizer = writer.processor, writer.processor.tokenizer
+    family = "qwen3_vl" if writer.frame.patch == 16 else "qwen2_5_vl"
     builder = create_continuous_token_builder(tokenizer, hf_model_type=family, processor=processor)
-    said = messages(SCENE.question.text, script.settings, script.space, script.frame.token_side)
-    ids = builder.build_initial_tokens(said, images=gallery.images)
+    prompt = messages(SCENE.question.text, writer.settings, writer.space, writer.frame.token_side)
+    ids = builder.build_initial_tokens(prompt, images=history.images)
     mask = [False] * len(ids)
     for number, turn in enumerate(turns):
         if number:
-            shown = prompts.observation(prompts.sight_text(1, sight.image.size), sight.image)
-            ids = builder.merge_context_tokens([], [shown], ids).token_ids
+            message = prompts.observation(prompts.image_text(1, crop.image.size), crop.image)
+            ids = builder.merge_context_tokens([], [message], ids).token_ids
             mask += [False] * (len(ids) - len(mask))
         ids = builder.merge_assistant_tokens(ids, tokenizer.encode(turn, add_special_tokens=False)).token_ids
         mask += [True] * (len(ids) - len(mask))
@@ -61,62 +71,62 @@ def test_verls_continuous_token_builder_gives_the_same_tokens(script):
     assert tokens.images == ["scene", "crop"]
 
 
-def test_the_loop_gives_the_same_tokens(script, tmp_path):
-    tokens, turns, _, sight = demonstration(script)
+def test_loop_gives_the_same_tokens(writer, tmp_path):
+    tokens, turns, _, crop = demonstration(writer)
     SCENE.image.save(tmp_path / "scene.png")
     model = SimpleNamespace(
-        tokenizer=script.processor.tokenizer,
-        processor=script.processor,
-        model_type="qwen3_vl" if script.frame.patch == 16 else "qwen2_5_vl",
+        tokenizer=writer.processor.tokenizer,
+        processor=writer.processor,
+        model_type="qwen3_vl" if writer.frame.patch == 16 else "qwen2_5_vl",
     )
     user = [{"type": "image", "image": str(tmp_path / "scene.png")}, {"type": "text", "text": SCENE.question.text}]
     prompt = [{"role": "system", "content": prompts.DEFAULT_SYSTEM}, {"role": "user", "content": user}]
     output = play(model, compose_config(), prompt, [turn.removesuffix(END) for turn in turns])
     assert output.prompt_ids + output.response_ids == tokens.ids
     assert [False] * len(output.prompt_ids) + [bool(mask) for mask in output.response_mask] == tokens.trained
-    assert output.multi_modal_data["images"][1].tobytes() == sight.image.tobytes()
+    assert output.multi_modal_data["images"][1].tobytes() == crop.image.tobytes()
 
 
 @pytest.mark.parametrize("cell", range(GRID * GRID))
-def test_a_demonstrated_crop_is_three_by_three_tokens_around_its_cell(script, cell):
-    gallery = script.gallery(SCENE.image)
-    assert gallery.images[0].size == script.frame.scene_size
-    sight = script.look(gallery, cell)
-    assert sight.image.size == script.frame.crop_size
-    middle = [(sight.view.region[axis] + sight.view.region[axis + 2]) / 2 / 112 for axis in (0, 1)]
+def test_demonstrated_crop_is_three_by_three_tokens_around_its_cell(writer, cell):
+    history = writer.image_history(SCENE.image)
+    assert history.images[0].size == writer.frame.scene_size
+    crop = writer.zoom_at(history, cell)
+    assert crop.image.size == writer.frame.crop_size
+    middle = [(crop.view.region[axis] + crop.view.region[axis + 2]) / 2 / 112 for axis in (0, 1)]
     assert middle == [cell % GRID + 0.5, cell // GRID + 0.5]
 
 
-def draw(how: Demonstrations, question: Question, count: int = 400) -> list[Act]:
+def draw(rates: DemonstrationRates, question: Question, count: int = 400) -> list[Demonstration]:
     rng = random.Random(0)
-    return [act(SCENE.objects, SCENE.empty_cells[:2], question, "XY", how, rng) for _ in range(count)]
+    return [draw_demonstration(SCENE.objects, SCENE.empty_cells[:2], question, "XY", rates, rng) for _ in range(count)]
 
 
-def test_a_right_demonstration_looks_at_the_target_and_answers_rightly():
+def test_right_demonstration_zooms_at_the_target_and_answers_right():
     target = SCENE.question.target
-    for shown in draw(Demonstrations(p_right=1.0), SCENE.question, 20):
+    for shown in draw(DemonstrationRates(p_right=1.0), SCENE.question, 20):
         assert (shown.label, shown.cell, shown.answer) == (target.name, target.cell, target.letter)
 
 
-def test_a_wrong_demonstration_answers_what_it_sees():
-    shown = draw(Demonstrations(p_right=0.6), SCENE.question)
+def test_wrong_demonstration_answers_what_its_crop_shows():
+    shown = draw(DemonstrationRates(p_right=0.6), SCENE.question)
     target = SCENE.question.target
     assert 0.55 < sum(one.cell == target.cell for one in shown) / len(shown) < 0.75
-    letters = {thing.cell: thing.letter for thing in SCENE.objects}
+    letters = {each.cell: each.letter for each in SCENE.objects}
     for one in shown:
         assert one.answer == letters[one.cell] if one.cell in letters else one.answer in "XY"
 
 
-def test_some_demonstrations_do_not_call():
+def test_demonstrations_call_at_their_rates():
     optional = VisualSearch(no_zoom_share=1).ask(SCENE.objects, random.Random(1))
-    how = Demonstrations(p_call=0.8, p_call_optional=0.3)
-    assert 0.7 < sum(one.cell is not None for one in draw(how, SCENE.question)) / 400 < 0.9
-    assert 0.2 < sum(one.cell is not None for one in draw(how, optional)) / 400 < 0.4
-    assert {one.answer for one in draw(how, optional)} == {optional.answer}
+    rates = DemonstrationRates(p_call=0.8, p_call_optional=0.3)
+    assert 0.7 < sum(one.cell is not None for one in draw(rates, SCENE.question)) / 400 < 0.9
+    assert 0.2 < sum(one.cell is not None for one in draw(rates, optional)) / 400 < 0.4
+    assert {one.answer for one in draw(rates, optional)} == {optional.answer}
 
 
 @pytest.mark.parametrize("rate", ["p_right", "p_call", "p_call_optional"])
-def test_rates_are_between_zero_and_one(rate):
+def test_rate_outside_zero_to_one_is_refused(rate):
     for value in (-0.1, 1.1):
         with pytest.raises(ValidationError, match=rate):
-            Demonstrations(**{rate: value})
+            DemonstrationRates(**{rate: value})

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What is finished is kept, what was cut is redone, and the same settings give the same bytes."""
+"""Complete artifacts are used again, interrupted ones are made anew, and the same settings give the same bytes."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from typer.testing import CliRunner
 
 from verl_mapo.cli import app
 from verl_mapo.toy import prepare as room
-from verl_mapo.toy.dialogue import Demonstrations
-from verl_mapo.toy.language import Pace
+from verl_mapo.toy.dialogue import DemonstrationRates
+from verl_mapo.toy.language import Stage
 from verl_mapo.toy.prepare import Toy, prepare
 from verl_mapo.toy.tiny_clip import ClipRecipe
 from verl_mapo.toy.visual_search import VisualSearch
 from verl_mapo.toy.warm_start import Recipe, WarmStart
 
-PACE = Pace(1, 2, 1e-3)
+ONE_STEP = Stage(1, 2, 1e-3)
 
 
 @pytest.fixture
 def small(monkeypatch):
-    """Every stage there is, one step each."""
-    monkeypatch.setitem(room.RECIPES, "smoke", Recipe(4, PACE, PACE, PACE, PACE))
-    monkeypatch.setitem(room.CLIPS, "smoke", ClipRecipe(4, PACE))
+    """A toy with every stage, one step each."""
+    monkeypatch.setitem(room.RECIPES, "smoke", Recipe(4, ONE_STEP, ONE_STEP, ONE_STEP, ONE_STEP))
+    monkeypatch.setitem(room.CLIPS, "smoke", ClipRecipe(4, ONE_STEP))
     monkeypatch.setitem(room._ROWS, "smoke", {"train": 2, "test": 2})
 
 
@@ -42,7 +42,7 @@ def artifacts(folder) -> set[str]:
     return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
-def test_finished_artifacts_are_kept(small, tmp_path):
+def test_complete_artifacts_are_used_again(small, tmp_path):
     toy = prepare(tmp_path, "qwen2_5_vl", "smoke")
     assert len(artifacts(tmp_path)) == 5
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.suffix != ".lock"}
@@ -54,52 +54,52 @@ def test_finished_artifacts_are_kept(small, tmp_path):
     assert prepare(tmp_path, "qwen2_5_vl", "smoke", seed=1).model != toy.model
 
 
-def test_other_demonstrations_make_another_model_and_share_all_else(small, tmp_path):
+def test_other_demonstrations_change_only_the_model(small, tmp_path):
     toy = prepare(tmp_path, "qwen2_5_vl", "smoke")
     shared = artifacts(tmp_path)
-    assert prepare(tmp_path, "qwen2_5_vl", "smoke", demonstrations=Demonstrations()) == toy
-    rare = prepare(tmp_path, "qwen2_5_vl", "smoke", demonstrations=Demonstrations(p_call=0.3, p_call_optional=0.3))
+    assert prepare(tmp_path, "qwen2_5_vl", "smoke", demonstrations=DemonstrationRates()) == toy
+    rare = prepare(tmp_path, "qwen2_5_vl", "smoke", demonstrations=DemonstrationRates(p_call=0.3, p_call_optional=0.3))
     assert artifacts(tmp_path) - shared == {rare.model.name}
     assert (rare.train, rare.test, rare.clip) == (toy.train, toy.test, toy.clip)
 
 
 @pytest.mark.parametrize(
-    ("options", "shown"),
+    ("options", "rates"),
     [
-        ([], Demonstrations()),
-        (["--tool-rate", "0.3"], Demonstrations(0.7, 0.3, 0.3)),
-        (["--tool-rate", "0", "--tool-accuracy", "1"], Demonstrations(1.0, 0.0, 0.0)),
-        (["--tool-accuracy", "0.5"], Demonstrations(0.5, 1.0, 0.5)),
+        ([], DemonstrationRates()),
+        (["--tool-rate", "0.3"], DemonstrationRates(0.7, 0.3, 0.3)),
+        (["--tool-rate", "0", "--tool-accuracy", "1"], DemonstrationRates(1.0, 0.0, 0.0)),
+        (["--tool-accuracy", "0.5"], DemonstrationRates(0.5, 1.0, 0.5)),
     ],
 )
-def test_the_options_of_the_command_are_rates_of_the_demonstrations(options, shown, tmp_path, monkeypatch):
-    asked = {}
-    monkeypatch.setattr(room, "prepare", lambda out, **what: asked.update(what) or Toy(*[out] * 4))
+def test_command_options_set_the_rates_of_the_demonstrations(options, rates, tmp_path, monkeypatch):
+    arguments = {}
+    monkeypatch.setattr(room, "prepare", lambda out, **given: arguments.update(given) or Toy(*[out] * 4))
     assert CliRunner().invoke(app, ["toy", "--out", str(tmp_path), *options]).exit_code == 0
-    assert asked["demonstrations"] == shown
+    assert arguments["demonstrations"] == rates
 
 
 @pytest.mark.parametrize("option", ["--tool-rate", "--tool-accuracy"])
-def test_a_rate_that_is_none_is_refused_by_name(option, tmp_path):
+def test_rate_above_one_is_an_error_that_names_the_option(option, tmp_path):
     done = CliRunner().invoke(app, ["toy", "--out", str(tmp_path), option, "1.5"])
     assert done.exit_code == 2 and option in done.output
     assert not artifacts(tmp_path)
 
 
-def test_a_cut_stage_is_redone_and_gives_the_same_bytes(small, tmp_path, monkeypatch):
+def test_interrupted_stage_is_made_anew_with_the_same_bytes(small, tmp_path, monkeypatch):
     whole = prepare(tmp_path / "whole", "qwen3_vl", "smoke")
-    finish = WarmStart.dialogues
+    original = WarmStart.dialogues
 
-    def cut(self, start, out):
+    def interrupted(self, start, out):
         (out / "half").write_text("written")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(WarmStart, "dialogues", cut)
+    monkeypatch.setattr(WarmStart, "dialogues", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare(tmp_path / "cut", "qwen3_vl", "smoke")
     stages = artifacts(tmp_path / "cut")
     assert len(stages) == 4
-    monkeypatch.setattr(WarmStart, "dialogues", finish)
+    monkeypatch.setattr(WarmStart, "dialogues", original)
     resumed = prepare(tmp_path / "cut", "qwen3_vl", "smoke")
     assert stages < artifacts(tmp_path / "cut")
     assert {path.name for path in resumed.model.iterdir()} == {path.name for path in whole.model.iterdir()}
@@ -108,6 +108,13 @@ def test_a_cut_stage_is_redone_and_gives_the_same_bytes(small, tmp_path, monkeyp
         assert (folder / weights).read_bytes() == (again / weights).read_bytes()
 
 
-def test_a_dial_set_wrong_ends_the_command_with_its_sentence(tmp_path):
+def test_invalid_setting_ends_the_command_with_a_message(tmp_path):
     done = CliRunner().invoke(app, ["toy", "--out", str(tmp_path), "--letters", "1"])
     assert done.exit_code == 2 and "letters" in done.output and "Traceback" not in done.output
+
+
+def test_artifacts_keep_their_names():
+    """The names of artifacts are hashes; a changed name makes every toy anew and must be deliberate."""
+    recipe = room.RECIPES["smoke"]
+    assert room._clip_key(room.CLIPS["smoke"]).keys() == {"scenes", "pace"}
+    assert room._dialogues_key(recipe).keys() == {"dialogues", "habit", "demonstrations"}

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The tiny CLIP tells a matching crop from others, also through the package's own scorer."""
+"""The tiny CLIP scores matching crops higher than others, also through the package's scorer."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ import torch
 from transformers import AutoModel, AutoProcessor, CLIPModel
 
 from verl_mapo.rewards.scorers.base import build_scorer
-from verl_mapo.rewards.settings import ScorerSettings
+from verl_mapo.rewards.scorers.settings import ScorerSettings
 from verl_mapo.toy.tiny_clip import CAPTIONS, build_processor, draw_pairs, similarities
 from verl_mapo.toy.visual_search import VisualSearch
 
 
-def test_matching_crops_are_closer_than_others(toys):
+def test_matching_crops_have_higher_similarity(toys):
     folder = toys["qwen2_5_vl"].clip
     model, processor = AutoModel.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
     assert isinstance(model, CLIPModel)
@@ -37,7 +37,7 @@ def test_matching_crops_are_closer_than_others(toys):
     assert (cosines.argmax(1) == captions).float().mean() > 0.4
 
 
-def test_the_scorer_takes_labels_as_a_policy_writes_them(toys):
+def test_scorer_scores_labels_of_any_text(toys):
     scorer = build_scorer(ScorerSettings(model=str(toys["qwen2_5_vl"].clip), device="cpu"))
     scene = VisualSearch().scene(1, "test", 0)
     thing, other = scene.objects[:2]
@@ -46,7 +46,7 @@ def test_the_scorer_takes_labels_as_a_policy_writes_them(toys):
     assert right > wrong and -1 <= odd <= 1
 
 
-def test_words_are_tokens_and_anything_else_is_bytes():
+def test_words_of_the_task_are_tokens_and_other_text_is_bytes():
     tokenizer = build_processor().tokenizer
     assert [len(tokenizer(name)["input_ids"]) for name in CAPTIONS] == [4] * len(CAPTIONS)
     assert tokenizer("Red Square")["input_ids"] == tokenizer("red square")["input_ids"]

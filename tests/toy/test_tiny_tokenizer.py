@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""One word a token, every text there and back."""
+"""Every word of the task is one token, and every text survives encoding and decoding."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOKENIZER = build_tokenizer()
 
 
 @given(st.text())
-def test_any_text_comes_back(text):
+def test_decoding_restores_any_text(text):
     import unicodedata
 
     ids = TOKENIZER.encode(text, add_special_tokens=False)
@@ -35,17 +35,17 @@ def test_any_text_comes_back(text):
 
 
 @pytest.mark.parametrize("word", [*TAGS, *SPECIAL, *LETTERS, *"0123456789", *COLOURS, *SHAPES, "\n"])
-def test_a_word_of_the_task_is_one_token(word):
+def test_word_of_the_task_is_one_token(word):
     assert len(TOKENIZER.encode(word, add_special_tokens=False)) == 1
     if word.isalpha() and len(word) > 1:
         assert len(TOKENIZER.encode(f" {word}", add_special_tokens=False)) == 1
 
 
-def test_tags_stay_and_special_tokens_go():
+def test_decoding_keeps_tags_and_drops_special_tokens():
     text = thought("red square") + call("red square", [4, 32, 24, 52])
     assert TOKENIZER.decode(TOKENIZER.encode(text), skip_special_tokens=True) == text.removesuffix(END)
     assert TOKENIZER.eos_token == STOPS[0] and TOKENIZER.pad_token == STOPS[1]
 
 
-def test_the_vocabulary_is_the_same_every_time():
+def test_vocabulary_is_deterministic():
     assert build_tokenizer().get_vocab() == TOKENIZER.get_vocab()

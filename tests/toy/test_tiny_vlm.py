@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The folders of tiny models, as others load them."""
+"""Folders of tiny models load in transformers and verl, and suppressed tokens are not sampled."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from verl.workers.config import HFModelConfig
 
-from verl_mapo.toy.dialogue import Act, Script
-from verl_mapo.toy.tiny_vlm import build_model, build_processor, forbidden_tokens, save, seal
+from verl_mapo.toy.dialogue import Demonstration, DialogueWriter
+from verl_mapo.toy.tiny_vlm import build_model, build_processor, forbidden_tokens, save, suppress
 from verl_mapo.toy.visual_search import VisualSearch
 
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_folder_holds_what_was_saved(family, tmp_path):
+def test_loaded_model_equals_the_saved_one(family, tmp_path):
     processor = build_processor(family)
     model = build_model(family, processor.tokenizer, 0)
     hidden = torch.randn(200, model.config.text_config.hidden_size) + 1
-    seal(model, forbidden_tokens(processor.tokenizer, model.config.text_config.vocab_size), hidden)
+    suppress(model, forbidden_tokens(processor.tokenizer, model.config.text_config.vocab_size), hidden)
     save(model, processor, tmp_path)
     loaded = AutoModelForImageTextToText.from_pretrained(tmp_path)
     assert loaded.dtype == torch.float32 and loaded.config.model_type == family
@@ -45,7 +45,7 @@ def test_a_folder_holds_what_was_saved(family, tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_verl_takes_the_folder(family, tmp_path):
+def test_verl_loads_the_folder(family, tmp_path):
     processor = build_processor(family)
     save(build_model(family, processor.tokenizer, 0), processor, tmp_path)
     config = HFModelConfig(path=str(tmp_path))
@@ -53,20 +53,20 @@ def test_verl_takes_the_folder(family, tmp_path):
     assert config.processor is not None and config.tokenizer.eos_token == "<|im_end|>"
 
 
-def test_sealed_rows_cannot_be_sampled_where_the_model_writes(toy):
+def test_suppressed_tokens_have_no_probability_where_the_model_writes(toy):
     processor = AutoProcessor.from_pretrained(toy.model)
     model = AutoModelForImageTextToText.from_pretrained(toy.model)
-    script = Script(processor, model.config.model_type)
+    writer = DialogueWriter(processor, model.config.model_type)
     forbidden = forbidden_tokens(processor.tokenizer, model.config.text_config.vocab_size)
     assert processor.image_token_id in forbidden and processor.tokenizer.eos_token_id not in forbidden
     for index in range(4):
         scene = VisualSearch().scene(0, "evaluation", index)
-        target, gallery = scene.question.target, script.gallery(scene.image)
-        pictures = [gallery.images[0], script.look(gallery, target.cell).image]
-        shown = Act(scene.question, target.letter, target.name, target.cell)
-        tokens = script.dialogue(shown, *((None, picture.size) for picture in pictures))
+        target, history = scene.question.target, writer.image_history(scene.image)
+        images = [history.images[0], writer.zoom_at(history, target.cell).image]
+        shown = Demonstration(scene.question, target.letter, target.name, target.cell)
+        tokens = writer.dialogue(shown, *((None, image.size) for image in images))
         ids = torch.tensor([tokens.ids])
-        pixels = processor.image_processor(images=pictures, do_resize=False, return_tensors="pt")
+        pixels = processor.image_processor(images=images, do_resize=False, return_tensors="pt")
         with torch.inference_mode():
             kinds = (ids == processor.image_token_id).int()
             shares = model(input_ids=ids, mm_token_type_ids=kinds, **pixels).logits[0].softmax(-1)
@@ -74,7 +74,7 @@ def test_sealed_rows_cannot_be_sampled_where_the_model_writes(toy):
         assert shares[:-1][written][:, forbidden].sum(-1).max() < 1e-8
 
 
-def test_the_seed_decides_the_weights():
+def test_weights_depend_on_the_seed():
     tokenizer = build_processor("qwen3_vl").tokenizer
     first, same, other = (build_model("qwen3_vl", tokenizer, seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], same[name]) for name in first)

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Scenes are functions of their seed, and questions have the answers they claim."""
+"""Scenes are deterministic, and the answers of questions are right."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SEEDS = st.integers(0, 2**31)
 
 @settings(max_examples=20)
 @given(seed=SEEDS, index=SEEDS)
-def test_a_scene_depends_on_seed_split_and_index_alone(seed, index):
+def test_scene_depends_only_on_seed_split_and_index(seed, index):
     task = VisualSearch()
     scene, again = task.scene(seed, "train", index), task.scene(seed, "train", index)
     assert scene.objects == again.objects and scene.question == again.question
@@ -41,23 +41,23 @@ def test_a_scene_depends_on_seed_split_and_index_alone(seed, index):
 
 @settings(max_examples=20)
 @given(seed=SEEDS, shared=st.booleans(), letters=st.integers(OBJECTS, len(LETTERS)))
-def test_objects_stand_in_cells_of_their_own(seed, shared, letters):
+def test_objects_have_different_cells(seed, shared, letters):
     task = VisualSearch(letters=letters, shared_letters=shared)
     scene = task.scene(seed, "train", 0)
     assert scene.image.size == (SIDE, SIDE) and scene.image.mode == "RGB"
-    assert len({thing.cell for thing in scene.objects}) == len({thing.colour for thing in scene.objects}) == OBJECTS
-    assert set(scene.empty_cells).isdisjoint(thing.cell for thing in scene.objects)
+    assert len({each.cell for each in scene.objects}) == len({each.colour for each in scene.objects}) == OBJECTS
+    assert set(scene.empty_cells).isdisjoint(each.cell for each in scene.objects)
     assert len(scene.empty_cells) == GRID * GRID - OBJECTS
-    for thing in scene.objects:
-        left, top = thing.cell % GRID * CELL, thing.cell // GRID * CELL
-        assert left <= thing.box[0] < thing.box[2] <= left + CELL
-        assert top <= thing.box[1] < thing.box[3] <= top + CELL
-    found = [thing.letter for thing in scene.objects]
+    for each in scene.objects:
+        left, top = each.cell % GRID * CELL, each.cell // GRID * CELL
+        assert left <= each.box[0] < each.box[2] <= left + CELL
+        assert top <= each.box[1] < each.box[3] <= top + CELL
+    found = [each.letter for each in scene.objects]
     assert set(found) <= set(task.alphabet)
     assert shared or len(set(found)) == OBJECTS
 
 
-def test_with_two_letters_a_blind_answer_is_right_half_of_the_time():
+def test_with_two_letters_a_guess_is_right_half_of_the_time():
     task = VisualSearch(letters=2, shared_letters=True)
     answers = [task.scene(0, "train", index).question.answer for index in range(300)]
     assert set(answers) == set(LETTERS[:2])
@@ -66,27 +66,27 @@ def test_with_two_letters_a_blind_answer_is_right_half_of_the_time():
 
 @given(seed=SEEDS)
 @settings(max_examples=50)
-def test_optional_questions_have_the_answers_they_claim(seed):
-    things = VisualSearch().scene(seed, "train", 0).objects
-    question = optional_question(things, random.Random(seed))
+def test_answers_of_optional_questions_are_right(seed):
+    objects = VisualSearch().scene(seed, "train", 0).objects
+    question = optional_question(objects, random.Random(seed))
     assert not question.needs_zoom
     if question.kind == "count":
         shape = {plural: shape for shape, plural in SHAPES.items()}[question.subject]
-        assert question.answer == str([thing.shape for thing in things].count(shape)) and question.target is None
+        assert question.answer == str([each.shape for each in objects].count(shape)) and question.target is None
     elif question.kind == "colour":
-        assert [thing.colour for thing in things if thing.shape == question.target.shape] == [question.answer]
+        assert [each.colour for each in objects if each.shape == question.target.shape] == [question.answer]
     else:
-        assert [thing.shape for thing in things if thing.colour == question.target.colour] == [question.answer]
+        assert [each.shape for each in objects if each.colour == question.target.colour] == [question.answer]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-def test_no_zoom_share_is_the_share_of_questions(share):
+def test_no_zoom_share_is_the_share_of_questions_without_a_zoom(share):
     task = VisualSearch(no_zoom_share=share)
     needs = [task.scene(0, "train", index).question.needs_zoom for index in range(200)]
     assert abs(1 - sum(needs) / 200 - share) < 0.12
 
 
-def test_photographs_are_real_pixels_with_the_same_objects_on_them():
+def test_photographs_are_backgrounds_of_the_same_size():
     pytest.importorskip("skimage")
     task = VisualSearch(background="photos")
     images = [np.asarray(task.scene(0, "train", index).image) for index in range(4)]
@@ -97,7 +97,7 @@ def test_photographs_are_real_pixels_with_the_same_objects_on_them():
 
 
 @pytest.mark.parametrize(
-    ("dials", "sentence"),
+    ("settings_given", "message"),
     [
         ({"letters": 3}, "letters=3 is too few for 5 objects"),
         ({"letter": 3}, "did you mean task.letters?"),
@@ -105,7 +105,7 @@ def test_photographs_are_real_pixels_with_the_same_objects_on_them():
         ({"background": "plain"}, "task.background='plain' is refused"),
     ],
 )
-def test_a_wrong_dial_is_refused_in_a_sentence(dials, sentence):
+def test_invalid_setting_is_refused_with_a_message(settings_given, message):
     with pytest.raises(ConfigError) as refusal:
-        parse_node(VisualSearch, dials, "task")
-    assert sentence in str(refusal.value)
+        parse_node(VisualSearch, settings_given, "task")
+    assert message in str(refusal.value)

@@ -11,30 +11,28 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Explored batches: what the loss acts on and is divided by, and how many optimizer steps they make."""
+"""AXPO at the trainer: what the loss acts on and is divided by, and the masks, advantages and records of a step."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Callable
 
 import pytest
 import torch
-import transfer_queue as tq
+from fake_queue import FakeQueue, scored_rows
 from ranks import token_weights
-from scripted import compose_config
-from tensordict import NonTensorStack, TensorDict
 from transfer_queue import KVBatchMeta
-from verl.trainer.ppo.v1 import PPOTrainer
 
 from verl_mapo.advantages.axpo import AxpoSettings, loss_masks
-from verl_mapo.columns import CONTINUATION, PLAIN, SOURCE
-from verl_mapo.training.axpo import AxpoTrainer
-from verl_mapo.training.trainer import VisualTrainer
+from verl_mapo.columns import AXPO_COLUMNS, CONTINUATION, PLAIN, SOURCE
+from verl_mapo.rollout.statuses import EndReason, TurnStatus
+from verl_mapo.rollout.trajectory import Trajectory, Turn
+from verl_mapo.settings import ConfigError
 
 N, PROMPTS, MINI, LENGTH = 4, 8, 2, 6
 
 
-def explored_rows(resampled: int, ranks: int) -> dict[str, torch.Tensor]:
+def rows_with_continuations(resampled: int, ranks: int) -> dict[str, torch.Tensor]:
     """A step of 8 prompts x 4 rollouts with so many resampled prefixes of 4, padded for the ranks."""
     generator = torch.Generator().manual_seed(7)
     role = torch.tensor([PLAIN] * (N * PROMPTS) + [CONTINUATION] * (4 * resampled), dtype=torch.int8)
@@ -57,11 +55,11 @@ def update(rows: dict[str, torch.Tensor], ranks: int, mode: str, out) -> tuple[t
 
 
 @pytest.mark.parametrize("mode", ["token-mean", "seq-mean-token-sum"])
-def test_two_ranks_take_the_steps_of_the_prompts_and_every_plain_token_keeps_its_weight(tmp_path, mode):
-    rows = explored_rows(resampled=3, ranks=2)
+def test_two_ranks_take_the_steps_of_the_prompts_and_plain_tokens_keep_their_weight(tmp_path, mode):
+    rows = rows_with_continuations(resampled=3, ranks=2)
     assert (~rows["live"]).sum() == 4, "44 rows, padded to a multiple of 2 ranks x 4 steps"
     weights, steps = update(rows, 2, mode, tmp_path)
-    assert steps == PROMPTS // MINI, "resamples and padding make no step of their own"
+    assert steps == PROMPTS // MINI, "continuations and padding make no step of their own"
     assert weights[~rows["live"]].abs().sum() == 0
     assert torch.equal(weights != 0, rows["response_mask"] != 0), "masked out of the loss, not merely advantage 0"
     plain, resample = rows["role"] == PLAIN, rows["role"] == CONTINUATION
@@ -74,139 +72,68 @@ def test_two_ranks_take_the_steps_of_the_prompts_and_every_plain_token_keeps_its
     assert (weights[resample] != 0).any()
 
 
-def test_without_resamples_the_weights_are_verls_own(tmp_path):
-    rows = explored_rows(resampled=0, ranks=1)
+def test_masks_are_verls_own_without_continuations():
+    rows = rows_with_continuations(resampled=0, ranks=1)
     assert torch.equal(rows["response_mask"], rows["loss_mask"]) and rows["live"].all()
     assert torch.equal(rows["response_mask"], rows["original"] != 0)
 
 
-class Stock(PPOTrainer):
-    """What AxpoTrainer calls of verl's trainer, less the work."""
-
-    def _get_required_batch_multiple(self, dp_size):
-        return 64
-
-    def _balance_batch(self, batch, metrics, **_):
-        return batch
-
-    def _update_actor(self, batch, metrics):
-        batch.extra_info.update(mini_batch_size=16, global_batch_size=16)
-        return self.actor_rollout_wg.update_actor(batch)
+NAN = float("nan")
+ROOT = 0.5**0.5
 
 
-class Trainer(AxpoTrainer, Stock):
-    on_step_end = on_sample_end = None
-
-
-def trainer_of(estimator: str, *overrides: str, **fields) -> Trainer:
-    trainer = Trainer.__new__(Trainer)
-    trainer.config = compose_config(
-        "method=axpo",
-        f"algorithm.adv_estimator={estimator}",
-        f"data.train_batch_size={PROMPTS}",
-        f"actor_rollout_ref.actor.ppo_mini_batch_size={MINI}",
-        *overrides,
-    )
-    trainer.use_reference_policy = False
-    trainer.axpo, trainer.parameter_sync_step = AxpoSettings() if estimator == "axpo" else None, 1
-    trainer.__dict__.update(fields)
-    return trainer
-
-
-def test_a_batch_is_padded_for_its_ranks_and_steps_and_no_further():
-    tokens = ["actor_rollout_ref.actor.use_dynamic_bsz=true", "actor_rollout_ref.rollout.log_prob_use_dynamic_bsz=true"]
-    assert trainer_of("axpo", *tokens)._get_required_batch_multiple(2) == 8
-    assert trainer_of("axpo", *tokens, parameter_sync_step=4)._get_required_batch_multiple(2) == 2
-    assert trainer_of("mapo")._get_required_batch_multiple(2) == 64, "other estimators keep verl's rule"
-
-
-def test_where_micro_batches_are_cut_by_rows_they_come_out_even():
-    micro = [
-        "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=2",
-        "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=6",
-        "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=5",
-    ]
-    assert trainer_of("axpo", *micro)._get_required_batch_multiple(2) == 2 * 24, "4 steps x 2, and 6"
-    assert trainer_of("axpo", *micro, use_reference_policy=True)._get_required_batch_multiple(2) == 2 * 120
-
-
-def test_the_update_is_cut_by_number_and_the_workers_are_left_as_they_were():
-    seen = []
-    workers = SimpleNamespace(update_actor=lambda batch: seen.append(dict(batch.extra_info)))
-    before = workers.update_actor
-    trainer_of("axpo", actor_rollout_wg=workers)._update_actor(KVBatchMeta(), {})
-    trainer_of("mapo", actor_rollout_wg=workers)._update_actor(KVBatchMeta(), {})
-    assert seen == [{"global_batch_size": 16, "num_mini_batch": 4}, {"global_batch_size": 16, "mini_batch_size": 16}]
-    assert workers.update_actor is before
-
-
-def test_masks_advantages_and_records_of_a_step_go_together(monkeypatch, tmp_path):
-    """One prompt of two: a right guess, and a failed look of which one of two continuations comes out right."""
-    nested = lambda rows: torch.nested.as_nested_tensor(rows, layout=torch.jagged)  # noqa: E731
+def put_resampled_prompt(queue: FakeQueue) -> KVBatchMeta:
+    """One prompt of two: a right guess, and a failed tool user with two continuations, of which one is right."""
     masks = [torch.ones(3), torch.ones(4), torch.tensor([0, 0, 1, 1.0]), torch.tensor([0, 0, 1.0])]
-    outcomes = [1.0, 0.0, 1.0, 0.0]
-    rewards = [
-        torch.cat([torch.zeros(len(mask) - 1), torch.tensor([o])]) for mask, o in zip(masks, outcomes, strict=True)
+    call = Turn((0, 3), "x", TurnStatus.OK, tool="zoom")
+    trajectories = [Trajectory([], [], turns, EndReason.ANSWER) for turns in ([], [call], [call], [call])]
+    queue.fields.update(scored_rows(masks, [1.0, 0.0, 1.0, 0.0], trajectories, num_cached_tokens=[9] * 4))
+    queue.fields["uid"] = list("aaaa")
+    values = [
+        [PLAIN, SOURCE, CONTINUATION, CONTINUATION],
+        [0, 2, 2, 2],
+        [-1, 1, 1, 1],
+        [NAN, 0.4, NAN, NAN],
+        [0] * 4,
+        [2.0] * 4,
     ]
-    call = {"span": [0, 3], "text": "x", "status": "ok", "tool": "zoom"}
-    extra = [
-        {
-            "trajectory": {"images": [], "image_sizes": [], "end_reason": "answer", "prefix": 0, "turns": turns},
-            "reward_extra_info": {},
-            "num_cached_tokens": 9,
-        }
-        for turns in ([], [call], [call], [call])
-    ]
-    store = {
-        "response_mask": nested([mask.long() for mask in masks]),
-        "rm_scores": nested(rewards),
-        "old_log_probs": nested([torch.zeros(len(mask)) for mask in masks]),
-        "uid": NonTensorStack(*"aaaa"),
-        "extra_fields": NonTensorStack(*extra),
-        "raw_prompt": NonTensorStack(*[[{"role": "user", "content": "q"}]] * 4),
-        "reward_model": NonTensorStack(*[{"ground_truth": "x"}] * 4),
-        "data_source": NonTensorStack(*"ssss"),
-        "role": torch.tensor([PLAIN, SOURCE, CONTINUATION, CONTINUATION], dtype=torch.int8),
-        "prefix_length": torch.tensor([0, 2, 2, 2]),
-        "prefix_id": torch.tensor([-1, 1, 1, 1]),
-        "confidence": torch.tensor([float("nan"), 0.4, float("nan"), float("nan")]),
-        "lost": torch.zeros(4, dtype=torch.int64),
-        "explore_seconds": torch.full((4,), 2.0),
-    }  # fmt: skip
+    for column, rows in zip(AXPO_COLUMNS, values, strict=True):
+        queue.fields[column.name] = torch.tensor(rows, dtype=column.dtype)
     keys = [f"a_{number}_0" for number in range(4)]
-    tags = [{"prompt_len": 10, "response_len": len(mask)} for mask in masks]
+    return queue.batch(keys, prompt_len=[10] * 4, response_len=[len(mask) for mask in masks])
 
-    def put(keys, partition_id, fields):
-        store.update({name: fields[name] for name in fields.keys()})
-        return KVBatchMeta(partition_id=partition_id, keys=keys, tags=tags)
 
-    monkeypatch.setattr(
-        tq, "kv_batch_get", lambda keys, partition_id, select_fields: TensorDict(
-            {name: store[name] for name in select_fields if name in store}, batch_size=len(keys)
-        )
-    )  # fmt: skip
-    monkeypatch.setattr(tq, "kv_batch_put", put)
-    trainer = VisualTrainer.__new__(type("T", (VisualTrainer,), {"on_step_end": None, "on_sample_end": None}))
-    trainer.config = compose_config(
-        "method=axpo", "algorithm.axpo.continuations=2", f"trainer.rollout_data_dir={tmp_path}"
-    )
-    trainer.axpo, trainer.credit, trainer.tokenizer = AxpoSettings(continuations=2), None, None
-    trainer.global_steps, trainer.records = 3, []
-    metrics: dict = {}
-    trainer._compute_advantage(KVBatchMeta(partition_id="train", keys=keys, tags=tags), metrics)
+@pytest.fixture
+def run_step(queue, make_trainer, tmp_path) -> Callable[..., tuple]:
+    """A step of that prompt: the trainer, its metrics, and the queue behind it."""
 
-    assert [mask.tolist() for mask in store["response_mask"].unbind()] == [
-        [1] * 3,
-        [1, 1, 0, 0],
-        [0, 0, 1, 1],
-        [0, 0, 1],
-    ]
-    assert [mask.sum().item() for mask in store["loss_mask"].unbind()] == [3, 4, 0, 0]
-    root = 0.5**0.5
-    plain, source, right, wrong = (row.tolist() for row in store["advantages"].unbind())
-    assert plain == pytest.approx([root] * 3, abs=1e-4)
-    assert source == pytest.approx([0, 0, 0, 0], abs=1e-4), "with the source's 0 lifted, both of r~ are 1: no spread"
-    assert right == pytest.approx([0, 0, root, root], abs=1e-4) and wrong == pytest.approx([0, 0, -root], abs=1e-4)
+    def run(*overrides: str) -> tuple:
+        records = f"trainer.rollout_data_dir={tmp_path}"
+        trainer = make_trainer("method=axpo", "algorithm.axpo.continuations=2", records, *overrides)
+        metrics: dict = {}
+        trainer._compute_advantage(put_resampled_prompt(queue), metrics)
+        return trainer, metrics, queue
+
+    return run
+
+
+def test_loss_acts_on_the_prefix_of_a_source_and_behind_it_of_a_continuation(run_step):
+    *_, queue = run_step()
+    masks = [mask.tolist() for mask in queue.fields["response_mask"].unbind()]
+    assert masks == [[1] * 3, [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1]]
+    assert [mask.sum().item() for mask in queue.fields["loss_mask"].unbind()] == [3, 4, 0, 0]
+
+
+def test_advantages_of_a_step_are_those_of_its_groups(run_step):
+    *_, queue = run_step()
+    plain, source, right, wrong = (row.tolist() for row in queue.fields["advantages"].unbind())
+    assert plain == pytest.approx([ROOT] * 3, abs=1e-4)
+    assert source == pytest.approx([0, 0, 0, 0], abs=1e-4), "its 0 replaced, both rewards are 1"
+    assert right == pytest.approx([0, 0, ROOT, ROOT], abs=1e-4) and wrong == pytest.approx([0, 0, -ROOT], abs=1e-4)
+
+
+def test_metrics_of_a_step_count_prefixes_tokens_and_seconds(run_step):
+    _, metrics, _ = run_step()
     expected = {
         "trigger_rate": 1,
         "recovery_rate": 1,
@@ -214,10 +141,32 @@ def test_masks_advantages_and_records_of_a_step_go_together(monkeypatch, tmp_pat
         "lost": 0,
         "subgroup_size": 1,
         "extra_tokens": 3 / 7,
+        "confidence/selected": 0.4,
+        "seconds/max": 2,
+        "cached_share": 18 / 24,
+        "outcome/original": 0.5,
     }
-    expected |= {"confidence/selected": 0.4, "seconds/max": 2, "cached_share": 18 / 24, "outcome/original": 0.5}
-    for name, value in expected.items():
-        assert metrics[f"axpo/{name}"] == pytest.approx(value), name
+    assert {name: metrics[f"axpo/{name}"] for name in expected} == pytest.approx(expected)
     assert metrics["rollout_visual/tool_rate"] == 0.5, "continuations use tools by construction and are not counted"
-    assert [record["axpo"]["role"] for record in trainer.records] == ["plain", "source", "resample", "resample"]
-    assert trainer.records[1]["axpo"]["recovered"] is True
+
+
+def test_records_hold_the_role_and_the_prefix_of_each_row(run_step):
+    trainer, *_ = run_step()
+    parts = [record["axpo"] for record in trainer.records]
+    assert [part["role"] for part in parts] == ["plain", "source", "resample", "resample"]
+    assert [part["prefix_length"] for part in parts] == [0, 2, 2, 2]
+    assert [part["prefix_id"] for part in parts] == [-1, 1, 1, 1]
+    assert [part["confidence"] for part in parts] == [None, pytest.approx(0.4), None, None]
+    assert [part["recovered"] for part in parts] == [None, True, None, None]
+
+
+def test_alignment_without_turn_columns_names_the_two_settings(run_step):
+    with pytest.raises(ConfigError, match="algorithm.axpo.alignment=true needs rollouts with alignment columns"):
+        run_step("algorithm.axpo.alignment=true")
+
+
+def test_trainer_gives_verl_the_resampling_manager(make_trainer):
+    trainer = make_trainer("method=axpo")
+    trainer.methods[0].configure()
+    agent = trainer.config.actor_rollout_ref.rollout.agent
+    assert agent.agent_loop_manager_class == "verl_mapo.rollout.axpo.worker.ResamplingManager"

@@ -11,45 +11,47 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+from __future__ import annotations
+
 from contextlib import nullcontext
+from dataclasses import fields
 
 import pytest
-from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
+from datasets import Dataset
 from scripted import compose_config
 
 from verl_mapo.advantages.axpo import AxpoSettings
 from verl_mapo.advantages.mapo import MapoSettings
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
-from verl_mapo.rewards.settings import NODE, DescriptionAlignmentSettings
-from verl_mapo.rollout.context_length import check_context_length
+from verl_mapo.rewards.settings import DescriptionAlignmentSettings
 from verl_mapo.rollout.settings import VisualToolSettings
-from verl_mapo.settings import ConfigError, parse
-from verl_mapo.training import checks
+from verl_mapo.settings import ConfigError, parse, parse_node, select
+from verl_mapo.training import config_checks
 from verl_mapo.training.config_checks import check_config, check_rows, uses_this_package
 
 
-def test_the_configuration_that_is_shipped_is_the_defaults():
-    with initialize_config_module("verl_mapo.config", version_base=None):
-        config = compose("mapo", ["reward.description_alignment.scorer.model=org/name"])
-        explored, credited = (
-            compose(name, ["reward.description_alignment.scorer.model=org/name"]) for name in ("axpo", "vgpo")
+def test_shipped_configuration_holds_the_defaults_of_every_settings_class():
+    for method in ("mapo", "axpo", "vgpo"):
+        check_config(compose_config(f"method={method}"))
+    config = compose_config("method=axpo")
+    for settings in (MapoSettings, AxpoSettings, VisualCreditSettings, VisualToolSettings):
+        assert parse(settings, config) == settings()
+        assert set(select(config, settings.NODE)) == {field.name for field in fields(settings)}, (
+            "every setting is shown"
         )
-    for each in (config, explored, credited):
-        check_config(each)
-    assert parse(MapoSettings, config.algorithm.mapo, "x") == MapoSettings()
-    assert parse(AxpoSettings, explored.algorithm.axpo, "x") == AxpoSettings()
-    assert parse(VisualCreditSettings, credited.algorithm.visual_credit, "x") == VisualCreditSettings()
-    assert parse(VisualToolSettings, config.visual_tool, "x") == VisualToolSettings()
     minimal = {"scorer": {"model": "org/name"}}
-    node = OmegaConf.select(config, NODE)
-    assert parse(DescriptionAlignmentSettings, node, NODE) == parse(DescriptionAlignmentSettings, minimal, NODE)
+    node = DescriptionAlignmentSettings.NODE
+    assert parse(DescriptionAlignmentSettings, config) == parse_node(DescriptionAlignmentSettings, minimal, node)
 
 
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
         ("+algorithm.mapo.betta=1", "did you mean algorithm.mapo.beta?"),
+        (
+            "algorithm.adv_estimator=mappo",
+            "algorithm.adv_estimator=mappo is no estimator of this package or of verl: did you mean mapo?",
+        ),
         ("algorithm.mapo.beta=-1", "algorithm.mapo.beta=-1 is refused"),
         ("visual_tool.describe=during", "visual_tool.describe='during' is refused"),
         ("visual_tool.tools=[]", "visual_tool.tools"),
@@ -58,7 +60,7 @@ def test_the_configuration_that_is_shipped_is_the_defaults():
         ("reward.reward_model.enable=true", "reward.reward_model.enable_resource_pool=True"),
     ],
 )
-def test_what_is_set_wrong_stops_with_a_sentence(override, sentence):
+def test_wrong_setting_is_refused_with_a_sentence(override, sentence):
     with pytest.raises(ConfigError) as error:
         check_config(compose_config(override))
     assert sentence in str(error.value)
@@ -79,7 +81,7 @@ def test_what_is_set_wrong_stops_with_a_sentence(override, sentence):
         ("reward.reward_model.enable=true", "nothing can be resampled"),
     ],
 )
-def test_what_axpo_cannot_work_with_stops_with_a_sentence(override, sentence):
+def test_setting_that_axpo_cannot_work_with_is_refused(override, sentence):
     with pytest.raises(ConfigError) as error:
         check_config(compose_config("method=axpo", override))
     assert sentence in str(error.value)
@@ -94,7 +96,7 @@ def test_what_axpo_cannot_work_with_stops_with_a_sentence(override, sentence):
         ("algorithm.rollout_correction.bypass_mode=true", "bypass_mode=True leaves out the log-prob pass"),
     ],
 )
-def test_what_visual_credit_cannot_work_with_stops_with_a_sentence(override, sentence):
+def test_setting_that_visual_credit_cannot_work_with_is_refused(override, sentence):
     for method in ("method=vgpo", "algorithm.adv_estimator=grpo"):
         enable = [] if method == "method=vgpo" else ["algorithm.visual_credit.enable=true"]
         if "visual_credit" in override and enable:
@@ -104,15 +106,15 @@ def test_what_visual_credit_cannot_work_with_stops_with_a_sentence(override, sen
         assert sentence in str(error.value)
 
 
-def test_axpo_takes_any_reward_and_its_coupling_with_alignment_takes_one():
+def test_axpo_takes_any_reward_unless_it_is_coupled_with_alignment():
     check_config(compose_config("method=axpo", "reward.reward_manager.name=naive"))
     with pytest.raises(ConfigError, match="no alignment scores, which algorithm.axpo.alignment=true needs"):
         check_config(compose_config("method=axpo", "algorithm.axpo.alignment=true", "reward.reward_manager.name=naive"))
 
 
 @pytest.mark.parametrize(("vllm", "refused"), [("0.24.0", False), ("0.28.0", True), ("", False)])
-def test_dummy_weights_are_refused_where_they_spoil_images(monkeypatch, vllm, refused):
-    monkeypatch.setattr(checks, "distribution_version", lambda name: vllm)
+def test_dummy_weights_are_refused_for_a_vllm_that_spoils_images(monkeypatch, vllm, refused):
+    monkeypatch.setattr(config_checks, "distribution_version", lambda name: vllm)
     check_config(compose_config("actor_rollout_ref.rollout.load_format=auto"))
     with (
         pytest.raises(ConfigError, match="set actor_rollout_ref.rollout.load_format=auto") if refused else nullcontext()
@@ -120,37 +122,31 @@ def test_dummy_weights_are_refused_where_they_spoil_images(monkeypatch, vllm, re
         check_config(compose_config("actor_rollout_ref.rollout.load_format=dummy"))
 
 
-def test_a_stock_loop_stops_unless_rows_choose_their_own():
+def rows(style: str = "exact", **columns: str) -> Dataset:
+    """Two rows of training data."""
+    row = {"prompt": "q", "reward_model": {"style": style, "ground_truth": "x"}, **columns}
+    return Dataset.from_list([row, row])
+
+
+def test_stock_agent_loop_is_refused_unless_rows_choose_their_own():
     config = compose_config("actor_rollout_ref.rollout.agent.default_agent_loop=tool_agent")
     with pytest.raises(ConfigError, match="default_agent_loop=visual_tool_agent"):
-        check_rows(config, ["prompt"])
-    check_rows(config, ["prompt", "agent_name"])
-    check_rows(compose_config(), ["prompt"])
+        check_rows(config, rows())
+    check_rows(config, rows(agent_name="visual_tool_agent"))
+    check_rows(compose_config(), rows())
 
 
-@pytest.mark.parametrize(
-    ("overrides", "sentence"),
-    [
-        (["data.max_response_length=100"], r"A rollout of 4 turns may need 3 observations x \(16 crop \+"),
-        (["actor_rollout_ref.rollout.max_model_len=1500"], "= 2048 tokens, but .*max_model_len=1500: raise it to 2048"),
-        (["actor_rollout_ref.rollout.multi_turn.max_assistant_turns=null"], "gives a rollout no end"),
-        (["+actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt.image=2"], "image=2, but a rollout of 4"),
-    ],
-)
-def test_the_budget_is_checked_with_its_arithmetic(tiny_models, overrides, sentence):
-    model = tiny_models["qwen2_5_vl"]
-    with pytest.raises(ConfigError, match=sentence):
-        check_context_length(compose_config(*overrides), VisualToolSettings(), model.tokenizer, model.processor)
-    check_context_length(compose_config(), VisualToolSettings(), model.tokenizer, model.processor)
+def test_style_that_names_no_answer_check_is_refused_in_training_and_validation_rows():
+    config = compose_config()
+    check_rows(config, rows(), rows("numeric"))
+    for datasets in ([rows("rule")], [rows(), rows("rule")]):
+        with pytest.raises(ConfigError, match="In the data, reward_model.style is 'rule'"):
+            check_rows(config, *datasets)
+    check_rows(compose_config("reward.description_alignment.outcome=exact"), rows("rule"))
+    check_rows(config, Dataset.from_list([{"prompt": "q"}]))
 
 
-def test_an_unknown_family_has_to_say_its_coordinates():
-    with pytest.raises(ConfigError, match="visual_tool.coordinates='auto' does not know the model type 'llava'"):
-        VisualToolSettings().space("llava")
-    assert VisualToolSettings(coordinates="pixels").space("llava").value == "pixels"
-
-
-def test_only_runs_that_ask_for_this_package_are_its_business():
+def test_run_that_asks_for_no_part_of_this_package_is_stock():
     stock = [
         "algorithm.adv_estimator=grpo",
         "actor_rollout_ref.rollout.agent.default_agent_loop=tool_agent",

@@ -21,8 +21,9 @@ from passes import log_prob_pass, rows_of, tiny_engine
 from verl.utils import tensordict_utils as tu
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
-from verl_mapo.settings import ConfigError
-from verl_mapo.training.focus_engine import FOCUS, check_layer, focus_request, visual_token_ids
+from verl_mapo.advantages.visual_credit import VisualCreditSettings
+from verl_mapo.training.focus_engine import FOCUS
+from verl_mapo.training.visual_credit import focus_request
 
 
 @pytest.fixture
@@ -49,9 +50,11 @@ def slow_focus(engine, row: dict, image_token: int, latest: bool = False) -> dic
 
 
 @pytest.mark.parametrize("prototype", ["all_seen", "latest"])
-def test_each_policy_token_has_its_score_where_its_log_prob_is(engine, model, picture, prototype):
+def test_score_of_each_policy_token_lies_where_its_log_prob_lies(engine, model, picture, prototype):
     rows, image = rows_of(engine.module, model, picture), model.processor.image_token_id
-    scores = log_prob_pass(engine, rows, focus_request([image], prototype, "own", -1))[FOCUS].unbind()
+    scores = log_prob_pass(engine, rows, focus_request([image], VisualCreditSettings(prototype=prototype)))[
+        FOCUS
+    ].unbind()
     for row, score in zip(rows, scores, strict=True):
         expected = slow_focus(engine, row, image, prototype == "latest")
         assert {place + 1 for place in (~score.isnan()).nonzero().flatten().tolist()} == set(expected)
@@ -60,9 +63,9 @@ def test_each_policy_token_has_its_score_where_its_log_prob_is(engine, model, pi
         assert not score.requires_grad
 
 
-def test_the_log_probs_are_bit_for_bit_those_of_a_pass_that_does_not_ask(engine, model, picture):
+def test_log_probs_equal_bit_for_bit_those_of_a_pass_without_a_request(engine, model, picture):
     rows = rows_of(engine.module, model, picture)
-    request = focus_request([model.processor.image_token_id], "all_seen", "own", -1)
+    request = focus_request([model.processor.image_token_id], VisualCreditSettings())
     asked, plain = log_prob_pass(engine, rows, request), log_prob_pass(engine, rows, None)
     assert torch.equal(asked["log_probs"].values(), plain["log_probs"].values()) and FOCUS not in plain
     assert not any(module._forward_hooks for module in engine.module.modules()), "the hook is gone"
@@ -70,7 +73,7 @@ def test_the_log_probs_are_bit_for_bit_those_of_a_pass_that_does_not_ask(engine,
 
 def test_scores_do_not_depend_on_the_micro_batch(engine, model, picture):
     rows = rows_of(engine.module, model, picture)
-    request = focus_request([model.processor.image_token_id], "all_seen", "own", -1)
+    request = focus_request([model.processor.image_token_id], VisualCreditSettings())
     together = log_prob_pass(engine, rows, request)[FOCUS].unbind()
     for first, second in ((2, 0), (1, 2)):
         pair = log_prob_pass(engine, [rows[first], rows[second]], request)[FOCUS].unbind()
@@ -78,31 +81,16 @@ def test_scores_do_not_depend_on_the_micro_batch(engine, model, picture):
             assert torch.allclose(score, together[number], atol=1e-5, equal_nan=True)
 
 
-def test_another_layer_gives_other_scores(engine, model, picture):
+def test_scores_depend_on_the_layer(engine, model, picture):
     rows, image = rows_of(engine.module, model, picture)[:2], [model.processor.image_token_id]
-    last, first = (log_prob_pass(engine, rows, focus_request(image, "all_seen", "own", at))[FOCUS] for at in (-1, 0))
+    requests = [focus_request(image, VisualCreditSettings(layer=layer)) for layer in (-1, 0)]
+    last, first = (log_prob_pass(engine, rows, request)[FOCUS] for request in requests)
     assert not torch.allclose(last.values(), first.values(), equal_nan=True)
 
 
-def test_a_pass_that_trains_computes_nothing(engine, monkeypatch):
+def test_training_pass_is_verls_own(engine, monkeypatch):
     seen = []
     monkeypatch.setattr(FSDPEngineWithLMHead, "forward_step", lambda self, *args: seen.append(args) or (None, {}))
-    data = tu.get_tensordict({"input_ids": torch.zeros(1, 1)}, {FOCUS: focus_request([1], "all_seen", "own", -1)})
+    data = tu.get_tensordict({"input_ids": torch.zeros(1, 1)}, {FOCUS: focus_request([1], VisualCreditSettings())})
     engine.forward_step(data, "loss", False)
     assert len(seen) == 1
-
-
-def test_the_placeholders_of_images_and_videos_are_looked_up_and_a_text_model_is_refused(model):
-    ids = visual_token_ids(model.processor, "a/model")
-    assert [model.tokenizer.decode([token]) for token in ids] == ["<|image_pad|>", "<|video_pad|>"]
-    with pytest.raises(ConfigError, match="actor_rollout_ref.model.path=a/model has no image tokens"):
-        visual_token_ids(None, "a/model")
-
-
-def test_a_layer_that_the_model_does_not_have_is_refused(model):
-    check_layer(-1, "not/read")
-    check_layer(0, str(model.folder))
-    with pytest.raises(
-        ConfigError, match=r"algorithm.visual_credit.layer=99, but .* has \d+ decoder layers: set it to -1"
-    ):
-        check_layer(99, str(model.folder))

@@ -11,21 +11,18 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The seams of all three trainers, without starting any: which class a run gets, and what it overrides."""
+"""The trainer: which class a run gets, the order of a step, and what a step reads, writes and logs."""
 
 from __future__ import annotations
 
 import json
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-import transfer_queue as tq
+from fake_queue import jagged, scored_rows
 from scripted import compose_config
-from tensordict import NonTensorStack, TensorDict
 from transfer_queue import KVBatchMeta
-from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 from verl.trainer.ppo.v1 import (
     PPOTrainer,
     PPOTrainerColocateAsync,
@@ -34,12 +31,12 @@ from verl.trainer.ppo.v1 import (
     get_trainer_cls,
 )
 
-from verl_mapo.advantages.visual_credit import VisualCreditSettings
-from verl_mapo.columns import TURN_COLUMNS
+from verl_mapo.advantages.visual_credit import VisualCreditSettings, visual_factors
+from verl_mapo.columns import CONTINUATION, PLAIN, ROLE, SOURCE, VISUAL_FOCUS
+from verl_mapo.rollout.statuses import EndReason, TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.settings import ConfigError
-from verl_mapo.training.focus_engine import FOCUS
-from verl_mapo.training.step_batch import carried, carrying
+from verl_mapo.tools.coordinates import View
 from verl_mapo.training.trainer import VisualTrainer, extend_all
 
 MODES = {
@@ -47,10 +44,12 @@ MODES = {
     "colocate_async": PPOTrainerColocateAsync,
     "separate_async": PPOTrainerSeparateAsync,
 }
+LENGTHS = [5, 3, 4, 6]
+ROOT = 0.5**0.5
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_one_flag_takes_the_same_seams_in_every_mode(mode, monkeypatch):
+def test_every_mode_gets_the_visual_trainer_and_overrides_none_of_its_methods(mode, monkeypatch):
     monkeypatch.setattr(PPOTrainer, "__init__", lambda self, config: setattr(self, "config", config))
     monkeypatch.setattr(MODES[mode], "__init__", lambda self, config: PPOTrainer.__init__(self, config))
     trainer = get_trainer_cls(mode)(config=compose_config(f"trainer.v1.trainer_mode={mode}"))
@@ -60,7 +59,7 @@ def test_the_one_flag_takes_the_same_seams_in_every_mode(mode, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_stock_run_gets_verls_own_class(mode, monkeypatch):
+def test_stock_run_gets_verls_own_class(mode, monkeypatch):
     monkeypatch.setattr(MODES[mode], "__init__", lambda self, config: None)
     config = compose_config(
         "algorithm.adv_estimator=grpo",
@@ -76,129 +75,195 @@ def test_extending_twice_changes_nothing():
     assert [get_trainer_cls(mode) for mode in MODES] == before
 
 
-def test_mapo_without_columns_names_the_two_settings():
-    estimator = get_adv_estimator_fn("mapo")
-    with pytest.raises(ConfigError, match="default_agent_loop=visual_tool_agent and reward.reward_manager.name=descri"):
-        estimator(
-            token_level_rewards=torch.zeros(2, 3), response_mask=torch.ones(2, 3), index=np.array(["a", "a"]), config={}
-        )
-    with carrying({"turn_scores": torch.zeros(2, 4)}), pytest.raises(ConfigError, match="carry none"):
-        carried(TURN_COLUMNS, "these carry none")
-
-
-LENGTHS = [5, 3, 4, 6]
-
-
-def jagged(rows):
-    return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
-
-
-def rows(config, scores):
-    """Four rollouts of two prompts and one padding row, as TransferQueue gives them back."""
-    values = {"uid": ["a", "a", "b", "b", "pad"]}
+def put_rows(queue, scores: list[float | None]) -> KVBatchMeta:
+    """Two prompts of two rollouts, each with one visual turn, and a padding row."""
     lengths = [*LENGTHS, 1]
-    masks = [torch.ones(length, dtype=torch.int64) for length in LENGTHS] + [torch.zeros(1, dtype=torch.int64)]
-    rewards = [torch.zeros(length) for length in lengths]
-    for reward, outcome in zip(rewards, [1.0, 0.0, 1.0, 1.0, 0.0], strict=True):
-        reward[-1] = outcome
-    columns = []
-    extra = []
+    masks = [torch.ones(length) for length in LENGTHS] + [torch.zeros(1)]
+    trajectories = []
     for length, score in zip(lengths, scores, strict=True):
-        turn = Turn(
-            (0, length), "x", status="ok", tool="zoom", described=True, score=score, box_executed=(0, 0, 5, 5), image=0
-        )
-        trajectory = Trajectory(["p.png"], [(10, 10)], [turn], "answer")
-        columns.append(trajectory.columns(3))
-        extra.append({"trajectory": trajectory.record(), "reward_extra_info": {}})
-    nested = {"response_mask": jagged(masks), "rm_scores": jagged(rewards)}
-    nested["old_log_probs"] = jagged([torch.zeros(length) for length in lengths])
-    stacked = {name: torch.stack([column[name] for column in columns]) for name in columns[0]}
-    prompts = [[{"role": "user", "content": "q"}]] * 5
-    objects = {
-        "uid": NonTensorStack(*values["uid"]),
-        "extra_fields": NonTensorStack(*extra),
-        "raw_prompt": prompts,
-        "reward_model": NonTensorStack(*[{"ground_truth": "x"}] * 5),
-        "data_source": NonTensorStack(*["s"] * 5),
-    }
-    return {**nested, **stacked, **objects}
-
-
-@pytest.fixture
-def queue(monkeypatch):
-    """TransferQueue's two calls over a dictionary."""
-    store: dict = {}
-
-    def get(keys, partition_id, select_fields):
-        found = {name: store[name] for name in select_fields if name in store}
-        raw = {name: found.pop(name) for name in list(found) if isinstance(found[name], list)}
-        data = TensorDict(found, batch_size=len(keys))
-        for name, value in raw.items():
-            data.set_non_tensor(name, value)
-        return data
-
-    def put(keys, partition_id, fields):
-        store.update({name: fields[name] for name in fields.keys()})
-        return KVBatchMeta(partition_id=partition_id, keys=keys, tags=store["tags"])
-
-    monkeypatch.setattr(tq, "kv_batch_get", get)
-    monkeypatch.setattr(tq, "kv_batch_put", put)
-    return store
-
-
-def trainer_of(config):
-    trainer = VisualTrainer.__new__(type("T", (VisualTrainer,), {"on_step_end": None, "on_sample_end": None}))
-    trainer.config, trainer.global_steps, trainer.records = config, 7, []
-    trainer.mapo, trainer.axpo = SimpleNamespace(max_unscored=0.5), None
-    trainer.credit, trainer.tokenizer = None, None
-    return trainer
-
-
-def step(queue, scores, *overrides, credit=None, tokenizer=None):
-    config = compose_config(*overrides)
+        view = View(0, (0, 0, 5, 5), 0, (5, 5))
+        turn = Turn((0, length), "x", TurnStatus.OK, tool="zoom", described=True, score=score, view=view)
+        trajectories.append(Trajectory(["p.png"], [(10, 10)], [turn], EndReason.ANSWER))
+    columns = [trajectory.columns(3) for trajectory in trajectories]
+    queue.fields.update(scored_rows(masks, [1.0, 0.0, 1.0, 1.0, 0.0], trajectories))
+    queue.fields.update({name: torch.stack([column[name] for column in columns]) for name in columns[0]})
+    queue.fields["uid"] = ["a", "a", "b", "b", "pad"]
     keys = ["a_0_0", "a_1_0", "b_0_0", "b_1_0", "pad_0_0"]
-    tags = [{"is_padding": key.startswith("pad")} for key in keys]
-    queue.update(rows(config, scores), tags=tags)
-    trainer, metrics = trainer_of(config), {}
-    trainer.credit, trainer.tokenizer = credit, tokenizer
-    trainer._compute_advantage(KVBatchMeta(partition_id="train", keys=keys, tags=tags), metrics)
-    return trainer, metrics
+    return queue.batch(keys, is_padding=[False] * 4 + [True])
 
 
-def test_the_columns_reach_the_advantage_the_metrics_and_the_records(queue, tmp_path):
-    trainer, metrics = step(queue, [0.3, 0.1, 0.2, 0.2, 0.9], f"trainer.rollout_data_dir={tmp_path}")
-    a, b, c, d, pad = queue["advantages"].unbind()
-    root = 0.5**0.5
-    assert a.tolist() == pytest.approx([root + 0.4 * root] * 5, abs=1e-4)
-    assert b.tolist() == pytest.approx([-root - 0.4 * root] * 3, abs=1e-4)
+def test_step_brings_columns_to_the_advantage_the_metrics_and_the_records(queue, make_trainer, tmp_path):
+    trainer, metrics = make_trainer(f"trainer.rollout_data_dir={tmp_path}"), {}
+    trainer._compute_advantage(put_rows(queue, [0.3, 0.1, 0.2, 0.2, 0.9]), metrics)
+    a, b, c, d, pad = queue.fields["advantages"].unbind()
+    assert a.tolist() == pytest.approx([ROOT + 0.4 * ROOT] * 5, abs=1e-4)
+    assert b.tolist() == pytest.approx([-ROOT - 0.4 * ROOT] * 3, abs=1e-4)
     assert c.abs().max() < 1e-4 and d.abs().max() < 1e-4 and pad.tolist() == [0.0]
     assert metrics["mapo/outcome/mean"] == pytest.approx(0.75)
     assert metrics["mapo/alignment/mean"] == pytest.approx(0.2), "the padding row's score is not counted"
     assert metrics["mapo/std_floor/alignment_share"] == 0.5
     assert metrics["rollout_visual/crop_area"] == 0.25
     assert [record["uid"] for record in trainer.records] == ["a", "a", "b", "b"]
-    assert trainer.records[0]["advantage"] == pytest.approx(root * 1.4, abs=1e-4)
-    assert all(record["credit"] is None for record in trainer.records)
+    assert trainer.records[0]["advantage"] == pytest.approx(ROOT * 1.4, abs=1e-4)
+    assert all(record["credit"] is None and record["axpo"] is None for record in trainer.records)
 
 
-def test_the_tokens_of_credited_rollouts_are_written_down_with_what_the_loss_gets(queue, tmp_path, model):
+def test_each_field_is_read_once_a_step(queue, make_trainer, tmp_path):
+    """verl's estimator reads for itself; what it wrote is read back once, and only where somebody needs it."""
+    verls = ["uid", "response_mask", "rm_scores", "old_log_probs"]
+    make_trainer()._compute_advantage(put_rows(queue, [0.3, 0.1, 0.2, 0.2, 0.9]), {})
+    ours = [names for names in queue.reads if names != verls]
+    assert len(queue.reads) == 2 and len(ours) == 1
+    queue.reads.clear()
+    trainer = make_trainer(f"trainer.rollout_data_dir={tmp_path}")
+    trainer._compute_advantage(put_rows(queue, [0.3, 0.1, 0.2, 0.2, 0.9]), {})
+    first, back = [names for names in queue.reads if names != verls]
+    assert back == ["advantages", "response_mask"] and len(first) == len(set(first))
+
+
+def test_hooks_run_in_the_order_of_the_methods_around_verls_estimator(queue, make_trainer, monkeypatch):
+    calls: list[str] = []
+    trainer = make_trainer("method=axpo", "algorithm.axpo.alignment=true", "algorithm.visual_credit.enable=true")
+
+    def note(entry: str, result=None):
+        return lambda *_: calls.append(entry) or result
+
+    monkeypatch.setattr(PPOTrainer, "_compute_advantage", lambda self, batch, metrics: calls.append("verl") or batch)
+    for method in trainer.methods:
+        for hook, result in (("before_advantage", None), ("after_advantage", None), ("metrics", {})):
+            monkeypatch.setattr(method, hook, note(f"{hook} {method.name}", result))
+    trainer._compute_advantage(put_rows(queue, [0.3, 0.1, 0.2, 0.2, 0.9]), {})
+    order = ["axpo", "mapo", "vgpo"]
+    assert calls == [
+        *(f"before_advantage {name}" for name in order),
+        "verl",
+        *(f"after_advantage {name}" for name in order),
+        *(f"metrics {name}" for name in order),
+    ]
+
+
+def test_tokens_of_credited_rollouts_are_recorded_with_the_advantage_that_the_loss_gets(
+    queue, make_trainer, tmp_path, model
+):
+    batch = put_rows(queue, [0.3, 0.1, 0.2, 0.2, 0.9])
     lengths = [*LENGTHS, 1]
-    queue[FOCUS] = jagged([torch.linspace(0.4, 0.6, 1 + length) for length in lengths])
-    queue["responses"] = jagged([torch.arange(40, 40 + length) for length in lengths])
-    queue["loss_mask"] = jagged([torch.ones(length) for length in LENGTHS] + [torch.zeros(1)])
-    settings = {"credit": VisualCreditSettings(), "tokenizer": model.tokenizer}
-    trainer, _ = step(queue, [0.3, 0.1, 0.2, 0.2, 0.9], f"trainer.rollout_data_dir={tmp_path}", **settings)
+    queue.fields[VISUAL_FOCUS.name] = jagged([torch.linspace(0.4, 0.6, 1 + length) for length in lengths])
+    queue.fields["responses"] = jagged([torch.arange(40, 40 + length) for length in lengths])
+    trainer = make_trainer("algorithm.visual_credit.enable=true", f"trainer.rollout_data_dir={tmp_path}")
+    trainer.methods[-1].tokenizer = model.tokenizer
+    trainer._compute_advantage(batch, {})
     first, *_ = trainer.records
     assert first["credit"]["tokens"] == [model.tokenizer.decode([token]) for token in range(40, 45)]
-    assert first["credit"]["focus"] == pytest.approx([0.4, 0.44, 0.48, 0.52, 0.56]), "of a response's predictors"
-    assert first["credit"]["advantage"] == pytest.approx(queue["advantages"].unbind()[0].tolist(), abs=5e-5)
+    assert first["credit"]["focus"] == pytest.approx([0.4, 0.44, 0.48, 0.52, 0.56]), "one place before each token"
+    assert first["credit"]["advantage"] == pytest.approx(queue.fields["advantages"].unbind()[0].tolist(), abs=5e-5)
     assert len(set(first["credit"]["advantage"])) == 5
     assert [len(record["credit"]["focus"]) for record in trainer.records] == LENGTHS
     json.dumps(trainer.records)
 
 
-def test_an_unscored_turn_is_counted_and_too_many_stop_the_run(queue):
-    _, metrics = step(queue, [0.3, None, 0.2, 0.2, 0.9])
+def test_unscored_turn_is_counted_and_too_many_stop_the_run(queue, make_trainer):
+    metrics: dict = {}
+    make_trainer()._compute_advantage(put_rows(queue, [0.3, None, 0.2, 0.2, 0.9]), metrics)
     assert metrics["mapo/alignment/unscored_share"] == 0.25
     with pytest.raises(RuntimeError, match="failed on 75% of the visual turns of step 7"):
-        step(queue, [0.3, None, None, None, 0.9])
+        make_trainer()._compute_advantage(put_rows(queue, [0.3, None, None, None, 0.9]), {})
+
+
+def test_focus_is_asked_of_the_log_prob_pass_and_of_no_other(queue, make_trainer, monkeypatch):
+    seen = []
+
+    def stock(self, batch, metrics):
+        seen.append(dict(batch.extra_info))
+        return batch
+
+    monkeypatch.setattr(PPOTrainer, "_compute_old_log_prob", stock)
+    batch = queue.batch(["a_0_0"])
+    credited = make_trainer(
+        "method=vgpo", "algorithm.visual_credit.prototype=latest", "algorithm.visual_credit.layer=2"
+    )
+    credited.methods[0].visual_token_ids = [7, 8]
+    credited._compute_old_log_prob(batch, {})
+    request = {"visual_token_ids": [7, 8], "prototype": "latest", "position": "own", "layer": 2}
+    assert seen[0][VISUAL_FOCUS.name] == request
+    assert VISUAL_FOCUS.name not in batch.extra_info
+    make_trainer()._compute_old_log_prob(batch, {})
+    assert VISUAL_FOCUS.name not in seen[1]
+
+
+class Stock(PPOTrainer):
+    """What the trainer calls of verl's for a batch, less the work."""
+
+    def _get_required_batch_multiple(self, dp_size):
+        return 64
+
+    def _balance_batch(self, batch, metrics, **_):
+        return batch
+
+    def _update_actor(self, batch, metrics):
+        batch.extra_info.update(mini_batch_size=16, global_batch_size=16)
+        return self.actor_rollout_wg.update_actor(batch)
+
+
+BATCH = ["data.train_batch_size=8", "actor_rollout_ref.actor.ppo_mini_batch_size=2"]
+
+
+def test_batch_with_added_rows_is_padded_for_ranks_and_steps_and_no_further(make_trainer):
+    tokens = ["actor_rollout_ref.actor.use_dynamic_bsz=true", "actor_rollout_ref.rollout.log_prob_use_dynamic_bsz=true"]
+    settings = ["method=axpo", *BATCH, *tokens]
+    assert make_trainer(*settings, stock=Stock)._get_required_batch_multiple(2) == 8
+    assert make_trainer(*settings, stock=Stock, parameter_sync_step=4)._get_required_batch_multiple(2) == 2
+    assert make_trainer(*BATCH, stock=Stock)._get_required_batch_multiple(2) == 64, "other methods keep verl's rule"
+
+
+def test_micro_batches_that_are_cut_by_rows_come_out_even(make_trainer):
+    settings = [
+        "method=axpo",
+        *BATCH,
+        "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=2",
+        "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=6",
+        "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=5",
+    ]
+    assert make_trainer(*settings, stock=Stock)._get_required_batch_multiple(2) == 2 * 24, "4 steps x 2, and 6"
+    with_reference = make_trainer(*settings, stock=Stock, use_reference_policy=True)
+    assert with_reference._get_required_batch_multiple(2) == 2 * 120
+
+
+def test_update_with_added_rows_is_cut_by_number_and_the_workers_are_left_as_they_were(make_trainer):
+    seen = []
+    workers = SimpleNamespace(update_actor=lambda batch: seen.append(dict(batch.extra_info)))
+    before = workers.update_actor
+    make_trainer("method=axpo", *BATCH, stock=Stock, actor_rollout_wg=workers)._update_actor(KVBatchMeta(), {})
+    make_trainer(*BATCH, stock=Stock, actor_rollout_wg=workers)._update_actor(KVBatchMeta(), {})
+    assert seen == [{"global_batch_size": 16, "num_mini_batch": 4}, {"global_batch_size": 16, "mini_batch_size": 16}]
+    assert workers.update_actor is before
+
+
+def test_balanced_batch_gives_every_mini_batch_its_share_of_each_kind(queue, make_trainer):
+    roles = [PLAIN] * 4 + [SOURCE] * 2 + [CONTINUATION] * 2
+    queue.fields[ROLE.name] = torch.tensor(roles, dtype=ROLE.dtype)
+    batch = queue.batch([f"a_{number}_0" for number in range(8)])
+    workers = SimpleNamespace(_dispatch_info={"actor": [0]})
+    settings = ["method=axpo", "data.train_batch_size=4", "actor_rollout_ref.actor.ppo_mini_batch_size=2"]
+    balanced = make_trainer(*settings, stock=Stock, actor_rollout_wg=workers)._balance_batch(batch, {})
+    order = [int(key.split("_")[1]) for key in balanced.keys]
+    assert sorted(roles[row] for row in order[:4]) == sorted(roles[row] for row in order[4:])
+
+
+def test_vgpo_in_a_step_is_verls_grpo_times_the_factors(queue, make_trainer):
+    batch = put_rows(queue, [0.3, 0.1, 0.2, 0.2, 0.9])
+    queue.fields[VISUAL_FOCUS.name] = jagged([torch.linspace(0.4, 0.6, 1 + length) for length in [*LENGTHS, 1]])
+    make_trainer("algorithm.adv_estimator=grpo", "algorithm.visual_credit.enable=true")._compute_advantage(batch, {})
+    by_flag = [row.clone() for row in queue.fields["advantages"].unbind()]
+    make_trainer("method=vgpo")._compute_advantage(put_rows(queue, [0.3, 0.1, 0.2, 0.2, 0.9]), {})
+    for one, other in zip(by_flag, queue.fields["advantages"].unbind(), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+    score = torch.nested.to_padded_tensor(queue.fields[VISUAL_FOCUS.name], float("nan"))[:, :-1]
+    mask = queue.fields["response_mask"].to_padded_tensor(0)
+    group = torch.tensor([0, 0, 1, 1, 2])
+    factors = visual_factors(score, ~score.isnan(), mask, group, VisualCreditSettings())
+    assert torch.allclose(by_flag[0], ROOT * factors.token[0, :5] * factors.trajectory[0], atol=1e-4)
+
+
+def test_dotted_path_that_leads_to_no_method_is_refused(make_trainer):
+    with pytest.raises(ConfigError, match="algorithm.adv_estimator=nowhere.Method is refused"):
+        make_trainer("algorithm.adv_estimator=nowhere.Method")

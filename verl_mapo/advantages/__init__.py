@@ -11,4 +11,4 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Pure tensor math: groups of rollouts, and the advantages that are made of them. torch and pydantic only."""
+"""The advantages: tensor math that imports torch and numpy, and nothing of verl."""

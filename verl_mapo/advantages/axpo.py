@@ -11,22 +11,23 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The AXPO advantage (arXiv 2605.28774): GRPO, plus credit to a prefix for what other continuations made of it.
+"""The AXPO advantage (arXiv 2605.28774): GRPO, plus credit to a prefix for the best outcome among its continuations.
 
-Where every tool-using rollout of a question is wrong, some of them, the *sources*, are cut after their first thinking
-and the rest is rolled out again K times. A batch then has three kinds of rows, told apart by ``role``: the N original
-rollouts of each question, a few of them sources, and the *resamples*, K for each source.
+Where every tool-using rollout of a question is wrong, some of them, the *sources*, are cut at their first tool call,
+and the rest is rolled out again K times. A batch then has three kinds of rows, told apart by ``role``: *plain*
+rollouts, *sources*, and *continuations*, K for each source. The N original rollouts of a question are its plain ones
+and sources.
 
-What it knows: an outcome per row, which rows belong together, where a prefix ends. What it does not know: verl, tools,
-how sources are chosen and rolled out. As in MAPO, everything per row is float64; the (B, L) result is not.
+Functions take an outcome per row, groups, and the length of each prefix; they know nothing of verl, of tools, or of how
+sources are chosen and rolled out. As in MAPO, numbers per row are float64, and the (B, L) result is not.
 
 Equations, numbered from plain GRPO as the first of the method:
 
     Eq. 2   A_i      = (r_i - mean(r)) / std(r)               plain rollouts; r: the N original rewards of the question
-    Eq. 3   A_k^res  = (r_k - mean_K) / std_K                 after the prefix; the K resamples of one prefix alone
+    Eq. 3   A_k^res  = (r_k - mean_K) / std_K                 after the prefix; among the K continuations of one prefix
     Eq. 4   r^prefix = 1[any r_k = 1]
-    Eq. 5   A^prefix = (r^prefix - mean(r~)) / std(r~)        the source's prefix; r~: r with the source's own 0 made
-                                                              r^prefix. Nobody else ever sees r~.
+    Eq. 5   A^prefix = (r^prefix - mean(r~)) / std(r~)        the source's prefix; r~: r with the source's own entry
+                                                              replaced by r^prefix; used for this source only
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from verl_mapo.advantages.groups import EPS, group_normalise, live_rows
+from verl_mapo.advantages.groups import EPS, group_normalise, has_policy_token
 from verl_mapo.columns import CONTINUATION, CORRECT, SOURCE
 from verl_mapo.names import AXPO_NODE
 from verl_mapo.settings import STRICT
@@ -48,27 +49,28 @@ from verl_mapo.settings import STRICT
 
 @dataclass(frozen=True, config=STRICT)
 class AxpoSettings:
-    """Settings of AXPO, ``algorithm.axpo``; the defaults are the paper's where it speaks.
+    """Settings of AXPO, ``algorithm.axpo``; the defaults are the paper's where it gives a value.
 
-    In brackets: who says so. *paper*: its text or a row of its ablation; *ours*: nobody but us.
+    The source of each choice is in brackets. *paper*: its text or a row of its ablation; *ours*: our choice.
 
     Attributes:
-        continuations: K, resamples of one prefix, at least 2, for one has nothing to be compared with [paper: 4].
-        ratio: r, the resamples of a step per original rollout at most, > 0; B questions of N rollouts pay
-            r * B * N of them [paper: 0.25].
+        continuations: K, continuations of one prefix, at least 2, since a single one cannot be compared [paper: 4].
+        ratio: r, the largest number of continuations of a step per original rollout, > 0: r * B * N for B questions of
+            N rollouts [paper: 0.25].
         prefix_rank: which of a question's wrong tool-using rollouts is a source first. ``confidence``: the least mean
             probability of its tool call's tokens [paper]. ``random`` [paper]. ``entropy`` [paper: not this].
-        fix_prefix: resample after the prefix [paper]; False: whole fresh rollouts at the same budget [paper]. Then
-            nobody is a source, a resample has no given tokens and the ``prefix_id`` of the rollout it stands for, and
-            ``prefix_credit`` and ``unrecovered_source`` have nothing to act on.
-        prefix_credit: r~ has the source's reward replaced (Eq. 5) [paper]; False: it has not, and a prefix is worth
-            what its own rollout was [paper].
-        separate_group: the K resamples of a prefix are compared with each other (Eq. 3) [paper]; False: all rows of a
-            question are one group [paper].
-        unrecovered_source: a source that none of its resamples made right. ``mask``: as any source, its prefix has
-            Eq. 5 and the rest of it is masked [paper]. ``grpo``: it stays a plain rollout, all of it [ours].
+        fix_prefix: continue after the prefix [paper]; False: whole fresh rollouts at the same budget [paper]. No row is
+            then a source, a continuation has no given tokens and the ``prefix_id`` of the rollout that it stands for,
+            and ``prefix_credit`` and ``unrecovered_source`` have no effect.
+        prefix_credit: r~ has the source's reward replaced (Eq. 5) [paper]; False: it has not, and a prefix gets the
+            advantage of its own rollout [paper].
+        separate_group: the K continuations of a prefix are compared with each other (Eq. 3) [paper]; False: all rows of
+            a question are one group [paper].
+        unrecovered_source: how to treat a source without a correct continuation. ``mask``: like any source, its prefix
+            has Eq. 5 and the rest of it is masked [paper]. ``grpo``: the whole of it is treated as a plain rollout
+            [ours].
         allocation: ``breadth_first``: every triggered question gets its first prefix before any gets a second [paper].
-            ``streaming``: as questions are done rolling out [ours].
+            ``streaming``: in the order in which questions finish [ours].
         std: ``sample``: Bessel's form, as verl's GRPO, which a plain rollout's advantage then equals. ``population``
             [ours: the paper names neither].
         alignment: the advantage that is not Eq. 5 is MAPO's, with ``algorithm.mapo``, instead of GRPO's [ours].
@@ -99,7 +101,7 @@ class AxpoSettings:
         return 1 if self.std == "sample" else 0
 
     def slots(self, n_rollouts: int) -> int:
-        """Prefixes a step can pay for: floor(r * B * N / K), with r as it is written, not as it is rounded to binary.
+        """Number of prefixes that a step may resample: floor(r * B * N / K), with the decimal value of r.
 
         Args:
             n_rollouts: B * N, the original rollouts of the step.
@@ -108,11 +110,11 @@ class AxpoSettings:
 
 
 class AxpoAdvantage(NamedTuple):
-    """What :func:`axpo_advantage` gives back; B rows, L response positions, floats of rows in outcome's dtype.
+    """Result of :func:`axpo_advantage`; B rows, L response positions, floats of rows in outcome's dtype.
 
     Attributes:
         advantages: (B, L), the tensor that ``base`` was.
-        a_prefix: (B,) Eq. 5, before any weight; 0 on every row whose advantage it did not become.
+        a_prefix: (B,) Eq. 5, before any weight; 0 on every row that does not get it.
         recovered: (B,) bool, see :func:`recovered_prefixes`.
     """
 
@@ -123,23 +125,25 @@ class AxpoAdvantage(NamedTuple):
 
 @torch.no_grad()
 def axpo_groups(group: Tensor, role: Tensor, prefix_id: Tensor, config: AxpoSettings) -> Tensor:
-    """The groups that advantages are computed over, so that the base estimator need not know of AXPO (Eq. 2 and 3).
+    """The groups within which advantages are computed (Eq. 2 and 3), so that the base estimator knows nothing of AXPO.
 
     Args:
         group: (B,) int64, the number of each row's uid, see :func:`verl_mapo.advantages.groups.group_ids`.
         role: (B,) integer, PLAIN, SOURCE or CONTINUATION.
-        prefix_id: (B,) int64, which of its uid's rollouts a SOURCE is and a CONTINUATION goes on from; -1 for PLAIN.
-        config: the settings; ``separate_group`` alone is read.
+        prefix_id: (B,) int64, the session number of a SOURCE, or of the source that a CONTINUATION goes on from; -1 for
+            PLAIN.
+        config: the settings; only ``separate_group`` is read.
 
     Returns:
         (B,) int64. Every other row keeps its number; the continuations of a prefix get one of their own after those.
-        Dense as ``group`` is, as long as no uid is made of resamples alone.
+        Dense like ``group``, unless a uid has continuations only.
     """
     if not config.separate_group:
         return group
-    resample = (role == CONTINUATION).nonzero().squeeze(1)
+    continuation = (role == CONTINUATION).nonzero().squeeze(1)
     groups = group.clone()
-    groups[resample] = group.max() + 1 + _prefixes(group, prefix_id)[resample].unique(return_inverse=True)[1]
+    _, number = _prefixes(group, prefix_id)[continuation].unique(return_inverse=True)
+    groups[continuation] = group.max() + 1 + number
     return groups
 
 
@@ -147,47 +151,47 @@ def axpo_groups(group: Tensor, role: Tensor, prefix_id: Tensor, config: AxpoSett
 def recovered_prefixes(
     outcome: Tensor, response_mask: Tensor, group: Tensor, role: Tensor, prefix_id: Tensor
 ) -> Tensor:
-    """r^prefix (Eq. 4) of each source: whether any of its resamples is right.
+    """r^prefix (Eq. 4) of each source: whether any of its continuations is correct.
 
     Args:
-        outcome: (B,) float, R; 1 is right.
-        response_mask: (B, L), 1 on policy tokens. A row without any is padding, whatever its role says.
+        outcome: (B,) float, R; 1 is correct.
+        response_mask: (B, L), 1 on policy tokens. A row without any is padding, whatever its role.
         group: (B,) int64, the number of each row's uid.
         role: (B,) integer, PLAIN, SOURCE or CONTINUATION.
         prefix_id: (B,) int64, as for :func:`axpo_groups`.
 
     Returns:
-        (B,) bool, False on what is no source.
+        (B,) bool, False on every row that is no source.
     """
-    return _recovered(outcome, live_rows(response_mask), group, role, prefix_id)
+    return _recovered(outcome, has_policy_token(response_mask), group, role, prefix_id)
 
 
 @torch.no_grad()
 def loss_masks(
     response_mask: Tensor, recovered: Tensor, role: Tensor, prefix_length: Tensor, config: AxpoSettings
 ) -> tuple[Tensor, Tensor]:
-    """The tokens the loss acts on, and the tokens it is divided by.
+    """The tokens that the loss acts on, and the tokens by whose number it is divided.
 
-    They differ, since verl's ``token-mean`` divides by a count of tokens: with the original rollouts alone in it, a
-    plain token weighs what it would weigh had nothing been resampled.
+    The two differ because verl's ``token-mean`` divides by a number of tokens: with only the original rollouts counted,
+    a plain token keeps the weight that it has without resampling.
 
     Args:
-        response_mask: (B, L), 1 on policy tokens; left as it is.
+        response_mask: (B, L), 1 on policy tokens; not changed.
         recovered: (B,) bool, see :func:`recovered_prefixes`.
         role: (B,) integer, PLAIN, SOURCE or CONTINUATION.
         prefix_length: (B,) int64, the tokens of a SOURCE's prefix, or those that a CONTINUATION was given, counted
             from the left of the response axis.
-        config: the settings; ``unrecovered_source`` alone is read.
+        config: the settings; only ``unrecovered_source`` is read.
 
     Returns:
-        Both (B, L) bool, an eighth of the memory of verl's masks. First: ``response_mask`` without the given tokens of
-        a CONTINUATION and without a SOURCE's tokens after its prefix. Second: it without the rows of resamples.
+        Two (B, L) bool tensors. First: ``response_mask`` without the given tokens of a CONTINUATION and without a
+        SOURCE's tokens after its prefix. Second: ``response_mask`` without the rows of continuations.
     """
-    resample, cut = role == CONTINUATION, _credited(role, recovered, config)
+    continuation, cut = role == CONTINUATION, _credited(role, recovered, config)
     acted_on = response_mask != 0
     divided_by = acted_on.clone()
-    divided_by.index_fill_(0, resample.nonzero().squeeze(1), False)
-    touched = (resample | cut).nonzero().squeeze(1)
+    divided_by.index_fill_(0, continuation.nonzero().squeeze(1), False)
+    touched = (continuation | cut).nonzero().squeeze(1)
     prefix = torch.arange(response_mask.shape[1], device=role.device) < prefix_length[touched].unsqueeze(1)
     acted_on[touched] &= prefix == cut[touched].unsqueeze(1)
     return acted_on, divided_by
@@ -197,7 +201,7 @@ def loss_masks(
 def grpo_base(
     outcome: Tensor, response_mask: Tensor, groups: Tensor, config: AxpoSettings, norm_by_std: bool = True
 ) -> Tensor:
-    """GRPO over the groups of :func:`axpo_groups`: Eq. 2 of the original rollouts, Eq. 3 of the resamples.
+    """GRPO over the groups of :func:`axpo_groups`: Eq. 2 for the original rollouts, Eq. 3 for the continuations.
 
     With ``std: sample`` this is verl's GRPO of those groups.
 
@@ -205,13 +209,13 @@ def grpo_base(
         outcome: (B,) float32 or float64, R.
         response_mask: (B, L), the first of :func:`loss_masks`; integer, bool or outcome's dtype.
         groups: (B,) int64.
-        config: the settings; ``std`` alone is read.
+        config: the settings; only ``std`` is read.
         norm_by_std: verl's ``norm_adv_by_std_in_grpo``.
 
     Returns:
         (B, L) in outcome's dtype, 0 off the mask.
     """
-    live = live_rows(response_mask)
+    live = has_policy_token(response_mask)
     norm = group_normalise(
         outcome.double(), groups, live, by_std=norm_by_std, keep_lone=True, correction=config.correction
     )
@@ -231,10 +235,10 @@ def axpo_advantage(
     norm_by_std: bool = True,
     outcome_weight: float = 1.0,
 ) -> AxpoAdvantage:
-    """Put Eq. 5 on the prefixes of the sources. All tensors on one device; rows in any order.
+    """Replace the advantage on the prefixes of the sources by Eq. 5. All tensors on one device; rows in any order.
 
-    Every other row keeps its bits. A row without a policy token is padding and takes part in nothing. A source alone
-    in its group keeps its reward as verl's GRPO does (mean 0, std 1).
+    Every other row is unchanged bit for bit. A row without a policy token is padding and enters no statistic. A source
+    alone in its group keeps its reward, as in verl's GRPO (mean 0, std 1).
 
     Args:
         outcome: (B,) float32 or float64, R.
@@ -246,10 +250,10 @@ def axpo_advantage(
         prefix_id: (B,) int64, as for :func:`axpo_groups`.
         config: the settings.
         norm_by_std: verl's ``norm_adv_by_std_in_grpo``.
-        outcome_weight: what ``base`` multiplies its A_out with; MAPO's is
+        outcome_weight: the factor of A_out in ``base``; MAPO's is
             :attr:`verl_mapo.advantages.mapo.MapoSettings.outcome_weight`.
     """
-    live, rewards = live_rows(response_mask), outcome.double()
+    live, rewards = has_policy_token(response_mask), outcome.double()
     recovered = _recovered(rewards, live, group, role, prefix_id)
     member = live & (role != CONTINUATION) if config.separate_group else live
     lifted = torch.where(recovered & config.prefix_credit, rewards.clamp_min(1), rewards)
@@ -265,10 +269,10 @@ def axpo_advantage(
 def _against_own_replacement(
     rewards: Tensor, lifted: Tensor, group: Tensor, member: Tensor, correction: int, norm_by_std: bool
 ) -> Tensor:
-    """(B,) each row's ``lifted`` reward, normalised among its group's rewards with its own replaced by it, no other.
+    """(B,) each row's ``lifted`` reward, normalised among its group's rewards in which only its own is replaced by it.
 
-    The sums of a group with one entry replaced are the group's sums, minus what was there, plus what is there now; of
-    zeros and ones they are exact, so that no spread is exactly none.
+    The sums of a group with one entry replaced are the group's sums minus the old entry plus the new one. For rewards
+    of 0 and 1 they are exact, so a group of equal rewards has a standard deviation of exactly 0.
     """
 
     def sums(values: Tensor) -> Tensor:
@@ -287,7 +291,7 @@ def _against_own_replacement(
 
 
 def _credited(role: Tensor, recovered: Tensor, config: AxpoSettings) -> Tensor:
-    """(B,) bool: the sources whose prefix has Eq. 5 and whose remaining tokens are masked."""
+    """(B,) bool: sources whose prefix gets Eq. 5 and whose remaining tokens are masked."""
     source = role == SOURCE
     return source if config.unrecovered_source == "mask" else source & recovered
 
@@ -299,5 +303,5 @@ def _recovered(outcome: Tensor, live: Tensor, group: Tensor, role: Tensor, prefi
 
 
 def _prefixes(group: Tensor, prefix_id: Tensor) -> Tensor:
-    """(B,) int64: one number for each (uid, prefix_id), -1 among them."""
+    """(B,) int64: one number for each pair of uid and prefix_id; -1 is a prefix_id like any other."""
     return group * (prefix_id.max() + 2) + prefix_id

@@ -11,26 +11,27 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The visual focus score of VGPO (arXiv 2604.09349): how much each response token's state looks like the image's.
+"""The visual focus score of VGPO (arXiv 2604.09349): how alike each response token's state and the image's states are.
 
-Equations, numbered from the first of the method; the others are in :mod:`verl_mapo.advantages.visual_credit`:
+The first two equations of the method; the others are in :mod:`verl_mapo.advantages.visual_credit`:
 
     Eq. 1   mu_v  = mean of the hidden states at the image tokens
     Eq. 2   rho_t = (cos(h_t, mu_v) + 1) / 2
 
-The states lie *packed*, (N, d), one row of the batch behind the other, as a forward pass without padding leaves them; a
-padded (B, S, d) is flattened and its rows begin every S. Everything to be read of them is a stretch of consecutive
-positions, which :func:`plan_focus` finds before the forward pass, from token ids on the CPU, as plain integers. So the
-pass itself waits for no device, gathers nothing, and reads each image state and each scored state once:
+The states are *packed*, (N, d): the rows of a batch one after the other, as a forward pass without padding gives them.
+A padded (B, S, d) is flattened; its rows begin every S positions. What is read of the states are stretches of
+consecutive positions, which :func:`plan_focus` finds before the forward pass, from token ids on the CPU, as plain
+integers. So the pass does not synchronise with the device, gathers nothing, and reads each image state and each scored
+state once:
 
     sums = image_sums(hidden, plan)             # states, summed over each image
                                                 # sequence parallel: add up ``sums`` over the ranks here
     scores = focus_scores(hidden, sums, plan)
 
-Beside its input it keeps a row of d floats an image and a chunk of states in float32. Nothing loops over tokens.
+Extra memory: one (d,) float32 sum per image and one chunk of states. Nothing loops over tokens.
 
-What it knows: states, token ids, where rows begin. What it does not know: verl, modules and hooks, how a rank gets its
-shard, what becomes of a score.
+Functions take states, token ids and the offsets of rows; they know nothing of verl, modules, hooks or of how a rank
+gets its shard.
 """
 
 from __future__ import annotations
@@ -45,13 +46,13 @@ Prototype = Literal["all_seen", "latest", "prompt_only"]
 Position = Literal["own", "predictor"]
 
 _CHUNK = {"cpu": 2**18}
-"""Floats of states that are worked on at a time, by device type: on a CPU what a core's cache holds."""
+"""Number of floats of states processed at a time, by device type: on a CPU as many as fit a core's cache."""
 
 _DEVICE_CHUNK = 2**24
 """The same on any other device: 64 MiB."""
 
 _EPS = 1e-8
-"""Smallest norm a cosine divides by, as in :func:`torch.nn.functional.cosine_similarity`."""
+"""Smallest norm that a cosine divides by, as in :func:`torch.nn.functional.cosine_similarity`."""
 
 
 class ImageRuns(NamedTuple):
@@ -63,13 +64,13 @@ class ImageRuns(NamedTuple):
 
 
 class FocusPlan(NamedTuple):
-    """What is to be read of the packed states; plain integers, M images.
+    """Which packed states are read; plain integers, M images.
 
     Attributes:
         runs: M pairs [start, stop), the positions of each image; empty where a shard has none of it.
-        joined: whether image m is seen together with image m - 1, as one prototype of all images so far.
-        spans: [start, stop) of states and the number of the image that is the latest they are compared with; disjoint
-            and in order. What lies between two scored states of a span is read along.
+        joined: whether image m shares one prototype with image m - 1: that of all images so far.
+        spans: [start, stop) of states and the number of the latest image that they are compared with; disjoint and in
+            order. States between two scored states of a span are read too.
         wanted: (N,) bool, the states whose score is wanted.
     """
 
@@ -79,9 +80,9 @@ class FocusPlan(NamedTuple):
     wanted: Tensor
 
     def shard(self, start: int, stop: int) -> FocusPlan:
-        """The plan of a rank that holds the states [start, stop); beyond the last state there may be padding.
+        """The plan of a rank that holds the states [start, stop); padding may follow the last state.
 
-        Every rank keeps a place for every image, so that the sums of the ranks can be added up.
+        Every rank keeps an entry for every image, so that the sums of the ranks can be added.
         """
         runs = [_cut(run, start, stop) for run in self.runs]
         spans = [(*_cut(span[:2], start, stop), span[2]) for span in self.spans]
@@ -93,8 +94,8 @@ class FocusPlan(NamedTuple):
 def image_runs(input_ids: Tensor, policy: Tensor, offsets: Tensor, visual_token_ids: Sequence[int]) -> ImageRuns:
     """Find the images: the longest stretches of placeholder tokens within a row.
 
-    A placeholder that the policy itself wrote is text. A video whose frames are divided by other tokens is as many runs
-    as it has stretches.
+    Placeholders that the policy itself wrote count as text. A video whose frames are separated by other tokens gives
+    one run per frame.
 
     Args:
         input_ids: (N,) integer.
@@ -120,10 +121,10 @@ def plan_focus(
     prototype: Prototype = "all_seen",
     position: Position = "own",
 ) -> FocusPlan:
-    """Decide which states are compared with which images. An image that comes after a token is never seen by it.
+    """Decide which states are compared with which images: each token only with images before it.
 
     Args:
-        input_ids: (N,) integer; on the CPU, or else this waits for the device.
+        input_ids: (N,) integer; on the CPU, since other devices would have to synchronise.
         policy: (N,) bool, the response tokens the policy sampled.
         offsets: (B + 1,) int64, where each row starts, and N.
         visual_token_ids: the placeholders of images and videos.
@@ -159,14 +160,14 @@ def plan_focus(
 
 @torch.no_grad()
 def image_sums(hidden: Tensor, plan: FocusPlan) -> Tensor:
-    """Eq. 1 but for the divisor, which a cosine does not feel.
+    """Eq. 1 without the division by the number of tokens, since cosine similarity does not depend on scale.
 
     Args:
         hidden: (N, d) float of any kind, the states, or a rank's shard of them.
         plan: of those states.
 
     Returns:
-        (M, d) float32. Of shards the sums add up to those of the whole.
+        (M, d) float32. The sums of all shards add up to those of the whole.
     """
     sums = hidden.new_zeros(len(plan.runs), hidden.shape[1], dtype=torch.float32)
     for image, _, states in _chunks(hidden, plan.runs):
@@ -176,7 +177,7 @@ def image_sums(hidden: Tensor, plan: FocusPlan) -> Tensor:
 
 @torch.no_grad()
 def focus_scores(hidden: Tensor, sums: Tensor, plan: FocusPlan) -> Tensor:
-    """Eq. 2.
+    """Eq. 2: the score of each state that the plan wants.
 
     Args:
         hidden: (N, d) float of any kind, the states, or a rank's shard of them.
@@ -200,9 +201,9 @@ def focus_scores(hidden: Tensor, sums: Tensor, plan: FocusPlan) -> Tensor:
 
 
 def _chunks(hidden: Tensor, stretches: list[tuple[int, int]]) -> Iterator[tuple[int, slice, Tensor]]:
-    """The states of stretches in float32, a chunk at a time: the number of the stretch, where the chunk lies, states.
+    """Yield the number of a stretch, the position of a chunk in it, and the chunk's states in float32.
 
-    What is float32 is looked at where it is; everything else is converted into one buffer, again and again.
+    float32 states are views of the input; other dtypes are converted into one buffer that every chunk reuses.
     """
     step = max(1, _CHUNK.get(hidden.device.type, _DEVICE_CHUNK) // hidden.shape[1])
     as_is = hidden.dtype == torch.float32

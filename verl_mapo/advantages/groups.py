@@ -11,11 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The group-relative arithmetic every estimator here shares: who belongs together, and how far each is from its group.
+"""Group-relative arithmetic that all estimators share: group numbers, group statistics, and normalisation.
 
-What it knows: one number per row and the number of the row's group. What it does not know: tokens, rewards, verl.
-A *group* is the rollouts of one prompt (verl's ``uid``). Nothing loops over rows or groups; each function is one or two
-scatter-adds, on the device of its input.
+A *group* is the rollouts of one prompt (verl's ``uid``). Functions take one number a row and the number of the row's
+group; they know nothing of tokens, rewards or verl. Nothing loops over rows or groups: each function is one or two
+scatter-adds on the device of its input.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def group_stats(values: Tensor, group: Tensor, valid: Tensor | None = None, *, c
     """Count, mean and standard deviation of the valid members of each group.
 
     Args:
-        values: (N,) float, or (N, T) when each row brings T members. What is invalid may be NaN: it has no effect.
+        values: (N,) float, or (N, T) when each row brings T members. Invalid members may be NaN: they have no effect.
         group: (N,) int64 group numbers, as :func:`group_ids` gives them.
         valid: bool of the shape of ``values``; all members when None.
         correction: of the standard deviation, as in :func:`torch.std`: 1 is the sample form, 0 the population form.
@@ -85,11 +85,13 @@ def _rows(group: Tensor, values: Tensor) -> Tensor:
 
 
 class Normalised(NamedTuple):
-    """What :func:`group_normalise` gives back.
+    """Result of :func:`group_normalise`.
 
-    ``value`` has the shape and dtype of the input. ``stats`` are the group statistics behind it, before any floor.
-    ``counted`` and ``floored`` are (n_groups,) bool: the group has the two valid members a comparison takes; and its
-    spread was so small that ``min_std`` divided in its place (never true of a group that is not counted).
+    Attributes:
+        value: shape and dtype of the input, the normalised values.
+        stats: the group statistics behind them, before any floor.
+        counted: (n_groups,) bool, the group has at least two valid members, so that they can be compared.
+        floored: (n_groups,) bool, of those, the standard deviation was below ``min_std``, which divided instead.
     """
 
     value: Tensor
@@ -111,19 +113,20 @@ def group_normalise(
 ) -> Normalised:
     """Centre each value on its group and divide by the group's spread: (x - mean) / (max(std, min_std) + EPS).
 
-    The floor keeps a group whose members barely differ from being blown up to unit spread: below it, noise stays small.
+    The floor ``min_std`` keeps small differences small: without it, a group whose members barely differ would be scaled
+    to unit standard deviation, noise included.
 
     Args:
         values: (N,) or (N, T) float, as for :func:`group_stats`.
         group: (N,) int64 group numbers.
         valid: bool of the shape of ``values``, the members that take part; the others get exactly 0. All when None.
-        by_std: divide by the spread (GRPO) or only centre (Dr.GRPO); verl's ``norm_adv_by_std_in_grpo``. The floor
-            belongs to the division: without it nothing is floored.
+        by_std: divide by the standard deviation (GRPO) or only centre (Dr.GRPO); verl's ``norm_adv_by_std_in_grpo``.
+            Without the division the floor does not apply.
         min_std: smallest divisor, in the unit of ``values``; 0 for none, which is verl's GRPO.
-        keep_lone: a group's only valid member has nothing to be compared with. By default it gets 0: no preference.
-            With True its value is kept as it is, divided by 1 + EPS: verl's convention (mean 0, std 1), which the
-            outcome needs in order to equal verl's GRPO.
-        correction: of the spread, as in :func:`torch.std`: 1 for the sample form, which is verl's, 0 for population.
+        keep_lone: how to treat the only valid member of a group, which cannot be compared. False: it gets 0. True: it
+            keeps its value, divided by 1 + EPS, which is verl's convention (mean 0, std 1).
+        correction: of the standard deviation, as in :func:`torch.std`: 1 for the sample form, which is verl's, 0 for
+            population.
     """
     valid = torch.ones_like(values, dtype=torch.bool) if valid is None else valid
     stats, rows = group_stats(values, group, valid, correction=correction), _rows(group, values)
@@ -136,8 +139,12 @@ def group_normalise(
     return Normalised(centred / (std[rows] + EPS) if by_std else centred, stats, counted, floored)
 
 
-def live_rows(response_mask: Tensor) -> Tensor:
-    """(B,) bool: the row has a policy token. Looked for in ever wider windows: resamples begin with given tokens."""
+def has_policy_token(response_mask: Tensor) -> Tensor:
+    """(B,) bool: the row has a policy token.
+
+    Checks windows of growing width: most rows are decided by their first token, and continuations, whose prefix is
+    masked, by the next window.
+    """
     live = response_mask[:, 0] != 0
     start = 1
     while start < response_mask.shape[1]:

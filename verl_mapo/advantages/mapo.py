@@ -11,13 +11,13 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The MAPO advantage (arXiv 2604.06777): how right the answer is, plus how well each look showed what was announced.
+"""The MAPO advantage (arXiv 2604.06777): the outcome, plus how well each label fits the region that was shown.
 
     A_i = A_out,i + beta * A_sem,i     A_out = groupnorm(R)     A_sem = groupnorm(S)     over the rollouts of one prompt
 
-What it knows: an outcome per rollout, a score per visual turn, where the tokens are. What it does not know: verl, CLIP,
-images. Everything per row is kept in float64 (a few numbers a row; noise in a flat group would be divided by 1e-6);
-only the (B, L) result is in the caller's dtype.
+Functions take an outcome per rollout, a score per visual turn and the positions of the tokens; they know nothing of
+verl, scorers or images. Numbers per row are float64, because rounding noise in a group of equal outcomes would be
+divided by 1e-6; only the (B, L) result has the caller's dtype.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from verl_mapo.advantages.groups import EPS, Normalised, group_normalise, group_stats, live_rows
+from verl_mapo.advantages.groups import EPS, Normalised, group_normalise, group_stats, has_policy_token
 from verl_mapo.columns import ABSENT, CORRECT, SCORED
 from verl_mapo.names import MAPO_NODE
 from verl_mapo.settings import STRICT
@@ -41,9 +41,10 @@ NoTool = Literal["neutral", "zero", "group_mean"]
 
 @dataclass(frozen=True, config=STRICT)
 class MapoSettings:
-    """Settings of :func:`mapo_advantage`; the defaults are MAPO as its readers describe it.
+    """Settings of :func:`mapo_advantage`; the defaults are MAPO as readers of the paper describe it.
 
-    In brackets: who says so. *paper*: the abstract; *reader*: people who read the text; *ours*: nobody but us.
+    The source of each choice is in brackets. *paper*: the abstract; *reader*: people who read the text; *ours*: our
+    choice.
 
     Attributes:
         beta: weight of A_sem beside A_out, >= 0, a pure number; with ``norm_adv_by_std_in_grpo=False`` it is outcome
@@ -51,21 +52,22 @@ class MapoSettings:
         discount: lambda, the weight a turn keeps relative to the turn before it, in (0, 1] [reader: 0.95].
         aggregation: the scores s_t of a rollout's turns t = 1..T as one number S [reader: trajectory level, discounted;
             the exact form is ours]. ``discounted_mean``: sum(lambda^(t-1) s_t) / sum(lambda^(t-1)). ``mean``.
-            ``sum``: pays for every further look. ``length_discounted``: lambda^(T-1) * mean, so every further look
-            costs. ``late``: as discounted_mean with lambda^(T-t), the last look weighs most.
+            ``sum``: every further visual turn adds to S. ``length_discounted``: lambda^(T-1) * mean, so every further
+            visual turn lowers S. ``late``: as discounted_mean with lambda^(T-t), so the last turn weighs most.
         coupling: ``advantage_sum``: A_out + beta A_sem [reader]. Ours: ``convex``: (1 - beta) A_out + beta A_sem;
             ``reward_sum``: groupnorm(R + beta S); ``gated``: advantage_sum with A_sem among right rollouts only (R = 1)
             and 0 for the others.
-        no_tool: a rollout that never looked, in a group that did [ours]. ``neutral``: A_sem = 0, not in the statistics.
-            ``zero``: takes part with S = 0, as the worst of looks would. ``group_mean``: takes part with the mean S of
-            the group's scored rollouts, so A_sem = 0 too, but the group's spread shrinks and its scored rollouts stand
-            out more. Under reward_sum, neutral and group_mean are the same.
+        no_tool: how to treat a rollout without a visual turn in a group that has some [ours]. ``neutral``: A_sem = 0,
+            not in the statistics. ``zero``: takes part with S = 0, as the worst score would. ``group_mean``: takes part
+            with the mean S of the group's scored rollouts, so A_sem = 0 too, but the group's spread shrinks and its
+            scored rollouts stand out more. Under reward_sum, neutral and group_mean are the same.
         credit: where A_sem acts. ``trajectory``: on every policy token of the rollout [reader]. ``turn``: each turn's
             own score on its own tokens, see :func:`_turn_semantics` [ours]; ``aggregation`` then shapes only the
             alignment that is reported.
         min_std: floor of the spread of S in a group, in units of the score (a cosine), > 0 [ours]. CLIP's cosines
-            lie between about 0.15 and 0.35, whatever the pair; a spread of a twentieth of that band is taken for the
-            scorer's noise, which unit spread would teach. A scorer with another band needs another floor.
+            lie between about 0.15 and 0.35, whatever the pair; a smaller spread than a twentieth of that band is taken
+            for scorer noise; dividing by it would scale that noise to unit variance. A scorer with another band needs
+            another floor.
         max_unscored: largest share of the visual turns of a step that the scorer may fail on before the trainer stops
             the run, in [0, 1] [ours].
     """
@@ -105,7 +107,7 @@ class MapoSettings:
 
 
 class MapoAdvantage(NamedTuple):
-    """What :func:`mapo_advantage` gives back; B rollouts, L response positions, N groups, floats in outcome's dtype.
+    """Result of :func:`mapo_advantage`; B rollouts, L response positions, N groups, floats in outcome's dtype.
 
     Attributes:
         advantages: (B, L), exactly 0 off the policy tokens.
@@ -115,9 +117,9 @@ class MapoAdvantage(NamedTuple):
         alignment: (B,) S; 0 where there is none.
         has_alignment: (B,) bool, the rollout has a scored turn.
         outcome_counted: (N,) bool, the group has two rollouts to compare.
-        outcome_flat: (N,) bool, of those, all outcomes are equal: only A_sem teaches.
+        outcome_flat: (N,) bool, of those, all outcomes are equal, so that only A_sem gives a gradient.
         semantic_counted: (N,) bool, the group has two S (under ``credit: turn`` two scored turns) to compare.
-        semantic_floored: (N,) bool, of those, ``min_std`` took the place of the spread.
+        semantic_floored: (N,) bool, of those, the standard deviation was below ``min_std``.
     """
 
     advantages: Tensor
@@ -135,7 +137,7 @@ class MapoAdvantage(NamedTuple):
 def aggregate(turn_scores: Tensor, turn_status: Tensor, discount: float, how: Aggregation) -> tuple[Tensor, Tensor]:
     """One alignment S per rollout from the scores of its turns; the formulas are at :class:`MapoSettings`.
 
-    An unscored turn is left out, weight and all, but is counted: the turn after it keeps its t, the rollout its T.
+    An unscored turn has weight 0 but is counted: the turns after it keep their t, and the rollout keeps its T.
 
     Args:
         turn_scores: (B, T) float, s_t in turn order from the left; never read where the status is not SCORED.
@@ -177,7 +179,7 @@ def mapo_advantage(
 ) -> MapoAdvantage:
     """The advantage of every policy token of a batch. All tensors on one device; rows in any order.
 
-    With ``beta = 0`` this is verl's GRPO. A rollout that looked but got no look scored takes no part in the semantic
+    With ``beta = 0`` this is verl's GRPO. A rollout whose visual turns are all unscored takes no part in the semantic
     statistics and has A_sem = 0, whatever ``no_tool`` says: unscored is not zero. A row without a policy token is
     padding: it gets 0 and enters no statistic.
 
@@ -194,7 +196,7 @@ def mapo_advantage(
     """
     dtype = outcome.dtype
     outcome, turn_scores = outcome.double(), turn_scores.double()
-    live = live_rows(response_mask)
+    live = has_policy_token(response_mask)
     eligible = live & (outcome >= CORRECT) if config.coupling == "gated" else live
     out = group_normalise(outcome, group, live, by_std=norm_by_std, keep_lone=True)
     alignment, has_alignment = aggregate(turn_scores, turn_status, config.discount, config.aggregation)
@@ -233,8 +235,8 @@ def _participants(
 ) -> tuple[Tensor, Tensor]:
     """S of the rollouts that enter the semantic statistics (B,), and which they are (B,) bool.
 
-    The scored ones do; those without a turn as ``no_tool`` says, if their group has a scored one to be held against;
-    those whose every turn is unscored never.
+    Rollouts with a score do. Rollouts without a visual turn do as ``no_tool`` says, if their group has a rollout with a
+    score. Rollouts whose turns are all unscored do not.
     """
     scored = has_alignment & eligible
     if no_tool == "neutral":
@@ -250,8 +252,8 @@ def _norm_of_sum(
 ) -> Normalised:
     """groupnorm(R + beta S), with S as its (B,) lift over the group's mean, which leaves the norm as it is.
 
-    A rollout without an S has lift 0, the mean: neither preferred nor held back. ``min_std`` is in units of S, of which
-    beta reach the sum, so the floor acts where the outcomes are flat and S nearly so, and vanishes with beta.
+    A rollout without an S has lift 0, which is the mean. ``min_std`` is in units of S, and S enters the sum times beta,
+    so the floor is beta * min_std: it applies where outcomes are equal and S nearly so, and vanishes with beta.
     """
     floor = config.beta * config.min_std
     return group_normalise(outcome + config.beta * lift, group, live, by_std=norm_by_std, min_std=floor, keep_lone=True)
@@ -262,20 +264,21 @@ def _turn_semantics(
 ) -> tuple[Normalised, Tensor]:
     """Each scored turn against all scored turns of its group: z_it = (s_it - m_g) / sigma_g, one m and sigma a group.
 
-    This is the score-function estimate of the gradient of E[sum_t (s_t - c)] with c held at the mean look m_g, cut to
-    each turn's own term. To look once more is worth E[s] - c there: nothing, if the next look is as good as the group's
-    looks are, so neither looking on nor stopping is paid for. What keeps it so:
+    This is the score-function estimate of the gradient of E[sum_t (s_t - c)] with c held at the group's mean score m_g,
+    restricted to each turn's own term. One more visual turn is worth E[s] - c: nothing, if it scores as the group's
+    turns do, so neither another turn nor stopping is rewarded. Three properties keep it so:
 
     - One baseline for all t. A baseline b_t per turn index, summed over the rollout, has as many terms as the policy
-      chose to take turns (verl issue 7244): going on to where all looks are bad costs nothing, and an index that one
-      rollout alone reaches has nothing to be compared with; GRPO's convention leaves it its raw, positive score.
+      chose to take turns (verl issue 7244): reaching an index where all scores are low costs nothing, and an index that
+      only one rollout reaches has nothing to be compared with; GRPO's convention leaves it its raw, positive score.
     - No division by the rollout's own number of turns, which the policy chooses too.
-    - The z of a group sum to 0 exactly, so a probability of going on that is the same at every turn feels nothing in
-      any sample. (A loss that averages within a sequence first, ``seq-mean-token-mean``, brings a length weight back.)
+    - The z of a group sum to 0 exactly, so a probability of another turn that is the same at every turn has gradient 0
+      in every sample. (A loss that averages within a sequence first, ``seq-mean-token-mean``, brings a length weight
+      back.)
 
-    What bias is left: m_g holds s_it itself, which shrinks z by 1 - 1/n with an n the policy influences; a rollout of
-    many turns weighs more in m_g; where later looks are harder for everybody, going on is held back and A_out must pay
-    for it; a turn is not credited with the later looks it made possible.
+    The remaining bias: m_g contains s_it itself, which shrinks z by 1 - 1/n with an n that the policy influences; a
+    rollout of many turns weighs more in m_g; where later turns score lower in every rollout, further turns are
+    discouraged and A_out must outweigh that; a turn is not credited with the later turns that it made possible.
 
     Returns:
         the normalisation, its value (B, T) being 0 at turns without a score; and the mean of that value over the
@@ -289,8 +292,8 @@ def _turn_semantics(
 def _spread(base: Tensor, at_turns: Tensor, turn_spans: Tensor, length: int) -> Tensor:
     """(B, length): ``at_turns`` (B, T) on each turn's span, ``base`` (B,) everywhere else.
 
-    Each row starts at its base, jumps where a span starts and where it ends, and is summed up from left to right; an
-    absent turn is an empty span, whose two jumps cancel.
+    Each row is the cumulative sum of its base and of the jumps at the start and the end of each span; an absent turn is
+    an empty span, whose two jumps cancel.
     """
     cuts = turn_spans.clamp(0, length).flatten(1)
     levels = base.unsqueeze(1).repeat(1, cuts.shape[1] + 1)

@@ -11,19 +11,19 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Visual credit: an advantage, multiplied by how much a token, and a rollout among its group's, rests on the image.
+"""Visual credit: an advantage, multiplied by a factor per token and a factor per rollout, both from focus scores.
 
-Four stages, whatever the method:
+Four stages:
 
-    signal               one score a response token, and where there is one     (VGPO: advantages/focus.py)
+    signal               one score a response token, where it has one           (VGPO: advantages/focus.py)
     token factor         :func:`token_factor`: a row's scores -> a factor >= 0 a token, and one score a rollout
     trajectory factor    :func:`trajectory_factor`: a group's scores -> a factor >= 0 a rollout
     multiply             :func:`apply_credit`
 
-VGPO (arXiv 2604.09349) fills all four here. A method with another signal hands its scores to :func:`visual_factors`;
-one with another shape writes its own second or third stage, from and to the same tensors.
+VGPO (arXiv 2604.09349) defines all four. A method with another signal passes its scores to :func:`visual_factors`; one
+with other factors replaces the second or third stage, with the same tensors in and out.
 
-Equations, numbered on from those of the signal, t = 1..T over a row's policy tokens alone:
+Equations, continuing the numbers of the signal's, with t = 1..T over a row's policy tokens only:
 
     Eq. 3   w_t   = rho_t (1 + G_t beta t / T)
     Eq. 4   G_t   = 1 iff t > (1 - gamma) T and rho_t is among the top kappa of that tail
@@ -31,10 +31,11 @@ Equations, numbered on from those of the signal, t = 1..T over a row's policy to
     Eq. 6   phi_i = s^_i - mean(s^)            s_i = sum_t w_t;  s^: s, min-maxed over the group
     Eq. 7   A'_it = A_i (1 + psi_it) (1 + phi_i)
 
-A token without a score, before the first image of its row, has psi = 0 and is in no statistic, but counts in t and T.
-A row without any has factor 1 and is in no statistic of its group. Where all are equal, nothing is preferred: factor 1.
+A token without a score (before the first image of its row) has psi = 0 and enters no statistic, but counts in t and T.
+Rows without a score, and groups whose scores are all equal, get factor 1; rows without a score enter no statistic.
 
-What it knows: scores, masks, groups. What it does not know: states, rewards, verl. What is per row is float64.
+Functions take scores, masks and groups; they know nothing of hidden states, rewards or verl. Numbers per row are
+float64.
 """
 
 from __future__ import annotations
@@ -52,19 +53,19 @@ from verl_mapo.names import VISUAL_CREDIT_NODE
 from verl_mapo.settings import STRICT
 
 OFFICIAL_GROUP = 8
-"""Adjacent rows that ``group: official`` takes for a group."""
+"""Number of adjacent rows that ``group: official`` treats as a group."""
 
 BOUNDS = {"official": ((0.1, 2.0), (0.9, 2.0)), "symmetric": ((0.1, 1.9), (0.9, 1.1))}
 """Smallest and largest token factor, then trajectory factor, of each ``clamp``."""
 
 EQUAL = 1e-6
-"""Scores that differ by less than this part of the largest are all equal: their min-max would stretch rounding to 1."""
+"""Scores whose range is below this share of the largest count as equal: min-max would scale rounding errors to 1."""
 
 _ROUNDING = 1e-9
-"""By how much float64 may miss a whole gamma T or kappa n."""
+"""Tolerance for float64 rounding in gamma T and kappa n, which may be whole numbers."""
 
 _CHUNK = 2**17
-"""Tokens of rows that are worked on at a time, so that what lies between score and factor stays in a core's cache."""
+"""Number of tokens processed at a time, so that intermediate tensors stay in a core's cache."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -73,30 +74,31 @@ Share = Annotated[float, Field(gt=0, le=1)]
 class VisualCreditSettings:
     """Settings of visual credit, ``algorithm.visual_credit``; the defaults are VGPO's formulas.
 
-    In brackets: who says so. *paper*: the authors' formulas; *code*: what they released does otherwise, for comparison;
-    *ours*: nobody but us.
+    The source of each choice is in brackets. *paper*: the authors' formulas; *code*: what the released code does
+    instead, for comparison; *ours*: our choice.
 
     Attributes:
         enable: apply the factors to the advantage of any ``algorithm.adv_estimator``; ``vgpo`` does so by itself.
-        beta: largest part by which a late token's score is raised, >= 0 [paper: 0.3].
-        gamma: the last part of a row in which scores are raised, in (0, 1] [paper: 0.5].
-        kappa: the part of that tail, its highest scores, that is raised, in (0, 1] [paper: 0.2]. Exactly
-            ceil(kappa n) of the tail's n scored tokens; of equal scores the earlier [ours].
+        beta: largest share by which the score of a late token is raised, >= 0 [paper: 0.3].
+        gamma: the tail of a row in which scores are raised, as a share of its tokens, in (0, 1] [paper: 0.5].
+        kappa: the share of the tail's tokens, those with the highest scores, that is raised, in (0, 1] [paper: 0.2].
+            Exactly ceil(kappa n) of the tail's n scored tokens; of equal scores the earlier [ours].
         intra: the token factor, 1 + psi [paper: both].
         inter: the trajectory factor, 1 + phi [paper: both].
-        trajectory_score: s_i. ``sum``: of w, which is mostly the row's length [paper]. ``mean``: of w [ours].
+        trajectory_score: s_i. ``sum``: of w, which depends mostly on the row's length [paper]. ``mean``: of w [ours].
             ``official``: sum of w^ [code].
         clamp: ``none`` [paper]. ``official``: token factor in [0.1, 2], trajectory factor in [0.9, 2], whose mean is
             above 1 [code]. ``symmetric``: the same lower bounds, mirrored at 1 [ours].
         sign: ``both``: every advantage is multiplied [paper]. ``positive_only``: those above 0 [ours].
         offset: how a cosine becomes rho. ``half_cosine``: Eq. 2 [paper]. ``official``: min-max of the cosine over all
-            rows at hand, 0 where there is no score, so that a factor depends on the other rows [code].
+            rows of the batch, 0 where there is no score, so that a factor depends on the other rows [code].
         prototype: which images a token is compared with, see :func:`verl_mapo.advantages.focus.plan_focus`
             [paper: one image, where all three are the same].
         position: which state is a token's, see :func:`verl_mapo.advantages.focus.plan_focus` [paper: own].
         layer: which states: -1, those the language head reads, after the final norm [paper]; n >= 0, the output of
             decoder layer n [ours].
-        group: ``uid``: the rollouts of one prompt [paper]. ``official``: 8 adjacent rows, whoever they are [code].
+        group: ``uid``: the rollouts of one prompt [paper]. ``official``: 8 adjacent rows, whatever their prompts
+            [code].
     """
 
     NODE: ClassVar[str] = VISUAL_CREDIT_NODE
@@ -124,7 +126,7 @@ class VisualCreditSettings:
 
 
 class TokenFactor(NamedTuple):
-    """What a second stage gives back; B rows, L response positions.
+    """Result of a second stage; B rows, L response positions.
 
     Attributes:
         factor: (B, L) in the score's dtype, 1 where there is no score.
@@ -140,7 +142,7 @@ class TokenFactor(NamedTuple):
 
 
 class VisualFactors(NamedTuple):
-    """What :func:`visual_factors` gives back; B rows, L response positions.
+    """Result of :func:`visual_factors`; B rows, L response positions.
 
     Attributes:
         token: (B, L) in the score's dtype, 1 + psi; 1 where there is no score.
@@ -156,11 +158,6 @@ class VisualFactors(NamedTuple):
     trajectory_score: Tensor
     visual: Tensor
 
-    @property
-    def factor(self) -> Tensor:
-        """(B, L), made anew: what an advantage is multiplied by."""
-        return self.token * self.trajectory.unsqueeze(1)
-
 
 @torch.no_grad()
 def visual_factors(
@@ -174,15 +171,14 @@ def visual_factors(
     """The factors of every policy token of a batch. All tensors on one device; rows in any order.
 
     Args:
-        score: (B, L) float32 or float64, rho in [0, 1]; never read where not valid.
+        score: (B, L) float32 or float64, rho in [0, 1]; not read where not valid.
         valid: (B, L) bool, the token has a score.
         response_mask: (B, L), 1 on policy tokens; integer, bool or float.
         group: (B,) int64 group numbers, see :func:`verl_mapo.advantages.groups.group_ids`. With those of
-            :func:`verl_mapo.advantages.axpo.axpo_groups`, AXPO's resamples of one prefix are a group of their own.
+            :func:`verl_mapo.advantages.axpo.axpo_groups`, AXPO's continuations of one prefix are a group of their own.
         config: the settings.
-        in_statistics: (B,) bool, the rows that are compared within their group; all when None. Another row, such as an
-            AXPO resample in the group of its uid, has its token factors, and trajectory factor 1: it is no rollout of
-            the bare prompt, which its group's are, and is neither held against them nor they against it.
+        in_statistics: (B,) bool, the rows that are compared within their group; all when None. Every other row, such as
+            a continuation that shares the group of its uid, has its token factors and trajectory factor 1.
     """
     if config.offset == "official":
         score = _official_offset(score, valid & response_mask.bool())
@@ -196,7 +192,16 @@ def visual_factors(
 
 @torch.no_grad()
 def apply_credit(advantages: Tensor, factors: VisualFactors, config: VisualCreditSettings) -> Tensor:
-    """Eq. 7: (B, L) advantages of any estimator, multiplied. Where the factor is 1 they keep their bits."""
+    """Eq. 7: multiply the advantages of any estimator by both factors.
+
+    Args:
+        advantages: (B, L) float; not changed.
+        factors: of the same rows.
+        config: the settings; only ``sign`` is read.
+
+    Returns:
+        (B, L); where the factors are 1, bit for bit the advantages.
+    """
     credited = torch.mul(advantages, factors.token).mul_(factors.trajectory.unsqueeze(1))
     return credited if config.sign == "both" else torch.where(advantages > 0, credited, advantages)
 
@@ -205,7 +210,11 @@ def apply_credit(advantages: Tensor, factors: VisualFactors, config: VisualCredi
 def token_factor(score: Tensor, valid: Tensor, response_mask: Tensor, config: VisualCreditSettings) -> TokenFactor:
     """VGPO's second stage, Eq. 3 to 5, and s of Eq. 6; a row's results depend on that row alone.
 
-    Args and dtypes are those of :func:`visual_factors`.
+    Args:
+        score: (B, L) float32 or float64, rho in [0, 1]; not read where not valid.
+        valid: (B, L) bool, the token has a score.
+        response_mask: (B, L), 1 on policy tokens; integer, bool or float.
+        config: the settings.
     """
     shaped = TokenFactor(
         factor=torch.empty_like(score),
@@ -229,13 +238,17 @@ def _shape_rows(score: Tensor, valid: Tensor, mask: Tensor, out: TokenFactor, co
     gate = _gate(rho, scored, t, length, config)
     out.gate.copy_(gate)
 
+    # Eq. 3
     weight = gate.mul_(t).mul_(config.beta / length.clamp_min(1)).mul_(rho).add_(rho)
+    # Minimum over the scored tokens: the others are moved to the largest float first.
     lowest = (scored - 1).mul_(-torch.finfo(score.dtype).max).add_(weight).amin(dim=1, keepdim=True)
     count, total = scored.sum(dim=1).double(), weight.sum(dim=1, dtype=torch.float64)
     scale = _over_range(lowest.double(), weight.amax(dim=1, keepdim=True).double())
+    # Eq. 5: w^ = (w - lowest) * scale, so its mean follows from the mean of w.
     mean = total / count.clamp_min(1)
     mean_minmaxed = (mean - lowest.squeeze(1)) * scale.squeeze(1)
     out.visual.copy_(count > 0)
+    # s of Eq. 6
     out.trajectory_score.copy_({"sum": total, "mean": mean, "official": mean_minmaxed * count}[config.trajectory_score])
     if not config.intra:
         out.factor.fill_(1)
@@ -247,9 +260,9 @@ def _shape_rows(score: Tensor, valid: Tensor, mask: Tensor, out: TokenFactor, co
 
 
 def _gate(rho: Tensor, scored: Tensor, t: Tensor, length: Tensor, config: VisualCreditSettings) -> Tensor:
-    """Eq. 4 as (R, L) floats: of each row's tail exactly its k highest, of equal ones the earlier.
+    """Eq. 4 as (R, L) floats: 1 on exactly the k highest scores of each row's tail; of equal scores the earlier.
 
-    numpy sorts bare floats with vector instructions: a third of the time that torch's topk or kthvalue takes to select.
+    numpy sorts floats with vector instructions, in a third of the time that torch's topk or kthvalue takes.
     """
     before = torch.floor((1 - config.gamma) * length.double() + _ROUNDING).to(t.dtype)
     tail = torch.gt(t, before, out=torch.empty_like(t)).mul_(scored)
@@ -269,7 +282,7 @@ def _gate(rho: Tensor, scored: Tensor, t: Tensor, length: Tensor, config: Visual
 
 @torch.no_grad()
 def trajectory_factor(trajectory_score: Tensor, member: Tensor, group: Tensor, config: VisualCreditSettings) -> Tensor:
-    """VGPO's third stage, Eq. 6: 1 + phi of each member, among the members of its group; of every other row 1.
+    """VGPO's third stage, Eq. 6: 1 + phi of each member within its group; 1 for every other row.
 
     Args:
         trajectory_score: (B,) float64, s.
@@ -295,13 +308,13 @@ def trajectory_factor(trajectory_score: Tensor, member: Tensor, group: Tensor, c
 
 
 def _over_range(lowest: Tensor, highest: Tensor) -> Tensor:
-    """What a min-max multiplies with: 1 / (highest - lowest), or 0 where the two are equal or nothing is there."""
+    """The scale of a min-max: 1 / (highest - lowest), or 0 where both are equal or there is no score."""
     extent = highest - lowest
     return torch.where(extent > EQUAL * highest, 1 / extent, 0.0)
 
 
 def _official_offset(score: Tensor, scored: Tensor) -> Tensor:
-    """The released code's rho: the cosines of all rows, with 0 off the scored tokens, min-maxed together."""
+    """The released code's rho: the cosines of all rows min-maxed together, with 0 on tokens without a score."""
     cosine = torch.where(scored, 2 * score - 1, 0.0)
     lowest, highest = cosine.aminmax()
     return (cosine - lowest) / (highest - lowest).clamp_min(EQUAL)

@@ -11,4 +11,4 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Machines verl does not know by itself. Today: one without an accelerator (:mod:`verl_mapo.platforms.cpu`)."""
+"""Platforms that verl does not have: a machine without accelerator (:mod:`verl_mapo.platforms.cpu`)."""

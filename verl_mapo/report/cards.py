@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""One trajectory as the template draws it: plain values, made from what the model wrote, nothing escaped yet."""
+"""One trajectory as plain values for the template. Text is what the model wrote; the template escapes it."""
 
 from __future__ import annotations
 
@@ -19,24 +19,31 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from verl_mapo.report.load import Rollout
-from verl_mapo.report.pictures import area, called, cut, jpeg_url, open_originals, original_size
-from verl_mapo.report.token_colours import Tint, tints
+from verl_mapo.report.pictures import jpeg_url, open_originals, original_size, shown_image
+from verl_mapo.report.token_colours import ColouredTokens, coloured_tokens
 from verl_mapo.rollout.parser import OPEN
+from verl_mapo.rollout.trajectory import Trajectory, Turn
 
 _CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
-_SCENE_SIDE, _CROP_SIDE = 640, 200
+_ORIGINAL_SIDE, _RETURNED_SIDE = 640, 200
+"""Longest side in pixels of an original, and of an image that a tool returned, as the page holds them."""
 _HEAD, _TAIL = 500, 250
 """Characters of a long text that are kept at its start and at its end."""
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A box on a scene, pixels of the original; ``kind`` is ``said`` or ``executed``."""
+class DrawnBox:
+    """A box on an original.
+
+    Attributes:
+        turn: number of the turn, from 1.
+        kind: ``requested`` for the box of the call, ``returned`` for the region that the tool returned.
+        x, y, width, height: in pixels of the original.
+    """
 
     turn: int
     kind: str
@@ -47,112 +54,112 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Scene:
-    """One original with its boxes; ``url`` is empty where the image is gone."""
+class DrawnOriginal:
+    """One original with the boxes of all turns on it.
+
+    Attributes:
+        width, height: in pixels of the original.
+        url: a ``data:`` URL; empty where the image could not be read.
+        name: file name.
+        boxes: in the order of the turns.
+    """
 
     width: int
     height: int
     url: str
     name: str
-    marks: list[Mark]
+    boxes: list[DrawnBox]
 
 
 @dataclass(frozen=True)
-class Step:
-    """One turn, beside its record.
+class DrawnTurn:
+    """One turn.
 
     Attributes:
-        turn: the turn's record.
-        called: whether it tried to call a tool.
+        number: from 1.
+        turn: its record.
         segments: what the model wrote, in pieces of kind ``text`` or ``call``.
-        crop: what it was shown, a ``data:`` URL; empty where it was shown nothing or the image is gone.
-        area: share of the original that was cut; None where nothing was.
-        asked: whether the box as said is drawn; where it is not, its numbers are printed.
+        image: the image that the tool returned, a ``data:`` URL; empty where there was none or it could not be read.
+        area: share of the original that the returned region covers; None without a region.
     """
 
     number: int
-    turn: dict[str, Any]
-    called: bool
+    turn: Turn
     segments: list[tuple[str, str]]
-    crop: str
+    image: str
     area: float | None
-    asked: bool
 
 
 @dataclass(frozen=True)
 class Card:
-    """One trajectory, with a word on why it is shown.
+    """One trajectory.
 
     Attributes:
-        tints: its tokens, once a measure; none where no focus was written down.
+        title: which rollout it is, and why it is shown.
+        rollout: its record.
+        originals: its originals with boxes.
+        turns: its turns.
+        tokens: its tokens, coloured by focus and again by advantage; empty where no focus was recorded.
     """
 
     title: str
     rollout: Rollout
-    scenes: list[Scene]
-    steps: list[Step]
-    tints: list[Tint]
+    originals: list[DrawnOriginal]
+    turns: list[DrawnTurn]
+    tokens: list[ColouredTokens]
 
 
 def card(title: str, rollout: Rollout, root: Path, shared: str = "") -> Card:
-    """Everything there is to draw of a rollout.
+    """The card of a rollout.
 
     Args:
+        title: which rollout it is, and why it is shown.
+        rollout: its record.
         root: the run folder.
-        shared: what its first turn begins with, up to and with the tag of a call, and what is told elsewhere.
+        shared: start of its first turn, up to and with the tag of a call; it is left out because it is shown elsewhere.
     """
     trajectory = rollout.trajectory
-    originals = open_originals(trajectory, root)
-    scenes = [_scene(trajectory, index, original) for index, original in enumerate(originals)]
-    steps = [_step(number, turn, trajectory, originals, shared) for number, turn in enumerate(trajectory["turns"], 1)]
-    return Card(title, rollout, scenes, steps, tints(rollout.credit) if rollout.focused else [])
+    images = open_originals(trajectory, root)
+    originals = [_original(trajectory, index, image) for index, image in enumerate(images)]
+    turns = [_turn(number, turn, trajectory, images, shared) for number, turn in enumerate(trajectory.turns, 1)]
+    return Card(title, rollout, originals, turns, coloured_tokens(rollout.credit) if rollout.has_focus else [])
 
 
-def _scene(trajectory: dict[str, Any], index: int, original: Image.Image | None) -> Scene:
-    marks = []
-    for number, turn in enumerate(trajectory["turns"], 1):
-        if turn["image"] == index:
-            boxes = (("said", turn["box_asked"]), ("executed", turn["box_executed"]))
-            marks += [_mark(number, kind, box) for kind, box in boxes if box is not None]
-    url = "" if original is None else jpeg_url(original, _SCENE_SIDE)
-    name = Path(trajectory["images"][index]).name or "not stored as a file"
-    return Scene(*original_size(trajectory, index, original), url, name, marks)
+def _original(trajectory: Trajectory, index: int, image: Image.Image | None) -> DrawnOriginal:
+    boxes = []
+    for number, turn in enumerate(trajectory.turns, 1):
+        if turn.view and turn.view.image == index:
+            kinds = (("requested", turn.box_asked), ("returned", turn.box_executed))
+            boxes += [_box(number, kind, box) for kind, box in kinds if box is not None]
+    url = "" if image is None else jpeg_url(image, _ORIGINAL_SIDE)
+    name = Path(trajectory.images[index]).name or "not stored as a file"
+    return DrawnOriginal(*original_size(trajectory, index, image), url, name, boxes)
 
 
-def _mark(number: int, kind: str, box: list[float]) -> Mark:
+def _box(number: int, kind: str, box: tuple[float, ...]) -> DrawnBox:
     x1, y1, x2, y2 = box
-    return Mark(number, kind, x1, y1, x2 - x1, y2 - y1)
+    return DrawnBox(number, kind, x1, y1, x2 - x1, y2 - y1)
 
 
-def _step(
-    number: int, turn: dict[str, Any], trajectory: dict[str, Any], originals: list[Image.Image | None], shared: str
-) -> Step:
-    crop, text = cut(turn, originals), turn["text"]
+def _turn(
+    number: int, turn: Turn, trajectory: Trajectory, originals: list[Image.Image | None], shared: str
+) -> DrawnTurn:
+    image, text = shown_image(turn, originals), turn.text
     if number == 1 and shared and text.startswith(shared):
         text = OPEN + text.removeprefix(shared)
-    share = None
-    if turn["box_executed"] is not None:
-        share = area(turn, original_size(trajectory, turn["image"], originals[turn["image"]]))
-    return Step(
-        number,
-        turn,
-        called(turn),
-        segments(text),
-        "" if crop is None else jpeg_url(crop, _CROP_SIDE),
-        share,
-        turn["box_asked"] is not None,
-    )
+    url = "" if image is None else jpeg_url(image, _RETURNED_SIDE)
+    return DrawnTurn(number, turn, segments(text), url, trajectory.crop_area(turn))
 
 
 def segments(text: str) -> list[tuple[str, str]]:
-    """What a model wrote in pieces: ``("text", ...)``, and ``("call", ...)`` with its JSON laid out to be read."""
+    """A model's text in pieces: ``("text", ...)``, and ``("call", ...)`` with one line for each argument."""
     pieces = _CALL.split(shortened(text))
     found = [("call", _laid_out(piece)) if index % 2 else ("text", piece.strip()) for index, piece in enumerate(pieces)]
     return [(kind, piece) for kind, piece in found if piece]
 
 
 def shortened(text: str) -> str:
-    """A text, or its start and its end where it is long."""
+    """A text; where it is long, its start and its end."""
     if len(text) <= _HEAD + _TAIL:
         return text
     return f"{text[:_HEAD]} \u2026 ({len(text) - _HEAD - _TAIL} characters left out) \u2026 {text[-_TAIL:]}"

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Drawing the learning curves: each panel alone for the page, and all of them in one picture."""
+"""Draws the learning curves: each panel as an SVG for the page, and all of them in one PNG."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from verl_mapo.report.panels import Panel, Series
+from verl_mapo.charts import GREY, LIGHT_GREY
+from verl_mapo.report.series import DrawnPanel, Series
 
 _SMOOTH_FROM = 30
-"""A series with fewer steps is drawn as it is."""
+"""Steps from which on a series is drawn with its running mean; a series with fewer is drawn as it is."""
 _STYLE = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
-    "axes.edgecolor": "#9aa3ae",
+    "axes.edgecolor": LIGHT_GREY,
     "axes.labelcolor": "#4d5866",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -48,8 +49,8 @@ _STYLE = {
 }
 
 
-def panel_svg(panel: Panel) -> bytes:
-    """One panel without its title, as SVG; the same for the same numbers."""
+def panel_svg(panel: DrawnPanel) -> bytes:
+    """One panel without its title, as SVG; the same bytes for the same numbers."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.4, 2.5), layout="constrained")
         _draw(figure.add_subplot(), panel)
@@ -58,8 +59,14 @@ def panel_svg(panel: Panel) -> bytes:
     return buffer.getvalue()
 
 
-def write_curves(panels: list[Panel], title: str, out: Path) -> None:
-    """All panels in one PNG, three beside each other."""
+def write_curves(panels: list[DrawnPanel], title: str, out: Path) -> None:
+    """Write all panels into one PNG, three in a row.
+
+    Args:
+        panels: may be empty.
+        title: of the whole picture.
+        out: the file.
+    """
     with matplotlib.rc_context(_STYLE):
         rows = max(math.ceil(len(panels) / 3), 1)
         figure = Figure(figsize=(13.5, 0.6 + 2.9 * rows), dpi=120, layout="constrained", facecolor="white")
@@ -75,8 +82,8 @@ def write_curves(panels: list[Panel], title: str, out: Path) -> None:
         figure.savefig(out, metadata={"Software": None})
 
 
-def smoothing(panels: list[Panel]) -> int:
-    """Steps of the longest running mean that is drawn; 0 where every series is drawn as it is."""
+def smoothing(panels: list[DrawnPanel]) -> int:
+    """Steps in the window of the longest running mean that is drawn; 0 where no series is smoothed."""
     lengths = [len(s.steps) for panel in panels for s in panel.series if not s.held_out and not panel.stacked]
     longest = max(lengths, default=0)
     return _window(longest) if longest > _SMOOTH_FROM else 0
@@ -86,14 +93,14 @@ def _window(steps: int) -> int:
     return 2 * max(steps // 40, 1) + 1
 
 
-def _draw(axes: Axes, panel: Panel) -> None:
+def _draw(axes: Axes, panel: DrawnPanel) -> None:
     if panel.stacked:
         _draw_stack(axes, panel.series)
     else:
         for series in panel.series:
             _draw_line(axes, series)
         if panel.limit is not None:
-            axes.axhline(panel.limit, color="#5f6b7a", linewidth=1, linestyle=":", label="alarm")
+            axes.axhline(panel.limit, color=GREY, linewidth=1, linestyle=":", label="alarm")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.set_xlabel("step", loc="right", labelpad=1)
     axes.margins(x=0.02)
@@ -109,7 +116,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), frameon=False, fontsize=8, **shape)
 
 
-def _top(panel: Panel) -> float:
+def _top(panel: DrawnPanel) -> float:
     highest = max(*(max(series.values) for series in panel.series), panel.limit or 0.0, 1e-3)
     return min(1.15 * highest, 1.04) if panel.share else 1.15 * highest
 
@@ -128,7 +135,7 @@ def _draw_line(axes: Axes, series: Series) -> None:
 
 
 def running_mean(values: list[float]) -> list[float]:
-    """Centred mean over a window that grows with the series; narrower at both ends."""
+    """Centred mean over a window that is longer for longer series; the window is cut off at both ends."""
     half = _window(len(values)) // 2
     windows = (values[max(place - half, 0) : place + half + 1] for place in range(len(values)))
     return [sum(window) / len(window) for window in windows]

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Reading a run folder: metrics by step, rollouts by step, and the held-out questions seen both first and last."""
+"""Reads a run folder: metrics by step, rollouts by step, and the questions that the first and last validation share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import chain
@@ -28,29 +28,80 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from verl_mapo.columns import CONTINUATION, PLAIN, ROLE_NAMES, SOURCE
+from verl_mapo.rollout.trajectory import Trajectory
+from verl_mapo.run_folder import SPLITS, RunFolder
 from verl_mapo.settings import ConfigError
+from verl_mapo.training.method import Method
+from verl_mapo.training.methods import METHODS, enabled_methods
 
 logger = logging.getLogger(__name__)
 
-_VALIDATION = re.compile(r"val-(?:core|aux)/(?P<source>.+)/(?P<name>[^/]+)/mean@(?P<count>\d+)")
+_VALIDATION = re.compile(r"val-(?:core|aux)/(?P<data_source>.+)/(?P<name>[^/]+)/mean@(?P<count>\d+)")
+
+
+@dataclass(frozen=True)
+class AxpoRecord:
+    """What AXPO did with a rollout; :mod:`verl_mapo.training.axpo` writes it under the key ``axpo``.
+
+    Attributes:
+        role: a value of :data:`verl_mapo.columns.ROLE_NAMES`.
+        prefix_id: session number of the source: its own for a source, -1 for a plain rollout.
+        prefix_length: tokens of the shared prefix; 0 for a plain rollout.
+        confidence: mean probability of the first tool call's tokens; None without a call and for a continuation.
+        a_prefix: advantage of the shared prefix; None unless the rollout is a source.
+        recovered: whether a continuation of it is correct; None unless the rollout is a source.
+        cached_tokens: prompt tokens that the engine took from its cache; None where it does not report them.
+    """
+
+    role: str
+    prefix_id: int
+    prefix_length: int
+    confidence: float | None
+    a_prefix: float | None
+    recovered: bool | None
+    cached_tokens: int | None
+
+
+@dataclass(frozen=True)
+class TokenCredit:
+    """The tokens of a rollout under visual credit.
+
+    :mod:`verl_mapo.training.token_records` writes them under the key ``credit``.
+
+    Attributes:
+        tokens: text of each policy token.
+        focus: focus score of each, in [0, 1]; None for a token without one.
+        advantage: advantage of each, multiplied by the credit factors.
+        stretches: numbers of tokens that the model wrote between two observations.
+        trajectory_factor: the factor that all tokens of the rollout share.
+    """
+
+    tokens: list[str]
+    focus: list[float | None]
+    advantage: list[float]
+    stretches: list[int]
+    trajectory_factor: float
 
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """One line of ``trajectories/<split>/<step>.jsonl``.
+    """One line of ``trajectories/<split>/<step>.jsonl``, as :mod:`verl_mapo.training.records` writes it.
 
     Attributes:
         split: ``train`` or ``val``.
-        uid: the prompt it belongs to, among the rollouts of one step and split.
+        data_source: the data set of its question.
+        uid: the prompt that it belongs to; unique within one step and split.
         session: its number within the prompt.
-        alignment, advantage, a_out, a_sem: None where there was none (validation, no visual turn, not scored).
-        trajectory: as :meth:`verl_mapo.rollout.trajectory.Trajectory.record` gives it.
-        axpo: what it was to AXPO, as :mod:`verl_mapo.training.records` writes it; None without AXPO.
-        credit: its tokens, as :mod:`verl_mapo.training.token_records` writes them; None where none were.
+        alignment, advantage, a_out, a_sem: None where there is none (validation, no visual turn, not scored).
+        trajectory: without images and turns where the agent loop recorded none.
+        axpo: None without AXPO.
+        credit: None where the tokens were not recorded.
     """
 
     step: int
     split: str
+    data_source: str
     uid: str
     session: int
     question: str
@@ -60,27 +111,41 @@ class Rollout:
     advantage: float | None
     a_out: float | None
     a_sem: float | None
-    trajectory: dict[str, Any]
-    axpo: dict[str, Any] | None
-    credit: dict[str, Any] | None
+    trajectory: Trajectory
+    axpo: AxpoRecord | None
+    credit: TokenCredit | None
 
     @property
     def role(self) -> str:
-        """``plain``, ``source`` or ``resample``; plain without AXPO."""
-        return self.axpo["role"] if self.axpo else "plain"
+        """A value of :data:`verl_mapo.columns.ROLE_NAMES`; plain without AXPO."""
+        return self.axpo.role if self.axpo else ROLE_NAMES[PLAIN]
 
     @property
-    def focused(self) -> bool:
-        """Whether the focus of any of its tokens was written down."""
-        return self.credit is not None and any(score is not None for score in self.credit["focus"])
+    def is_source(self) -> bool:
+        """Whether continuations go on from its prefix."""
+        return self.role == ROLE_NAMES[SOURCE]
+
+    @property
+    def is_continuation(self) -> bool:
+        """Whether AXPO added it; every other rollout is an *original* one."""
+        return self.role == ROLE_NAMES[CONTINUATION]
+
+    @property
+    def has_focus(self) -> bool:
+        """Whether the focus of any of its tokens was recorded."""
+        return self.credit is not None and any(score is not None for score in self.credit.focus)
 
     @classmethod
-    def of(cls, line: dict[str, Any]) -> Rollout:
-        """From a decoded line; further keys are left aside, and a rollout of another agent loop has no turns."""
-        nothing = {"images": [], "image_sizes": [], "turns": [], "end_reason": "", "prefix": 0}
-        line = {"axpo": None, "credit": None} | line  # absent before there was AXPO, or visual credit
-        values = {each.name: line[each.name] for each in fields(cls)}
-        return cls(**values | {"trajectory": line["trajectory"] or nothing})
+    def from_record(cls, record: Mapping[str, Any]) -> Rollout:
+        """The rollout of a decoded line; keys that a method of another package added are ignored."""
+        values = {each.name: record[each.name] for each in fields(cls)}
+        trajectory, axpo, credit = (record[name] for name in ("trajectory", "axpo", "credit"))
+        typed = {
+            "trajectory": Trajectory.from_record(trajectory) if trajectory else Trajectory([]),
+            "axpo": AxpoRecord(**axpo) if axpo else None,
+            "credit": TokenCredit(**credit) if credit else None,
+        }
+        return cls(**values | typed)
 
 
 @dataclass(frozen=True)
@@ -90,7 +155,7 @@ class HeldOut:
     Attributes:
         first: step of the first validation.
         last: step of the last one.
-        pairs: for every question that both of them asked, its rollouts then and now.
+        pairs: the rollouts of the first and those of the last validation, for every question in both.
     """
 
     first: int
@@ -99,15 +164,15 @@ class HeldOut:
 
 
 @dataclass
-class Run:
-    """A run folder: ``metrics.jsonl`` or one file an attempt in ``metrics/``, ``trajectories/``, ``run.json``.
+class RunData:
+    """What a run folder holds.
 
     Attributes:
         path: the folder.
-        about: ``run.json``: command, started, versions, as far as there.
-        config: the configuration, of ``run.json`` or hydra's record; empty where there is neither.
+        about: ``run.json`` without ``config``: command, start, versions; empty where the file is missing.
+        config: the configuration, from ``run.json`` or from hydra's record; empty where there is neither.
         metrics: step to metric to value, finite numbers only.
-        files: split, ``train`` or ``val``, to step to the file with its rollouts.
+        files: split to step to the file with its rollouts.
     """
 
     path: Path
@@ -118,35 +183,43 @@ class Run:
     _rollouts: dict[Path, list[Rollout]] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: Path) -> Run:
-        """Read everything but the rollouts, which are read when asked for.
+    def open(cls, path: Path) -> RunData:
+        """Read everything but the rollouts, which are read when they are asked for.
 
         Raises:
             ConfigError: this is not the folder of a run.
         """
-        metrics, trajectories = (
-            [*path.glob("metrics.jsonl"), *sorted(path.glob("metrics/*.jsonl"))],
-            path / "trajectories",
-        )
-        if not metrics and not trajectories.is_dir():
+        folder = RunFolder(path)
+        if not folder.metrics and not folder.trajectories.is_dir():
             raise ConfigError(
                 f"run={str(path)!r} holds neither metrics nor trajectories: give the folder that a training wrote to."
             )
-        files = {
-            split: dict(sorted((int(file.stem), file) for file in (trajectories / split).glob("*.jsonl")))
-            for split in ("train", "val")
-        }
-        about = _about(path)
-        return cls(path, about, _config(path, about.pop("config", None)), _metrics(metrics), files)
+        about = json.loads(folder.about.read_text("utf-8")) if folder.about.is_file() else {}
+        config = _config(folder, about.pop("config", None))
+        return cls(path, about, config, _metrics(folder.metrics), {split: folder.rollouts(split) for split in SPLITS})
 
     @property
     def name(self) -> str:
         """Name of the folder."""
         return self.path.resolve().name
 
+    @cached_property
+    def methods(self) -> list[type[Method]]:
+        """The methods that the configuration enables, but for one whose package is not installed here."""
+        try:
+            return enabled_methods(self.config)
+        except ConfigError as error:
+            logger.warning("The report leaves out panels, alarms and settings of one method: %s", error)
+            return [method for method in METHODS if method.enabled(self.config)]
+
     @property
-    def explored(self) -> bool:
-        """Whether AXPO was at work, as the metrics have it."""
+    def known_methods(self) -> list[type[Method]]:
+        """The enabled methods, then the others of this package: each may have logged metrics."""
+        return list(dict.fromkeys([*self.methods, *METHODS]))
+
+    @property
+    def has_axpo_metrics(self) -> bool:
+        """Whether any metric of AXPO was logged."""
         return any(name.startswith("axpo/") for name in self.metric_names)
 
     @cached_property
@@ -160,19 +233,28 @@ class Run:
         return steps, [self.metrics[step][name] for step in steps]
 
     def validation(self, name: str) -> dict[str, str]:
-        """Data source to the metric of its held-out ``name`` (``acc``, ``alignment``), over most samples."""
-        found = [(match["source"], int(match["count"]), metric) for metric, match in self._matches(name)]
-        return {source: metric for source, _, metric in sorted(found)}
+        """Names of a validation metric by data source.
+
+        Args:
+            name: ``acc`` or ``alignment``; where verl logged means over several numbers of samples, the largest counts.
+        """
+        matches = [match for metric in self.metric_names if (match := _VALIDATION.fullmatch(metric))]
+        found = [(match["data_source"], int(match["count"]), match[0]) for match in matches if match["name"] == name]
+        return {data_source: metric for data_source, _, metric in sorted(found)}
 
     def rollouts(self, step: int, split: str) -> list[Rollout]:
         """The rollouts of a step, in the order in which they were written."""
         file = self.files[split][step]
         if file not in self._rollouts:
-            self._rollouts[file] = [Rollout.of(line) for line in lines(file)]
+            self._rollouts[file] = list(_read(file))
         return self._rollouts[file]
 
+    def training_rollouts(self) -> Iterator[Rollout]:
+        """The rollouts of all training steps, read one by one and not kept in memory."""
+        return chain.from_iterable(map(_read, self.files["train"].values()))
+
     def ends(self, split: str) -> list[int]:
-        """The first and the last step with rollouts of a split; one step where they are the same, else none."""
+        """The first and the last step with rollouts of a split: two steps, one where they are the same, or none."""
         steps = list(self.files[split])
         first = next((step for step in steps if self.rollouts(step, split)), None)
         last = next((step for step in reversed(steps) if self.rollouts(step, split)), None)
@@ -180,52 +262,44 @@ class Run:
 
     @cached_property
     def held_out(self) -> HeldOut | None:
-        """The first against the last validation; None with fewer than two."""
+        """The first and the last validation; None with fewer than two."""
         ends = self.ends("val")
         if len(ends) < 2:
             return None
         before, after = (_by_question(self.rollouts(step, "val")) for step in ends)
         return HeldOut(*ends, [(before[question], after[question]) for question in before if question in after])
 
-    def _matches(self, name: str | None = None) -> Iterator[tuple[str, re.Match[str]]]:
-        for metric in self.metric_names:
-            match = _VALIDATION.fullmatch(metric)
-            if match and name in (None, match["name"]):
-                yield metric, match
-
 
 def _by_question(rollouts: list[Rollout]) -> dict[tuple, list[Rollout]]:
-    # A prompt's uid is drawn anew at every validation: the question and its images say which one it is.
+    # uids are drawn anew at every validation, so a question is identified by its data source, text, truth and images.
     found: dict[tuple, list[Rollout]] = {}
     for rollout in rollouts:
-        key = rollout.question, rollout.ground_truth, *rollout.trajectory["images"]
+        key = rollout.data_source, rollout.question, rollout.ground_truth, *rollout.trajectory.images
         found.setdefault(key, []).append(rollout)
     return found
 
 
-def _about(path: Path) -> dict[str, Any]:
-    file = path / "run.json"
-    return json.loads(file.read_text("utf-8")) if file.is_file() else {}
-
-
-def _config(path: Path, recorded: dict[str, Any] | None) -> DictConfig:
-    hydra = path / "hydra" / ".hydra" / "config.yaml"
-    if recorded is None and hydra.is_file():
-        return OmegaConf.load(hydra)
+def _config(folder: RunFolder, recorded: dict[str, Any] | None) -> DictConfig:
+    if recorded is None and folder.config.is_file():
+        return OmegaConf.load(folder.config)
     return OmegaConf.create(recorded or {})
 
 
 def _metrics(files: list[Path]) -> dict[int, dict[str, float]]:
     found: dict[int, dict[str, float]] = {}
-    for line in chain.from_iterable(map(lines, files)):
+    for line in chain.from_iterable(map(_lines, files)):
         numbers = {name: float(value) for name, value in line["data"].items() if isinstance(value, int | float)}
-        # A step may have several lines: validation logs its own, a resumed run repeats some. The last value counts.
+        # A step may have several lines: validation logs its own, and a resumed run repeats some. The last value counts.
         found.setdefault(line["step"], {}).update({k: v for k, v in numbers.items() if math.isfinite(v)})
     return dict(sorted(found.items()))
 
 
-def lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Decoded lines; one that a killed process left half written is left out and reported."""
+def _read(file: Path) -> Iterator[Rollout]:
+    return map(Rollout.from_record, _lines(file))
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The decoded lines of a JSON lines file; one that a killed process left incomplete is skipped with a warning."""
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -233,4 +307,4 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 yield json.loads(line)
             except ValueError:
-                logger.warning("%s, line %d is not whole and is left out.", path, number)
+                logger.warning("%s: line %d is not valid JSON and is left out.", path, number)

@@ -11,113 +11,198 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The learning curves there are to draw, each with what a reader should look for in it."""
+"""Declarations of the report's panels and alarms that do not depend on a method.
+
+Those of a method are on its class (:mod:`verl_mapo.training.method`). :mod:`verl_mapo.report.series` finds the metrics
+of a run for them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from verl_mapo.report.load import Run
-from verl_mapo.report.watched import BLUE, EXPLORING, GREEN, GREY, HELD_OUT, KINDS, LEARNING, LOOKING, PURPLE, VERMILION
+from verl_mapo.charts import BLUE, VERMILION, Alarm, Curve, Panel
 
-_LINES = [BLUE, VERMILION, GREEN, PURPLE]
-_STACK = ["#0072B2", "#E69F00", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#9aa3ae"]
-_END = "rollout_visual/end/"
-_RARE = "all others"
+TOOL_RATE_FALL = 1 / 3
+"""Share of its first values below which the tool rate raises an alarm."""
 
+REPEAT_IOU = 0.8
+"""IoU of repeated boxes above which the report raises an alarm."""
 
-@dataclass(frozen=True)
-class Series:
-    """One line of a panel; ``held_out`` ones are drawn with markers."""
-
-    name: str
-    steps: list[int]
-    values: list[float]
-    colour: str
-    held_out: bool = False
+CROP_AREA = 0.6
+"""Mean share of the image in a crop above which the report raises an alarm."""
 
 
 @dataclass(frozen=True)
-class Panel:
-    """One small plot.
+class HeldOutPanel:
+    """A panel with one training curve, and a held-out curve for every data source.
 
     Attributes:
-        look: what to look for, one or two sentences.
-        series: never empty.
-        share: whether values are shares, written in percent.
-        limit: where an alarm is raised, drawn as a dotted line; None without one.
-        stacked: whether the series are shares of a whole.
-        from_zero: whether the scale begins at zero, so that noise around a level does not look like a trend.
+        title: the heading.
+        training: names of training metrics; the first of them that was logged is drawn.
+        held_out: name of the validation metric, see :meth:`verl_mapo.report.load.RunData.validation`.
+        look_for: the caption.
+        share: whether the values are shares, written in percent, on a scale that begins at 0.
     """
 
     title: str
-    look: str
-    series: list[Series]
+    training: tuple[str, ...]
+    held_out: str
+    look_for: str
     share: bool = False
-    limit: float | None = None
+
+
+@dataclass(frozen=True)
+class KindsPanel:
+    """A panel with a curve for every metric that begins with a prefix; the values are shares.
+
+    Attributes:
+        title: the heading.
+        prefix: what the names of the metrics begin with; the rest is the curve's name.
+        look_for: the caption.
+        stacked: whether the shares add up to 1 and are drawn on top of each other.
+    """
+
+    title: str
+    prefix: str
+    look_for: str
     stacked: bool = False
-    from_zero: bool = True
 
 
-def panels(run: Run) -> list[Panel]:
-    """The panels for which this run has logged anything, in the order in which to read them."""
-    drawn = [
-        *(_held_out_panel(run, *spec) for spec in HELD_OUT),
-        *(_training_panel(run, *spec) for spec in LOOKING),
-        _end_reasons(run),
-        *(_kinds(run, *spec) for spec in KINDS),
-        *(_training_panel(run, *spec) for spec in EXPLORING),
-        *(_training_panel(run, *spec) for spec in LEARNING),
-    ]
-    return [panel for panel in drawn if panel.series]
+HELD_OUT = (
+    HeldOutPanel(
+        "Accuracy",
+        ("axpo/outcome/original", "mapo/outcome/mean"),
+        "acc",
+        "Held-out accuracy should follow training accuracy. If only training accuracy rises, the model memorizes. If "
+        "both stay flat while alignment rises, it crops better without answering better.",
+        share=True,
+    ),
+    HeldOutPanel(
+        "Alignment",
+        ("mapo/alignment/mean",),
+        "alignment",
+        "How well labels fit the crops they describe. If alignment rises while accuracy does not, check crop area and "
+        "label length: generic labels on large crops score well.",
+    ),
+)
 
+ROLLOUTS = (
+    Panel(
+        "Tool use",
+        (
+            Curve("tool rate", "rollout_visual/tool_rate", BLUE),
+            Curve("valid calls", "rollout_visual/valid_call_rate", VERMILION),
+        ),
+        "Tool rate: share of rollouts that call a tool. A fall towards zero is the most often reported collapse of "
+        "such training, often within the first 20 steps. The share of valid calls should rise early and stay high.",
+        share=True,
+    ),
+    Panel(
+        "Crop area, share of the image",
+        (Curve("crop area", "rollout_visual/crop_area"),),
+        "Should fall or stay as the model learns where to look. Large crops with generic labels are reward hacking, "
+        "because such a label fits any large crop.",
+        share=True,
+        limit=CROP_AREA,
+    ),
+    Panel(
+        "Label length in tokens",
+        (Curve("tokens", "rollout_visual/label_tokens"),),
+        "A fall to one generic word, or a rise to the limit, means that labels are written to please the scorer.",
+    ),
+    Panel(
+        "Overlap of repeated boxes, IoU",
+        (Curve("IoU", "rollout_visual/repeat_iou"),),
+        "Near 1, the model crops one good box again and again to collect its score each time.",
+        share=True,
+        limit=REPEAT_IOU,
+    ),
+    Panel(
+        "Turns per rollout",
+        (Curve("turns", "rollout_visual/turns"),),
+        "A fall to one: the model no longer calls tools. Constant at two: one crop, then the answer. A rise to the "
+        "limit: the model does not stop calling.",
+    ),
+)
+"""Of the rollouts of every run with this package's agent loop."""
 
-def _held_out_panel(run: Run, title: str, metrics: list[str], held_out: str, look: str) -> Panel:
-    sources = run.validation(held_out)
-    colours = [VERMILION, GREEN, PURPLE, GREY]
-    lines = _series(run, [("training", metric, BLUE) for metric in metrics])[:1]
-    for number, (source, name) in enumerate(sources.items()):
-        label = "held out" if len(sources) == 1 else f"held out, {source}"
-        lines.append(Series(label, *run.series(name), colours[number % len(colours)], held_out=True))
-    return Panel(title, look, lines, share=held_out == "acc", from_zero=held_out == "acc")
+KINDS = (
+    KindsPanel(
+        "End reasons",
+        "rollout_visual/end/",
+        "Why rollouts ended. If anything but “answer” grows, rollouts are cut short: raise the limit with that "
+        "name, or read those trajectories.",
+        stacked=True,
+    ),
+    KindsPanel(
+        "Bad calls, share of all calls",
+        "rollout_visual/bad_call/",
+        "What was wrong with tool calls. If one kind stays, the error message does not help the model to correct the "
+        "call: read the observations in those trajectories.",
+    ),
+    KindsPanel(
+        "Faults of labels, share of visual turns",
+        "rollout_visual/faults/",
+        "Visual turns with alignment 0 that were not sent to the scorer. If they rise with the tool rate, the model "
+        "calls tools without using what they show.",
+    ),
+)
 
+LEARNING = (
+    Panel(
+        "Response length in tokens",
+        (Curve("tokens", "response_length/mean"),),
+        "A sudden fall often marks the end of tool use. A rise to the limit means that rollouts are cut short.",
+    ),
+    Panel(
+        "Entropy of the policy",
+        (Curve("entropy", "actor/entropy"),),
+        "A slow fall is normal. After a fall to zero within a few steps, nothing more is learned. A rise is drift "
+        "towards random text.",
+    ),
+    Panel(
+        "Gradient norm",
+        (Curve("gradient norm", "actor/grad_norm"),),
+        "Single spikes are clipped and do no harm. A level that keeps growing precedes collapse: lower the learning "
+        "rate.",
+    ),
+    Panel(
+        "Rollout and trainer, difference",
+        (Curve("difference", "training/rollout_probs_diff_max"),),
+        "Largest difference between the probabilities that the rollout engine and the trainer give to one token. It "
+        "should be small: a jump towards 1 means that their tokens or images differ.",
+    ),
+    Panel(
+        "Time of a step in seconds",
+        (Curve("seconds", "timing_s/step"),),
+        "Peaks at regular intervals are validation. If the time grows and the responses do not, check the scorer, the "
+        "tools and memory.",
+    ),
+)
+"""Of verl's trainer."""
 
-def _training_panel(
-    run: Run, title: str, lines: list[tuple[str, str, str]], share: bool, limit: float | None, look: str
-) -> Panel:
-    return Panel(title, look, _series(run, lines), share, limit)
-
-
-def _kinds(run: Run, title: str, prefix: str, look: str) -> Panel:
-    steps = run.series("rollout_visual/turns")[0]
-    found = {
-        name.removeprefix(prefix): [run.metrics[step].get(name, 0.0) for step in steps]
-        for name in run.metric_names
-        if name.startswith(prefix)
-    }
-    common = sorted(found, key=lambda kind: -sum(found[kind]))[: len(_LINES)]
-    lines = [Series(kind, steps, found[kind], colour) for kind, colour in zip(common, _LINES, strict=False)]
-    return Panel(title, look, lines, share=True)
-
-
-def _end_reasons(run: Run) -> Panel:
-    names = [name for name in run.metric_names if name.startswith(_END)]
-    steps = sorted({step for name in names for step in run.series(name)[0]})
-    shares = {name.removeprefix(_END): [run.metrics[step].get(name, 0.0) for step in steps] for name in names}
-    # The most common reason lies at the bottom; what does not fit the palette is put together.
-    ranked = sorted(shares, key=lambda name: -sum(shares[name]))
-    kept, rare = ranked[: len(_STACK) - 1], ranked[len(_STACK) - 1 :]
-    rows = [(name, shares[name]) for name in kept if any(shares[name])]
-    if rare:
-        rows.append((_RARE, [sum(column) for column in zip(*(shares[name] for name in rare), strict=True)]))
-    lines = [Series(name, steps, values, colour) for (name, values), colour in zip(rows, _STACK, strict=False)]
-    look = (
-        "Why rollouts ended. Anything but “answer” that grows is a rollout cut short: raise the limit that it "
-        "names, or read those trajectories."
-    )
-    return Panel("End reasons", look, lines, share=True, stacked=True)
-
-
-def _series(run: Run, lines: list[tuple[str, str, str]]) -> list[Series]:
-    found = [Series(name, *run.series(metric), colour) for name, metric, colour in lines]
-    return [series for series in found if series.steps]
+ALARMS = (
+    Alarm(
+        "rollout_visual/tool_rate",
+        "tool rate",
+        TOOL_RATE_FALL,
+        "It fell from {first:.0%} to {last:.0%}: the model is giving up tool calls. Compare the advantages of rollouts "
+        "with and without a tool call.",
+        falls=True,
+    ),
+    Alarm(
+        "rollout_visual/repeat_iou",
+        "repeated boxes",
+        REPEAT_IOU,
+        "Repeated boxes overlap with an IoU of {last:.2f}: the model crops the same place again and again and is "
+        "rewarded each time.",
+    ),
+    Alarm(
+        "rollout_visual/crop_area",
+        "crop area",
+        CROP_AREA,
+        "The mean crop covers {last:.0%} of the image. A crop of the whole image fits any label, so the model can earn "
+        "alignment without looking for anything.",
+    ),
+)

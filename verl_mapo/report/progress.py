@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A line a step, out of the flood that verl, ray and vLLM write; what went wrong, when something did."""
+"""Reads the output of verl, ray and vLLM: one short line for each step, and the last lines when a run fails."""
 
 from __future__ import annotations
 
@@ -33,15 +33,18 @@ _COLUMNS = {
     "held-out accuracy": [r"val-\w+/.+/acc/mean@\d+"],
     "held-out alignment": [r"val-\w+/.+/alignment/mean@\d+"],
 }
-"""Title to the metrics it may be read from; the first that is logged counts."""
+"""Title to patterns of metric names; the first pattern that matches a logged metric counts."""
 
 
 class Progress:
-    """Takes the output of a run line by line and says what a person waiting for it wants to know.
+    """Takes the output of a run line by line and reports its steps.
 
     Args:
-        say: where a finished line goes.
-        total: number of steps, if known.
+        say: called with each line to show.
+        total: number of steps of the run; None if it is not known.
+
+    Attributes:
+        KEPT: number of output lines that :meth:`explain` returns.
     """
 
     KEPT = 40
@@ -62,7 +65,7 @@ class Progress:
             self.say(f"step {found[1]}{self.total}  {_summary(found[2])}")
 
     def explain(self) -> str:
-        """The last lines of the output: why the run failed, mostly."""
+        """The last lines of the output, which usually say why a run failed."""
         return "\n".join(self.last)
 
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Which trajectories a reader is shown: few, in pairs that differ, and chosen by a rule that is printed beside them."""
+"""Chooses the trajectories that the report shows: few, in pairs that differ, by a rule that the report prints."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from typing import TypeVar
 
 from verl_mapo.advantages.axpo import AxpoSettings
 from verl_mapo.columns import CORRECT
-from verl_mapo.report.load import HeldOut, Rollout, Run
+from verl_mapo.report.load import HeldOut, Rollout, RunData
 from verl_mapo.rollout.parser import OPEN
 from verl_mapo.settings import parse
 
@@ -33,31 +33,30 @@ T = TypeVar("T")
 PER_CASE = 2
 """Trajectories drawn for one question, side by side."""
 
-
-FORKS = 2
-"""Resampled prefixes that are drawn at least: one that recovered and one that did not."""
+MIN_FORKS = 2
+"""Smallest number of resampled tool calls that are drawn: one that recovered and one that did not."""
 
 
 @dataclass(frozen=True)
 class Fork:
-    """A rollout that AXPO resampled.
+    """A rollout that AXPO resampled, which is drawn beside its continuations.
 
     Attributes:
         source: the rollout.
-        shared: the prefix that its continuations go on from, as text; empty where they are whole rollouts.
-        masked: whether all of the source behind its prefix is masked out.
-        right: how many of its continuations are right.
+        shared: text of the prefix that its continuations go on from; empty where they are whole new rollouts.
+        masked: whether the loss leaves out all of the source after its prefix.
+        correct: how many of its continuations are correct.
     """
 
     source: Rollout
     shared: str
     masked: bool
-    right: int
+    correct: int
 
     @property
     def recovered(self) -> bool:
-        """Whether any continuation is right."""
-        return self.right > 0
+        """Whether any continuation is correct."""
+        return self.correct > 0
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,8 @@ class Case:
     """One question.
 
     Attributes:
-        drawn: the rollouts that are drawn, with a word on what each of them is.
-        rollouts: its rollouts that are told of in the table, without any continuations.
+        drawn: the rollouts that are drawn, each with a title that says why.
+        rollouts: the rollouts in the table of the question, without continuations.
         fork: set where a source and its continuations are drawn.
     """
 
@@ -77,25 +76,29 @@ class Case:
 
 @dataclass(frozen=True)
 class Chapter:
-    """Cases of one kind, with the sentence that says how they were chosen.
+    """Cases of one kind.
 
     Attributes:
-        tinted: whether their tokens are drawn, by what they were given, and not their turns.
+        title: the heading.
+        rule: how the cases were chosen, in sentences.
+        cases: the questions.
+        by_token: whether coloured tokens are drawn instead of turns.
     """
 
     title: str
     rule: str
     cases: list[Case]
-    tinted: bool = False
+    by_token: bool = False
 
 
-def chapters(run: Run, samples: int, seed: int) -> list[Chapter]:
+def chapters(run: RunData, samples: int, seed: int) -> list[Chapter]:
     """The trajectories to draw.
 
     Args:
-        samples: about how many trajectories to draw in all, shared evenly by the chapters; those whose tokens are
-            drawn are not counted.
-        seed: of the chance that decides between cases which are equally telling.
+        run: the run.
+        samples: about how many trajectories to draw in all, shared evenly by the chapters; those that are drawn token
+            by token are not counted.
+        seed: of the random choice between cases that tell equally much.
     """
     random = Random(seed)
     makers: list[Callable[[int], Chapter]] = []
@@ -103,7 +106,7 @@ def chapters(run: Run, samples: int, seed: int) -> list[Chapter]:
         held_out = run.held_out
         makers.append(lambda share: _held_out(held_out, max(share // PER_CASE, 1), random))
     if forks := _forks(run):
-        makers.append(lambda share: _forked(forks, max(share // len(forks[0].drawn), FORKS), random))
+        makers.append(lambda share: _forked(forks, max(share // len(forks[0].drawn), MIN_FORKS), random))
     for step in run.ends("train"):
         makers.append(
             lambda share, step=step: _groups(run.rollouts(step, "train"), step, max(share // PER_CASE, 1), random)
@@ -113,7 +116,7 @@ def chapters(run: Run, samples: int, seed: int) -> list[Chapter]:
         makers.append(lambda share: _groups(run.rollouts(step, "val"), step, max(share // PER_CASE, 1), random))
     if samples <= 0:
         return []
-    return [*(make(samples // len(makers)) for make in makers), *_focused(run, random)]
+    return [*(make(samples // len(makers)) for make in makers), *_by_token(run, random)]
 
 
 def _held_out(held_out: HeldOut, count: int, random: Random) -> Chapter:
@@ -123,25 +126,25 @@ def _held_out(held_out: HeldOut, count: int, random: Random) -> Chapter:
     lost = [pair for pair in shuffled if change[id(pair)] < 0]
     same = [pair for pair in shuffled if change[id(pair)] == 0]
     cases = [
-        Case([(f"then, step {held_out.first}", before[0]), (f"now, step {held_out.last}", after[0])], [*before, *after])
-        for before, after in _in_turn(gained, lost, same)[:count]
+        Case([(f"before, step {held_out.first}", first[0]), (f"after, step {held_out.last}", last[0])], [*first, *last])
+        for first, last in _alternating(gained, lost, same)[:count]
     ]
     rule = (
-        f"Of {len(held_out.pairs)} questions that were asked at step {held_out.first} and at step {held_out.last}, "
-        f"{len(gained)} got better, {len(lost)} got worse and {len(same)} scored the same. "
-        "Shown in turn: one that got better, one that got worse, one that did not change, each drawn by chance."
+        f"Of the {len(held_out.pairs)} questions that were asked both at step {held_out.first} and at step "
+        f"{held_out.last}, {len(gained)} got better, {len(lost)} got worse and {len(same)} scored the same. "
+        "Shown in turn: one that got better, one that got worse, one that scored the same, each chosen at random."
     )
-    return Chapter("Held-out questions, then and now", rule, cases)
+    return Chapter("Held-out questions, before and after training", rule, cases)
 
 
-def _forks(run: Run) -> list[Case]:
-    """The resampled prefixes of the last step in which any recovered; where none ever did, of the last with any."""
+def _forks(run: RunData) -> list[Case]:
+    """The resampled prefixes of the last step in which any recovered; if none ever did, of the last step with any."""
     rates = dict(zip(*run.series("axpo/recovery_rate"), strict=True))
     resampled = [step for step in rates if step in run.files["train"]]
     recovered = [step for step in resampled if rates[step] > 0]
     steps = recovered or resampled or run.ends("train")
     rollouts = run.rollouts(steps[-1], "train") if steps else []
-    if all(rollout.role != "resample" for rollout in rollouts):
+    if not any(rollout.is_continuation for rollout in rollouts):
         return []
     masks = parse(AxpoSettings, run.config).unrecovered_source == "mask"
     return [
@@ -153,11 +156,19 @@ def _forks(run: Run) -> list[Case]:
 
 
 def _fork(source: Rollout, continuations: list[Rollout], originals: list[Rollout], masks: bool) -> Case:
-    right = sum(rollout.outcome >= CORRECT for rollout in continuations)
-    before, tag, _ = source.trajectory["turns"][0]["text"].partition(OPEN)
-    shared = before + tag if source.role == "source" else ""
-    fork = Fork(source, shared, source.role == "source" and (right > 0 or masks), right)
-    kind = "continuation" if shared else "rolled out anew"
+    """The case of a source.
+
+    Args:
+        source: an original rollout with continuations.
+        continuations: those of this source.
+        originals: all original rollouts of the prompt.
+        masks: whether the run masks a source without a correct continuation.
+    """
+    correct = sum(rollout.outcome >= CORRECT for rollout in continuations)
+    before, tag, _ = source.trajectory.turns[0].text.partition(OPEN)
+    shared = before + tag if source.is_source else ""
+    fork = Fork(source, shared, source.is_source and (correct > 0 or masks), correct)
+    kind = "continuation" if shared else "new rollout"
     drawn = [(f"#{rollout.session}, {kind}", rollout) for rollout in sorted(continuations, key=_session)]
     return Case([(f"#{source.session}, the source", source), *drawn], sorted(originals, key=_session), fork)
 
@@ -167,47 +178,48 @@ def _forked(cases: list[Case], count: int, random: Random) -> Chapter:
     shuffled = random.sample(cases, len(cases))
     recovered = [case for case in shuffled if case.fork.recovered]
     others = [case for case in shuffled if not case.fork.recovered]
-    when = f"Step {step} is the last in which any did. " if recovered else ""
+    when = f" Step {step} is the last step in which any recovered." if recovered else ""
     rule = (
-        f"Of {len(cases)} tool calls that were resampled in step {step}, {len(recovered)} recovered: a continuation "
-        f"is right. {when}Shown in turn: one that recovered, one that did not, each drawn by chance. The table has the "
-        "rollouts of the question."
+        f"{len(recovered)} of the {len(cases)} tool calls that were resampled in step {step} recovered: at least one "
+        f"of their continuations is correct.{when} Shown in turn: one that recovered, one that did not, each chosen "
+        "at random. The table lists the original rollouts of the question."
     )
-    return Chapter(f"Resampled tool calls, step {step}", rule, _in_turn(recovered, others)[:count])
+    return Chapter(f"Resampled tool calls, step {step}", rule, _alternating(recovered, others)[:count])
 
 
 def _groups(rollouts: list[Rollout], step: int, count: int, random: Random) -> Chapter:
     groups = [_originals(group) for group in _by_prompt(rollouts)]
     telling, mixed = _telling(groups, random)
     rule = (
-        f"Of {len(groups)} prompts, {mixed} had rollouts that differed in outcome. Those come first, then those that "
-        "differed in alignment, drawn by chance. Of each group the rollouts with the highest and with the lowest "
-        "advantage are drawn; its table has all of them."
+        f"{mixed} of the {len(groups)} prompts have rollouts that differ in outcome. These are shown first, then "
+        "prompts whose rollouts differ in alignment, chosen at random. For each prompt, the rollouts with the "
+        "highest and with the lowest advantage are drawn; the table lists all of them."
     )
     if sum(map(len, groups)) < len(rollouts):
-        rule += " Continuations that AXPO added are left out here."
+        rule += " Continuations that AXPO added are left out."
     return Chapter(f"Groups of one prompt, step {step}", rule, [_contrast(group) for group in telling[:count]])
 
 
-def _focused(run: Run, random: Random) -> list[Chapter]:
-    """One group of the last step, token by token; no chapter where no focus was written down."""
+def _by_token(run: RunData, random: Random) -> list[Chapter]:
+    """One group of the last step, token by token; no chapter where no focus was recorded."""
     last = chain.from_iterable(run.rollouts(step, "train") for step in run.ends("train")[-1:])
-    groups = _by_prompt([rollout for rollout in last if rollout.focused and rollout.role != "resample"])
+    groups = _by_prompt([rollout for rollout in last if rollout.has_focus and not rollout.is_continuation])
     if not groups:
         return []
     telling, mixed = _telling(groups, random)
     step = groups[0][0].step
     rule = (
-        f"Of {len(groups)} prompts whose tokens were written down, {mixed} had rollouts that differed in outcome. One "
-        "of those where there are any, drawn by chance, with its rollouts of highest and of lowest advantage. Focus is "
-        "how alike a token's state and the images' mean state are, 0 opposite and 1 the same: what visual credit goes "
-        "by, and no measurement of attention. A token under the pointer shows its numbers."
+        f"{mixed} of the {len(groups)} prompts whose tokens were recorded have rollouts that differ in outcome. One "
+        "of these (if there is any) was chosen at random, and its rollouts with the highest and with the lowest "
+        "advantage are drawn. Focus is the cosine similarity between a token's hidden state and the mean hidden "
+        "state of the images, mapped to the range from 0 to 1. Visual credit is computed from it; it does not "
+        "measure attention. Point at a token to see its numbers."
     )
-    return [Chapter(f"Where the model looks, step {step}", rule, [_contrast(telling[0])], tinted=True)]
+    return [Chapter(f"Focus and advantage of each token, step {step}", rule, [_contrast(telling[0])], by_token=True)]
 
 
 def _telling(groups: list[list[Rollout]], random: Random) -> tuple[list[list[Rollout]], int]:
-    """Groups that differ in outcome, then those that differ in alignment, by chance; and the number of the former."""
+    """The groups in random order, those that differ in outcome first, then in alignment; and how many of the former."""
     shuffled = random.sample(groups, len(groups))
     telling = sorted(shuffled, key=lambda group: (_spread(_outcomes(group)) == 0, _spread(_alignments(group)) == 0))
     return telling, sum(_spread(_outcomes(group)) > 0 for group in groups)
@@ -228,14 +240,15 @@ def _by_prompt(rollouts: list[Rollout]) -> list[list[Rollout]]:
 
 
 def _originals(group: list[Rollout]) -> list[Rollout]:
-    return [rollout for rollout in group if rollout.role != "resample"]
+    return [rollout for rollout in group if not rollout.is_continuation]
 
 
 def _continues(rollout: Rollout, source: Rollout) -> bool:
-    return rollout.role == "resample" and rollout.axpo["prefix_id"] == source.session
+    return rollout.is_continuation and rollout.axpo.prefix_id == source.session
 
 
-def _in_turn(*kinds: list[T]) -> list[T]:
+def _alternating(*kinds: list[T]) -> list[T]:
+    """One of each kind in turn, until all are used."""
     return [each for each in chain.from_iterable(zip_longest(*kinds)) if each is not None]
 
 

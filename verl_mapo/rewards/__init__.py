@@ -11,4 +11,4 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Description-alignment reward: outcome checks, alignment scorers, and the manager that joins them."""
+"""The description-alignment reward: the outcome of a rollout, the alignment of its visual turns, and their manager."""

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The reward manager: an outcome for the row, an alignment score for each of its visual turns."""
+"""The reward manager: the outcome of a rollout and the alignment score of each of its visual turns."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 from verl.protocol import DataProtoItem
 
-from verl_mapo.names import ALIGNMENT_SCORES, TRAJECTORY
-from verl_mapo.rewards.outcome import CustomCheck, OutcomeCheck, RuleCheck
+from verl_mapo import names
+from verl_mapo.rewards.outcome import AnswerOutcome, CustomOutcome, Outcome
 from verl_mapo.rewards.scorers.actor import RemoteScorer
 from verl_mapo.rewards.scorers.base import build_scorer
 from verl_mapo.rewards.scorers.batching import BatchingScorer
@@ -37,17 +37,21 @@ from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.settings import ConfigError, parse, select
 
 
-@register("description_alignment")
+@register(names.REWARD_MANAGER)
 class DescriptionAlignmentRewardManager(RewardManagerBase):
-    """Scores one rollout at a time; concurrent rollouts share the scorer's batches.
+    """Scores one rollout per call; concurrent calls share the scorer's batches.
 
-    The reward is the outcome alone. The alignment scores go beside it, one a visual turn, for the advantage estimate to
-    couple with the outcome: s_t = cos(E_text(label_t), E_image(crop_t)), or 0 for a turn with a fault (MAPO).
+    The reward is the outcome alone. The alignment scores are returned beside it, one per visual turn, and MAPO's
+    advantage couples them with the outcome: s_t = cos(E_text(label_t), E_image(crop_t)), or 0 for a turn with a fault
+    [paper].
 
     Args:
         config: the whole configuration; ``reward.description_alignment`` and ``visual_tool`` are read.
-        compute_score: replaces the outcome check where ``reward.custom_reward_function.path`` is set; otherwise verl
-            passes its own default, which is not used.
+        tokenizer: decodes the response for a custom reward function.
+        compute_score: the custom reward function if ``reward.custom_reward_function.path`` is set; otherwise verl's
+            default, which is not used.
+        reward_router_address: of verl's reward model; passed on to a custom reward function.
+        reward_model_tokenizer: of verl's reward model; passed on to a custom reward function.
 
     Raises:
         ConfigError: the settings are wrong, or the scorer cannot be loaded.
@@ -64,23 +68,26 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
         super().__init__(config, tokenizer, compute_score)
         settings = alignment_settings(config)
         self.describe = parse(VisualToolSettings, config).describe
-        self.outcome: OutcomeCheck = RuleCheck(settings)
-        if select(config, "reward.custom_reward_function.path") is not None:
+        self.outcome: Outcome = AnswerOutcome(settings)
+        if select(config, names.CUSTOM_REWARD_FUNCTION) is not None:
             router = {"reward_router_address": reward_router_address, "reward_model_tokenizer": reward_model_tokenizer}
-            self.outcome = CustomCheck(compute_score, tokenizer, router if reward_router_address is not None else {})
+            self.outcome = CustomOutcome(compute_score, tokenizer, router if reward_router_address is not None else {})
         if settings.scorer.placement == "actor":
             self.scorer: RemoteScorer | BatchingScorer = RemoteScorer(settings.scorer)
         else:
             self.scorer = BatchingScorer(build_scorer(settings.scorer), settings.scorer)
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
-        """Score the last row of ``data``, as verl's reward loop asks for it.
+        """Score the last row of ``data``; verl's reward loop calls this method.
 
         Returns:
-            ``reward_score``, the outcome; ``reward_extra_info``, every term by name, the same names for every row: the
-            outcome's (see :mod:`verl_mapo.rewards.outcome`), ``alignment`` (plain mean over scored turns; None where
-            there is none, which verl's validation metrics leave out, whereas a NaN would spread), ``visual_turns``,
-            ``unscored``, ``zero_by_fault``, and ``turn_scores``, a float or None for each visual turn in order.
+            ``reward_score``, the outcome, and ``reward_extra_info``, terms with the same names for every row:
+
+            * the terms of the outcome, see :mod:`verl_mapo.rewards.outcome`;
+            * ``alignment``: mean over the scored visual turns; None without any, because verl's validation metrics
+              leave None out, whereas one NaN makes their mean NaN;
+            * ``visual_turns``, ``unscored`` and ``zero_by_fault``: numbers of turns;
+            * ``turn_scores``: a float, or None if unscored, for each visual turn in order.
 
         Raises:
             ConfigError: the row carries no trajectory.
@@ -96,35 +103,36 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
             "alignment": fmean(known) if known else None,
             "visual_turns": float(len(turns)),
             "unscored": float(len(scores) - len(known)),
-            "zero_by_fault": float(sum(map(self._faulty, turns))),
-            ALIGNMENT_SCORES: list(scores),
+            "zero_by_fault": float(sum(map(self._has_fault, turns))),
+            names.ALIGNMENT_SCORES: list(scores),
         }
         return {"reward_score": reward, "reward_extra_info": {**terms, **alignment}}
 
     async def _alignment(self, turn: Turn) -> float | None:
         """s_t of one visual turn; None when the scorer failed.
 
-        With ``describe=both``, the mean of the label's and the description's (ours).
+        With ``visual_tool.describe=both`` it is the mean of the label's and the description's score [ours].
         """
-        if self._faulty(turn):
+        if self._has_fault(turn):
             return 0.0
-        scores = await asyncio.gather(*(self.scorer.score(text, turn.crop) for text in self._words(turn)))
+        scores = await asyncio.gather(*(self.scorer.score(text, turn.pixels) for text in self._texts(turn)))
         return None if None in scores else fmean(scores)
 
-    def _faulty(self, turn: Turn) -> bool:
-        """Whether a turn scores zero without asking: refused, or without the words it owes."""
-        return bool(turn.faults) or turn.crop is None or None in self._words(turn)
+    def _has_fault(self, turn: Turn) -> bool:
+        """Whether a turn has alignment 0 without the scorer being asked: a LabelFault, no image, or a missing text."""
+        return bool(turn.faults) or turn.pixels is None or None in self._texts(turn)
 
-    def _words(self, turn: Turn) -> list[str | None]:
-        words = {"before": [turn.label], "after": [turn.description], "both": [turn.label, turn.description]}
-        return words[self.describe]
+    def _texts(self, turn: Turn) -> list[str | None]:
+        """The texts of a turn that ``visual_tool.describe`` asks for; None for a text that is missing."""
+        texts = {"before": [turn.label], "after": [turn.description], "both": [turn.label, turn.description]}
+        return texts[self.describe]
 
 
 def _trajectory(row: DataProtoItem) -> Trajectory:
     fields = row.non_tensor_batch.get("tool_extra_fields") or {}
-    if not isinstance(fields.get(TRAJECTORY), Trajectory):
+    if not isinstance(fields.get(names.TRAJECTORY), Trajectory):
         raise ConfigError(
-            "reward.reward_manager.name=description_alignment needs the trajectory that the visual tool loop records: "
-            "set actor_rollout_ref.rollout.agent.default_agent_loop=visual_tool_agent."
+            f"{names.REWARD_MANAGER_NAME}={names.REWARD_MANAGER} needs the trajectory that the visual tool loop "
+            f"records: set {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
         )
-    return fields[TRAJECTORY]
+    return fields[names.TRAJECTORY]

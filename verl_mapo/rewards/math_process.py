@@ -11,9 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""math-verify in a child process: what it reads may keep it busy for ever, and only a process can be ended.
+"""The answer check ``math``: math-verify in a child process, which can be ended when a comparison does not return.
 
-Its own limits rest on SIGALRM, which works in a main thread only, where a reward worker runs its event loop.
+math-verify's own time limits use SIGALRM, which only works in the main thread; the main thread of a reward worker runs
+the event loop.
 """
 
 from __future__ import annotations
@@ -22,20 +23,25 @@ import logging
 import multiprocessing
 import threading
 from multiprocessing.connection import Connection
+from typing import Any
 
 from verl_mapo.rewards.answers import math_equal
 
 logger = logging.getLogger(__name__)
 
 STEP_S = 3
-"""Limit of each step of math-verify in the child, seconds."""
+"""Time limit of each step of math-verify in the child, in seconds."""
 
 LIMIT_S = 60.0
-"""After this many seconds the child is killed; the first answer includes its start."""
+"""After this many seconds the child is killed. The first comparison includes the child's start."""
 
 
 class MathProcess:
-    """Compares answers in one child, started at the first question and again after it was killed. Thread-safe."""
+    """Compares answers in one child process, started at the first comparison and after it was killed. Thread-safe.
+
+    Args:
+        limit_s: time limit of one comparison, in seconds.
+    """
 
     def __init__(self, limit_s: float = LIMIT_S) -> None:
         self.limit_s = limit_s
@@ -43,19 +49,19 @@ class MathProcess:
         self._child: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
 
-    def equal(self, answer: str, truths: list[str]) -> bool:
-        """Whether the answer equals one of the truths; False when the child had to be killed over it. Blocks."""
+    def equal(self, answer: str, truth: str) -> bool:
+        """Whether both are mathematically equal; False if the comparison ended the child or took too long. Blocks."""
         with self._lock:
             if self._child is None or not self._child.is_alive():
                 self._start()
             try:
-                self._pipe.send((answer, truths))
+                self._pipe.send((answer, truth))
                 if self._pipe.poll(self.limit_s):
                     return self._pipe.recv()
             except (EOFError, OSError):
-                logger.warning("math-verify's process ended over an answer, which counts as wrong: %.80r", answer)
+                logger.warning("math-verify's process ended on an answer, which counts as wrong: %.80r", answer)
             else:
-                logger.warning("math-verify was stopped over an answer, which counts as wrong: %.80r", answer)
+                logger.warning("math-verify took too long on an answer, which counts as wrong: %.80r", answer)
             self.close()
             return False
 
@@ -75,11 +81,19 @@ class MathProcess:
         theirs.close()
 
 
+_PROCESS = MathProcess()
+
+
+def check_math(answer: str, truth: str, **_: Any) -> bool:
+    """Whether both are mathematically equal, compared in the child of this process. Blocks."""
+    return _PROCESS.equal(answer, truth)
+
+
 def _serve(pipe: Connection) -> None:
-    """The child: one question after another until the other end is closed."""
+    """The child's main function: it compares until the other end of the pipe is closed."""
     while True:
         try:
-            answer, truths = pipe.recv()
+            answer, truth = pipe.recv()
         except EOFError:
             return
-        pipe.send(any(math_equal(answer, truth, STEP_S) for truth in truths))
+        pipe.send(math_equal(answer, truth, STEP_S))

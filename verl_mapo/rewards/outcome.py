@@ -11,53 +11,57 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The outcome of one row: a rule with a judge behind it, or the user's own reward function."""
+"""The outcome of one rollout: an answer check with an optional judge behind it, or the user's own reward function."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
-from typing import Any, Protocol, get_args
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from verl.protocol import DataProtoItem
 
-from verl_mapo.rewards.answers import exact, extract, multiple_choice, numeric, truths_of
+from verl_mapo import names
+from verl_mapo.rewards.answers import CHECKS, FAST_CHECKS, extract, find_check, truths_of
 from verl_mapo.rewards.judge import Judge
-from verl_mapo.rewards.math_process import MathProcess
-from verl_mapo.rewards.settings import DescriptionAlignmentSettings, Style
+from verl_mapo.rewards.settings import AUTO, DescriptionAlignmentSettings
 from verl_mapo.rollout.prompts import text_of
 from verl_mapo.rollout.trajectory import Trajectory
+from verl_mapo.settings import ConfigError, parse, select
 
 Terms = dict[str, Any]
-"""Parts of the reward by name; ``acc`` is always among them."""
+"""The values that verl logs beside the reward (its ``reward_extra_info``), by name; ``acc`` is always among them."""
 
 
-class OutcomeCheck(Protocol):
-    """Says how good the outcome of a rollout is."""
+class Outcome(Protocol):
+    """Computes the reward of a rollout."""
 
     async def __call__(self, row: DataProtoItem, trajectory: Trajectory) -> tuple[float, Terms]:
-        """The reward and its terms, the same names for every row."""
+        """The reward and its terms; every row has terms of the same names."""
 
 
-class RuleCheck:
-    """Compares the answer in the last turn with the ground truth; where they differ, a judge may still accept it.
+class AnswerOutcome:
+    """Compares the answer in the last turn with the ground truth; a judge may accept an answer that the check rejects.
 
-    Terms: ``acc`` and ``rule`` in {0, 1}; with a judge also ``judge`` (None where it was not asked or failed) and
-    ``judge_failed``.
+    Terms: ``rule``, 1 if the answer check accepts the answer, else 0; ``acc``, the same after the judge. With a judge
+    also ``judge`` (1 or 0; None if it was not asked or failed) and ``judge_failed`` (1 or 0).
     """
 
     def __init__(self, settings: DescriptionAlignmentSettings):
         self.settings = settings
         self.judge = Judge(settings.judge) if settings.judge else None
-        self.math = MathProcess()
 
     async def __call__(self, row: DataProtoItem, trajectory: Trajectory) -> tuple[float, Terms]:
-        """See :class:`OutcomeCheck`."""
+        """See :class:`Outcome`.
+
+        Raises:
+            ConfigError: ``outcome`` is ``auto``, and the row's ``reward_model["style"]`` names no answer check.
+        """
         target = row.non_tensor_batch["reward_model"]
         truths = truths_of(target["ground_truth"])
         answer = extract(trajectory.turns[-1].text) if trajectory.turns else ""
-        rule = float(bool(answer) and await self._rule(answer, truths, target))
+        rule = float(await self._is_correct(answer, truths, target))
         terms: Terms = {"acc": rule, "rule": rule}
         if self.judge is not None:
             terms |= {"judge": None, "judge_failed": 0.0}
@@ -66,25 +70,34 @@ class RuleCheck:
                 terms |= {"judge_failed": 1.0} if verdict is None else {"judge": float(verdict), "acc": float(verdict)}
         return terms["acc"], terms
 
-    async def _rule(self, answer: str, truths: list[str], target: dict[str, Any]) -> bool:
-        style = self.settings.outcome
-        if style == "auto":
-            style = target.get("style") if target.get("style") in get_args(Style) else "exact"
-        if style == "math":
-            return await asyncio.to_thread(self.math.equal, answer, truths)
-        if style == "multiple_choice":
-            options = target.get("options")
-            texts = [] if options is None else list(map(str, options))
-            return any(multiple_choice(answer, truth, texts) for truth in truths)
-        if style == "numeric":
-            return any(numeric(answer, truth, self.settings.tolerance) for truth in truths)
-        return any(exact(answer, truth) for truth in truths)
+    async def _is_correct(self, answer: str, truths: list[str], target: dict[str, Any]) -> bool:
+        name = self.settings.outcome
+        if name == AUTO:
+            name = target.get("style")
+            _require_checks([name])
+        check, options = find_check(name), target.get("options")
+        keywords = {
+            "options": [] if options is None else list(map(str, options)),
+            "tolerance": self.settings.tolerance,
+        }
+
+        def compare() -> bool:
+            return any(check(answer, truth, **keywords) for truth in truths)
+
+        if not answer:
+            return False
+        return compare() if name in FAST_CHECKS else await asyncio.to_thread(compare)
 
 
-class CustomCheck:
-    """Asks the function of ``reward.custom_reward_function``, with verl's own signature.
+class CustomOutcome:
+    """Calls the function of ``reward.custom_reward_function`` with verl's own signature.
 
-    Terms: what the function returns beside ``score``; ``acc`` is its score unless it returns one.
+    Terms: the values that the function returns beside ``score``; ``acc`` is its score unless it returns ``acc`` too.
+
+    Args:
+        function: the user's function, plain or async.
+        tokenizer: decodes the response.
+        router: verl's further arguments for a reward model; empty without one.
     """
 
     def __init__(self, function: Callable[..., Any], tokenizer: Any, router: dict[str, Any]):
@@ -93,7 +106,7 @@ class CustomCheck:
         self.router = router
 
     async def __call__(self, row: DataProtoItem, trajectory: Trajectory) -> tuple[float, Terms]:
-        """See :class:`OutcomeCheck`."""
+        """See :class:`Outcome`."""
         fields = row.non_tensor_batch
         arguments = {
             "data_source": fields["data_source"],
@@ -115,10 +128,51 @@ class CustomCheck:
         return float(result), {"acc": float(result)}
 
     def _response(self, row: DataProtoItem) -> str:
-        """The whole response, tool turns included, special tokens removed: what verl passes as ``solution_str``."""
+        """The whole response without special tokens, tool turns included, as verl passes it in ``solution_str``."""
         responses = row.batch["responses"]
         length = int(row.batch["attention_mask"][-responses.shape[-1] :].sum())
         return self.tokenizer.decode(responses[:length], skip_special_tokens=True)
+
+
+def check_styles(config: Any, styles: Iterable[Any]) -> None:
+    """Check, at the start of a run, that every row's ``reward_model["style"]`` names an answer check.
+
+    Nothing is checked when the styles are not used: with another reward manager, with a custom reward function, or with
+    an answer check for all rows in ``reward.description_alignment.outcome``.
+
+    Args:
+        config: the whole hydra configuration.
+        styles: the style of each row; None for a row without one.
+
+    Raises:
+        ConfigError: naming every style that is not an answer check, the known checks and the setting that overrides
+            the rows' styles.
+    """
+    if select(config, names.REWARD_MANAGER_NAME) != names.REWARD_MANAGER:
+        return
+    if select(config, names.CUSTOM_REWARD_FUNCTION) is not None:
+        return
+    if parse(DescriptionAlignmentSettings, config).outcome == AUTO:
+        _require_checks(styles)
+
+
+def _require_checks(styles: Iterable[Any]) -> None:
+    """Raise ConfigError if one of the styles is missing or names no answer check."""
+    unknown: list[str] = []
+    reasons: list[str] = []
+    for style in {repr(style): style for style in styles}.values():
+        try:
+            find_check(style if isinstance(style, str) else "")
+        except ValueError as error:
+            unknown.append("missing" if style is None else repr(style))
+            if isinstance(style, str) and ("." in style or ":" in style):
+                reasons.append(f" {str(error)[0].upper()}{str(error)[1:]}.")
+    if unknown:
+        raise ConfigError(
+            f"In the data, reward_model.style is {' or '.join(unknown)}, which names no answer check. Use "
+            f"{', '.join(CHECKS.names)} or the dotted path of your own in every row, or set "
+            f"{names.ALIGNMENT_NODE}.outcome=exact to compare all rows in the same way.{''.join(reasons)}"
+        )
 
 
 def _question(row: DataProtoItem) -> str:

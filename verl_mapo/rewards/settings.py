@@ -15,117 +15,33 @@
 
 from __future__ import annotations
 
-import os
-import re
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, PositiveInt, ValidationInfo, field_validator
+from pydantic import Field, PositiveInt, field_validator
 from pydantic.dataclasses import dataclass
 
-from verl_mapo.names import ALIGNMENT_NODE
-from verl_mapo.rewards.scorers.base import scorer_class
+from verl_mapo.names import ALIGNMENT_NODE, CUSTOM_REWARD_FUNCTION
+from verl_mapo.rewards.answers import find_check
+from verl_mapo.rewards.endpoint import Retries, Seconds, base_url
+from verl_mapo.rewards.scorers.base import check_scorer
+from verl_mapo.rewards.scorers.settings import ScorerSettings
 from verl_mapo.settings import STRICT, ConfigError, parse, select
 
-NODE = ALIGNMENT_NODE
-
-Style = Literal["exact", "multiple_choice", "numeric", "math"]
-Retries = Annotated[int, Field(ge=0, le=10)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-
-
-@dataclass(frozen=True, config=STRICT)
-class ScorerSettings:
-    """What scores the alignment of a text and a crop, and where it runs.
-
-    Attributes:
-        kind: ``clip`` (CLIP, SigLIP, SigLIP2 through transformers), ``http`` (an OpenAI-compatible embeddings
-            server), or the dotted path of an :class:`~verl_mapo.rewards.scorers.base.AlignmentScorer`.
-        model: ``clip``: folder or hub name; ``http``: the name under which the server serves the model.
-        url: ``http``: the base URL, up to and with ``/v1``.
-        api_key_env: ``http``: name of the environment variable that holds the key; None sends no key.
-        device: ``auto`` is cuda in an actor that holds a share of a GPU, and cpu elsewhere.
-        dtype: of the weights; the cosine itself is taken in float32.
-        placement: ``worker``: one scorer in every reward worker; ``actor``: one named Ray actor that all of them share.
-        num_gpus: share of a GPU that the actor holds.
-        max_batch: pairs scored in one call.
-        max_wait_ms: how long a call waits for more pairs to come, in milliseconds.
-        timeout_s: longest time one call may take, in seconds; its pairs are then unscored.
-        retries: how often a call that fails is tried again, in halves.
-    """
-
-    kind: str = "clip"
-    model: str | None = Field(default=None, validate_default=True)
-    url: str | None = Field(default=None, validate_default=True)
-    api_key_env: str | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    placement: Literal["worker", "actor"] = Field(default="worker", validate_default=True)
-    num_gpus: Annotated[float, Field(ge=0, le=1)] = 0.0
-    max_batch: PositiveInt = 64
-    max_wait_ms: Annotated[float, Field(ge=0, le=10_000)] = 5.0
-    timeout_s: Seconds = 30.0
-    retries: Retries = 2
-
-    @field_validator("kind")
-    @classmethod
-    def _known_kind(cls, kind: str) -> str:
-        scorer_class(kind)
-        return kind
-
-    @field_validator("model")
-    @classmethod
-    def _known_model(cls, model: str | None, info: ValidationInfo) -> str | None:
-        kind = info.data.get("kind")
-        if kind in ("clip", "http") and not model:
-            example = "a folder or a hub name" if kind == "clip" else "the name the server serves it under"
-            raise ValueError(f"kind={kind!r} needs a model, {example}, for example 'openai/clip-vit-base-patch32'")
-        if kind == "clip" and not (Path(model).expanduser() / "config.json").is_file():
-            if os.path.exists(os.path.expanduser(model)) or not _HUB_NAME.fullmatch(model):
-                raise ValueError("it is neither a folder with a config.json nor a hub name such as 'org/name'")
-        return model
-
-    @field_validator("url")
-    @classmethod
-    def _url_of_http(cls, url: str | None, info: ValidationInfo) -> str | None:
-        kind = info.data.get("kind")
-        if kind == "http":
-            return _http_url(url)
-        if kind == "clip" and url is not None:
-            raise ValueError("kind='clip' asks no server; remove it or set kind='http'")
-        return url
-
-    @field_validator("placement")
-    @classmethod
-    def _one_client(cls, placement: str, info: ValidationInfo) -> str:
-        if info.data.get("kind") == "http" and placement != "actor":
-            raise ValueError(
-                "kind='http' needs placement='actor', because vLLM returns wrong text embeddings when texts and images "
-                "of several clients meet in one of its batches"
-            )
-        return placement
-
-    @field_validator("num_gpus")
-    @classmethod
-    def _gpu_of_actor(cls, num_gpus: float, info: ValidationInfo) -> float:
-        if num_gpus and info.data.get("placement") == "worker":
-            raise ValueError("a reward worker holds no GPU; set placement='actor', or num_gpus=0")
-        return num_gpus
+AUTO = "auto"
+"""The value of ``outcome`` that lets every row choose its answer check."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class JudgeSettings:
-    """A model that is asked whether an answer is right where the rule says it is not.
+    """A model that judges the answers which the answer check rejects.
 
     Attributes:
-        url: base URL of an OpenAI-compatible server, up to and with ``/v1``.
-        model: the name under which the server serves it.
+        url: base URL of an OpenAI-compatible server, ending in ``/v1``.
+        model: the name under which the server serves the model.
         api_key_env: name of the environment variable that holds the key; None sends no key.
-        timeout_s: longest time one request may take, in seconds.
-        retries: how often a request that fails is sent again.
-        concurrency: requests of one reward worker that may be under way at once.
+        timeout_s: longest time that one request may take, in seconds.
+        retries: how often a failed request is sent again.
+        concurrency: largest number of requests of one reward worker at the same time.
     """
 
     url: str
@@ -138,7 +54,7 @@ class JudgeSettings:
     @field_validator("url")
     @classmethod
     def _is_http(cls, url: str) -> str:
-        return _http_url(url)
+        return base_url(url)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -146,54 +62,44 @@ class DescriptionAlignmentSettings:
     """Settings of :class:`verl_mapo.rewards.manager.DescriptionAlignmentRewardManager`.
 
     Attributes:
-        outcome: how an answer is compared with the ground truth; ``auto`` takes the row's
-            ``reward_model["style"]`` where that names a comparison, and ``exact`` elsewhere.
-        tolerance: of ``numeric``, relative to the ground truth.
-        scorer: see :class:`ScorerSettings`.
-        judge: see :class:`JudgeSettings`; None is off.
+        outcome: the answer check of all rows: ``exact``, ``multiple_choice``, ``numeric``, ``math`` or the dotted path
+            of an :class:`~verl_mapo.rewards.answers.AnswerCheck`. ``auto`` uses the check that the row's
+            ``reward_model["style"]`` names in the same way.
+        tolerance: of ``numeric``, relative.
+        scorer: see :class:`~verl_mapo.rewards.scorers.settings.ScorerSettings`.
+        judge: see :class:`JudgeSettings`; None for no judge.
     """
 
     NODE: ClassVar[str] = ALIGNMENT_NODE
 
-    outcome: Literal["auto", Style] = "auto"
+    outcome: str = AUTO
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 1e-4
     scorer: ScorerSettings = Field(default_factory=dict, validate_default=True)
     judge: JudgeSettings | None = None
 
+    @field_validator("outcome")
+    @classmethod
+    def _known_check(cls, outcome: str) -> str:
+        if outcome != AUTO:
+            try:
+                find_check(outcome)
+            except ValueError as error:
+                raise ValueError(f"it should be 'auto' or an answer check, and {error}") from None
+        return outcome
+
 
 def alignment_settings(config: Any) -> DescriptionAlignmentSettings:
-    """Read the node from a whole hydra configuration; nothing is loaded or contacted.
+    """Read the node from a whole hydra configuration; no model is loaded and no server is contacted.
 
     Raises:
-        ConfigError: with one sentence for every fault found.
+        ConfigError: naming the setting that is wrong.
     """
     settings = parse(DescriptionAlignmentSettings, config)
-    custom = select(config, "reward.custom_reward_function.path")
-    if custom is not None and (settings.judge is not None or settings.outcome != "auto"):
+    check_scorer(settings.scorer)
+    custom = select(config, CUSTOM_REWARD_FUNCTION)
+    if custom is not None and (settings.judge is not None or settings.outcome != AUTO):
         raise ConfigError(
-            f"reward.custom_reward_function.path={custom!r} decides the outcome alone: remove {NODE}.judge and "
-            f"{NODE}.outcome, or the function."
+            f"{CUSTOM_REWARD_FUNCTION}={custom!r} alone decides the outcome: remove {ALIGNMENT_NODE}.judge and "
+            f"{ALIGNMENT_NODE}.outcome, or the function."
         )
     return settings
-
-
-def api_key(variable: str | None) -> str:
-    """The key in an environment variable of this process, or a placeholder where none is asked for.
-
-    Raises:
-        ConfigError: the variable is not set.
-    """
-    if variable is None:
-        return "none"
-    if variable not in os.environ:
-        raise ConfigError(
-            f"{NODE}: api_key_env={variable!r} is not set in the environment of the process that needs it; "
-            "forward it to Ray's workers through ray_kwargs.ray_init.runtime_env.env_vars."
-        )
-    return os.environ[variable]
-
-
-def _http_url(url: str | None) -> str:
-    if not url or not re.match(r"https?://[^/\s]+", url):
-        raise ValueError("it should be the base URL of an OpenAI-compatible server, such as 'http://127.0.0.1:8000/v1'")
-    return url

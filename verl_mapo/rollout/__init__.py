@@ -11,4 +11,4 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The multi-turn visual-tool loop, its parser and prompts, and the trajectory record."""
+"""The multi-turn agent loop that executes visual tools, its prompts and its parser, and the record of a rollout."""

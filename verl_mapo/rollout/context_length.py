@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Whether the longest possible rollout fits, checked once at start and explained with its arithmetic."""
+"""A check at the start of a run that the longest possible rollout fits into the context length."""
 
 from __future__ import annotations
 
@@ -19,23 +19,36 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from verl_mapo.names import IMAGES_PER_PROMPT, MAX_ASSISTANT_TURNS
 from verl_mapo.rollout.images import image_token_side, pixel_limits
-from verl_mapo.rollout.prompts import observation, sight_text
+from verl_mapo.rollout.prompts import image_text, observation
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, select
 
 LEAST_TURN_TOKENS = 16
-"""Policy tokens a turn needs at the very least, for a label and a box."""
+"""Fewest policy tokens that a turn needs, for a label and a box."""
 
 
-def worst_crop_tokens(settings: VisualToolSettings, image_processor: Any, processor_kwargs: dict[str, Any]) -> int:
-    """Image tokens of the largest crop the model can be shown."""
+def largest_crop_tokens(settings: VisualToolSettings, image_processor: Any, processor_kwargs: dict[str, Any]) -> int:
+    """Image tokens of the largest image that a tool can return.
+
+    Args:
+        settings: ``max_crop_pixels`` is read.
+        image_processor: of the model.
+        processor_kwargs: verl's ``data.mm_processor_kwargs``.
+    """
     _, most = pixel_limits(image_processor, processor_kwargs, settings.max_crop_pixels)
     return most // image_token_side(image_processor) ** 2
 
 
 def check_context_length(config: DictConfig, settings: VisualToolSettings, tokenizer: Any, processor: Any) -> None:
-    """Stop a run whose rollouts cannot hold the observations that its settings allow.
+    """Check that a rollout has room for the observations that its settings allow.
+
+    Args:
+        config: the whole configuration.
+        settings: of the tools.
+        tokenizer: counts the text of an observation.
+        processor: of the model.
 
     Raises:
         ConfigError: with the sum, and with the settings that would make it fit.
@@ -43,21 +56,18 @@ def check_context_length(config: DictConfig, settings: VisualToolSettings, token
     rollout = config.actor_rollout_ref.rollout
     turns = rollout.multi_turn.max_assistant_turns
     if not turns:
-        raise ConfigError(
-            "actor_rollout_ref.rollout.multi_turn.max_assistant_turns=null gives a rollout no end: "
-            "set it, for example to 6."
-        )
-    crop = worst_crop_tokens(settings, processor.image_processor, dict(config.data.get("mm_processor_kwargs") or {}))
-    parts = observation(sight_text(turns, (9999, 9999)))["content"]
-    frame = len(tokenizer.encode("".join(part["text"] for part in parts)))
-    looks = turns - 1
-    need = looks * (crop + frame) + turns * LEAST_TURN_TOKENS
+        raise ConfigError(f"{MAX_ASSISTANT_TURNS}=null gives a rollout no end: set it, for example to 6.")
+    crop = largest_crop_tokens(settings, processor.image_processor, dict(config.data.get("mm_processor_kwargs") or {}))
+    parts = observation(image_text(turns, (9999, 9999)))["content"]
+    text = len(tokenizer.encode("".join(part["text"] for part in parts)))
+    observations = turns - 1
+    need = observations * (crop + text) + turns * LEAST_TURN_TOKENS
     if need > rollout.response_length:
         raise ConfigError(
-            f"A rollout of {turns} turns may need {looks} observations x ({crop} crop + {frame} text) tokens "
+            f"A rollout of {turns} turns may need {observations} observations x ({crop} crop + {text} text) tokens "
             f"+ {turns} turns x {LEAST_TURN_TOKENS} tokens = {need}, but "
             f"data.max_response_length={rollout.response_length}: raise it to {need}, or lower "
-            "visual_tool.max_crop_pixels or actor_rollout_ref.rollout.multi_turn.max_assistant_turns."
+            f"visual_tool.max_crop_pixels or {MAX_ASSISTANT_TURNS}."
         )
     whole = rollout.prompt_length + rollout.response_length
     if rollout.max_model_len and whole > rollout.max_model_len:
@@ -66,9 +76,8 @@ def check_context_length(config: DictConfig, settings: VisualToolSettings, token
             f"= {whole} tokens, but actor_rollout_ref.rollout.max_model_len={rollout.max_model_len}: "
             f"raise it to {whole}."
         )
-    path = "actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt.image"
-    images = select(config, path)
+    images = select(config, IMAGES_PER_PROMPT)
     if images is not None and images < turns:
         raise ConfigError(
-            f"{path}={images}, but a rollout of {turns} turns may show {turns} images: set it to {turns}."
+            f"{IMAGES_PER_PROMPT}={images}, but a rollout of {turns} turns may show {turns} images: set it to {turns}."
         )

@@ -11,52 +11,71 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Carrying out what the model called; whatever goes wrong becomes a status and a sentence for the model."""
+"""Execution of a tool call. A call that cannot be executed becomes a status and a sentence for the model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from verl_mapo.rollout.images import thumbnail
 from verl_mapo.rollout.parser import BadCall, ToolCall
+from verl_mapo.rollout.statuses import LabelFault, TurnStatus
 from verl_mapo.rollout.trajectory import Turn
 from verl_mapo.tools.base import ArgumentError, VisualTool
 from verl_mapo.tools.coordinates import BoxError
 from verl_mapo.tools.image_history import ImageHistory, ToolImage
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A call that was not executed.
+
+    Attributes:
+        sentence: the reason, written for the model.
+    """
+
+    sentence: str
+
+
 def execute_call(
-    call: ToolCall | BadCall, turn: Turn, gallery: ImageHistory, tools: Mapping[str, VisualTool], scorer_side: int
-) -> ToolImage | str:
-    """Look as the call says, and write into ``turn`` what was called and what came of it.
+    call: ToolCall | BadCall, turn: Turn, history: ImageHistory, tools: Mapping[str, VisualTool], scorer_side: int
+) -> ToolImage | Refusal:
+    """Run a tool call, and fill in the fields of its turn.
+
+    Args:
+        call: as parsed from the turn's text.
+        turn: changed in place.
+        history: the images shown so far; it is not changed.
+        tools: by name.
+        scorer_side: longest side in pixels of the copy of the image that the turn keeps for the scorer and the report.
 
     Returns:
-        The sight, or a sentence that tells the model what was wrong. The gallery is not changed.
+        The image to show to the model, or the reason why there is none.
     """
     if isinstance(call, BadCall):
         turn.status = call.status
-        return call.sentence
+        return Refusal(call.sentence)
     tool = tools.get(call.name)
     if tool is None:
-        turn.status = "unknown_tool"
-        return f"There is no tool {call.name[:40]!r}; the tools are: {', '.join(tools)}."
+        turn.status = TurnStatus.UNKNOWN_TOOL
+        return Refusal(f"There is no tool {call.name[:40]!r}; the tools are: {', '.join(tools)}.")
     turn.tool = tool.name
-    turn.described = tool.described
+    turn.described = tool.scored
     try:
         arguments = tool.parse(call.arguments)
         turn.label = tool.label_of(arguments)
         turn.img_idx = arguments.img_idx
         turn.box_said = tool.box_of(arguments)
-        sight = tool.look(arguments, gallery)
+        image = tool.run(arguments, history)
     except (ArgumentError, BoxError) as error:
-        turn.status = "bad_arguments" if isinstance(error, ArgumentError) else "bad_box"
-        turn.faults = ["refused"] if tool.described else []
-        return f"The call of {tool.name} was refused: {error}."
-    turn.status = "ok"
-    turn.image = sight.view.image
-    turn.quarter_turns = sight.view.quarter_turns
-    turn.box_asked = sight.asked
-    turn.box_executed = sight.view.region
-    if tool.described:
-        turn.crop = thumbnail(sight.crop, scorer_side)
-    return sight
+        turn.status = TurnStatus.BAD_ARGUMENTS if isinstance(error, ArgumentError) else TurnStatus.BAD_BOX
+        turn.faults = [LabelFault.REFUSED] if tool.scored else []
+        return Refusal(f"The call of {tool.name} was refused: {error}.")
+    turn.status = TurnStatus.OK
+    turn.view = image.view
+    turn.box_asked = image.asked
+    turn.computed = image.computed
+    if tool.scored or image.computed:
+        turn.pixels = thumbnail(image.pixels, scorer_side)
+    return image

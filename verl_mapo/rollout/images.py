@@ -11,27 +11,29 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Opening the images of a data row, and the size at which a model's processor sees an image."""
+"""Loading of the images of a data row, and the size at which a model's processor sees an image."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
 from PIL import Image, ImageOps
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
-from verl_mapo.tools.image_history import Resize, ToolImage, whole
+from verl_mapo.tools.coordinates import Size
+from verl_mapo.tools.image_history import Resize, ToolImage, full_view
 
 PROCESSOR_MAX_ASPECT = 200
 """Ratio of sides above which the Qwen processors refuse an image."""
 
 
 class UnreadableImage(ValueError):
-    """An image of the data cannot be shown to the model: missing, broken, or of impossible shape."""
+    """An image of a data row cannot be shown to the model: it is missing, broken or too thin."""
 
 
 def image_token_side(image_processor: Any) -> int:
@@ -40,67 +42,82 @@ def image_token_side(image_processor: Any) -> int:
 
 
 def pixel_limits(image_processor: Any, processor_kwargs: dict[str, Any], cap: int | None) -> tuple[int, int]:
-    """Fewest and most pixels at which an image is seen: the processor's limits, or those of the run where tighter."""
+    """Smallest and largest number of pixels at which an image is seen.
+
+    Args:
+        image_processor: whose own limits are the defaults.
+        processor_kwargs: verl's ``data.mm_processor_kwargs``; ``min_pixels`` and ``max_pixels`` replace the defaults.
+        cap: the run's own upper limit; None for none.
+    """
     fewest = processor_kwargs.get("min_pixels", image_processor.size["shortest_edge"])
     most = processor_kwargs.get("max_pixels", image_processor.size["longest_edge"])
     return fewest, min(most, cap) if cap else most
 
 
-@lru_cache(maxsize=64)
-def resize_of(factor: int, limits: tuple[int, int]) -> Resize:
-    """The processor's own resize as a function of the size, repeated until it changes nothing more.
+@dataclass(frozen=True)
+class ProcessorResize:
+    """The resize of a Qwen processor as a function of the size, repeated until the size no longer changes.
 
-    Once is enough but for images so thin that the processor's limits contradict each other. The same arguments give
-    the same function, which lets rollouts share what it was applied to.
+    One repetition is enough, except for images so thin that the processor's limits contradict each other. Objects with
+    equal fields are equal and have the same hash, so that :class:`ImageStore` can use them in its keys.
+
+    Attributes:
+        factor: pixels along one image token.
+        limits: smallest and largest number of pixels, see :func:`pixel_limits`.
     """
 
-    @lru_cache(maxsize=4096)
-    def resize(size: tuple[int, int]) -> tuple[int, int]:
-        height, width = smart_resize(size[1], size[0], factor, *limits)
-        return size if (width, height) == size else resize((width, height))
+    factor: int
+    limits: tuple[int, int]
 
-    return resize
+    def __call__(self, size: Size) -> Size:
+        height, width = smart_resize(size[1], size[0], self.factor, *self.limits)
+        return size if (width, height) == size else self((width, height))
 
 
-def thumbnail(crop: Image.Image, side: int) -> bytes:
-    """JPEG bytes of a crop, its longest side at most ``side`` pixels: what travels to the scorer."""
-    small = crop
-    if max(crop.size) > side:
-        scale = side / max(crop.size)
-        small = crop.resize((max(1, round(crop.width * scale)), max(1, round(crop.height * scale))))
+def thumbnail(image: Image.Image, side: int) -> bytes:
+    """JPEG bytes of an image, its longest side at most ``side`` pixels."""
+    small = image
+    if max(image.size) > side:
+        scale = side / max(image.size)
+        small = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=92)
     return buffer.getvalue()
 
 
 class ImageStore:
-    """Originals of the prompts in flight, decoded and resized once for all rollouts of a prompt in a process.
+    """The originals of running rollouts, decoded and resized once for all rollouts of a prompt in a process.
 
-    Holds no image longer than some rollout does.
+    It holds an image no longer than a rollout does.
     """
 
     def __init__(self) -> None:
-        self._sights: WeakValueDictionary[tuple, ToolImage] = WeakValueDictionary()
+        self._images: WeakValueDictionary[tuple, ToolImage] = WeakValueDictionary()
         self._pending: dict[tuple, asyncio.Future[ToolImage]] = {}
 
     async def open(self, reference: str | Image.Image, index: int, resize: Resize) -> ToolImage:
-        """The sight of image ``index`` of a row, given as a path or (where data carries bytes) as a decoded image.
+        """The full view of an image of a data row.
+
+        Args:
+            reference: a path, or a decoded image where the data holds bytes.
+            index: of the image in its row.
+            resize: the processor's resize of an original; hashable.
 
         Raises:
-            UnreadableImage: there is nothing there that can be shown.
+            UnreadableImage: there is no image that can be shown.
         """
         key = (reference if isinstance(reference, str) else id(reference), index, resize)
-        sight = self._sights.get(key)
-        if sight is None:
+        image = self._images.get(key)
+        if image is None:
             pending = self._pending.get(key)
             if pending is None:
                 pending = asyncio.ensure_future(asyncio.to_thread(_open, reference, index, resize))
-                pending.add_done_callback(partial(self._settle, key))
+                pending.add_done_callback(partial(self._forget, key))
                 self._pending[key] = pending
-            sight = self._sights[key] = await pending
-        return sight
+            image = self._images[key] = await pending
+        return image
 
-    def _settle(self, key: tuple, _: asyncio.Future[ToolImage]) -> None:
+    def _forget(self, key: tuple, _: asyncio.Future[ToolImage]) -> None:
         del self._pending[key]
 
 
@@ -111,5 +128,7 @@ def _open(reference: str | Image.Image, index: int, resize: Resize) -> ToolImage
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnreadableImage(f"{reference}: {error}") from error
     if max(image.size) / min(image.size) > PROCESSOR_MAX_ASPECT:
-        raise UnreadableImage(f"{reference}: sides of {image.width} x {image.height} pixels, ratio over 200")
-    return whole(image, index, resize)
+        raise UnreadableImage(
+            f"{reference}: the sides of {image.width} x {image.height} pixels have a ratio over {PROCESSOR_MAX_ASPECT}"
+        )
+    return full_view(image, index, resize)

@@ -11,7 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Holding the model to its word: labels and descriptions are there, and short."""
+"""Checks that a call carries a label, or the next turn a description, of at most so many tokens.
+
+A fault is recorded on the turn, whose alignment score is then 0, and told to the model.
+"""
 
 from __future__ import annotations
 
@@ -19,45 +22,53 @@ from typing import Any
 
 from verl_mapo.rollout.parser import parse_description
 from verl_mapo.rollout.settings import Describe
+from verl_mapo.rollout.statuses import LabelFault
 from verl_mapo.rollout.trajectory import Turn
 
 
 class LabelChecker:
-    """Checks what the model says it looks at; a fault is told to the model and makes the alignment score zero.
+    """Checks the labels and descriptions that a run asks for.
 
     Args:
-        policy: when the model has to speak, see ``visual_tool.describe``.
-        max_tokens: cap on a label or a description.
+        describe: which of them it asks for, see ``visual_tool.describe``.
+        max_tokens: largest number of tokens of a label or a description.
         tokenizer: counts the tokens.
     """
 
-    def __init__(self, policy: Describe, max_tokens: int, tokenizer: Any):
-        self.policy = policy
+    def __init__(self, describe: Describe, max_tokens: int, tokenizer: Any):
+        self.describe = describe
         self.max_tokens = max_tokens
         self.tokenizer = tokenizer
-        self._told = {
-            "no_label": "Give a label with every call: what you expect to see in the region.",
-            "long_label": f"Keep the label within {max_tokens} tokens.",
-            "no_description": "Describe the region you were shown between <description> and </description>.",
-            "long_description": f"Keep the description within {max_tokens} tokens.",
+        self._sentences = {
+            LabelFault.NO_LABEL: "Give a label with every call: what you expect to see in the region.",
+            LabelFault.LONG_LABEL: f"Keep the label within {max_tokens} tokens.",
+            LabelFault.NO_DESCRIPTION: ("Describe the region you were shown between <description> and </description>."),
+            LabelFault.LONG_DESCRIPTION: f"Keep the description within {max_tokens} tokens.",
         }
 
     def check_label(self, turn: Turn) -> list[str]:
-        """Check the label of a call; returns what to tell the model."""
-        return self._check(turn, "label", turn.label) if self.policy in ("before", "both") else []
+        """Check the label of a visual turn; returns the sentences to tell the model."""
+        if self.describe == "after":
+            return []
+        return self._check(turn, turn.label, LabelFault.NO_LABEL, LabelFault.LONG_LABEL)
 
     def check_description(self, turn: Turn, text: str) -> list[str]:
-        """Take the description of an observation from the turn that follows it; returns what to tell the model."""
-        if self.policy == "before":
+        """Take the description of a visual turn from the text of the next one; returns the sentences for the model.
+
+        Args:
+            turn: a visual turn that was shown an image; changed in place.
+            text: of the turn that follows it; empty where none does.
+        """
+        if self.describe == "before":
             return []
         turn.description = parse_description(text)
-        return self._check(turn, "description", turn.description)
+        return self._check(turn, turn.description, LabelFault.NO_DESCRIPTION, LabelFault.LONG_DESCRIPTION)
 
-    def _check(self, turn: Turn, what: str, said: str | None) -> list[str]:
-        tokens = len(self.tokenizer.encode(said, add_special_tokens=False)) if said and said.strip() else 0
+    def _check(self, turn: Turn, words: str | None, missing: LabelFault, too_long: LabelFault) -> list[str]:
+        tokens = len(self.tokenizer.encode(words, add_special_tokens=False)) if words and words.strip() else 0
         turn.label_tokens = turn.label_tokens or tokens
         if 0 < tokens <= self.max_tokens:
             return []
-        fault = f"{'long' if tokens else 'no'}_{what}"
+        fault = too_long if tokens else missing
         turn.faults.append(fault)
-        return [self._told[fault]]
+        return [self._sentences[fault]]

@@ -11,15 +11,12 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The visual tool loop: the model writes, a tool shows, until there is an answer or a reason to stop.
+"""The agent loop: the model writes a turn, a tool returns an image, until there is an answer or a reason to stop.
 
-Tokenisation is verl's Continuous Token and nothing else: what was sampled is never re-rendered, what is appended is
-rendered once. A turn's image, tokens and message are committed together or not at all, so that the number of image runs
-in the tokens equals the number of images on every exit. Nothing the model writes raises.
-
-End reasons: ``answer`` (a turn without a call), ``max_turns`` (a call in the last turn), ``bad_calls`` (more bad calls
-than retries), ``response_length`` and ``max_model_len`` (no room to go on), ``vision_token`` (the model wrote an image
-token), ``empty`` (it wrote nothing), ``unreadable_image`` (a picture of the row is broken, nothing is generated).
+Tokens come from verl's Continuous Token alone: sampled tokens are never rendered again, and appended ones are rendered
+once. The image, tokens and message of an observation are committed together or not at all, so the number of image runs
+in the tokens equals the number of images at every exit. Nothing that the model writes raises. The reasons to stop are
+the members of :class:`verl_mapo.rollout.statuses.EndReason`.
 """
 
 from __future__ import annotations
@@ -33,14 +30,16 @@ from PIL import Image
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, register
 from verl.utils.profiler import simple_timer
 
+from verl_mapo.names import AGENT_LOOP
 from verl_mapo.rollout import prompts
-from verl_mapo.rollout.execute_call import execute_call
-from verl_mapo.rollout.images import ImageStore, UnreadableImage, image_token_side, pixel_limits, resize_of
+from verl_mapo.rollout.execute_call import Refusal, execute_call
+from verl_mapo.rollout.images import ImageStore, ProcessorResize, UnreadableImage, image_token_side, pixel_limits
 from verl_mapo.rollout.labels import LabelChecker
 from verl_mapo.rollout.output import VisualToolOutput
 from verl_mapo.rollout.parser import BadCall, ToolCall, parse_call
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.state import LoopState
+from verl_mapo.rollout.statuses import EndReason, TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.settings import parse
 from verl_mapo.tools.image_history import ImageHistory
@@ -52,12 +51,14 @@ _PLACEHOLDERS = ("<|image_pad|>", "<|video_pad|>")
 _FRAMES = ("<|vision_start|>", "<|vision_end|>")
 
 
-@register("visual_tool_agent")
+@register(AGENT_LOOP)
 class VisualToolAgentLoop(AgentLoopBase):
-    """verl agent loop ``visual_tool_agent``; its settings are the top-level node ``visual_tool``.
+    """verl's agent loop ``visual_tool_agent``. Its settings are the top-level node ``visual_tool``.
 
     Args:
+        hf_model_type: from which the units of coordinates are derived.
         tools: verl's own tool objects, which this loop does not use; its tools are ``visual_tool.tools``.
+        args, kwargs: those of verl's class.
     """
 
     def __init__(self, *args: Any, hf_model_type: str | None = None, tools: Any = None, **kwargs: Any):
@@ -68,11 +69,11 @@ class VisualToolAgentLoop(AgentLoopBase):
         side = image_token_side(image_processor)
         self.mm_kwargs = dict(self.mm_processor_kwargs or {})
         self.resize_image, self.resize_crop = (
-            resize_of(side, pixel_limits(image_processor, self.mm_kwargs, cap))
+            ProcessorResize(side, pixel_limits(image_processor, self.mm_kwargs, cap))
             for cap in (settings.max_image_pixels, settings.max_crop_pixels)
         )
         self.tools = settings.build_tools(settings.space(hf_model_type), side)
-        self.describer = LabelChecker(settings.describe, settings.max_label_tokens, self.tokenizer)
+        self.label_checker = LabelChecker(settings.describe, settings.max_label_tokens, self.tokenizer)
         self.placeholders = set(self.tokenizer.convert_tokens_to_ids(list(_PLACEHOLDERS)))
         self.frames = set(self.tokenizer.convert_tokens_to_ids(list(_FRAMES)))
 
@@ -82,46 +83,46 @@ class VisualToolAgentLoop(AgentLoopBase):
         """Roll one trajectory out.
 
         Args:
-            sampling_params: as verl's agent-loop worker makes them.
-            start: a state to go on from (see :meth:`LoopState.prefix`), instead of the row's prompt.
-            row: the fields of the data row; ``raw_prompt`` is read.
+            sampling_params: those of verl's agent-loop worker.
+            start: the state of a continuation (see :meth:`LoopState.prefix`); None to start from the row's prompt.
+            row: the fields of the data row.
         """
         state = start or await self._open(row["raw_prompt"])
         trajectory = state.trajectory
-        while not trajectory.end_reason:
+        while trajectory.end_reason is None:
             if self.settings.seed is not None:
                 sampling_params = {**sampling_params, "seed": self._seed(row, len(trajectory.turns))}
             trajectory.end_reason = await self._turn(state, sampling_params)
-        if trajectory.turns and trajectory.turns[-1].crop:
-            self.describer.check_description(trajectory.turns[-1], "")
+        if trajectory.turns and trajectory.turns[-1].shown_for_scoring:
+            self.label_checker.check_description(trajectory.turns[-1], "")
         for version in ("min_global_steps", "max_global_steps"):
             state.extra_fields.setdefault(version, row.get("global_steps"))
         return self._output(state)
 
     def _seed(self, row: dict[str, Any], turn: int) -> int:
-        """A seed of its own for every turn, the same in every run that comes by here."""
+        """A seed of its own for every turn of every rollout, the same in every run."""
         place = (self.settings.seed, row.get("global_steps"), row.get("index"), row.get("session_id"), turn)
         return zlib.crc32(repr(place).encode())
 
     async def _open(self, raw_prompt: list[dict[str, Any]]) -> LoopState:
-        """The state before the first turn; a row whose image cannot be shown ends here, and is reported."""
+        """The state before the first turn; with an image that cannot be shown, it is also the last, which is logged."""
         references = [part["image"] for part in _parts(raw_prompt) if part["type"] == "image"]
         paths = [reference if isinstance(reference, str) else "" for reference in references]
-        end_reason = ""
+        end_reason = None
         try:
-            wholes = [await _IMAGES.open(reference, i, self.resize_image) for i, reference in enumerate(references)]
+            originals = [await _IMAGES.open(reference, i, self.resize_image) for i, reference in enumerate(references)]
         except UnreadableImage as error:
             logger.error("A prompt is left out, its image cannot be shown: %s", error)
-            wholes, end_reason = [], "unreadable_image"
+            originals, end_reason = [], EndReason.UNREADABLE_IMAGE
             raw_prompt = [{**message, "content": prompts.text_of(message)} for message in raw_prompt]
         messages = prompts.declare(list(raw_prompt), self.tools.values(), self.settings.describe)
-        gallery = ImageHistory.of(wholes, self.resize_crop)
-        prompt_ids = await self.ct_build_initial_tokens(messages, images=gallery.images or None)
-        trajectory = Trajectory(paths, [sight.crop.size for sight in wholes], end_reason=end_reason)
-        return LoopState(prompt_ids, gallery, trajectory)
+        history = ImageHistory.of(originals, self.resize_crop)
+        prompt_ids = await self.ct_build_initial_tokens(messages, images=history.images or None)
+        trajectory = Trajectory(paths, [original.pixels.size for original in originals], end_reason=end_reason)
+        return LoopState(prompt_ids, history, trajectory)
 
-    async def _turn(self, state: LoopState, sampling_params: dict[str, Any]) -> str:
-        """One assistant turn and what follows from it; returns the end reason, empty to go on."""
+    async def _turn(self, state: LoopState, sampling_params: dict[str, Any]) -> EndReason | None:
+        """Run one assistant turn and its call; returns the reason to stop, None to go on."""
         room, limit = self._room(state)
         if room < 1:
             return limit
@@ -131,31 +132,33 @@ class VisualToolAgentLoop(AgentLoopBase):
         last = turns[-1] if turns else None
         turns.append(turn)
         if not clean:
-            return "vision_token"
+            return EndReason.VISION_TOKEN
         if not written:
-            return "empty"
-        notes = self.describer.check_description(last, turn.text) if last is not None and last.crop else []
+            return EndReason.EMPTY
+        notes = []
+        if last is not None and last.shown_for_scoring:
+            notes = self.label_checker.check_description(last, turn.text)
         call = parse_call(turn.text)
         if written == room and state.response_ids[-1] != self.tokenizer.eos_token_id:
-            turn.status = "cut"
+            turn.status = TurnStatus.CUT
             return limit
         if call is None:
-            turn.status = "answer"
-            return "answer"
+            turn.status = TurnStatus.ANSWER
+            return EndReason.ANSWER
         if len(turns) >= self.max_turns:
-            turn.status = "no_turns_left"
-            return "max_turns"
+            turn.status = TurnStatus.NO_TURNS_LEFT
+            return EndReason.MAX_TURNS
         with simple_timer("tool_calls", state.metrics):
-            return await self._act(state, turn, call, notes)
+            return await self._execute(state, turn, call, notes)
 
     async def _generate(self, state: LoopState, sampling_params: dict[str, Any]) -> int:
-        """Let the model write on; returns how many tokens it wrote."""
+        """Let the model write a turn; returns the number of tokens that it wrote."""
         with simple_timer("generate_sequences", state.metrics):
             output = await self.server_manager.generate(
                 request_id=state.request_id,
                 prompt_ids=state.token_ids,
                 sampling_params=sampling_params,
-                image_data=state.gallery.images or None,
+                image_data=state.history.images or None,
                 mm_processor_kwargs=self.mm_kwargs,
             )
         state.metrics["num_preempted"] = state.metrics.get("num_preempted", 0) + (output.num_preempted or 0)
@@ -167,9 +170,10 @@ class VisualToolAgentLoop(AgentLoopBase):
         return len(output.token_ids)
 
     def _read(self, state: LoopState) -> tuple[Turn, bool]:
-        """The turn just written, cut at the first vision token, and whether there was none.
+        """The turn just written, cut at the first vision token, and whether there was no such token.
 
-        A frame token stays, so that training can discourage it; a placeholder has no image behind it and has to go.
+        A start or end token of an image is kept, so that training can discourage it. A placeholder is dropped, since
+        no image belongs to it.
         """
         tokens = state.response_ids[state.turn_start :]
         vision = self.placeholders | self.frames
@@ -180,28 +184,33 @@ class VisualToolAgentLoop(AgentLoopBase):
             values[:end] for values in (state.response_ids, state.response_mask, state.response_logprobs)
         )
         text = self.tokenizer.decode(tokens[:kept], skip_special_tokens=True)
-        return Turn((state.turn_start, end), text, status="cut"), clean == len(tokens)
+        return Turn((state.turn_start, end), text, status=TurnStatus.CUT), clean == len(tokens)
 
-    async def _act(self, state: LoopState, turn: Turn, call: ToolCall | BadCall, notes: list[str]) -> str:
-        """Carry a call out and return its observation, or the correction, to the model."""
-        result = await asyncio.to_thread(execute_call, call, turn, state.gallery, self.tools, self.settings.scorer_side)
-        if isinstance(result, str):
+    async def _execute(
+        self, state: LoopState, turn: Turn, call: ToolCall | BadCall, notes: list[str]
+    ) -> EndReason | None:
+        """Execute a call and return its image, or the reason why there is none, to the model."""
+        side = self.settings.scorer_side
+        result = await asyncio.to_thread(execute_call, call, turn, state.history, self.tools, side)
+        if isinstance(result, Refusal):
             if state.retries >= self.settings.max_retries:
-                return "bad_calls"
+                return EndReason.BAD_CALLS
             state.retries += 1
-            return await self._append(state, turn, " ".join([result, *notes]))
+            return await self._append(state, turn, " ".join([result.sentence, *notes]))
         if turn.described:
-            notes = notes + self.describer.check_label(turn)
-        text = " ".join([prompts.sight_text(len(state.gallery.views), result.view.size), *notes])
-        reason = await self._append(state, turn, text, result.image)
-        if reason:
-            turn.status, turn.described, turn.crop = "no_room", False, None
+            notes = notes + self.label_checker.check_label(turn)
+        text = " ".join([prompts.image_text(len(state.history.views), result.view.size), *notes])
+        end_reason = await self._append(state, turn, text, result.image)
+        if end_reason is None:
+            state.history.add(result)
         else:
-            state.gallery.add(result)
-        return reason
+            turn.status, turn.described, turn.pixels = TurnStatus.NO_ROOM, False, None
+        return end_reason
 
-    async def _append(self, state: LoopState, turn: Turn, text: str, image: Image.Image | None = None) -> str:
-        """Commit an observation, unless it leaves no room to answer; returns the end reason, empty when committed."""
+    async def _append(
+        self, state: LoopState, turn: Turn, text: str, image: Image.Image | None = None
+    ) -> EndReason | None:
+        """Commit an observation, unless it leaves no room for an answer; returns the reason to stop in that case."""
         message = prompts.observation(text, image)
         merge, *_ = await self.ct_merge_context_msg([], [message], state.token_ids, state.response_mask)
         room, limit = self._room(state)
@@ -210,20 +219,20 @@ class VisualToolAgentLoop(AgentLoopBase):
         turn.observation = text
         self._merge(state, merge)
         state.turn_start = len(state.response_ids)
-        return ""
+        return None
 
     def _merge(self, state: LoopState, merge: Any, logprobs: list[float] | None = None) -> None:
-        """Take a Continuous Token merge into the three response lists together."""
+        """Take the result of a Continuous Token merge over into the three response lists."""
         state.response_mask, state.response_logprobs = self.continuous_token_builder.align_response_metadata(
             merge, state.response_mask, state.response_logprobs, assistant_logprobs=logprobs
         )
         state.response_ids = merge.token_ids[len(state.prompt_ids) :]
 
-    def _room(self, state: LoopState) -> tuple[int, str]:
-        """How many tokens may still be written, and the end reason once they are used up."""
-        rooms = {"response_length": self.rollout_config.response_length - len(state.response_ids)}
+    def _room(self, state: LoopState) -> tuple[int, EndReason]:
+        """The number of tokens that may still be written, and the reason to stop once they are used up."""
+        rooms = {EndReason.RESPONSE_LENGTH: self.rollout_config.response_length - len(state.response_ids)}
         if self.rollout_config.max_model_len:
-            rooms["max_model_len"] = self.rollout_config.max_model_len - len(state.token_ids)
+            rooms[EndReason.MAX_MODEL_LEN] = self.rollout_config.max_model_len - len(state.token_ids)
         limit = min(rooms, key=rooms.__getitem__)
         return rooms[limit], limit
 
@@ -237,7 +246,7 @@ class VisualToolAgentLoop(AgentLoopBase):
             response_ids=state.response_ids,
             response_mask=state.response_mask,
             response_logprobs=state.response_logprobs if self.rollout_config.calculate_log_probs else None,
-            multi_modal_data={"images": state.gallery.images} if state.gallery.images else {},
+            multi_modal_data={"images": state.history.images} if state.history.images else {},
             mm_processor_kwargs=self.mm_kwargs,
             num_turns=2 * len(state.trajectory.turns),
             metrics=AgentLoopMetrics(**state.metrics),

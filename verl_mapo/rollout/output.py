@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the loop hands to verl: an agent-loop output whose row carries the trajectory's columns."""
+"""The output of the agent loop: verl's own, with the rollout's state, whose row carries columns of visual turns."""
 
 from __future__ import annotations
 
@@ -22,11 +22,19 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 
 from verl_mapo.names import ALIGNMENT_SCORES, TRAJECTORY
 from verl_mapo.rollout.state import LoopState
-from verl_mapo.rollout.trajectory import Trajectory
+
+_REWARD_TERMS = "reward_extra_info"
+"""verl's key in ``extra_fields`` for what a reward manager returned besides the reward."""
 
 
 class VisualToolOutput(AgentLoopOutput):
-    """One rollout on its way into TransferQueue."""
+    """One finished rollout.
+
+    Args:
+        state: the state in which the rollout ended.
+        max_turns: the largest number of assistant turns of the run, the length of the columns.
+        fields: those of verl's class.
+    """
 
     _state: LoopState = PrivateAttr()
     _max_turns: int = PrivateAttr()
@@ -37,17 +45,29 @@ class VisualToolOutput(AgentLoopOutput):
 
     @property
     def state(self) -> LoopState:
-        """Where the rollout ended; what a continuation can be cut from."""
+        """The state in which the rollout ended; a continuation starts from a prefix of it."""
         return self._state
 
+    def join_scores(self) -> bool:
+        """Write the alignment scores that the reward manager returned into their turns; returns whether there are any.
+
+        Calling it again changes nothing.
+        """
+        scores = self.extra_fields.get(_REWARD_TERMS, {}).get(ALIGNMENT_SCORES)
+        if scores is None:
+            return False
+        for turn, score in zip(self._state.trajectory.visual_turns, scores, strict=True):
+            turn.score = score
+        return True
+
     def as_dict(self) -> dict[str, Any]:
-        """The row: verl's fields, the scores joined to their turns, the tensor columns; the crops stay behind."""
-        trajectory: Trajectory = self.extra_fields.pop(TRAJECTORY)
-        scores = self.extra_fields.get("reward_extra_info", {}).pop(ALIGNMENT_SCORES, None)
-        row = super().as_dict()
-        if scores is not None:
-            for turn, score in zip(trajectory.visual_turns, scores, strict=True):
-                turn.score = score
-            row |= trajectory.columns(self._max_turns)
-        row["extra_fields"][TRAJECTORY] = trajectory.record()
-        return row
+        """The row of TransferQueue: verl's fields, the record of the trajectory and, if it was scored, its columns."""
+        scored = self.join_scores()
+        extra = dict(self.extra_fields)
+        extra.pop(TRAJECTORY)  # pydantic would take it apart, pixels and all
+        if _REWARD_TERMS in extra:
+            terms = extra[_REWARD_TERMS]
+            extra[_REWARD_TERMS] = {name: value for name, value in terms.items() if name != ALIGNMENT_SCORES}
+        row = super(VisualToolOutput, self.model_copy(update={"extra_fields": extra})).as_dict()
+        row["extra_fields"][TRAJECTORY] = self._state.trajectory.to_record()
+        return row | (self._state.trajectory.columns(self._max_turns) if scored else {})

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Reading what the model wrote in one turn: a call, an answer, or a call gone wrong. Never raises on what it reads."""
+"""Parsing of the text of one assistant turn: a call, a call in the wrong form, or none. No text raises."""
 
 from __future__ import annotations
 
@@ -20,13 +20,20 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from verl_mapo.rollout.statuses import TurnStatus
+
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 _DESCRIPTION = re.compile(r"<description>\s*(.*?)\s*</description>", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call in the right form; whether the tool exists and takes these arguments is not yet known."""
+    """A call in the right form. Whether the tool exists and takes these arguments is not yet checked.
+
+    Attributes:
+        name: of the tool.
+        arguments: decoded JSON of any type.
+    """
 
     name: str
     arguments: Any
@@ -37,11 +44,11 @@ class BadCall:
     """A call in the wrong form.
 
     Attributes:
-        status: one word for the counters.
-        sentence: what the model is told.
+        status: of its turn.
+        sentence: the reason, written for the model.
     """
 
-    status: str
+    status: TurnStatus
     sentence: str
 
 
@@ -49,7 +56,7 @@ _FORM = 'Write one call as <tool_call>{"name": ..., "arguments": {...}}</tool_ca
 
 
 def parse_call(text: str) -> ToolCall | BadCall | None:
-    """The tool call in the text of one assistant turn; None when it holds none.
+    """The tool call in the text of one assistant turn; None when there is none.
 
     Args:
         text: decoded, special tokens removed; ``<tool_call>`` is not a special token in the Qwen families.
@@ -58,20 +65,20 @@ def parse_call(text: str) -> ToolCall | BadCall | None:
     if calls == 0:
         return None
     if calls > 1:
-        return BadCall("two_calls", "One call at a time: only one tool call may be made in a turn.")
+        return BadCall(TurnStatus.TWO_CALLS, "One call at a time: only one tool call may be made in a turn.")
     body, closed, _ = text.split(OPEN, 1)[1].partition(CLOSE)
     if not closed:
-        return BadCall("no_json", f"The tool call is not closed. {_FORM}")
+        return BadCall(TurnStatus.NO_JSON, f"The tool call is not closed. {_FORM}")
     try:
         call = json.loads(body)
     except (ValueError, RecursionError):
-        return BadCall("no_json", f"The tool call is not valid JSON. {_FORM}")
+        return BadCall(TurnStatus.NO_JSON, f"The tool call is not valid JSON. {_FORM}")
     if not isinstance(call, dict) or not isinstance(call.get("name"), str) or "arguments" not in call:
-        return BadCall("no_json", f"The tool call needs a name and arguments. {_FORM}")
+        return BadCall(TurnStatus.NO_JSON, f"The tool call needs a name and arguments. {_FORM}")
     return ToolCall(call["name"], call["arguments"])
 
 
 def parse_description(text: str) -> str | None:
-    """What the model wrote between ``<description>`` tags about the last image it was shown."""
+    """The text between ``<description>`` tags, which describes the last image shown; None when there is none."""
     found = _DESCRIPTION.search(text)
     return found.group(1) if found and found.group(1) else None

@@ -11,11 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How tools and observations are put to the model: plain text in plain roles, the same for every chat template.
+"""The messages that declare tools and return observations: plain text in plain roles, the same for every chat template.
 
-verl's own schema model drops ``items``, ``minItems`` and ``maxItems`` of a box, and Qwen2.5-VL's chat template renders
-no tools at all; so the loop writes the declaration into the system message and observations into user messages, in the
-form that the Qwen families were trained on.
+The declaration goes into the system message and observations into user messages, in the form that the Qwen families
+were trained on. A template's own support for tools is not used: verl's schema model drops ``items``, ``minItems`` and
+``maxItems`` of a box, and Qwen2.5-VL's chat template renders no tools.
 """
 
 from __future__ import annotations
@@ -52,7 +52,13 @@ DEFAULT_SYSTEM = "You are a helpful assistant."
 
 
 def declare(messages: list[dict[str, Any]], tools: Iterable[VisualTool], describe: Describe) -> list[dict[str, Any]]:
-    """The messages with the tools declared in the system message; the given list is not changed."""
+    """The messages with the tools declared in the system message; the given list is not changed.
+
+    Args:
+        messages: a prompt; a system message is added where it has none.
+        tools: in the order in which they are declared.
+        describe: whether the model is asked for labels or descriptions, see ``visual_tool.describe``.
+    """
     schemas = "\n".join(json.dumps(tool.schema(), ensure_ascii=False) for tool in tools)
     declaration = _TOOLS.format(schemas=schemas) + (_DESCRIBE if describe in ("after", "both") else "")
     system, rest = {"role": "system", "content": DEFAULT_SYSTEM}, messages
@@ -73,8 +79,8 @@ def observation(text: str, image: Image.Image | None = None) -> dict[str, Any]:
     return {"role": "user", "content": parts}
 
 
-def sight_text(index: int, size: Size) -> str:
-    """What is said beside an image: its index and its size as seen."""
+def image_text(index: int, size: Size) -> str:
+    """The text beside an image that a tool returns: its index and its size as seen."""
     return f"Image {index}, {size[0]} x {size[1]} pixels."
 
 

@@ -11,21 +11,19 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Settings of the visual tool rollout: the top-level node ``visual_tool`` of the configuration."""
+"""Settings of the rollout with visual tools: the top-level node ``visual_tool`` of the configuration."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from verl_mapo.names import VISUAL_TOOL_NODE
-from verl_mapo.settings import STRICT, ConfigError
-from verl_mapo.tools.base import VisualTool
+from verl_mapo.settings import STRICT, ConfigError, parse_node
+from verl_mapo.tools.base import TOOLS, ToolContext, VisualTool
 from verl_mapo.tools.coordinates import CoordinateSpace
-from verl_mapo.tools.rotate import Rotate
-from verl_mapo.tools.zoom import Zoom
 
 Describe = Literal["before", "after", "both"]
 
@@ -34,40 +32,63 @@ Describe = Literal["before", "after", "both"]
 class VisualToolSettings:
     """Settings of :class:`verl_mapo.rollout.loop.VisualToolAgentLoop`.
 
-    The number of turns is verl's own ``actor_rollout_ref.rollout.multi_turn.max_assistant_turns``.
+    The largest number of turns is verl's own ``actor_rollout_ref.rollout.multi_turn.max_assistant_turns``.
 
     Attributes:
-        tools: what the model may call, ``zoom`` and ``rotate``.
-        describe: when the model says what it looks at. ``before``: a label with the call (reader); ``after``: a
-            description once the observation is seen (the abstract's wording also allows it); ``both``.
-        max_label_tokens: cap on a label or a description (paper: length-capped; the number is ours).
-        max_retries: corrective observations a trajectory may receive before it ends.
-        coordinates: the units of boxes; ``auto`` takes them from the model type.
-        min_side: shortest side of a crop, pixels of the original; None is one image token of the processor.
-        max_aspect: largest ratio of a crop's sides.
-        max_image_pixels: cap on the size at which an original is seen; None is the processor's own.
-        max_crop_pixels: cap on the size at which a crop is seen; None is the processor's own.
-        scorer_side: longest side in pixels of the crop that travels to the scorer.
+        tools: the tools that the model may call, in the order in which it is shown them: ``zoom``, ``rotate``, ``mark``
+            or the dotted path of a subclass of :class:`verl_mapo.tools.base.VisualTool`.
+        tool_options: the options of a tool by the tool's name, see its class; defaults apply to those not given.
+        describe: when the model describes a region. ``before``: a label with the call [reader]; ``after``: a
+            description once it was shown the image [the abstract allows it]; ``both``.
+        max_label_tokens: largest number of tokens of a label or a description [paper: capped; ours: the number].
+        max_retries: number of calls in one rollout that may fail and be corrected; the next one ends it.
+        coordinates: the units of the model's coordinates; ``auto`` derives them from the model type.
+        max_image_pixels: largest number of pixels at which an original is seen; None is the processor's own.
+        max_crop_pixels: largest number of pixels at which a tool's image is seen; None is the processor's own.
+        scorer_side: longest side in pixels of the copy of an image that is sent to the scorer.
         seed: when set, every generation gets a seed made of this number, the step, the row, the session and the turn,
-            so that a resumed run samples what an uninterrupted one would have; None leaves sampling to the engine.
+            so that a resumed run samples the same tokens as an uninterrupted one; None leaves sampling to the engine.
     """
 
     NODE: ClassVar[str] = VISUAL_TOOL_NODE
 
-    tools: list[Literal["zoom", "rotate"]] = Field(default_factory=lambda: ["zoom"], min_length=1)
+    tools: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: ["zoom"])
+    tool_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     describe: Describe = "before"
     max_label_tokens: PositiveInt = 32
     max_retries: Annotated[int, Field(ge=0)] = 2
     coordinates: Literal["auto", "pixels", "normalized_1000"] = "auto"
-    min_side: PositiveInt | None = None
-    max_aspect: Annotated[float, Field(gt=1, le=150)] = 20.0
     max_image_pixels: PositiveInt | None = None
     max_crop_pixels: PositiveInt | None = None
     scorer_side: PositiveInt = 224
     seed: Annotated[int, Field(ge=0)] | None = None
 
+    @field_validator("tools")
+    @classmethod
+    def _are_tools(cls, tools: list[str]) -> list[str]:
+        found = [TOOLS.find(tool).name for tool in tools]
+        twice = next((name for name in found if found.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"there is more than one tool with the name {twice!r}")
+        return tools
+
+    @field_validator("tool_options")
+    @classmethod
+    def _are_options_of_tools(cls, options: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, Any]:
+        if "tools" not in info.data:  # they are invalid themselves
+            return options
+        tools = {tool.name: tool for tool in map(TOOLS.find, info.data["tools"])}
+        for name, given in options.items():
+            if name not in tools:
+                raise ConfigError(
+                    f"{_options_node(name)} is set, but {name} is not in {cls.NODE}.tools, which has "
+                    f"{', '.join(tools)}: add it or leave the options out."
+                )
+            parse_node(tools[name].Options, given, _options_node(name))
+        return options
+
     def space(self, model_type: str | None) -> CoordinateSpace:
-        """The units in which this model says boxes.
+        """The units of a model's coordinates.
 
         Raises:
             ConfigError: ``auto`` with a model family whose units are not known.
@@ -83,14 +104,21 @@ class VisualToolSettings:
             ) from None
 
     def build_tools(self, space: CoordinateSpace, image_token_side: int) -> dict[str, VisualTool]:
-        """The tools by name, in the order in which they are declared to the model.
+        """The tools by name, in the order in which the model is shown them.
 
         Args:
+            space: the units of the model's coordinates.
             image_token_side: pixels along one image token, patch size times merge size.
         """
-        labelled = self.describe in ("before", "both")
-        makers = {
-            "zoom": lambda: Zoom(space, labelled, self.min_side or image_token_side, self.max_aspect),
-            "rotate": lambda: Rotate(space, labelled),
+        context = ToolContext(space, self.describe in ("before", "both"), image_token_side)
+        classes = [TOOLS.find(tool) for tool in self.tools]
+        return {
+            tool.name: tool(
+                context, parse_node(tool.Options, self.tool_options.get(tool.name), _options_node(tool.name))
+            )
+            for tool in classes
         }
-        return {name: makers[name]() for name in self.tools}
+
+
+def _options_node(tool: str) -> str:
+    return f"{VISUAL_TOOL_NODE}.tool_options.{tool}"

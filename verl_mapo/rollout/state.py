@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Where a rollout stands between two generations; what a continuation starts from."""
+"""The state of a rollout between two generations, from which a continuation can start."""
 
 from __future__ import annotations
 
@@ -19,32 +19,35 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
+from verl_mapo.rollout.statuses import TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory
 from verl_mapo.tools.image_history import ImageHistory
 
-OLDEST = ("min_global_steps",)
-"""What the engine says of the first generation alone, and a continuation keeps of the rollout it goes on from."""
+_INHERITED = ("min_global_steps",)
+"""Fields of the engine's output that only the first generation sets, so that a continuation inherits them."""
 
 
 @dataclass
 class LoopState:
-    """The tokens, images and record of a rollout. The three response lists have one length at every moment.
+    """The tokens, images and record of a rollout. The three response lists always have the same length.
 
     Attributes:
         prompt_ids: tokens of the prompt, image placeholders expanded.
-        response_ids: everything after the prompt, policy tokens and observations.
-        response_mask: 1 on tokens the policy sampled in this rollout.
-        response_logprobs: the engine's log-probabilities of the sampled tokens, 0.0 elsewhere.
-        gallery: what has been seen.
+        history: the images shown so far.
         trajectory: the record so far.
-        turn_start: position on the response axis where the assistant turn under way begins.
-        retries: corrective observations given so far.
-        request_id: sticks a rollout to one engine.
-        extra_fields: what the engine said of the first generation, and the weights' version at the last.
+        response_ids: all tokens after the prompt, policy tokens and observations.
+        response_mask: 1 on tokens that the policy sampled in this rollout.
+        response_logprobs: the engine's log-probabilities of the sampled tokens, 0.0 elsewhere.
+        turn_start: position on the response axis at which the current assistant turn begins.
+        retries: number of failed calls that were corrected so far.
+        request_id: the load balancer sends generations with the same one to the same engine.
+        metrics: verl's timings and counts of the rollout: seconds of ``generate_sequences`` and ``tool_calls``, and
+            ``num_preempted``.
+        extra_fields: the engine's fields of the first generation; ``max_global_steps`` is that of the last.
     """
 
     prompt_ids: list[int]
-    gallery: ImageHistory
+    history: ImageHistory
     trajectory: Trajectory
     response_ids: list[int] = field(default_factory=list)
     response_mask: list[int] = field(default_factory=list)
@@ -60,32 +63,33 @@ class LoopState:
         """Prompt and response, as the engine sees them."""
         return self.prompt_ids + self.response_ids
 
-    def prefix(self, length: int) -> LoopState:
-        """A state of its own that continues after the first ``length`` response tokens, which it takes as given.
+    def prefix(self, prefix_length: int) -> LoopState:
+        """The state of a continuation, which is given the first ``prefix_length`` response tokens.
 
-        The given tokens carry mask 0: they are context of the continuation, not its action. Images are shared, and so
-        is the request id, which leads verl's load balancer to the engine that has the prefix in its cache.
+        The given tokens have mask 0: they are context of the continuation, not its action. Images are shared, and so is
+        the request id, by which verl's load balancer chooses the engine that has the prefix in its cache.
 
         Args:
-            length: a position inside an assistant turn, at its start or before its end.
+            prefix_length: a position inside an assistant turn, at its start or before its end.
 
         Raises:
             ValueError: the position lies in an observation or past the end.
         """
-        before = [turn for turn in self.trajectory.turns if turn.span[1] <= length]
+        before = [turn for turn in self.trajectory.turns if turn.span[1] <= prefix_length]
         current = self.trajectory.turns[len(before) :][:1]
-        if not current or length < current[0].span[0]:
-            raise ValueError(f"position {length} is not inside an assistant turn of this rollout")
-        views = len(self.gallery.wholes) + sum(turn.status == "ok" for turn in before)
+        if not current or prefix_length < current[0].span[0]:
+            raise ValueError(f"position {prefix_length} is not inside an assistant turn of this rollout")
+        shown = len(self.history.originals) + sum(turn.status is TurnStatus.OK for turn in before)
+        turns = [replace(turn) for turn in before]
         return LoopState(
             prompt_ids=self.prompt_ids,
-            gallery=self.gallery.first(views),
-            trajectory=replace(self.trajectory, turns=[replace(turn) for turn in before], end_reason="", prefix=length),
-            response_ids=self.response_ids[:length],
-            response_mask=[0] * length,
-            response_logprobs=[0.0] * length,
+            history=self.history.first(shown),
+            trajectory=replace(self.trajectory, turns=turns, end_reason=None, prefix_length=prefix_length),
+            response_ids=self.response_ids[:prefix_length],
+            response_mask=[0] * prefix_length,
+            response_logprobs=[0.0] * prefix_length,
             turn_start=current[0].span[0],
             retries=sum(turn.corrected for turn in before),
             request_id=self.request_id,
-            extra_fields={name: self.extra_fields[name] for name in OLDEST if name in self.extra_fields},
+            extra_fields={name: self.extra_fields[name] for name in _INHERITED if name in self.extra_fields},
         )

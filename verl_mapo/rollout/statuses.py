@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What may become of a turn, of a label and of a rollout: one enumeration each, with a sentence for every member.
+"""The statuses of a turn, the faults of a visual turn and the end reasons of a rollout, with a sentence for each.
 
 Members are strings, so records and metrics hold their values: ``rollout_visual/bad_call/<TurnStatus>``,
 ``rollout_visual/faults/<LabelFault>`` and ``rollout_visual/end/<EndReason>``.
@@ -23,10 +23,10 @@ from enum import Enum
 
 
 class Explained(str, Enum):
-    """Base of the enumerations: a string value, and the sentence that explains it.
+    """Base class of the enumerations: each member is a string and has a sentence that explains it.
 
     Attributes:
-        sentence: what the member means.
+        sentence: the meaning of the member.
     """
 
     sentence: str
@@ -44,7 +44,7 @@ class Explained(str, Enum):
 
 
 class TurnStatus(Explained):
-    """What became of one assistant turn."""
+    """How one assistant turn ended, and whether its call was executed."""
 
     ANSWER = "answer", "The turn holds no tool call."
     CUT = "cut", "The turn reached a length limit before it ended."
@@ -64,7 +64,7 @@ class TurnStatus(Explained):
 
 
 class LabelFault(Explained):
-    """Why a visual turn has alignment 0 without the scorer being asked."""
+    """The reason why a visual turn has alignment 0 without the scorer being asked."""
 
     REFUSED = "refused", "The tool refused the call, so there is no image."
     NO_LABEL = "no_label", "The call has no label."
@@ -74,7 +74,7 @@ class LabelFault(Explained):
 
 
 class EndReason(Explained):
-    """Why a rollout ended."""
+    """The reason why a rollout ended."""
 
     ANSWER = "answer", "A turn without a tool call."
     MAX_TURNS = "max_turns", "A tool call in the last turn."

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The record of one rollout: the only carrier between the loop, the reward, the columns, the metrics and the report."""
+"""The record of one rollout, which the loop fills and the reward, the columns, the metrics and the report read."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ class Turn:
     Attributes:
         span: half-open positions of its policy tokens on the response axis.
         text: what the model wrote, special tokens removed.
-        status: what became of it.
-        tool: name of the tool called; None when the call could not be read.
-        label: what the model said it would see; None when it said nothing.
-        description: what the model wrote after it saw the observation.
-        label_tokens: tokens of the label (or of the description, where there is no label).
-        img_idx: index of the image that the call names, among those seen so far.
-        view: where the image that was returned comes from; None where none was.
-        box_said: the box of the call in the model's own units.
+        status: how it ended, and whether its call was executed.
+        tool: name of the tool called; None for a turn without a call of an existing tool.
+        label: what the model wrote that it expects to see; None without a label.
+        description: what the model wrote in the next turn about the image; None without a description.
+        label_tokens: tokens of the label, or of the description where there is no label; 0 without both.
+        img_idx: index of the image that the call names, among those shown so far; None without a valid call.
+        view: the part of an original that the image returned shows; None where none was returned.
+        box_said: the box of the call in the model's units; None without a box.
         box_asked: the same box in pixels of the original, before it was clipped and grown.
-        described: whether this is a visual turn, that is one whose alignment counts.
-        faults: why its alignment is 0 without the scorer being asked.
-        pixels: JPEG bytes of the image that was returned, for the scorer and, where ``computed``, for the report.
-        computed: whether a tool drew or computed the image, so that it is not a part of an original.
-        score: alignment of label or description and image; None while unscored.
-        observation: the text returned to the model.
+        described: whether this is a visual turn, that is one whose alignment is scored.
+        faults: reasons why its alignment is 0 without the scorer being asked.
+        pixels: JPEG bytes of the image returned, where the scorer or (``computed``) the report needs them; else None.
+        computed: whether a tool drew or computed the image, so that it is not a plain part of an original.
+        score: alignment of label or description and image; None while it is not known.
+        observation: the text returned to the model; empty where nothing was.
     """
 
     span: tuple[int, int]
@@ -76,16 +76,21 @@ class Turn:
 
     @property
     def corrected(self) -> bool:
-        """Whether the call went wrong and the model was told so."""
+        """Whether the call failed and the model was told why."""
         return self.called and self.status != TurnStatus.OK and bool(self.observation)
 
     @property
+    def shown_for_scoring(self) -> bool:
+        """Whether this is a visual turn that was shown an image."""
+        return self.described and self.pixels is not None
+
+    @property
     def box_executed(self) -> tuple[int, int, int, int] | None:
-        """The region that was returned, in pixels of the original; None where nothing was."""
+        """The region that was returned, in pixels of the original; None where no image was."""
         return self.view.region if self.view else None
 
     def to_record(self) -> dict[str, Any]:
-        """As plain JSON types; ``pixels`` only where they cannot be cut out of an original again."""
+        """The turn as plain JSON types; with ``pixels`` only where they cannot be cut out of an original again."""
         record = asdict(self)
         view = record.pop("view")
         kept = self.pixels if self.computed else None
@@ -102,7 +107,7 @@ class Turn:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Turn:
-        """The inverse of :meth:`to_record`, but for pixels that were not kept."""
+        """The inverse of :meth:`to_record`, except for pixels that the record leaves out."""
         values = dict(record)
         image, turns, region, size = (
             values.pop(name) for name in ("image", "quarter_turns", "box_executed", "view_size")
@@ -131,7 +136,7 @@ class Trajectory:
         images: paths (or other references) of the originals, in order.
         image_sizes: their (width, height) in pixels.
         turns: the assistant turns, in order.
-        end_reason: why it ended; None while it goes on.
+        end_reason: the reason why it ended; None while it is running.
         prefix_length: response tokens that were given rather than sampled (a continuation's prefix).
     """
 
@@ -143,7 +148,7 @@ class Trajectory:
 
     @property
     def visual_turns(self) -> list[Turn]:
-        """The turns whose alignment counts, in order."""
+        """The turns whose alignment is scored, in order."""
         return [turn for turn in self.turns if turn.described]
 
     @property
@@ -152,7 +157,7 @@ class Trajectory:
         return any(turn.called for turn in self.turns)
 
     def crop_area(self, turn: Turn) -> float | None:
-        """The share of its original that the image returned in a turn covers; None where nothing was returned."""
+        """The share of its original that the image returned in a turn covers; None where none was."""
         if turn.view is None:
             return None
         x1, y1, x2, y2 = turn.view.region
@@ -175,7 +180,11 @@ class Trajectory:
         return found
 
     def columns(self, max_turns: int) -> dict[str, torch.Tensor]:
-        """The row's tensors of :data:`verl_mapo.columns.TURN_COLUMNS`, T = ``max_turns``, in every row of a run."""
+        """The tensors of :data:`verl_mapo.columns.TURN_COLUMNS`.
+
+        Args:
+            max_turns: their length T, the same in every row of a run.
+        """
         scores = torch.full((max_turns,), float("nan"), dtype=TURN_SCORES.dtype)
         status = torch.full((max_turns,), ABSENT, dtype=TURN_STATUS.dtype)
         spans = torch.full((max_turns, 2), -1, dtype=TURN_SPANS.dtype)
@@ -186,7 +195,7 @@ class Trajectory:
         return {column.name: tensor for column, tensor in zip(TURN_COLUMNS, (scores, status, spans), strict=True)}
 
     def to_record(self) -> dict[str, Any]:
-        """As plain JSON types."""
+        """The trajectory as plain JSON types; see :meth:`Turn.to_record` for its turns."""
         return {
             "images": self.images,
             "image_sizes": self.image_sizes,
@@ -197,7 +206,7 @@ class Trajectory:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Trajectory:
-        """The inverse of :meth:`to_record`."""
+        """The inverse of :meth:`to_record`, except for pixels that the record leaves out."""
         return cls(
             images=list(record["images"]),
             image_sizes=[tuple(size) for size in record["image_sizes"]],

@@ -11,4 +11,4 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a model may do to an image. One small file a tool; none knows of verl."""
+"""The tools a model may call on images, one file each. Nothing here imports verl."""

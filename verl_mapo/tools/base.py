@@ -11,84 +11,141 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a tool is: a name, arguments, and a sight."""
+"""The base class of visual tools, the schema that a model is shown of one, and the registry that finds one by name.
+
+A tool is one subclass of :class:`VisualTool`. One from another package is used by giving its dotted path to
+``visual_tool.tools``; docs/extending.md walks through a complete example.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass as settings_dataclass
+from pydantic.json_schema import GenerateJsonSchema
 
+from verl_mapo.registry import Registry
+from verl_mapo.settings import STRICT
 from verl_mapo.tools.coordinates import Box, CoordinateSpace
 from verl_mapo.tools.image_history import ImageHistory, ToolImage
 
+_KEYS = ("type", "enum", "description", "items", "minItems", "maxItems", "default")
+"""Order of the keys of an argument's schema; any others follow."""
+
 
 class ArgumentError(ValueError):
-    """Arguments of the wrong form; the message is written for the model."""
+    """Arguments of the wrong form. The message is written for the model."""
 
 
 class Arguments(BaseModel):
-    """Base of every tool's arguments: strict types, finite numbers, unknown names refused.
+    """Base class of the arguments of a tool: strict types, finite numbers, no unknown names.
+
+    The JSON schema that the model is shown is generated from the subclass, so every field needs a description
+    (``Field(description=...)``). ``{units}`` in a description stands for the units of the model's coordinates. A field
+    whose default is None may be left out.
 
     Attributes:
-        img_idx: index of the image the call looks at, among those seen so far.
+        img_idx: index of the image that the call is about, among those shown so far.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-    img_idx: int = 0
+    img_idx: int = Field(0, description="which image seen so far; 0 is the first")
+
+
+class LabelledArguments(Arguments):
+    """Base class of the arguments of a scored tool.
+
+    Attributes:
+        label: what the model expects to see. The schema requires it where the run asks for labels and leaves it out
+            otherwise. A call without it is executed all the same; its alignment score is then 0.
+    """
+
+    label: str | None = Field(None, description="what you expect to see in the region")
+
+
+@dataclass(frozen=True)
+class ToolContext:
+    """The facts about a run that its tools need.
+
+    Attributes:
+        space: the units in which the model writes coordinates.
+        labels: whether the calls of scored tools carry a label.
+        image_token_side: pixels along one image token of the model's processor.
+    """
+
+    space: CoordinateSpace
+    labels: bool
+    image_token_side: int
+
+
+@settings_dataclass(frozen=True, config=STRICT)
+class NoOptions:
+    """Options of a tool that has none."""
 
 
 class VisualTool(ABC):
-    """Something a model may do to an image. Stateless: one object serves all trajectories of a worker.
+    """An operation on an image that the model may call. Stateless: one object serves all rollouts of a worker.
+
+    Class attributes:
+        name: the name by which the model calls it, and its key in ``visual_tool.tool_options``.
+        description: one sentence for the model.
+        arguments: the arguments of a call; :class:`LabelledArguments` for a scored tool.
+        scored: whether its calls are visual turns, whose alignment of label (or description) and image is scored.
+        Options: the tool's own settings, ``visual_tool.tool_options.<name>``: a pydantic dataclass with the
+            configuration :data:`verl_mapo.settings.STRICT` and a default for every field.
 
     Args:
-        space: the units in which the model says boxes.
-        labelled: whether the call must carry a label of what the model expects to see.
+        context: the facts about the run.
+        options: an object of ``Options``; None for the defaults.
+
+    Raises:
+        TypeError: the tool is scored, but its arguments have no label.
     """
 
     name: ClassVar[str]
+    description: ClassVar[str]
     arguments: ClassVar[type[Arguments]]
-    described: ClassVar[bool]
-    """Whether what it shows is described by the model and scored for alignment."""
+    scored: ClassVar[bool] = False
+    Options: ClassVar[type] = NoOptions
 
-    def __init__(self, space: CoordinateSpace, labelled: bool):
-        self.space = space
-        self.labelled = labelled and self.described
-
-    @abstractmethod
-    def parameters(self) -> dict[str, Any]:
-        """The JSON schema of the arguments, as the model is shown it."""
-
-    @property
-    @abstractmethod
-    def description(self) -> str:
-        """One sentence for the model."""
+    def __init__(self, context: ToolContext, options: Any = None):
+        if self.scored and not issubclass(self.arguments, LabelledArguments):
+            raise TypeError(f"{type(self).__qualname__} is scored, so its arguments must derive from LabelledArguments")
+        self.context = context
+        self.options = self.Options() if options is None else options
 
     @abstractmethod
-    def look(self, arguments: Any, gallery: ImageHistory) -> ToolImage:
-        """Carry the call out.
+    def run(self, arguments: Any, history: ImageHistory) -> ToolImage:
+        """Execute a call.
+
+        Args:
+            arguments: an object of :attr:`arguments`.
+            history: the images shown so far; it must not be changed.
 
         Raises:
-            BoxError: the call cannot be carried out; the message is written for the model.
+            BoxError: the call names an image or a place that does not exist; the message is written for the model.
         """
 
-    def label_of(self, arguments: Any) -> str | None:
-        """What the model says it will see; None for tools without a label."""
+    def box_of(self, arguments: Any) -> Box | None:
+        """The box in a call, in the model's units; None for a call without a box."""
         return None
 
-    def box_of(self, arguments: Any) -> Box | None:
-        """The box as said; None for tools without a box."""
-        return None
+    def label_of(self, arguments: Arguments) -> str | None:
+        """The label in a call; None for a call without a label."""
+        return arguments.label if isinstance(arguments, LabelledArguments) else None
 
     def schema(self) -> dict[str, Any]:
-        """The OpenAI function schema that the chat template renders, in full."""
-        function = {"name": self.name, "description": self.description, "parameters": self.parameters()}
+        """The tool as an OpenAI function schema, which the system message shows to the model."""
+        function = {"name": self.name, "description": self.description, "parameters": self._parameters()}
         return {"type": "function", "function": function}
 
     def parse(self, arguments: Any) -> Any:
-        """Arguments as the model wrote them (decoded JSON) as an object of :attr:`arguments`.
+        """Turn the arguments that the model wrote (decoded JSON) into an object of :attr:`arguments`.
 
         Raises:
             ArgumentError: they have the wrong form.
@@ -98,4 +155,51 @@ class VisualTool(ABC):
         except ValidationError as error:
             fault = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, fault["loc"])) or "arguments"
-            raise ArgumentError(f"{place}: {fault['msg'][0].lower()}{fault['msg'][1:]}") from None
+            message = fault["msg"].removeprefix("Value error, ")
+            raise ArgumentError(f"{place}: {message[0].lower()}{message[1:]}") from None
+
+    def _parameters(self) -> dict[str, Any]:
+        """The JSON schema of the arguments: the tool's own first, ``img_idx`` last."""
+        schema = self.arguments.model_json_schema(schema_generator=_PlainSchema)
+        labelled = self.scored and self.context.labels
+        shown = [name for name in schema["properties"] if name != "img_idx" and (name != "label" or labelled)]
+        required = [name for name in shown if name in schema.get("required", ()) or name == "label"]
+        parameters = {
+            "type": "object",
+            "properties": {name: self._property(schema["properties"][name]) for name in [*shown, "img_idx"]},
+        }
+        return parameters | ({"required": required} if required else {}) | _part(schema, "$defs")
+
+    def _property(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        ordered = {key: schema[key] for key in dict.fromkeys((*_KEYS, *schema)) if key in schema}
+        if "description" in ordered:
+            ordered["description"] = ordered["description"].replace("{units}", self.context.space.units)
+        if ordered.get("default", ...) is None:
+            del ordered["default"]
+        return ordered
+
+
+class _PlainSchema(GenerateJsonSchema):
+    """pydantic's JSON schema without titles; a field that may be None has the schema of its other type."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def nullable_schema(self, schema: Any) -> dict[str, Any]:
+        return self.generate_inner(schema["schema"])
+
+
+def _part(schema: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {key: schema[key]} if key in schema else {}
+
+
+TOOLS: Registry[type[VisualTool]] = Registry(
+    "tool",
+    VisualTool,
+    {
+        "zoom": "verl_mapo.tools.zoom:Zoom",
+        "rotate": "verl_mapo.tools.rotate:Rotate",
+        "mark": "verl_mapo.tools.mark:Mark",
+    },
+)
+"""The tools that ``visual_tool.tools`` may name."""

@@ -11,13 +11,13 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Where a box lies: the coordinates a model speaks, the view it saw, the original the crop is taken from.
+"""Boxes in three frames: the units that a model writes, the view that it saw, the original that a crop is cut from.
 
-Three frames, one direction of travel::
+A box is converted in one direction::
 
     said (model's units)  --CoordinateSpace-->  view (pixels as seen)  --View-->  original (full-resolution pixels)
 
-Knows nothing of verl, of models or of tools.
+This module knows nothing of verl, of models or of tools.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ from enum import Enum
 Box = tuple[float, float, float, float]
 """``(x1, y1, x2, y2)``, half-open, origin at the top left."""
 
+Region = tuple[int, int, int, int]
+"""A box on the pixel grid."""
+
 Size = tuple[int, int]
 """``(width, height)`` in pixels, as in PIL."""
 
 
 class BoxError(ValueError):
-    """A box that cannot be used; the message is written for the model that said it."""
+    """A box, a point or an image that does not exist. The message is written for the model that named it."""
 
 
 class CoordinateSpace(Enum):
@@ -52,26 +55,19 @@ class CoordinateSpace(Enum):
         """The space of a Hugging Face ``model_type``.
 
         Raises:
-            KeyError: the family is not known; the user has to choose.
+            KeyError: the family is not known.
         """
         return _SPACE_OF_MODEL[model_type]
 
+    @property
+    def units(self) -> str:
+        """The units in words, for the model."""
+        return "in pixels of that image" if self is CoordinateSpace.pixels else "each from 0 to 1000 across that image"
+
     def to_view(self, box: Box, view: Size) -> Box:
-        """A box in the model's units as pixels of a view of size ``view``."""
-        x, y = self._unit(view)
+        """A box in the model's units, in pixels of a view of size ``view``."""
+        x, y = (1.0, 1.0) if self is CoordinateSpace.pixels else (view[0] / 1000, view[1] / 1000)
         return box[0] * x, box[1] * y, box[2] * x, box[3] * y
-
-    def from_view(self, box: Box, view: Size) -> Box:
-        """Pixels of a view in the model's units: the inverse of :meth:`to_view`."""
-        x, y = self._unit(view)
-        return box[0] / x, box[1] / y, box[2] / x, box[3] / y
-
-    def limits(self, view: Size) -> Size:
-        """The largest x and y that lie inside a view, in the model's units."""
-        return view if self is CoordinateSpace.pixels else (1000, 1000)
-
-    def _unit(self, view: Size) -> tuple[float, float]:
-        return (1.0, 1.0) if self is CoordinateSpace.pixels else (view[0] / 1000, view[1] / 1000)
 
 
 _SPACE_OF_MODEL = {
@@ -99,32 +95,38 @@ def clip(box: Box, size: Size) -> Box:
     return clipped
 
 
-def grow(box: Box, size: Size, min_side: float, max_aspect: float) -> Box:
-    """Enlarge a box around its centre, inside the image, until a vision processor can take it.
+def scale(box: Box, size: Size, target: Size) -> Box:
+    """A box in pixels of an image of one size, in pixels of the same image at another size."""
+    x, y = target[0] / size[0], target[1] / size[1]
+    return box[0] * x, box[1] * y, box[2] * x, box[3] * y
+
+
+def grow(box: Box, bounds: Box, min_side: float, max_aspect: float) -> Box:
+    """Enlarge a box around its centre, inside its bounds, until a vision processor can take it.
 
     Args:
-        box: inside ``size``, not empty.
-        size: the image.
-        min_side: shortest side allowed, pixels of the image; a smaller image gives its whole side.
+        box: not empty; its part inside the bounds is used.
+        bounds: the largest box allowed.
+        min_side: shortest side allowed; where the bounds are smaller, a side grows to theirs.
         max_aspect: largest ratio of the sides allowed.
 
     Returns:
-        A box that contains ``box`` wherever ``box`` was large enough already, never stretched, only widened.
+        A box that contains the part of ``box`` inside the bounds.
     """
     width, height = box[2] - box[0], box[3] - box[1]
     need = max(min_side, max(width, height) / max_aspect)
-    x1, x2 = _grow_side(box[0], box[2], max(width, need), size[0])
-    y1, y2 = _grow_side(box[1], box[3], max(height, need), size[1])
+    x1, x2 = _grow_side(box[0], box[2], max(width, need), bounds[0], bounds[2])
+    y1, y2 = _grow_side(box[1], box[3], max(height, need), bounds[1], bounds[3])
     return x1, y1, x2, y2
 
 
-def _grow_side(low: float, high: float, length: float, limit: int) -> tuple[float, float]:
-    length = min(length, float(limit))
-    low = min(max((low + high - length) / 2, 0.0), limit - length)
+def _grow_side(low: float, high: float, length: float, least: float, most: float) -> tuple[float, float]:
+    length = min(length, float(most - least))
+    low = min(max((low + high - length) / 2, float(least)), most - length)
     return low, low + length
 
 
-def outward(box: Box, size: Size) -> tuple[int, int, int, int]:
+def outward(box: Box, size: Size) -> Region:
     """The smallest box on the pixel grid of an image that contains ``box``."""
     # A box that went through two frames and back may miss its own edge by a rounding error.
     x1, y1, x2, y2 = (round(value, 6) for value in box)
@@ -142,22 +144,22 @@ def iou(a: Box, b: Box) -> float:
 
 @dataclass(frozen=True)
 class View:
-    """One image as the model saw it: a region of an original, turned clockwise by quarter turns, at some size.
+    """The geometry of an image that the model saw: a region of an original, turned by quarter turns, at some size.
 
     Attributes:
         image: index of the original among the trajectory's originals.
         region: the part of the original it shows, in the original's pixels.
-        quarter_turns: clockwise, 0 to 3, applied after cropping.
+        quarter_turns: clockwise, 0 to 3, after cropping.
         size: pixels as seen, after the turn and the processor's resize.
     """
 
     image: int
-    region: tuple[int, int, int, int]
+    region: Region
     quarter_turns: int
     size: Size
 
     def to_original(self, box: Box) -> Box:
-        """A box in pixels of this view as a box in pixels of the original."""
+        """A box in pixels of this view, in pixels of the original."""
         x1, y1, x2, y2 = _unturn(
             (box[0] / self.size[0], box[1] / self.size[1], box[2] / self.size[0], box[3] / self.size[1]),
             self.quarter_turns,

@@ -11,100 +11,182 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The images of one trajectory: full-resolution originals, and the views of them the model has seen so far."""
+"""The images of one rollout: the originals at full resolution, and every image the model was shown, in order."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
-from verl_mapo.tools.coordinates import Box, BoxError, Size, View, outward
+from verl_mapo.tools.coordinates import Box, BoxError, Region, Size, View, outward
 
 Resize = Callable[[Size], Size]
-"""From the size of an image to the size the model's processor gives it; a fixed point of the processor's own resize."""
+"""From the size of an image to the size at which the model's processor takes it and does not resize it again."""
 
 _TURN = {1: Image.Transpose.ROTATE_270, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_90}
 
 
-@dataclass
+@dataclass(frozen=True)
 class ToolImage:
-    """What one tool call shows the model.
+    """An image to show to the model.
 
     Attributes:
-        view: where it comes from.
-        image: pixels as the model will see them.
-        crop: the same pixels before the processor's resize, for a scorer.
-        asked: the box as said, in pixels of the original, before it was clipped and grown; None without a box.
+        view: the part of an original that it shows.
+        image: its pixels as the model sees them.
+        pixels: its pixels at full resolution, before the processor's resize.
+        asked: the box in the call, in pixels of the original, before it was clipped and grown; None without a box.
+        computed: whether a tool drew or computed the pixels, so that they are not a plain part of an original.
     """
 
     view: View
     image: Image.Image
-    crop: Image.Image
+    pixels: Image.Image
     asked: Box | None = None
+    computed: bool = False
 
 
-def whole(image: Image.Image, index: int, resize: Resize) -> ToolImage:
-    """The sight of original ``index``, whole."""
-    return _look(image, index, (0, 0, *image.size), 0, resize)
+def full_view(original: Image.Image, index: int, resize: Resize) -> ToolImage:
+    """The whole of an original.
 
-
-def _look(original: Image.Image, index: int, box: Box, quarter_turns: int, resize: Resize) -> ToolImage:
-    region = outward(box, original.size)
-    crop = original if region == (0, 0, *original.size) else original.crop(region)
-    if quarter_turns:
-        crop = crop.transpose(_TURN[quarter_turns])
-    size = resize(crop.size)
-    seen = crop if crop.size == size else crop.resize(size, Image.Resampling.BICUBIC)
-    return ToolImage(View(index, region, quarter_turns, size), seen, crop)
+    Args:
+        original: at full resolution.
+        index: its index among the originals of the rollout.
+        resize: the processor's resize of an original.
+    """
+    view = View(index, (0, 0, *original.size), 0, resize(original.size))
+    return ToolImage(view, _resized(original, view.size), original)
 
 
 @dataclass
 class ImageHistory:
-    """Originals by index, and views in the order the model saw them; the first views show the originals whole.
+    """The originals, and the images that the model was shown; the first of those are the originals as a whole.
+
+    Boxes are in pixels of an original, indices are those of the images shown. The methods that make an image do not add
+    it; :meth:`add` does.
 
     Attributes:
-        wholes: the originals with how they are seen; shared between the rollouts of a prompt, never changed.
-        resize: the processor's resize of a crop, see :data:`Resize`.
-        views: what has been seen, by index.
-        images: the pixels of each view, as seen.
+        originals: shared between the rollouts of a prompt, never changed.
+        resize: the processor's resize of an image that a tool returns.
+        views: the view of each image shown.
+        images: the pixels of each image shown, as the model saw it.
+        canvases: the pixels at full resolution of each computed image, by its index. Those of a plain image are not
+            kept, since they can be cut out of its original.
     """
 
-    wholes: list[ToolImage]
+    originals: list[ToolImage]
     resize: Resize
     views: list[View] = field(default_factory=list)
     images: list[Image.Image] = field(default_factory=list)
+    canvases: dict[int, Image.Image] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, wholes: list[ToolImage], resize: Resize) -> ImageHistory:
-        """A gallery in which the originals have been seen, and nothing else."""
-        return cls(wholes, resize, [sight.view for sight in wholes], [sight.image for sight in wholes])
+    def of(cls, originals: list[ToolImage], resize: Resize) -> ImageHistory:
+        """A history in which the originals were shown and nothing else."""
+        history = cls(originals, resize)
+        for original in originals:
+            history.add(original)
+        return history
 
     def first(self, count: int) -> ImageHistory:
-        """A gallery of its own with the first ``count`` views; images are shared, not copied."""
-        return ImageHistory(self.wholes, self.resize, self.views[:count], self.images[:count])
-
-    def size(self, image: int) -> Size:
-        """Full-resolution (width, height) of an original."""
-        return self.wholes[image].crop.size
+        """A history of its own with the first ``count`` images; pixels are shared, not copied."""
+        canvases = {index: canvas for index, canvas in self.canvases.items() if index < count}
+        return ImageHistory(self.originals, self.resize, self.views[:count], self.images[:count], canvases)
 
     def view(self, index: int) -> View:
-        """The view with this index.
+        """The view of an image shown.
 
         Raises:
-            BoxError: the model named an image it has not seen.
+            BoxError: there is no image with this index; the message is written for the model.
         """
         if not 0 <= index < len(self.views):
             raise BoxError(f"there is no image {index}: images 0 to {len(self.views) - 1} have been shown")
         return self.views[index]
 
-    def look(self, image: int, box: Box, quarter_turns: int = 0) -> ToolImage:
-        """Cut a box (pixels of the original) out of an original and turn it; the gallery is not changed."""
-        return _look(self.wholes[image].crop, image, box, quarter_turns, self.resize)
+    def bounds(self, index: int) -> Box:
+        """The box out of which :meth:`crop` can cut: the whole original, or the region of a computed image.
 
-    def add(self, sight: ToolImage) -> int:
-        """Make a sight part of what the model has seen; returns its index."""
-        self.views.append(sight.view)
-        self.images.append(sight.image)
-        return len(self.views) - 1
+        Raises:
+            BoxError: there is no image with this index.
+        """
+        view = self.view(index)
+        return view.region if index in self.canvases else (0, 0, *self.originals[view.image].pixels.size)
+
+    def crop(self, index: int, box: Box | None = None, quarter_turns: int = 0) -> ToolImage:
+        """Cut a box out of an image shown, at full resolution.
+
+        Args:
+            index: of the image. A part of a plain image is cut out of its original, so the box may extend beyond the
+                image's region. A part of a computed image is cut out of that image's pixels, and so is computed, too.
+            box: in pixels of the original, limited to :meth:`bounds`; None for the region of the image.
+            quarter_turns: clockwise, on top of those of the image.
+
+        Raises:
+            BoxError: there is no image with this index, or the box lies outside a computed image.
+        """
+        view = self.view(index)
+        region, pixels = self._cut(index, box, quarter_turns)
+        turned = View(view.image, region, (view.quarter_turns + quarter_turns) % 4, view.size)
+        return self._shown(turned, pixels, computed=index in self.canvases)
+
+    def pixels(self, index: int) -> Image.Image:
+        """A copy of the pixels of an image shown, at full resolution and turned as it is.
+
+        Raises:
+            BoxError: there is no image with this index.
+        """
+        return self._cut(index, None, 0)[1].copy()
+
+    def computed(self, index: int, pixels: Image.Image) -> ToolImage:
+        """An image that a tool drew or computed from an image shown.
+
+        Args:
+            index: of the image shown. The new image has its view.
+            pixels: at full resolution; they show the view as it is turned, at any size.
+
+        Raises:
+            BoxError: there is no image with this index.
+        """
+        return self._shown(self.view(index), pixels, computed=True)
+
+    def add(self, image: ToolImage) -> int:
+        """Record that an image was shown; returns its index."""
+        index = len(self.views)
+        self.views.append(image.view)
+        self.images.append(image.image)
+        if image.computed:
+            self.canvases[index] = image.pixels
+        return index
+
+    def _cut(self, index: int, box: Box | None, quarter_turns: int) -> tuple[Region, Image.Image]:
+        """The region and the pixels that :meth:`crop` returns."""
+        view = self.view(index)
+        original = self.originals[view.image].pixels
+        region = view.region if box is None else outward(box, original.size)
+        if index not in self.canvases:
+            return region, _turned_part(original, region, view.quarter_turns + quarter_turns)
+        region, canvas = _intersection(region, view.region), self.canvases[index]
+        part = outward(replace(view, size=canvas.size).from_original(region), canvas.size)
+        return region, _turned_part(canvas, part, quarter_turns)
+
+    def _shown(self, view: View, pixels: Image.Image, computed: bool = False) -> ToolImage:
+        """The image of a view at the size at which the model sees it."""
+        size = self.resize(pixels.size)
+        return ToolImage(replace(view, size=size), _resized(pixels, size), pixels, computed=computed)
+
+
+def _turned_part(image: Image.Image, box: Region, quarter_turns: int) -> Image.Image:
+    part = image if box == (0, 0, *image.size) else image.crop(box)
+    return part.transpose(_TURN[quarter_turns % 4]) if quarter_turns % 4 else part
+
+
+def _resized(image: Image.Image, size: Size) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
+
+
+def _intersection(a: Region, b: Region) -> Region:
+    x1, y1, x2, y2 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+    if x1 >= x2 or y1 >= y2:
+        raise BoxError("the box lies outside the image")
+    return x1, y1, x2, y2

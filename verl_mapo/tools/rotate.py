@@ -11,35 +11,34 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Rotate: look at an image seen so far, turned by quarter turns."""
+"""The rotate tool: shows an image shown so far again, turned by quarter turns."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import Field
 
 from verl_mapo.tools.base import Arguments, VisualTool
 from verl_mapo.tools.image_history import ImageHistory, ToolImage
 
 
 class RotateArguments(Arguments):
-    angle: Literal[90, 180, 270]
+    """Arguments of :class:`Rotate`.
+
+    Attributes:
+        angle: degrees, clockwise.
+    """
+
+    angle: Literal[90, 180, 270] = Field(description="degrees, clockwise")
 
 
 class Rotate(VisualTool):
-    """Turn a view clockwise; a later box on the turned view is mapped back to the original."""
+    """Turns an image clockwise. A later box on the turned image is mapped back to the original."""
 
     name = "rotate"
-    arguments = RotateArguments
-    described = False
     description = "Rotate an image clockwise."
+    arguments = RotateArguments
 
-    def parameters(self) -> dict[str, Any]:
-        properties = {
-            "angle": {"type": "integer", "enum": [90, 180, 270], "description": "degrees, clockwise"},
-            "img_idx": {"type": "integer", "description": "which image seen so far; 0 is the first", "default": 0},
-        }
-        return {"type": "object", "properties": properties, "required": ["angle"]}
-
-    def look(self, arguments: RotateArguments, gallery: ImageHistory) -> ToolImage:
-        view = gallery.view(arguments.img_idx)
-        return gallery.look(view.image, view.region, (view.quarter_turns + arguments.angle // 90) % 4)
+    def run(self, arguments: RotateArguments, history: ImageHistory) -> ToolImage:
+        return history.crop(arguments.img_idx, quarter_turns=arguments.angle // 90)

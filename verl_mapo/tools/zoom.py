@@ -11,76 +11,62 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Zoom: look at a region of any image seen so far, at the full resolution of the original."""
+"""The zoom tool: shows a region of any image shown so far, at the full resolution of the original."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
+from pydantic.dataclasses import dataclass
 
-from verl_mapo.tools.base import Arguments, VisualTool
-from verl_mapo.tools.coordinates import Box, CoordinateSpace, clip, grow
+from verl_mapo.settings import STRICT
+from verl_mapo.tools.base import LabelledArguments, VisualTool
+from verl_mapo.tools.coordinates import Box, clip, grow
 from verl_mapo.tools.image_history import ImageHistory, ToolImage
 
-_UNITS = {
-    CoordinateSpace.pixels: "in pixels of that image",
-    CoordinateSpace.normalized_1000: "each from 0 to 1000 across that image",
-}
+
+class ZoomArguments(LabelledArguments):
+    """Arguments of :class:`Zoom`.
+
+    Attributes:
+        bbox_2d: x1, y1, x2, y2 in the model's units.
+    """
+
+    bbox_2d: list[float] = Field(min_length=4, max_length=4, description="x1, y1, x2, y2, {units}")
 
 
-class ZoomArguments(Arguments):
-    """``label`` may be missing here: the call is carried out all the same, and the alignment score is zero."""
+@dataclass(frozen=True, config=STRICT)
+class ZoomOptions:
+    """Options of :class:`Zoom`, ``visual_tool.tool_options.zoom``.
 
-    bbox_2d: Annotated[list[float], Field(min_length=4, max_length=4)]
-    label: str | None = None
+    Attributes:
+        min_side: shortest side of a crop in pixels of the original, to which smaller boxes grow around their centre;
+            None is the side of one image token of the model's processor [ours].
+        max_aspect: largest ratio of a crop's sides, to which thinner boxes grow likewise [ours].
+    """
+
+    min_side: PositiveInt | None = None
+    max_aspect: Annotated[float, Field(gt=1, le=150)] = 20.0
 
 
 class Zoom(VisualTool):
-    """Crop a box out of the full-resolution original.
-
-    Args:
-        min_side: shortest side of a crop in pixels of the original; smaller boxes grow around their centre.
-        max_aspect: largest ratio of a crop's sides; thinner boxes grow likewise.
-    """
+    """Crops a box. A visual turn: the crop is scored against the label."""
 
     name = "zoom"
-    arguments = ZoomArguments
-    described = True
     description = "Zoom in on a region of an image."
-
-    def __init__(self, space: CoordinateSpace, labelled: bool, min_side: int, max_aspect: float):
-        super().__init__(space, labelled)
-        self.min_side = min_side
-        self.max_aspect = max_aspect
-
-    def parameters(self) -> dict[str, Any]:
-        properties = {
-            "label": {"type": "string", "description": "what you expect to see in the region"},
-            "bbox_2d": {
-                "type": "array",
-                "description": f"x1, y1, x2, y2, {_UNITS[self.space]}",
-                "items": {"type": "number"},
-                "minItems": 4,
-                "maxItems": 4,
-            },
-            "img_idx": {"type": "integer", "description": "which image seen so far; 0 is the first", "default": 0},
-        }
-        if not self.labelled:
-            properties.pop("label")
-        return {"type": "object", "properties": properties, "required": [*properties][:-1]}
-
-    def label_of(self, arguments: ZoomArguments) -> str | None:
-        return arguments.label
+    arguments = ZoomArguments
+    scored = True
+    Options = ZoomOptions
 
     def box_of(self, arguments: ZoomArguments) -> Box:
         return tuple(arguments.bbox_2d)
 
-    def look(self, arguments: ZoomArguments, gallery: ImageHistory) -> ToolImage:
-        view = gallery.view(arguments.img_idx)
-        asked = self.space.to_view(self.box_of(arguments), view.size)
+    def run(self, arguments: ZoomArguments, history: ImageHistory) -> ToolImage:
+        view = history.view(arguments.img_idx)
+        asked = self.context.space.to_view(self.box_of(arguments), view.size)
+        min_side = self.options.min_side or self.context.image_token_side
         box = view.to_original(clip(asked, view.size))
-        box = grow(box, gallery.size(view.image), self.min_side, self.max_aspect)
-        sight = gallery.look(view.image, box, view.quarter_turns)
-        return replace(sight, asked=view.to_original(asked))
+        box = grow(box, history.bounds(arguments.img_idx), min_side, self.options.max_aspect)
+        return replace(history.crop(arguments.img_idx, box), asked=view.to_original(asked))

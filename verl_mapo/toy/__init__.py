@@ -11,4 +11,4 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Synthetic visual search: scenes, tiny models, a warm start."""
+"""The toy: a synthetic visual search task, and tiny models that are trained for it."""

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Scenes as files and rows in verl's schema; a row names its image by path, so that the loop crops the original."""
+"""Writes scenes as image files and as rows in verl's schema. A row holds the path of its image, not a resized copy."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from verl_mapo.rollout.prompts import DEFAULT_SYSTEM
 from verl_mapo.toy.visual_search import Question, VisualSearch
 
 DATA_SOURCE = "visual_search"
+"""``data_source`` of every row."""
 
 SCHEMA = pa.schema(
     {
@@ -46,16 +47,21 @@ SCHEMA = pa.schema(
         ),
     }
 )
-"""Columns of a parquet file; the target's box is in pixels of the original, and empty like its name for a count."""
+"""Columns of the parquet files. ``target_box`` is in pixels of the image; box and name are empty for a count."""
 
 
 def write_split(
-    task: VisualSearch, seed: int, split: Literal["train", "test"], count: int, folder: Path, lasting: Path
+    task: VisualSearch, seed: int, split: Literal["train", "test"], count: int, folder: Path, final: Path
 ) -> Path:
-    """Write ``<split>.parquet`` and ``images/<split>_<index>.png`` into a folder.
+    """Write ``<split>.parquet`` and ``images/<split>_<index>.png``.
 
     Args:
-        lasting: where the folder will lie once it is finished; the rows name their images there.
+        task: settings of the scenes.
+        seed: seed of the scenes.
+        split: the split to write.
+        count: number of scenes.
+        folder: where to write.
+        final: the folder's path once it is complete; the paths in the rows begin with it.
 
     Returns:
         The path of the parquet file.
@@ -67,7 +73,7 @@ def write_split(
         scene = task.scene(seed, split, index)
         name = f"{split}_{index:05d}.png"
         scene.image.save(images / name)
-        rows.append(_row(scene.question, split, index, lasting.absolute() / "images" / name))
+        rows.append(_row(scene.question, split, index, final.absolute() / "images" / name))
     path = folder / f"{split}.parquet"
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
     return path

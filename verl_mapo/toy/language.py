@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Supervised steps of the language model over a frozen tower's cached features."""
+"""Supervised training of the language model on the cached features of a frozen vision tower."""
 
 from __future__ import annotations
 
@@ -27,13 +27,20 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from verl_mapo.toy.album import Features
 from verl_mapo.toy.dialogue import Tokens
+from verl_mapo.toy.scene_images import SceneFeatures
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Steps of AdamW with a short rise of the rate, then all of it (``constant``) or half a cosine."""
+class Stage:
+    """One stage of training with AdamW.
+
+    Attributes:
+        steps: number of optimizer steps.
+        batch: examples in a step.
+        rate: highest learning rate, reached after 5 % of the steps.
+        schedule: learning rate after that: ``constant``, or ``cosine`` down to 5 % of ``rate``.
+    """
 
     steps: int
     batch: int
@@ -41,10 +48,11 @@ class Pace:
     schedule: Literal["constant", "cosine"] = "cosine"
 
     def optimizer(self, weights: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """AdamW over these weights."""
         return torch.optim.AdamW(weights, lr=self.rate, betas=(0.9, 0.98), weight_decay=0.01)
 
-    def set(self, optimizer: torch.optim.Optimizer, step: int) -> None:
-        """Set the learning rate of a step, counted from 0."""
+    def set_rate(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Set the optimizer's learning rate for a step; steps count from 0."""
         progress = (step + 1) / self.steps
         share = min(1.0, progress / 0.05)
         if self.schedule == "cosine":
@@ -58,10 +66,11 @@ class Batch:
     """Right-padded token streams.
 
     Attributes:
-        ids, trained: (batch, length).
-        images: (image tokens, channels), in the order of the placeholders.
-        positions: (3, batch, length), time, height and width.
-        shared: how many tokens all rows have in common at their start.
+        ids: (batch, length) int64 token ids.
+        trained: (batch, length) bool, whether the model writes the token.
+        images: (image tokens, channels) float32, in the order of the placeholders.
+        positions: (3, batch, length) int64, position in time, height and width.
+        shared: number of tokens before the first image with which every row begins.
     """
 
     ids: Tensor
@@ -71,16 +80,22 @@ class Batch:
     shared: int
 
 
-def collate(model: PreTrainedModel, rows: list[Tokens], features: Features) -> Batch:
-    """Stack token streams whose image keys are ``(scene, slot)``, slot None for the scene itself."""
+def collate(model: PreTrainedModel, rows: list[Tokens], features: SceneFeatures) -> Batch:
+    """Stack token streams.
+
+    Args:
+        model: the vision-language model, which computes the positions.
+        rows: token streams with the image keys ``(scene, crop)``; crop is None for the scene itself.
+        features: the tower's output for these images.
+    """
     length = max(len(row.ids) for row in rows)
     padding = model.config.text_config.pad_token_id
     ids = torch.tensor([row.ids + [padding] * (length - len(row.ids)) for row in rows])
     trained = torch.tensor([row.trained + [False] * (length - len(row.trained)) for row in rows])
     images = [
-        features.seen[scene] if slot is None else features.crops[scene, slot]
+        features.scenes[scene] if crop is None else features.crops[scene, crop]
         for row in rows
-        for scene, slot in row.images
+        for scene, crop in row.images
     ]
     sides = [2 * math.isqrt(len(image)) for image in images]
     positions, _ = model.model.get_rope_index(
@@ -96,8 +111,8 @@ def collate(model: PreTrainedModel, rows: list[Tokens], features: Features) -> B
 def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Last hidden states after the shared start, (batch, length - shared, width).
 
-    The shared start is computed once and its keys and values are given to every row: the same numbers and gradients as
-    row by row, for a third of the work when the tools' declaration makes up most of a dialogue.
+    The shared start is computed once, and every row uses its keys and values. The values and gradients are the same as
+    without sharing, at a third of the cost where the tools' declaration is most of a dialogue.
     """
     language = model.model.language_model
     embedded = model.get_input_embeddings()(batch.ids)
@@ -122,22 +137,35 @@ def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
     ).last_hidden_state
 
 
-def written(hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Hidden states at which the model writes, (tokens, width), and what it has to write there, (tokens,)."""
+def states_and_targets(hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Hidden states that predict the trained tokens, (tokens, width), and the ids of these tokens, (tokens,).
+
+    Args:
+        hidden: (batch, length - shared, width), from :func:`hidden_states`.
+        batch: the batch of these states.
+    """
     ids, trained = batch.ids[:, batch.shared :], batch.trained[:, batch.shared :]
     return hidden[:, :-1][trained[:, 1:]], ids[:, 1:][trained[:, 1:]]
 
 
-def fit(model: PreTrainedModel, draw: Callable[[], Tokens], features: Features, pace: Pace, title: str) -> None:
-    """Train the language model alone on rows that ``draw`` gives."""
+def fit(model: PreTrainedModel, draw: Callable[[], Tokens], features: SceneFeatures, stage: Stage, title: str) -> None:
+    """Train the language model; the vision tower is frozen.
+
+    Args:
+        model: the vision-language model.
+        draw: draws one token stream.
+        features: the tower's output for the images of the token streams.
+        stage: steps, batch size and learning rate.
+        title: title of the progress bar.
+    """
     model.train()
     weights = list(model.model.language_model.parameters())
-    optimizer = pace.optimizer(weights)
-    bar = tqdm(range(pace.steps), desc=title, unit="step")
+    optimizer = stage.optimizer(weights)
+    bar = tqdm(range(stage.steps), desc=title, unit="step")
     for step in bar:
-        pace.set(optimizer, step)
-        batch = collate(model, [draw() for _ in range(pace.batch)], features)
-        states, targets = written(hidden_states(model, batch), batch)
+        stage.set_rate(optimizer, step)
+        batch = collate(model, [draw() for _ in range(stage.batch)], features)
+        states, targets = states_and_targets(hidden_states(model, batch), batch)
         logits = model.lm_head(states)
         loss = F.cross_entropy(logits, targets)
         optimizer.zero_grad()

@@ -11,9 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Everything a newcomer needs to train something: data, a warm-started tiny model and a tiny CLIP, in one folder.
+"""Makes the toy: data, a warm-started tiny model and a tiny CLIP, in one folder.
 
-Each artifact is kept under the hash of what made it; a stage that was cut is redone, finished ones are used again.
+Each artifact is stored under a hash of the settings that made it. A complete artifact is used again; an interrupted one
+is made anew.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from verl_mapo.toy.dataset import write_split
-from verl_mapo.toy.dialogue import Demonstrations, Family
-from verl_mapo.toy.tiny_clip import CLIPS, train_clip
+from verl_mapo.toy.dialogue import DemonstrationRates, Family
+from verl_mapo.toy.tiny_clip import CLIPS, ClipRecipe, train_clip
 from verl_mapo.toy.tiny_tokenizer import corpus
 from verl_mapo.toy.visual_search import GENERATOR, VisualSearch
-from verl_mapo.toy.warm_start import RECIPES, WarmStart
+from verl_mapo.toy.warm_start import RECIPES, Recipe, WarmStart
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,14 @@ _ROWS: dict[Scale, dict[Literal["train", "test"], int]] = {
 
 @dataclass(frozen=True)
 class Toy:
-    """Where everything lies; the parquet files name images in the same folder by absolute path."""
+    """Paths of a toy.
+
+    Attributes:
+        train: parquet file of the training rows, which hold absolute paths of images in the same folder.
+        test: parquet file of the held-out rows.
+        model: folder of the warm-started model.
+        clip: folder of the tiny CLIP.
+    """
 
     train: Path
     test: Path
@@ -63,74 +71,96 @@ def prepare(
     size: Scale,
     task: VisualSearch | None = None,
     seed: int = 0,
-    demonstrations: Demonstrations | None = None,
+    demonstrations: DemonstrationRates | None = None,
 ) -> Toy:
-    """Make what is not there yet: under a minute at ``smoke`` size, about eight minutes at ``full`` size on one core.
+    """Make what does not exist yet, in under a minute (``smoke``) or about eight minutes (``full``) on one core.
 
     Args:
-        folder: made if absent; may be shared by everything below that differs, and by processes at once.
-        size: ``smoke`` gives a model that has the right form and knows nothing, ``full`` one worth training.
-        task: the dials; None leaves all of them at rest.
-        seed: of the data and of every weight.
-        demonstrations: what the model has seen; None is the size's own. They concern the last stage of the warm start
-            alone, about two minutes at ``full`` size: scenes, CLIP and the stages before it are shared.
+        folder: folder of the artifacts, made if absent. Toys with other settings, and other processes at the same time,
+            may use the same folder.
+        family: the model family.
+        size: ``smoke`` gives a model that writes the right format but cannot see, ``full`` one that is worth training.
+        task: settings of the scenes; None for the defaults.
+        seed: seed of the data and of all weights.
+        demonstrations: how often demonstrations call and are right; None for the size's own. They change only the last
+            stage of the warm start, about two minutes at ``full`` size; everything before it is used again.
     """
     task = task or VisualSearch()
     rows, clip, recipe = _ROWS[size], CLIPS[size], RECIPES[size]
     recipe = replace(recipe, demonstrations=demonstrations or recipe.demonstrations)
-    shelf = _Shelf(Path(folder).absolute(), {"generator": GENERATOR, "task": asdict(task), "seed": seed})
-    data = shelf.make(f"{size}-scenes", rows, 0.03 * sum(rows.values()), partial(_write_scenes, task, seed, rows))
-    scorer = shelf.make(
-        f"{size}-clip", asdict(clip), 0.06 * clip.pace.steps, lambda out, _: train_clip(task, clip, seed, out)
+    cache = _ArtifactCache(Path(folder).absolute(), {"generator": GENERATOR, "task": asdict(task), "seed": seed})
+    data = cache.get(f"{size}-scenes", rows, 0.03 * sum(rows.values()), partial(_write_scenes, task, seed, rows))
+    scorer = cache.get(
+        f"{size}-clip", _clip_key(clip), 0.06 * clip.stage.steps, lambda out, _: train_clip(task, clip, seed, out)
     )
-    model = _warm_start(shelf, f"{family}-{size}", WarmStart(family, task, recipe, seed))
+    model = _warm_start(cache, f"{family}-{size}", WarmStart(family, task, recipe, seed))
     return Toy(data / "train.parquet", data / "test.parquet", model, scorer)
 
 
-def _write_scenes(task: VisualSearch, seed: int, rows: dict[str, int], out: Path, lasting: Path) -> None:
+def _write_scenes(task: VisualSearch, seed: int, rows: dict[str, int], out: Path, final: Path) -> None:
     for split, count in rows.items():
-        write_split(task, seed, split, count, out, lasting)
+        write_split(task, seed, split, count, out, final)
 
 
-def _warm_start(shelf: _Shelf, name: str, start: WarmStart) -> Path:
-    """The stages of a warm start, each an artifact of its own; only the last one is a model folder."""
+def _warm_start(cache: _ArtifactCache, name: str, start: WarmStart) -> Path:
+    """Make the stages of a warm start, each an artifact; only the last one is a model folder."""
     recipe, last = start.recipe, None
     words = hashlib.sha256("\n".join(corpus()).encode()).hexdigest()
-    made_by: dict[str, Any] = {"words": words, "scenes": recipe.scenes, "tower": recipe.tower and asdict(recipe.tower)}
+    key: dict[str, Any] = {"words": words, "scenes": recipe.scenes, "tower": recipe.tower and asdict(recipe.tower)}
     if recipe.tower:
-        last = shelf.make(f"{name}-tower", made_by, 0.22 * recipe.tower.steps, lambda out, _: start.tower(out))
-    made_by["short"] = recipe.short and asdict(recipe.short)
+        last = cache.get(f"{name}-tower", key, 0.22 * recipe.tower.steps, lambda out, _: start.tower(out))
+    key["short"] = recipe.short and asdict(recipe.short)
     if recipe.short:
         tower = last
-        last = shelf.make(f"{name}-short", made_by, 0.2 * recipe.short.steps, lambda out, _: start.short(tower, out))
+        last = cache.get(f"{name}-short", key, 0.2 * recipe.short.steps, lambda out, _: start.short(tower, out))
     seconds = 0.02 * recipe.dialogues.steps * recipe.dialogues.batch
-    return shelf.make(name, made_by | asdict(recipe), seconds, lambda out, _: start.dialogues(last, out))
+    return cache.get(name, key | _dialogues_key(recipe), seconds, lambda out, _: start.dialogues(last, out))
 
 
-class _Shelf:
-    """Artifacts in a folder, each in a folder of its own named after the hash of its settings."""
+# The keys below are hashed into the names of artifacts: another spelling would make every toy anew.
+
+
+def _clip_key(clip: ClipRecipe) -> dict[str, Any]:
+    return {"scenes": clip.scenes, "pace": asdict(clip.stage)}
+
+
+def _dialogues_key(recipe: Recipe) -> dict[str, Any]:
+    stages = {"dialogues": asdict(recipe.dialogues), "habit": asdict(recipe.call_rates)}
+    return stages | {"demonstrations": asdict(recipe.demonstrations)}
+
+
+class _ArtifactCache:
+    """Artifacts below one folder, each in its own folder named after a hash of its settings.
+
+    Args:
+        folder: made if absent.
+        common: settings that are part of every artifact's hash.
+    """
 
     def __init__(self, folder: Path, common: dict[str, Any]):
         self.folder, self.common = folder, common
         folder.mkdir(parents=True, exist_ok=True)
 
-    def make(self, name: str, settings: dict[str, Any], seconds: float, build: Callable[[Path, Path], None]) -> Path:
-        """The artifact's folder; ``build`` fills it, given where to write and where that will lie in the end.
+    def get(self, name: str, settings: dict[str, Any], seconds: float, build: Callable[[Path, Path], None]) -> Path:
+        """The folder of an artifact, which is built if it does not exist.
 
         Args:
-            seconds: what it takes on one free core, roughly.
+            name: beginning of the folder's name.
+            settings: everything but ``common`` that the artifact depends on, as JSON.
+            seconds: approximate time to build it on one free core.
+            build: writes the artifact, given the folder to write to and the folder's final path.
         """
         made_by = json.dumps({"artifact": name} | self.common | settings, indent=1, sort_keys=True)
-        place = self.folder / f"{name}-{hashlib.sha256(made_by.encode()).hexdigest()[:10]}"
-        draft = self.folder / f".{place.name}"
+        path = self.folder / f"{name}-{hashlib.sha256(made_by.encode()).hexdigest()[:10]}"
+        draft = self.folder / f".{path.name}"
         with FileLock(f"{draft}.lock"):
-            if place.is_dir():
-                logger.info("%s is there already.", place.name)
-                return place
-            logger.info("Making %s, about %d s on one core.", place.name, seconds)
+            if path.is_dir():
+                logger.info("%s exists already.", path.name)
+                return path
+            logger.info("Making %s, about %d s on one core.", path.name, seconds)
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir()
-            build(draft, place)
+            build(draft, path)
             (draft / "made_by.json").write_text(made_by)
-            draft.rename(place)
-        return place
+            draft.rename(path)
+        return path

@@ -11,7 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A tiny CLIP for the task, stock transformers classes from nothing: does a crop show what a label says?"""
+"""A tiny CLIP that scores whether a crop shows the object that a label names.
+
+It is made of transformers' own classes and trained from scratch on crops and captions of the task.
+"""
 
 from __future__ import annotations
 
@@ -29,41 +32,55 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
 
-from verl_mapo.toy.language import Pace
+from verl_mapo.toy.language import Stage
 from verl_mapo.toy.visual_search import CELL, GRID, NAMES, SIDE, Scene, VisualSearch
 from verl_mapo.toy.warm_start import one_thread
 
 CAPTIONS = (*NAMES, "empty background")
+"""Every caption of a crop."""
 _SIDE, _PATCH, _TEXT = 56, 14, 32
-"""Side of an image and of a patch in pixels, longest text in tokens."""
+"""Side of an image and of a patch in pixels; length of the longest text in tokens."""
 _PAIRS_A_SCENE = 8
 
 
 @dataclass(frozen=True)
 class ClipRecipe:
-    """How long the training is."""
+    """Settings of the training.
+
+    Attributes:
+        scenes: number of scenes that crops are cut from.
+        stage: steps, batch size (in crops) and learning rate.
+    """
 
     scenes: int
-    pace: Pace
+    stage: Stage
 
 
-CLIPS = {"smoke": ClipRecipe(150, Pace(150, 64, 1e-3)), "full": ClipRecipe(1200, Pace(700, 64, 1e-3))}
+CLIPS = {"smoke": ClipRecipe(150, Stage(150, 64, 1e-3)), "full": ClipRecipe(1200, Stage(700, 64, 1e-3))}
+"""Training of each size of the toy."""
 
 
 def train_clip(task: VisualSearch, recipe: ClipRecipe, seed: int, out: Path) -> None:
-    """Train on crops and captions of the ``clip`` split and write a folder that AutoModel and AutoProcessor load."""
+    """Train on crops and captions of the ``clip`` split; AutoModel and AutoProcessor load the resulting folder.
+
+    Args:
+        task: settings of the scenes.
+        recipe: settings of the training.
+        seed: seed of scenes, weights and order.
+        out: folder to write to.
+    """
     processor = build_processor()
     torch.manual_seed(seed)
     model = build_model(processor.tokenizer)
     with one_thread():
         images, captions = draw_pairs(task, processor, seed, recipe.scenes)
-        _fit(model, processor, images, captions, recipe.pace, random.Random(seed))
+        _fit(model, processor, images, captions, recipe.stage, random.Random(seed))
     model.eval().save_pretrained(out)
     processor.save_pretrained(out)
 
 
 def build_processor() -> CLIPProcessor:
-    """CLIP's tokenizer on the task's words (any other text falls back to bytes), and images squeezed to a square."""
+    """CLIP's tokenizer with the words of the task (other text becomes bytes); images are resized to a square."""
     blank = CLIPTokenizer()
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learner.pre_tokenizer = blank.backend_tokenizer.pre_tokenizer
@@ -81,7 +98,7 @@ def build_processor() -> CLIPProcessor:
 
 
 def build_model(tokenizer: CLIPTokenizer) -> CLIPModel:
-    """0.6 M fresh parameters, float32."""
+    """A CLIP of 0.6 million random float32 parameters."""
     text = {
         "vocab_size": len(tokenizer),
         "hidden_size": 64,
@@ -105,7 +122,17 @@ def build_model(tokenizer: CLIPTokenizer) -> CLIPModel:
 
 
 def draw_pairs(task: VisualSearch, processor: CLIPProcessor, seed: int, scenes: int) -> tuple[Tensor, Tensor]:
-    """Crops (pairs, 3, side, side) float32 as the model takes them, and the index of each one's caption (pairs,)."""
+    """Draw crops with captions.
+
+    Args:
+        task: settings of the scenes.
+        processor: the model's processor.
+        seed: seed of scenes and boxes.
+        scenes: number of scenes.
+
+    Returns:
+        (pairs, 3, side, side) float32 crops, preprocessed; (pairs,) int64, the index of each crop's caption.
+    """
     crops: list[Image.Image] = []
     captions = []
     for index in tqdm(range(scenes), desc="drawing crops", unit="scene"):
@@ -119,7 +146,14 @@ def draw_pairs(task: VisualSearch, processor: CLIPProcessor, seed: int, scenes: 
 
 
 def similarities(model: CLIPModel, processor: CLIPProcessor, pixels: Tensor, texts: list[str]) -> Tensor:
-    """Cosines (images, texts)."""
+    """Cosine similarities of images and texts, (images, texts) float32.
+
+    Args:
+        model: the CLIP model.
+        processor: its processor.
+        pixels: (images, 3, side, side) float32, preprocessed.
+        texts: the texts.
+    """
     words = processor.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
     text = F.normalize(model.get_text_features(**words).pooler_output, dim=-1)
     image = F.normalize(model.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
@@ -127,10 +161,13 @@ def similarities(model: CLIPModel, processor: CLIPProcessor, pixels: Tensor, tex
 
 
 def _pair(scene: Scene, rng: random.Random) -> tuple[str, tuple[int, int, int, int]]:
-    """A caption and a box in pixels of the scene: around an object, often loose or shifted, or around nothing."""
+    """A caption and a box in pixels of the scene.
+
+    The box is around an object, sometimes enlarged or shifted, or around an empty cell.
+    """
     empty = rng.random() < 0.12
-    thing = rng.choice(scene.objects)
-    cell = rng.choice(scene.empty_cells) if empty else thing.cell
+    target = rng.choice(scene.objects)
+    cell = rng.choice(scene.empty_cells) if empty else target.cell
     left, top = cell % GRID * CELL, cell // GRID * CELL
     margin = rng.randint(4, 18)
     box = [left + margin, top + margin, left + CELL - margin, top + CELL - margin]
@@ -139,19 +176,19 @@ def _pair(scene: Scene, rng: random.Random) -> tuple[str, tuple[int, int, int, i
     if rng.random() < 0.35:
         moves = [-rng.choice([0, 0, 28, 56]), -rng.choice([0, 0, 28, 56]), *(rng.choice([0, 0, 28, 56]) for _ in "xy")]
         box = [min(SIDE, max(0, edge + move)) for edge, move in zip(box, moves, strict=True)]
-    return thing.name, tuple(box)
+    return target.name, tuple(box)
 
 
 def _fit(
-    model: CLIPModel, processor: CLIPProcessor, images: Tensor, captions: Tensor, pace: Pace, rng: random.Random
+    model: CLIPModel, processor: CLIPProcessor, images: Tensor, captions: Tensor, stage: Stage, rng: random.Random
 ) -> None:
-    """Both directions of the contrastive loss; a text may take any of its images in the batch."""
-    optimizer = pace.optimizer(model.parameters())
+    """Train with the contrastive loss in both directions; every image of the batch with the same caption is a match."""
+    optimizer = stage.optimizer(model.parameters())
     model.train()
-    bar = tqdm(range(pace.steps), desc="tiny CLIP", unit="step")
+    bar = tqdm(range(stage.steps), desc="tiny CLIP", unit="step")
     for step in bar:
-        pace.set(optimizer, step)
-        rows = rng.sample(range(len(images)), pace.batch)
+        stage.set_rate(optimizer, step)
+        rows = rng.sample(range(len(images)), stage.batch)
         targets = captions[rows]
         scale = model.logit_scale.exp().clamp(max=30)
         logits = scale * similarities(model, processor, images[rows], list(CAPTIONS))

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A tokenizer of the Qwen family's form, trained on the task's own words, and a plain ChatML template."""
+"""A tokenizer of the Qwen family's kind, trained on the words of the task, and a plain ChatML template."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ SPECIAL = (
 )
 """The family's special tokens."""
 STOPS = ("<|im_end|>", "<|endoftext|>")
-"""The special tokens that a policy may write."""
+"""The special tokens that a policy may sample."""
 
 TAGS = tuple(
     f"<{slash}{tag}>"
     for tag in ("tool_call", "tool_response", "tools", "think", "answer", "description")
     for slash in ("", "/")
 )
-"""Tags that are one token each, but not special: they stay in decoded text."""
+"""Tags that are one token each but not special tokens, so that decoding keeps them."""
 
 CHAT_TEMPLATE = """{%- for message in messages -%}
 {{- '<|im_start|>' + message['role'] + '\\n' -}}
@@ -77,7 +77,7 @@ CHAT_TEMPLATE = """{%- for message in messages -%}
 
 @cache
 def corpus() -> tuple[str, ...]:
-    """Every text the task can put before a tiny model, tags and special tokens left out; the same for all dials."""
+    """Every text that a tiny model can meet, without tags and special tokens; the same for all settings of the task."""
     texts = [f"user\n assistant\n system\n {letter}" for letter in LETTERS]
     for space in CoordinateSpace:
         for describe in get_args(Describe):
@@ -89,13 +89,13 @@ def corpus() -> tuple[str, ...]:
         texts += [f"Which shape is the {colour} object?", f"How many {SHAPES[shape]} are there?"]
         texts += [dialogue.thought(subject) for subject in (name, shape, f"{colour} object", SHAPES[shape])]
         texts.append(dialogue.call(name, [0, 1, 2, 3]))
-        texts.append(prompts.sight_text(1, (45, 67)) + "\n")
+        texts.append(prompts.image_text(1, (45, 67)) + "\n")
         texts += [dialogue.answer(word) for word in (*COLOURS, *SHAPES, *map(str, range(OBJECTS + 1)))]
     return tuple(texts)
 
 
 def build_tokenizer() -> Qwen2Tokenizer:
-    """Byte-level BPE in which every word of the task is one token and every digit stands alone."""
+    """A byte-level BPE tokenizer in which every word of the task and every digit is one token."""
     marks = pre_tokenizers.Split(Regex("|".join(map(re.escape, SPECIAL + TAGS))), behavior="removed")
     words = pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated")
     trained = Tokenizer(models.BPE())

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Tiny Qwen2.5-VL and Qwen3-VL models of two million parameters, from nothing, as folders that everything loads."""
+"""Qwen2.5-VL and Qwen3-VL models of two million random parameters, in folders that transformers, verl and vLLM load."""
 
 from __future__ import annotations
 
@@ -42,14 +42,16 @@ from verl_mapo.toy.tiny_tokenizer import CHAT_TEMPLATE, SPECIAL, STOPS, build_to
 from verl_mapo.toy.visual_search import GRID
 
 WIDTH, LAYERS, TOWER_LAYERS, HEAD = 128, 4, 3, 32
-"""Hidden size of both halves, layers of each, head dimension (32 is the least that vLLM's CPU attention takes)."""
+"""Hidden size of both parts, layers of the language model, layers of the vision tower, and head dimension.
+
+32 is the smallest head dimension that vLLM's CPU attention supports."""
 
 _CONTRAST = 20.0
-_SEALED_LOGIT = -30.0
+_SUPPRESSED_LOGIT = -30.0
 
 
 def build_processor(family: Family) -> ProcessorMixin:
-    """Tokenizer, image processor and template; an image is seen as 4 to 16 tokens."""
+    """The family's processor; an image becomes 4 to 16 tokens."""
     token = FRAMES[family].token_side
     images = {
         "patch_size": FRAMES[family].patch,
@@ -67,7 +69,13 @@ def build_processor(family: Family) -> ProcessorMixin:
 
 
 def build_model(family: Family, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
-    """A float32 model with fresh weights; its output head is tied to the embeddings until :func:`save` unties it."""
+    """A float32 model with random weights; its output head is tied to the embeddings until :func:`suppress` unties it.
+
+    Args:
+        family: the model family.
+        tokenizer: the model's tokenizer.
+        seed: seed of the weights.
+    """
     torch.manual_seed(seed)
     common = {
         name: tokenizer.convert_tokens_to_ids(f"<|{token}|>")
@@ -121,11 +129,12 @@ def _text_config(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
 
 @torch.no_grad()
 def _initialise(model: PreTrainedModel) -> None:
-    """Unit gain (1 / fan-in), outputs of residual branches scaled by their number; at 0.02 nothing this narrow learns.
+    """Initialise with variance 1 / fan-in, divided by the number of residual branches at the end of each branch.
 
-    DeepStack's outputs start near zero: they add to the language model's first layers what no stage trains alone. Half
-    of the patch filters see contrast alone, and see it strongly: a letter is a faint detail on a bright shape, and
-    behind ordinary filters letters stay at chance for hundreds of steps.
+    With the usual standard deviation of 0.02, models as narrow as these learn nothing. DeepStack's outputs start near
+    zero, because no stage trains them alone. Half of the patch filters have mean zero and a high gain, so that they
+    respond to contrast: a letter is a faint detail on a bright shape, and with ordinary filters the accuracy of letters
+    stays at chance for hundreds of steps.
     """
     for name, weight in model.named_parameters():
         if name.endswith("embed_tokens.weight"):
@@ -140,30 +149,42 @@ def _initialise(model: PreTrainedModel) -> None:
 
 
 def forbidden_tokens(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> list[int]:
-    """Rows of the output head that no policy may sample: special tokens other than the stops, and padding rows.
+    """Ids that no policy may sample: special tokens other than :data:`STOPS`, and the padding rows of the output head.
 
-    One sampled image placeholder breaks the training pass, which then finds more placeholders than images.
+    One sampled image placeholder makes the training pass fail, because there are then more placeholders than images.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        vocabulary: number of rows of the output head.
     """
     special = [tokenizer.convert_tokens_to_ids(token) for token in SPECIAL if token not in STOPS]
     return special + list(range(len(tokenizer), vocabulary))
 
 
 @torch.no_grad()
-def seal(model: PreTrainedModel, forbidden: list[int], hidden: Tensor) -> None:
-    """Untie the head and set the forbidden rows so that their logits are about -30 wherever the model writes.
+def suppress(model: PreTrainedModel, forbidden: list[int], hidden: Tensor) -> None:
+    """Untie the output head from the embeddings, and set some of its rows so that their logits are about -30.
 
     Args:
-        hidden: (samples, width) last hidden states at positions where the model writes; the row is the least-squares
-            answer to ``hidden @ row = -30``.
+        model: the model.
+        forbidden: ids of the tokens.
+        hidden: (samples, width) last hidden states at positions where the model writes. Each row of the head becomes
+            the least-squares solution of ``hidden @ row = -30``.
     """
     head = model.lm_head.weight.detach().clone()
     gram = hidden.T @ hidden / len(hidden) + 1e-3 * torch.eye(hidden.shape[1])
-    head[forbidden] = torch.linalg.solve(gram, hidden.mean(0) * _SEALED_LOGIT)
+    head[forbidden] = torch.linalg.solve(gram, hidden.mean(0) * _SUPPRESSED_LOGIT)
     model.lm_head.weight = nn.Parameter(head)
 
 
 def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
-    """Write the folder that AutoProcessor, AutoModelForImageTextToText, verl and vLLM load."""
+    """Write a folder that AutoProcessor, AutoModelForImageTextToText, verl and vLLM load.
+
+    Args:
+        model: the model.
+        processor: the model's processor.
+        folder: where to write.
+    """
     tokenizer = processor.tokenizer
     stops = [tokenizer.convert_tokens_to_ids(token) for token in STOPS]
     model.generation_config = GenerationConfig(

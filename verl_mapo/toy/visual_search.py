@@ -11,9 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Scenes of a synthetic visual search: coloured shapes on a background, each with a letter too small to read unzoomed.
+"""Scenes of a synthetic visual search: coloured shapes, each with a letter that is too small to read without a zoom.
 
-A scene is a function of (settings, seed, split, index) alone. Knows nothing of models, of tools or of verl.
+A scene depends only on the task's settings, the seed, the split and the index. This module imports nothing of models,
+tools or verl.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from pydantic.dataclasses import dataclass as settings_dataclass
 from verl_mapo.settings import STRICT
 
 GENERATOR = 3
-"""Version of the generator: raise it when a scene, a question or a demonstration changes, so that caches are redone."""
+"""Version of the generator. Increase it when a scene, question or demonstration changes, so that toys are made anew."""
 
 SIDE, GRID, OBJECTS = 448, 4, 5
-"""Side of a scene in pixels, cells along a side, objects in a scene."""
+"""Side of a scene in pixels, number of cells along a side, number of objects in a scene."""
 CELL = SIDE // GRID
 
 COLOURS = {
@@ -51,16 +52,24 @@ LETTERS = "OXTLAHKECJ"
 NAMES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 
 _PHOTOS = ("astronaut", "coffee", "cat", "rocket", "hubble_deep_field", "immunohistochemistry", "retina")
-"""Photographs that lie inside scikit-image's wheel."""
+"""Names of photographs in scikit-image's wheel."""
 
 Kind = Literal["letter", "colour", "shape", "count"]
 Split = Literal["train", "test", "warm_start", "clip", "evaluation"]
-"""Scenes of two splits are drawn from different random streams."""
+"""Each split has its own random stream."""
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One shape; ``box`` is in pixels of the scene, half-open; ``cell`` counts row by row."""
+    """One object of a scene.
+
+    Attributes:
+        colour: key of :data:`COLOURS`.
+        shape: key of :data:`SHAPES`.
+        letter: the letter inside.
+        cell: index of its cell, row by row.
+        box: (x1, y1, x2, y2) in pixels of the scene; x2 and y2 are exclusive.
+    """
 
     colour: str
     shape: str
@@ -70,6 +79,7 @@ class SceneObject:
 
     @property
     def name(self) -> str:
+        """Colour and shape, such as ``"red square"``."""
         return f"{self.colour} {self.shape}"
 
 
@@ -78,9 +88,11 @@ class Question:
     """A question about a scene.
 
     Attributes:
-        kind: only ``letter`` needs a zoom; the others can be answered from the scene as seen.
-        subject: what the question asks about, as a thought names it (``"red square"``, ``"circles"``).
-        target: the object asked about; None for a count.
+        kind: only ``letter`` needs a zoom; the others can be answered from the scene as the model sees it.
+        text: the question's text.
+        answer: the right answer.
+        subject: name of what the question is about, such as ``"red square"`` or ``"circles"``.
+        target: the object that the question is about; None for a count.
     """
 
     kind: Kind
@@ -91,12 +103,13 @@ class Question:
 
     @property
     def needs_zoom(self) -> bool:
+        """Whether the answer cannot be read without a zoom."""
         return self.kind == "letter"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A full-resolution picture, what is on it, and a question."""
+    """An image at full resolution, its objects, and a question about it."""
 
     image: Image.Image
     objects: tuple[SceneObject, ...]
@@ -104,18 +117,20 @@ class Scene:
 
     @property
     def empty_cells(self) -> list[int]:
-        return sorted(set(range(GRID * GRID)) - {thing.cell for thing in self.objects})
+        """Indices of the cells without an object, in order."""
+        return sorted(set(range(GRID * GRID)) - {each.cell for each in self.objects})
 
 
 @settings_dataclass(frozen=True, config=STRICT)
 class VisualSearch:
-    """The dials of the task.
+    """Settings of the task.
 
     Attributes:
-        letters: how many different letters there are; with 2 a blind answer is right half of the time.
-        shared_letters: several objects may carry the same letter, so that a look at the wrong one is often right too.
-        no_zoom_share: share of questions about colours, shapes and counts, for which the tool is optional.
-        background: a faint gradient, or real photographs (needs scikit-image).
+        letters: number of different letters; with 2, a guess is right half of the time.
+        shared_letters: whether several objects may have the same letter, so that a zoom at a wrong object can also lead
+            to the right answer.
+        no_zoom_share: share of questions about colours, shapes and counts, which need no zoom.
+        background: a faint gradient, or photographs (requires scikit-image).
     """
 
     letters: Annotated[int, Field(ge=2, le=len(LETTERS))] = len(LETTERS)
@@ -127,54 +142,61 @@ class VisualSearch:
     def _enough_letters(self) -> VisualSearch:
         if self.letters < OBJECTS and not self.shared_letters:
             raise ValueError(
-                f"letters={self.letters} is too few for {OBJECTS} objects with a letter of their own: "
+                f"letters={self.letters} is too few for {OBJECTS} objects with different letters: "
                 f"set shared_letters=True, or letters to {OBJECTS} or more"
             )
         return self
 
     @property
     def alphabet(self) -> str:
+        """The letters in use."""
         return LETTERS[: self.letters]
 
     def scene(self, seed: int, split: Split, index: int) -> Scene:
-        """The scene with this index of a split."""
+        """Draw the scene with this index of a split.
+
+        Args:
+            seed: seed of the data.
+            split: name of the split.
+            index: index of the scene, from 0.
+        """
         rng = random.Random(f"{seed}/{split}/{index}")
         image = _gradient().copy() if self.background == "gradient" else _photo(rng)
         draw = ImageDraw.Draw(image)
         cells = rng.sample(range(GRID * GRID), OBJECTS)
         colours = rng.sample(list(COLOURS), OBJECTS)
         letters = rng.choices(self.alphabet, k=OBJECTS) if self.shared_letters else rng.sample(self.alphabet, OBJECTS)
-        things = tuple(
+        objects = tuple(
             _draw(draw, rng, colour, rng.choice(list(SHAPES)), letter, cell)
             for colour, letter, cell in zip(colours, letters, cells, strict=True)
         )
-        return Scene(image, things, self.ask(things, rng))
+        return Scene(image, objects, self.ask(objects, rng))
 
-    def ask(self, things: tuple[SceneObject, ...], rng: random.Random) -> Question:
-        """A question about these objects."""
+    def ask(self, objects: tuple[SceneObject, ...], rng: random.Random) -> Question:
+        """Draw a question about these objects."""
         if rng.random() >= self.no_zoom_share:
-            return letter_question(rng.choice(things))
-        return optional_question(things, rng)
+            return letter_question(rng.choice(objects))
+        return optional_question(objects, rng)
 
 
 def letter_question(target: SceneObject) -> Question:
-    """The question that needs a zoom."""
+    """The question about an object's letter, which needs a zoom."""
     return Question("letter", f"Which letter is inside the {target.name}?", target.letter, target.name, target)
 
 
-def optional_question(things: tuple[SceneObject, ...], rng: random.Random) -> Question:
-    """A question that can be answered from the scene as seen."""
+def optional_question(objects: tuple[SceneObject, ...], rng: random.Random) -> Question:
+    """Draw a question that needs no zoom."""
     kind = rng.choice(["colour", "shape", "count"])
     if kind == "count":
         shape, plural = rng.choice(list(SHAPES.items()))
-        count = sum(thing.shape == shape for thing in things)
+        count = sum(each.shape == shape for each in objects)
         return Question("count", f"How many {plural} are there?", str(count), plural, None)
-    shapes = [thing.shape for thing in things]
-    lone = [thing for thing in things if shapes.count(thing.shape) == 1]
-    if kind == "colour" and lone:
-        target = rng.choice(lone)
+    shapes = [each.shape for each in objects]
+    unique = [each for each in objects if shapes.count(each.shape) == 1]
+    if kind == "colour" and unique:
+        target = rng.choice(unique)
         return Question("colour", f"Which colour is the {target.shape}?", target.colour, target.shape, target)
-    target = rng.choice(things)
+    target = rng.choice(objects)
     subject = f"{target.colour} object"
     return Question("shape", f"Which shape is the {subject}?", target.shape, subject, target)
 
@@ -182,7 +204,7 @@ def optional_question(things: tuple[SceneObject, ...], rng: random.Random) -> Qu
 def _draw(
     draw: ImageDraw.ImageDraw, rng: random.Random, colour: str, shape: str, letter: str, cell: int
 ) -> SceneObject:
-    """Draw one object near the middle of its cell, its letter near its own middle."""
+    """Draw an object near the middle of its cell, and its letter near the middle of the object."""
     radius = rng.randint(28, 36)
     x = cell % GRID * CELL + CELL // 2 + rng.randint(-4, 4)
     y = cell // GRID * CELL + CELL // 2 + rng.randint(-4, 4)
@@ -207,7 +229,7 @@ def _draw(
 
 @cache
 def _font() -> ImageFont.FreeTypeFont:
-    """Pillow's own scalable font; its capitals are 10 px high at this size."""
+    """Pillow's scalable font; capitals are 10 px high at this size."""
     return ImageFont.load_default(size=14)
 
 
@@ -219,7 +241,7 @@ def _gradient() -> Image.Image:
 
 
 def _photo(rng: random.Random) -> Image.Image:
-    """A random square of a random photograph, at the size of a scene."""
+    """A random square of a random photograph, resized to the size of a scene."""
     photo = _photograph(rng.choice(_PHOTOS))
     side = rng.randint(min(photo.size) * 2 // 3, min(photo.size))
     left, top = rng.randint(0, photo.width - side), rng.randint(0, photo.height - side)

@@ -11,13 +11,14 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A supervised warm start of a tiny VLM: a policy that can call, look and answer, and still has much to gain.
+"""A supervised warm start of a tiny vision-language model: a policy that calls the tool and answers, but not yet well.
 
-Three stages on one thread: the tower alone, the language model on short dialogues, the language model on whole ones of
-imperfect demonstrations. The tower is frozen after the first, and its features of every picture are computed once.
+The three stages run on one thread: the vision tower alone; the language model on short dialogues; the language model on
+whole dialogues with imperfect demonstrations. The tower is frozen after the first stage, and its output for every image
+is computed once.
 
-Where demonstrations do not always call, the last stage has two parts: first all call, then they call at their rates, so
-that how well a zoom is aimed does not hang on how often there is one.
+If demonstrations do not always call the tool, the last stage has two parts: first every demonstration calls, then they
+call at the given rates. The accuracy of a zoom thus hardly depends on how often the model calls.
 """
 
 from __future__ import annotations
@@ -33,76 +34,96 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from verl_mapo.toy.album import Album, Features
-from verl_mapo.toy.dialogue import END, IMAGE, Demonstrations, Family, Script, Tokens, act, answer, call, thought
-from verl_mapo.toy.language import Pace, collate, fit, hidden_states, written
-from verl_mapo.toy.tiny_vlm import build_model, build_processor, forbidden_tokens, save, seal
+from verl_mapo.toy.dialogue import (
+    END,
+    IMAGE,
+    DemonstrationRates,
+    DialogueWriter,
+    Family,
+    Tokens,
+    answer,
+    call,
+    draw_demonstration,
+    thought,
+)
+from verl_mapo.toy.language import Stage, collate, fit, hidden_states, states_and_targets
+from verl_mapo.toy.scene_images import SceneFeatures, SceneImages
+from verl_mapo.toy.tiny_vlm import build_model, build_processor, forbidden_tokens, save, suppress
 from verl_mapo.toy.tower import train_tower
 from verl_mapo.toy.visual_search import OBJECTS, VisualSearch
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long each stage is; ``tower`` and ``short`` may be left out.
+    """Settings of the stages.
 
     Attributes:
-        scenes: how many scenes the stages draw from.
-        habit: the dialogues that bring the rates of calling, after those that all call.
+        scenes: number of scenes that the stages draw from.
+        tower: the stage of the vision tower; None leaves it out.
+        short: the stage of short dialogues; None leaves it out.
+        dialogues: the stage of whole dialogues in which every demonstration calls the tool.
+        call_rates: the stage after it, in which demonstrations call at their rates.
+        demonstrations: how often demonstrations call and are right.
     """
 
     scenes: int
-    tower: Pace | None
-    short: Pace | None
-    dialogues: Pace
-    habit: Pace
-    demonstrations: Demonstrations = field(default_factory=Demonstrations)
+    tower: Stage | None
+    short: Stage | None
+    dialogues: Stage
+    call_rates: Stage
+    demonstrations: DemonstrationRates = field(default_factory=DemonstrationRates)
 
 
 RECIPES = {
-    "smoke": Recipe(64, None, None, Pace(140, 8, 2e-3), Pace(40, 8, 5e-4)),
-    "full": Recipe(2500, Pace(500, 4, 2e-3), Pace(1000, 16, 3e-4, "constant"), Pace(240, 24, 5e-4), Pace(60, 24, 2e-4)),
+    "smoke": Recipe(64, None, None, Stage(140, 8, 2e-3), Stage(40, 8, 5e-4)),
+    "full": Recipe(
+        2500, Stage(500, 4, 2e-3), Stage(1000, 16, 3e-4, "constant"), Stage(240, 24, 5e-4), Stage(60, 24, 2e-4)
+    ),
 }
-"""``smoke`` has the right form and knows nothing; ``full`` is worth training."""
+"""By size of the toy. A ``smoke`` model writes the right format but cannot see; a ``full`` model is worth training."""
 
 
 class WarmStart:
-    """The stages of one warm start; each reads the weights that the one before has written.
+    """The stages of one warm start. Each stage reads the weights that the previous one has written.
 
     Args:
-        family: which tiny model.
-        task: what it is to learn.
-        recipe: how long.
-        seed: of the weights, the scenes and the order of everything.
+        family: the model family.
+        task: settings of the scenes.
+        recipe: settings of the stages.
+        seed: seed of the weights, the scenes and every order.
     """
 
     def __init__(self, family: Family, task: VisualSearch, recipe: Recipe, seed: int):
         self.family, self.task, self.recipe, self.seed = family, task, recipe, seed
 
     @cached_property
-    def script(self) -> Script:
-        return Script(build_processor(self.family), self.family)
+    def writer(self) -> DialogueWriter:
+        """The writer of the demonstrations, with the model's processor."""
+        return DialogueWriter(build_processor(self.family), self.family)
 
     @cached_property
     def model(self) -> PreTrainedModel:
-        return build_model(self.family, self.script.processor.tokenizer, self.seed)
+        """The model; its weights are random until a stage trains or reads them."""
+        return build_model(self.family, self.writer.processor.tokenizer, self.seed)
 
     @cached_property
-    def album(self) -> Album:
-        return Album.draw(self.task, self.script, self.seed, self.recipe.scenes)
+    def images(self) -> SceneImages:
+        """The scenes and their crops."""
+        return SceneImages.draw(self.task, self.writer, self.seed, self.recipe.scenes)
 
     @cached_property
-    def features(self) -> Features:
-        """Of the tower as it is when first asked for; it is frozen from then on."""
-        return Features.of(self.album, self.model.eval(), self.script)
+    def features(self) -> SceneFeatures:
+        """The vision tower's output for the images, computed at the first access; the tower is frozen from then on."""
+        return SceneFeatures.compute(self.images, self.model.eval(), self.writer)
 
     def tower(self, out: Path) -> None:
-        """The vision tower alone."""
+        """Train the vision tower alone."""
         with one_thread():
-            train_tower(self.model, self.script, self.album, self.recipe.tower, self.seed)
+            train_tower(self.model, self.writer, self.images, self.recipe.tower, self.seed)
         self._write(out)
 
     def short(self, start: Path, out: Path) -> None:
-        """The language model on boxes and letters, in dialogues without what every prompt begins with."""
+        """Train the language model to give boxes and letters, in dialogues without system message and tools."""
         self._read(start)
         draw = partial(self._short, random.Random(f"short/{self.seed}"))
         with one_thread():
@@ -110,52 +131,57 @@ class WarmStart:
         self._write(out)
 
     def dialogues(self, start: Path | None, out: Path) -> None:
-        """The language model on whole dialogues; writes the finished model folder."""
+        """Train the language model on whole dialogues, and write the complete model folder."""
         if start is not None:
             self._read(start)
-        rng, shown = random.Random(f"dialogues/{self.seed}"), self.recipe.demonstrations
-        calling, as_shown = (partial(self._dialogue, rng, how) for how in (shown.calling(), shown))
+        rng, rates = random.Random(f"dialogues/{self.seed}"), self.recipe.demonstrations
+        always_calling = partial(self._dialogue, rng, rates.always_calling())
+        at_rates = partial(self._dialogue, rng, rates)
         with one_thread():
-            fit(self.model, calling, self.features, self.recipe.dialogues, "dialogues")
-            if shown != shown.calling():
-                fit(self.model, as_shown, self.features, self.recipe.habit, "rates of calling")
-            self._seal([as_shown() for _ in range(64)])
-        save(self.model, self.script.processor, out)
+            fit(self.model, always_calling, self.features, self.recipe.dialogues, "dialogues")
+            if rates != rates.always_calling():
+                fit(self.model, at_rates, self.features, self.recipe.call_rates, "rates of calling")
+            self._suppress_forbidden([at_rates() for _ in range(64)])
+        save(self.model, self.writer.processor, out)
 
     def _short(self, rng: random.Random) -> Tokens:
-        """A question up to the box, and any crop with its letter: question and call stand as far from the image as in a
-        whole dialogue, or what is learnt here would not be found again there.
+        """A question up to the box, then the crop of any object with its letter.
+
+        Question and call are at the same distance from the image as in a whole dialogue, so that what is learnt here
+        carries over.
         """
         scene, other = rng.randrange(self.recipe.scenes), rng.randrange(self.recipe.scenes)
-        things, script = self.album.things[scene], self.script
-        seen = ((scene, None), script.frame.scene_size)
-        question = self.task.ask(things, rng)
+        objects, writer = self.images.objects[scene], self.writer
+        seen = ((scene, None), writer.frame.scene_size)
+        question = self.task.ask(objects, rng)
         asked = f"<|im_start|>user\n{IMAGE}{question.text}{END}\n<|im_start|>assistant\n{thought(question.subject)}"
         if not question.needs_zoom:
-            return script.write([(asked, False), (answer(question.answer), True)], [seen])
-        slot = rng.randrange(OBJECTS)
-        box = script.frame.box(question.target.cell)
+            return writer.write([(asked, False), (answer(question.answer), True)], [seen])
+        crop = rng.randrange(OBJECTS)
+        box = writer.frame.box(question.target.cell)
         before, box, after = call(question.target.name, box).partition(json.dumps(box))
-        letter = answer(self.album.things[other][slot].letter)
+        letter = answer(self.images.objects[other][crop].letter)
         parts = [(asked + before, False), (box, True), (after + IMAGE, False), (letter, True)]
-        return script.write(parts, [seen, ((other, slot), script.frame.crop_size)])
+        return writer.write(parts, [seen, ((other, crop), writer.frame.crop_size)])
 
-    def _dialogue(self, rng: random.Random, how: Demonstrations) -> Tokens:
+    def _dialogue(self, rng: random.Random, rates: DemonstrationRates) -> Tokens:
+        """A whole dialogue about any scene."""
         scene = rng.randrange(self.recipe.scenes)
-        things, empty, frame = self.album.things[scene], self.album.empty[scene], self.script.frame
-        question = self.task.ask(things, rng)
-        shown = act(things, empty, question, self.task.alphabet, how, rng)
+        objects, empty_cells, frame = self.images.objects[scene], self.images.empty_cells[scene], self.writer.frame
+        question = self.task.ask(objects, rng)
+        drawn = draw_demonstration(objects, empty_cells, question, self.task.alphabet, rates, rng)
         crop = None
-        if shown.cell is not None:
-            crop = ((scene, self.album.slot(scene, shown.cell)), frame.crop_size)
-        return self.script.dialogue(shown, ((scene, None), frame.scene_size), crop)
+        if drawn.cell is not None:
+            crop = ((scene, self.images.crop_index(scene, drawn.cell)), frame.crop_size)
+        return self.writer.dialogue(drawn, ((scene, None), frame.scene_size), crop)
 
     @torch.no_grad()
-    def _seal(self, rows: list[Tokens]) -> None:
+    def _suppress_forbidden(self, rows: list[Tokens]) -> None:
+        """Suppress the tokens that no policy may sample, with the hidden states of some dialogues as samples."""
         batch = collate(self.model, rows, self.features)
-        states, _ = written(hidden_states(self.model.eval(), batch), batch)
-        tokenizer = self.script.processor.tokenizer
-        seal(self.model, forbidden_tokens(tokenizer, self.model.config.text_config.vocab_size), states)
+        states, _ = states_and_targets(hidden_states(self.model.eval(), batch), batch)
+        tokenizer = self.writer.processor.tokenizer
+        suppress(self.model, forbidden_tokens(tokenizer, self.model.config.text_config.vocab_size), states)
 
     def _write(self, out: Path) -> None:
         torch.save(self.model.state_dict(), out / "weights.pt")
@@ -166,7 +192,10 @@ class WarmStart:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Inside, torch computes on one thread: at this size more threads only spin, and results stay the same anywhere."""
+    """Make torch use one thread while the context is open.
+
+    More threads make models of this size no faster, and with one thread results are the same on every machine.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -19,7 +19,7 @@ import math
 from dataclasses import dataclass
 from itertools import compress
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -57,7 +57,9 @@ from verl_mapo.rollout.axpo.first_call import FirstCallFinder
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.mapo import NO_ALIGNMENT, align
 from verl_mapo.training.method import Method
-from verl_mapo.training.step_batch import StepBatch
+
+if TYPE_CHECKING:
+    from verl_mapo.training.step_batch import StepBatch
 
 
 class Axpo(Method):
@@ -71,7 +73,7 @@ class Axpo(Method):
         "algorithm.adv_estimator=axpo needs rollouts with AXPO's columns, and these carry none: use one of verl's V1 "
         "trainers, with trainer.use_v1=true."
     )
-    record_keys = ("axpo",)
+    record_keys = (names.AXPO,)
     kind_column = ROLE
     settings: AxpoSettings
 
@@ -131,21 +133,23 @@ class Axpo(Method):
 
     def records(self, step: StepBatch) -> dict[int, dict[str, Any]]:
         result: AxpoAdvantage = step.results[self.name]
-        return {row: {"axpo": _record(step, result, row)} for row in range(len(step))}
+        return {row: {names.AXPO: _record(step, result, row)} for row in range(len(step))}
 
     panels = (
         Panel(
             "Triggered and recovered",
             (Curve("triggered", "axpo/trigger_rate", BLUE), Curve("recovered", "axpo/recovery_rate", VERMILION)),
-            "Triggered: questions whose tool users are all wrong, of those with tool users. Recovered: resampled "
-            "prefixes of which a continuation is right. Without recovery there is nothing to learn from resampling.",
+            "Triggered: share of questions whose tool users are all wrong, of the questions with tool users. "
+            "Recovered: share of resampled prefixes with a correct continuation. If it stays at zero, resampling "
+            "gives nothing to learn from.",
             share=True,
         ),
         Panel(
             "Slots of a step, in prefixes",
             (Curve("offered", "axpo/slots/offered", GREY), Curve("used", "axpo/slots/used", BLUE)),
-            "Used below offered: too few tool calls to resample, and nothing is lost. Always all of them: some are "
-            "passed over, and a larger algorithm.axpo.ratio would reach them.",
+            "Offered: prefixes that the budget allows. Used: prefixes that were resampled. If fewer are used than "
+            "offered, there were too few tool calls to resample. If all are always used, a larger "
+            "algorithm.axpo.ratio would resample more.",
         ),
         Panel(
             "Confidence of tool calls",
@@ -153,25 +157,29 @@ class Axpo(Method):
                 Curve("selected", "axpo/confidence/selected", BLUE),
                 Curve("passed over", "axpo/confidence/passed_over", VERMILION),
             ),
-            "Mean probability of the tokens of a call, in triggered questions. Where the lines meet, calls are alike "
-            "and the ranking chooses nothing.",
+            "Mean probability of the tokens of a tool call, in triggered questions: of the calls selected for "
+            "resampling and of the others. Where the lines meet, the calls are equally likely and the ranking makes "
+            "no difference.",
         ),
         Panel(
             "Extra tokens, share of the rollouts'",
             (Curve("extra", "axpo/extra_tokens"),),
-            "What continuations wrote behind their prefixes. Above algorithm.axpo.ratio they are longer than rollouts.",
+            "Tokens that continuations added after their prefixes, relative to the tokens of the original rollouts. "
+            "Above algorithm.axpo.ratio, continuations are longer than rollouts.",
             share=True,
         ),
         Panel(
             "Extra seconds of a question",
             (Curve("mean", "axpo/seconds/mean", BLUE), Curve("longest", "axpo/seconds/max", VERMILION)),
-            "From its last rollout to its last continuation, waiting for slots included; the mean is over all "
-            "questions. The step grows by less, for other questions are still rolling out.",
+            "Time from the end of a question's last rollout to the end of its last continuation, including the wait "
+            "for slots; the mean is over all questions. The step takes less extra time than this, because other "
+            "questions are still being rolled out.",
         ),
         Panel(
             "Tool users of a question",
             (Curve("rollouts", "axpo/subgroup_size"),),
-            "Rollouts that called a tool, in questions that have any. Near one, a single wrong rollout is a trigger.",
+            "Mean number of rollouts that called a tool, in questions with at least one. Near 1, a single wrong "
+            "rollout triggers resampling.",
         ),
     )
 

@@ -15,16 +15,20 @@
 
 from __future__ import annotations
 
+import difflib
+
 from datasets import Dataset
 from omegaconf import DictConfig
 from packaging.version import Version
+from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, AdvantageEstimator
 
 from verl_mapo import names
-from verl_mapo.doctor import distribution_version
+from verl_mapo.rewards.outcome import check_styles
 from verl_mapo.rewards.settings import alignment_settings
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
+from verl_mapo.versions import distribution_version
 
 
 def uses_this_package(config: DictConfig) -> bool:
@@ -41,7 +45,7 @@ def uses_this_package(config: DictConfig) -> bool:
 
 
 def check_config(config: DictConfig) -> None:
-    """Check every setting that can be checked without model and data; each method checks its own afterwards.
+    """Check every setting that can be checked without model and data, those of the enabled methods included.
 
     Raises:
         ConfigError: naming the setting, its value and a valid value.
@@ -52,8 +56,25 @@ def check_config(config: DictConfig) -> None:
     if select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
         alignment_settings(config)
     _check_weights(config)
-    if estimator_method(config) is not None:
+    if estimator_method(config) is None:
+        _check_stock_estimator(config)
+    else:
         _check_groups(config)
+    for method in enabled_methods(config):
+        method(config).check()
+
+
+def _check_stock_estimator(config: DictConfig) -> None:
+    """Check that an estimator that is none of ours is one of verl's: verl itself looks it up in the first step."""
+    estimator = str(select(config, names.ADV_ESTIMATOR))
+    known = sorted({member.value for member in AdvantageEstimator} | set(ADV_ESTIMATOR_REGISTRY))
+    if estimator not in known:
+        close = difflib.get_close_matches(estimator, known, n=1)
+        hint = f"did you mean {close[0]}? Otherwise use" if close else "use"
+        raise ConfigError(
+            f"{names.ADV_ESTIMATOR}={estimator} is no estimator of this package or of verl: {hint} one of "
+            f"{', '.join(known)}, or the dotted path of a method of yours."
+        )
 
 
 def _check_groups(config: DictConfig) -> None:
@@ -84,20 +105,24 @@ def _check_weights(config: DictConfig) -> None:
         )
 
 
-def check_rows(config: DictConfig, dataset: Dataset) -> None:
-    """Check that some agent loop that records visual turns will run.
+def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
+    """Check that some agent loop that records visual turns will run, and that every answer can be checked.
 
     Args:
         config: the whole configuration.
-        dataset: the rows of the training data; a column ``agent_name`` chooses the agent loop row by row.
+        training: the rows of the training data; a column ``agent_name`` chooses the agent loop row by row.
+        others: further rows that will be scored, such as the validation data.
 
     Raises:
-        ConfigError: every row would run one of verl's own agent loops.
+        ConfigError: every training row would run one of verl's own agent loops, or a row's ``reward_model["style"]``
+            names no answer check although it chooses the check.
     """
     loop, estimator = select(config, names.DEFAULT_AGENT_LOOP), select(config, names.ADV_ESTIMATOR)
-    records_nothing = loop in names.STOCK_AGENT_LOOPS and "agent_name" not in dataset.column_names
+    records_nothing = loop in names.STOCK_AGENT_LOOPS and "agent_name" not in training.column_names
     if estimator in (names.MAPO, names.AXPO) and records_nothing:
         raise ConfigError(
             f"{names.DEFAULT_AGENT_LOOP}={loop} records no visual turns, which {names.ADV_ESTIMATOR}={estimator} "
             f"needs: set {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
         )
+    scored = [dataset for dataset in (training, *others) if "reward_model" in dataset.column_names]
+    check_styles(config, ((target or {}).get("style") for dataset in scored for target in dataset["reward_model"]))

@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig
@@ -27,7 +27,6 @@ from verl_mapo.charts import BLUE, VERMILION, Alarm, Curve, Panel
 from verl_mapo.columns import ABSENT, TURN_COLUMNS, TURN_SCORES, TURN_SPANS, TURN_STATUS, UNSCORED
 from verl_mapo.settings import ConfigError, select
 from verl_mapo.training.method import Method
-from verl_mapo.training.step_batch import StepBatch
 
 FLOOR_SHARE = 0.5
 """Share of groups at the floor of their spread above which the report raises an alarm."""
@@ -39,6 +38,9 @@ NO_ALIGNMENT = (
     "{} needs rollouts with alignment columns, and these carry none: set "
     f"{names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP} and {names.REWARD_MANAGER_NAME}={names.REWARD_MANAGER}."
 )
+
+if TYPE_CHECKING:
+    from verl_mapo.training.step_batch import StepBatch
 
 
 class Mapo(Method):
@@ -108,7 +110,8 @@ class Mapo(Method):
         Panel(
             "Spread of the advantages",
             (Curve("outcome, A_out", "mapo/a_out/std"), Curve("alignment, A_sem", "mapo/a_sem/std", VERMILION)),
-            "Near zero: no signal from that side. If only A_sem has spread, training follows the scorer, not the task.",
+            "Standard deviation over the batch. Near zero, that part of the advantage gives no learning signal. If "
+            "only A_sem is above zero, training follows the scorer and not the task.",
         ),
         Panel(
             "Groups at the std floor",
@@ -116,16 +119,16 @@ class Mapo(Method):
                 Curve("outcome", "mapo/std_floor/outcome_share", BLUE),
                 Curve("alignment", "mapo/std_floor/alignment_share", VERMILION),
             ),
-            "Groups whose rollouts score all but the same. Above half, most of the batch teaches nothing: choose "
-            "harder or easier questions, or a scorer that tells crops apart.",
+            "Groups whose rollouts have almost equal scores. Above 50 %, most of the batch gives no learning signal: "
+            "choose harder or easier questions, or a scorer that separates crops better.",
             share=True,
             limit=FLOOR_SHARE,
         ),
         Panel(
             "Unscored visual turns",
             (Curve("unscored", "mapo/alignment/unscored_share"),),
-            "Turns whose scorer failed or timed out. They count as missing, not as zero; many of them bias what is "
-            "left.",
+            "Visual turns for which the scorer failed or timed out. They count as missing, not as zero. If there are "
+            "many, the mean over the others is biased.",
             share=True,
             limit=UNSCORED_SHARE,
         ),
@@ -135,22 +138,22 @@ class Mapo(Method):
             "mapo/std_floor/outcome_share",
             "outcomes of a group",
             FLOOR_SHARE,
-            "In {last:.0%} of groups all rollouts have the same outcome, so these groups teach nothing about the "
+            "In {last:.0%} of groups all rollouts have the same outcome. These groups give no learning signal for the "
             "answer: the questions are too easy or too hard.",
         ),
         Alarm(
             "mapo/std_floor/alignment_share",
             "alignments of a group",
             FLOOR_SHARE,
-            "In {last:.0%} of groups the alignments differ so little that the floor under their standard deviation "
-            "acts: the scorer does not tell these crops apart.",
+            "In {last:.0%} of groups the alignments differ so little that their standard deviation is below "
+            "algorithm.mapo.min_std: the scorer does not separate these crops.",
         ),
         Alarm(
             "mapo/alignment/unscored_share",
             "unscored turns",
             UNSCORED_SHARE,
-            "{last:.0%} of visual turns have no score: the scorer fails or is too slow, and the alignment of the "
-            "others may not speak for them.",
+            "{last:.0%} of visual turns have no score because the scorer fails or is too slow. The alignment of the "
+            "others may not be representative.",
         ),
     )
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from verl_mapo import names
-from verl_mapo.registry import Registry
+from verl_mapo.registry import Registry, is_dotted_path
 from verl_mapo.settings import ConfigError, select
 from verl_mapo.training.axpo import Axpo
 from verl_mapo.training.mapo import Mapo
@@ -50,7 +50,7 @@ def estimator_method(config: DictConfig) -> type[Method] | None:
         ConfigError: ``algorithm.adv_estimator`` is a dotted path that leads to no method.
     """
     estimator = str(select(config, names.ADV_ESTIMATOR))
-    if estimator not in names.ESTIMATORS and "." not in estimator:
+    if estimator not in names.ESTIMATORS and not is_dotted_path(estimator):
         return None
     try:
         return _REGISTRY.find(estimator)

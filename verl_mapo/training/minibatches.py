@@ -11,11 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How the rows of a step are cut into mini-batches when resampling has added some.
+"""The order of a step's rows when a method has added some: every mini-batch gets its share of each kind of row.
 
-verl pads a batch to a multiple of ``ppo_mini_batch_size * rollout.n`` rows: a few extra rows would make one more
-optimizer step, of little but padding. Here a step has the mini-batches that its prompts ask for, however many rows
-there are, and every mini-batch gets its share of each kind of row.
+verl pads a batch to a multiple of ``ppo_mini_batch_size * rollout.n`` rows, so a few extra rows would make one more
+optimizer step, nearly all padding. Here the number of mini-batches depends on the prompts alone.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ def stratified_order(kinds: Sequence[int], ranks: int, steps: int) -> list[int]:
     Rows stay on their data-parallel rank, which verl chose to balance tokens.
 
     Args:
-        kinds: (B,) what each row is; any numbers. B is a multiple of ``ranks * steps``.
-        ranks: of data parallelism; rank i has the i-th of as many equal parts of the rows.
-        steps: mini-batches; mini-batch j of a rank is the j-th of as many equal parts of the rank's rows.
+        kinds: (B,) the kind of each row, any numbers. B is a multiple of ``ranks * steps``.
+        ranks: number of data-parallel ranks; rank i has the i-th of ``ranks`` equal parts of the rows.
+        steps: number of mini-batches; mini-batch j of a rank is the j-th of ``steps`` equal parts of its rows.
 
     Returns:
         (B,) the old position of each row in the new order.

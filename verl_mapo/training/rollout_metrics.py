@@ -18,9 +18,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from verl_mapo.rollout.trajectory import Trajectory
-from verl_mapo.training.step_batch import StepBatch
+
+if TYPE_CHECKING:
+    from verl_mapo.training.step_batch import StepBatch
 
 
 def rollout_metrics(step: StepBatch) -> dict[str, float]:

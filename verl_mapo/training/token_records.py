@@ -11,30 +11,33 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What is written down of visual credit: the tokens of a few rollouts, each with its focus and its advantage."""
+"""The tokens of a few rollouts in the records: each with its focus and its advantage under visual credit."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from verl_mapo.names import VGPO
-from verl_mapo.training.step_batch import StepBatch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from verl_mapo.training.step_batch import StepBatch
 
 TOKEN_ROLLOUTS = 32
-"""About how many rollouts of a batch have their tokens written down. A token takes some 25 bytes: of 1024 rollouts of
-4096 tokens that is 3 MB a step, where all of them would be 100."""
+"""About how many rollouts of a batch have their tokens recorded. A token takes about 25 bytes, so for rollouts of 4096
+tokens this is 3 MB a step; a batch of 1024 would take 100 MB."""
 
 _INCOMPLETE = "\ufffd"
-"""What bytes that are no character are decoded to."""
+"""The character that a tokenizer decodes an incomplete character to."""
 
 _MOST_HELD = 16
-"""Tokens that may share characters, far more than text takes: bytes that are no text must not be decoded for ever."""
+"""Most tokens that are decoded together. Characters of text take fewer; bytes that are no text would never complete."""
 
 
 def describe_tokens(step: StepBatch, tokenizer: PreTrainedTokenizerBase) -> dict[int, dict[str, Any]]:
@@ -69,7 +72,7 @@ def describe_tokens(step: StepBatch, tokenizer: PreTrainedTokenizerBase) -> dict
 def pieces(tokens: list[int], decode: Callable[[tuple[int, ...]], str]) -> list[str]:
     """The text of each token; joined, they are the text of all.
 
-    A character whose bytes several tokens share is whole in the last of them, and the others are empty.
+    A character whose bytes are spread over several tokens is the text of the last of them; the others are empty.
     """
     found: list[str] = []
     held: tuple[int, ...] = ()

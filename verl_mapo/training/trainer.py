@@ -61,7 +61,6 @@ class VisualTrainer(PPOTrainer):
         check_config(config)
         self.use_methods(config)
         for method in self.methods:
-            method.check()
             method.configure()
         super().__init__(config)
 
@@ -92,7 +91,7 @@ class VisualTrainer(PPOTrainer):
 
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
-        check_rows(self.config, self.train_dataset.dataframe)
+        check_rows(self.config, self.train_dataset.dataframe, self.val_dataset.dataframe)
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """A step from scored rollouts to advantages, in this order; recipes/all/README.md has it as a table."""

@@ -15,13 +15,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from verl_mapo import names
 from verl_mapo.advantages.visual_credit import (
@@ -34,8 +33,12 @@ from verl_mapo.advantages.visual_credit import (
 from verl_mapo.columns import VISUAL_FOCUS
 from verl_mapo.settings import ConfigError, select
 from verl_mapo.training.method import Method
-from verl_mapo.training.step_batch import StepBatch
 from verl_mapo.training.token_records import describe_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from verl_mapo.training.step_batch import StepBatch
 
 
 class Credited(NamedTuple):
@@ -94,13 +97,7 @@ class VisualCredit(Method):
 
     def log_prob_request(self) -> dict[str, Any]:
         """The tokens and states that :class:`verl_mapo.training.focus_engine.FocusEngine` reads for the scores."""
-        request = {
-            "visual_token_ids": self.visual_token_ids,
-            "prototype": self.settings.prototype,
-            "position": self.settings.position,
-            "layer": self.settings.layer,
-        }
-        return {VISUAL_FOCUS.name: request}
+        return {VISUAL_FOCUS.name: focus_request(self.visual_token_ids, self.settings)}
 
     def advantages(self, step: StepBatch, rewards: Tensor, response_mask: Tensor) -> Tensor:
         from verl.trainer.ppo.core_algos import compute_grpo_vectorized_outcome_advantage
@@ -139,6 +136,16 @@ class VisualCredit(Method):
         return {row: {"credit": tokens} for row, tokens in describe_tokens(step, self.tokenizer).items()}
 
 
+def focus_request(visual_token_ids: list[int], settings: VisualCreditSettings) -> dict[str, Any]:
+    """What a batch carries to ask the log-prob pass for focus scores."""
+    return {
+        "visual_token_ids": visual_token_ids,
+        "prototype": settings.prototype,
+        "position": settings.position,
+        "layer": settings.layer,
+    }
+
+
 def visual_token_ids(processor: Any, model: str) -> list[int]:
     """Ids of the image and the video placeholder.
 
@@ -163,6 +170,8 @@ def check_layer(layer: int, model: str) -> None:
     """
     if layer < 0:
         return
+    from transformers import AutoConfig
+
     layers = AutoConfig.from_pretrained(model).get_text_config().num_hidden_layers
     if layer >= layers:
         raise ConfigError(

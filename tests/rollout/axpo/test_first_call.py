@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Where a first call begins, by its tokens, and how sure the policy was of it."""
+"""The position of the first tool call, and the policy's probability of it."""
 
 from __future__ import annotations
 
@@ -37,18 +37,20 @@ def rollout(model, picture, *turns):
 
 
 @pytest.mark.parametrize("space", ["", "\n", " ", "\n\n"])
-def test_a_prefix_ends_with_the_tag_whatever_whitespace_follows(model, picture, space):
+def test_prefix_ends_with_the_tag_whatever_whitespace_follows(model, picture, space):
     state = rollout(model, picture, f"{THOUGHT} <tool_call>{space}{CALL}</tool_call>", "<answer>a</answer>")
     call = FirstCallFinder(model.tokenizer).first_call(state)
-    assert model.tokenizer.decode(state.response_ids[: call.length]).endswith(OPEN)
-    assert "zoom" not in model.tokenizer.decode(state.response_ids[: call.length])
-    start = state.prefix(call.length)
-    assert start.token_ids == state.token_ids[: len(state.prompt_ids) + call.length], "tokens, never re-tokenised text"
-    assert start.gallery.images[0] is state.gallery.images[0], "the fork shares the images"
-    assert start.request_id == state.request_id, "and asks the engine that holds the prefix"
+    assert model.tokenizer.decode(state.response_ids[: call.prefix_length]).endswith(OPEN)
+    assert "zoom" not in model.tokenizer.decode(state.response_ids[: call.prefix_length])
+    start = state.prefix(call.prefix_length)
+    assert start.token_ids == state.token_ids[: len(state.prompt_ids) + call.prefix_length], (
+        "tokens, never re-tokenised text"
+    )
+    assert start.history.images[0] is state.history.images[0], "images are shared"
+    assert start.request_id == state.request_id, "so the engine that has the prefix in its cache is chosen"
 
 
-def test_confidence_is_of_the_calls_tokens_and_not_of_the_thinking(model, picture):
+def test_confidence_is_the_mean_over_the_tokens_of_the_call_alone(model, picture):
     state = rollout(model, picture, f"{THOUGHT} <tool_call>{CALL}</tool_call> done", "<answer>a</answer>")
     finder = FirstCallFinder(model.tokenizer)
     begin = state.response_ids.index(finder.open) + 1
@@ -61,23 +63,23 @@ def test_confidence_is_of_the_calls_tokens_and_not_of_the_thinking(model, pictur
     assert call.entropy == pytest.approx(-(math.log(0.9) + math.log(0.5) * (size - 1)) / size)
 
 
-def test_only_the_first_call_is_a_fixed_point(model, picture):
+def test_second_call_is_not_used(model, picture):
     state = rollout(
         model, picture, f"<tool_call>{CALL}</tool_call>", f"then <tool_call>{CALL}</tool_call>", "<answer>a</answer>"
     )
-    assert FirstCallFinder(model.tokenizer).first_call(state).length == 1
+    assert FirstCallFinder(model.tokenizer).first_call(state).prefix_length == 1
 
 
-def test_an_unclosed_call_counts_to_the_end_of_its_turn(model, picture):
+def test_unclosed_call_reaches_to_the_end_of_its_turn(model, picture):
     state = rollout(model, picture, f"<tool_call>{CALL}", "<answer>a</answer>")
-    assert FirstCallFinder(model.tokenizer).first_call(state).length == 1
+    assert FirstCallFinder(model.tokenizer).first_call(state).prefix_length == 1
 
 
-def test_a_rollout_without_a_call_has_none(model, picture):
+def test_rollout_without_a_call_has_none(model, picture):
     assert FirstCallFinder(model.tokenizer).first_call(rollout(model, picture, "<answer>a</answer>")) is None
 
 
-def test_a_tag_with_nothing_behind_it_is_no_fixed_point(model, picture):
+def test_tag_without_a_token_after_it_is_no_call(model, picture):
     tag = model.tokenizer.convert_tokens_to_ids(OPEN)
     config = compose_config()
     config.actor_rollout_ref.rollout.response_length = 1
@@ -85,16 +87,16 @@ def test_a_tag_with_nothing_behind_it_is_no_fixed_point(model, picture):
     assert FirstCallFinder(model.tokenizer).first_call(state) is None
 
 
-def test_the_tag_is_one_token_with_the_added_tokens_of_the_real_families(model):
-    """Both families add the tags at these ids as normal, non-special tokens; the tiny tokenizers add them likewise."""
+def test_tag_is_one_ordinary_token_as_in_the_real_families(model):
+    """Both families add the tags as ordinary tokens, and so do the tiny tokenizers."""
     finder = FirstCallFinder(model.tokenizer)
     added = model.tokenizer.added_tokens_decoder
     assert added[finder.open].content == OPEN and not added[finder.open].special
 
 
-def test_a_tokenizer_that_spells_the_tag_is_refused_in_a_sentence():
+def test_tokenizer_that_splits_the_tag_is_refused():
     words = {"<": 0, "tool_call": 1, ">": 2, "</": 3, "[UNK]": 4}
     tokenizer = Tokenizer(BPE(vocab=words, merges=[], unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
-    with pytest.raises(ConfigError, match="cuts rollouts behind <tool_call>, which is"):
+    with pytest.raises(ConfigError, match="axpo cuts rollouts after <tool_call>, which is"):
         FirstCallFinder(PreTrainedTokenizerFast(tokenizer_object=tokenizer))

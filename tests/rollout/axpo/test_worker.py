@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The explorative worker with everything real but the language model, the queue and the reward."""
+"""The worker with a scripted language model, queue and reward; everything else is real."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def zoom(label: str) -> str:
 
 
 GUESS_RIGHT, GUESS_WRONG = "<answer>yes</answer>", "<answer>no</answer>"
-LOOK_RIGHT, LOOK_WRONG, LOOK_UNSURE = (f"look <tool_call>{zoom(label)}" for label in ("right", "wrong", "unsure"))
+ZOOM_RIGHT, ZOOM_WRONG, ZOOM_UNSURE = (f"look <tool_call>{zoom(label)}" for label in ("right", "wrong", "unsure"))
 
 
 class Policy:
-    """First turns by session and continuations in turn, as scripted; after a look, the answer its label foretells."""
+    """Writes scripted first turns by session and continuations in order; after a crop, the label decides the answer."""
 
     def __init__(self, tokenizer: Any, first: list[str], continuations: list[str | Exception]):
         self.tokenizer, self.continuations = tokenizer, iter(continuations)
@@ -76,21 +76,23 @@ class Policy:
         return TokenOutput(token_ids=ids, log_probs=[logprob] * len(ids), extra_fields={"global_steps": 1})
 
 
-class LocalLedger:
-    """The ledger without ray: ``ledger.settle.remote(...)`` is its coroutine."""
+class LocalSlotActor:
+    """A slot actor without ray: ``actor.submit.remote(...)`` is its coroutine."""
 
-    def __init__(self, ledger: SlotActor):
-        self.settle, self.verdict = (SimpleNamespace(remote=method) for method in (ledger.settle, ledger.verdict))
+    def __init__(self, actor: SlotActor):
+        self.submit, self.wait_for_slot = (
+            SimpleNamespace(remote=method) for method in (actor.submit, actor.wait_for_slot)
+        )
 
 
 class Worker(ResamplingWorker):
-    """As verl builds it, less the engine behind it."""
+    """As verl builds it, without an engine."""
 
     def __init__(self, model: Any, config: Any, policy: Policy):
         self.config, self.tokenizer, self.processor = config, model.tokenizer, model.processor
         self.hf_model_type, self.dataset_cls, self.tools = model.model_type, RLHFDataset, []
         self.llm_client, self.reward_loop_worker_handles = policy, None
-        self.axpo, self.seed = parse(AxpoSettings, config.algorithm.axpo, "algorithm.axpo"), 1
+        self.axpo, self.seed = parse(AxpoSettings, config), 1
         self.finder, self.groups = FirstCallFinder(model.tokenizer), {}
 
     async def _compute_score(self, outputs: list, kwargs: dict) -> None:
@@ -106,7 +108,7 @@ class Worker(ResamplingWorker):
 
 
 @pytest.fixture
-def explore(model, picture, monkeypatch):
+def roll_out(model, picture, monkeypatch):
     """Roll one prompt out; returns rows by key, the statuses of the prompt in order, and the policy."""
 
     def run(first: list[str], continuations: list, *overrides: str, validate: bool = False, prompts: int = 1):
@@ -120,7 +122,9 @@ def explore(model, picture, monkeypatch):
         async def put_one(key, tag=None, **_):
             statuses.append(tag["status"])
             if tag["status"] == "finished":
-                assert all("role" in row for row in rows.values()), "the group is complete before it counts as finished"
+                assert all("role" in row for row in rows.values()), (
+                    "the columns are written before the prompt counts as finished"
+                )
 
         monkeypatch.setattr(tq, "async_kv_batch_put", put)
         monkeypatch.setattr(tq, "async_kv_put", put_one)
@@ -131,11 +135,11 @@ def explore(model, picture, monkeypatch):
         async def play() -> Policy:
             policy = Policy(model.tokenizer, first, continuations)
             worker = Worker(model, config, policy)
-            ledger = SlotActor(worker.axpo, n)
-            worker.ledger = LocalLedger(ledger)
-            await ledger.expect(1, prompts)
+            actor = SlotActor(worker.axpo, n)
+            worker.use_slots_of(LocalSlotActor(actor))
+            await actor.add_prompts(1, prompts)
             for other in range(1, prompts):
-                await ledger.settle(1, f"other {other}", [])
+                await actor.submit(1, f"other {other}", [])
             row = {"uid": "u", "global_steps": 1, "index": 0, "raw_prompt": prompt_of(picture)}
             await worker._run_prompt(
                 row | {"agent_name": "visual_tool_agent"},
@@ -155,11 +159,11 @@ def roles(rows: dict) -> dict[int, int]:
     return {int(key.split("_")[1]): int(row["role"]) for key, row in sorted(rows.items())}
 
 
-FOUR = [LOOK_RIGHT.split("<tool_call>")[1], *[LOOK_WRONG.split("<tool_call>")[1]] * 3]
+FOUR = [ZOOM_RIGHT.split("<tool_call>")[1], *[ZOOM_WRONG.split("<tool_call>")[1]] * 3]
 
 
-def test_the_least_sure_failed_call_is_resampled_from_its_tokens(explore, model):
-    rows, statuses, policy = explore([GUESS_RIGHT, LOOK_WRONG, LOOK_UNSURE, LOOK_WRONG], FOUR, prompts=4)
+def test_least_certain_failed_call_is_continued_from_its_tokens(roll_out, model):
+    rows, statuses, policy = roll_out([GUESS_RIGHT, ZOOM_WRONG, ZOOM_UNSURE, ZOOM_WRONG], FOUR, prompts=4)
     assert statuses == ["running", "finished"]
     assert roles(rows) == {
         0: PLAIN,
@@ -182,46 +186,46 @@ def test_the_least_sure_failed_call_is_resampled_from_its_tokens(explore, model)
         assert row["response_mask"][:length].tolist() == [0] * length and row["response_mask"][length] == 1
     assert policy.prefixes == [[*source["prompts"].tolist(), *source["responses"][:length].tolist()]] * 4
     assert [float(rows[f"u_{number}_0"]["rm_scores"].sum()) for number in (4, 5, 6, 7)] == [1, 0, 0, 0]
-    assert all(set(AXPO_COLUMNS) <= set(row) for row in rows.values()) and "start" not in row
+    assert all({column.name for column in AXPO_COLUMNS} <= set(row) for row in rows.values()) and "start" not in row
 
 
-def test_one_right_tool_user_and_nothing_is_resampled(explore):
-    rows, statuses, policy = explore([GUESS_WRONG, LOOK_WRONG, LOOK_RIGHT, LOOK_UNSURE], [], prompts=4)
+def test_group_with_a_correct_tool_user_gets_no_continuations(roll_out):
+    rows, statuses, policy = roll_out([GUESS_WRONG, ZOOM_WRONG, ZOOM_RIGHT, ZOOM_UNSURE], [], prompts=4)
     assert statuses[-1] == "finished" and set(roles(rows).values()) == {PLAIN} and not policy.prefixes
     assert rows["u_0_0"]["confidence"].isnan() and rows["u_1_0"]["confidence"] == pytest.approx(0.9)
 
 
-def test_without_a_tool_user_nothing_is_resampled(explore):
-    rows, _, policy = explore([GUESS_WRONG] * 4, [], prompts=4)
+def test_group_without_tool_users_gets_no_continuations(roll_out):
+    rows, _, policy = roll_out([GUESS_WRONG] * 4, [], prompts=4)
     assert set(roles(rows).values()) == {PLAIN} and not policy.prefixes
 
 
-def test_a_second_prefix_of_a_question_is_on_its_own(explore):
-    rows, *_ = explore([GUESS_RIGHT, LOOK_WRONG, LOOK_UNSURE, GUESS_WRONG], [*FOUR, *FOUR], prompts=8)
+def test_two_prefixes_of_a_prompt_have_continuations_of_their_own(roll_out):
+    rows, *_ = roll_out([GUESS_RIGHT, ZOOM_WRONG, ZOOM_UNSURE, GUESS_WRONG], [*FOUR, *FOUR], prompts=8)
     assert roles(rows) == {0: PLAIN, 1: SOURCE, 2: SOURCE, 3: PLAIN} | dict.fromkeys(range(4, 12), CONTINUATION)
     assert [int(rows[f"u_{number}_0"]["prefix_id"]) for number in range(4, 12)] == [2] * 4 + [1] * 4
 
 
-def test_a_continuation_that_dies_is_counted_and_the_others_stand(explore):
-    rows, statuses, _ = explore([GUESS_WRONG, LOOK_WRONG], [*FOUR[:3], RuntimeError("engine")], prompts=8)
+def test_failed_continuation_is_counted_and_the_others_are_kept(roll_out):
+    rows, statuses, _ = roll_out([GUESS_WRONG, ZOOM_WRONG], [*FOUR[:3], RuntimeError("engine")], prompts=8)
     assert statuses[-1] == "finished" and sorted(roles(rows)) == [0, 1, 2, 3, 4]
     assert rows["u_1_0"]["lost"] == 1 and rows["u_1_0"]["role"] == SOURCE
 
 
-def test_where_all_continuations_die_the_group_is_as_it_was(explore):
-    rows, statuses, _ = explore([GUESS_WRONG, LOOK_WRONG], [RuntimeError("engine")] * 4, prompts=8)
+def test_rollout_whose_continuations_all_fail_stays_plain(roll_out):
+    rows, statuses, _ = roll_out([GUESS_WRONG, ZOOM_WRONG], [RuntimeError("engine")] * 4, prompts=8)
     assert statuses[-1] == "finished" and roles(rows) == {0: PLAIN, 1: PLAIN}
     assert rows["u_1_0"]["lost"] == 4 and rows["u_1_0"]["prefix_length"] == 0 and rows["u_1_0"]["prefix_id"] == -1
 
 
-def test_a_group_in_which_a_session_died_is_left_unexplored(explore):
-    rows, statuses, policy = explore([GUESS_WRONG, RuntimeError("engine"), LOOK_WRONG], [], prompts=8)
+def test_group_with_a_failed_session_gets_no_continuations(roll_out):
+    rows, statuses, policy = roll_out([GUESS_WRONG, RuntimeError("engine"), ZOOM_WRONG], [], prompts=8)
     assert statuses[-1] == "failure" and not policy.prefixes and roles(rows) == {0: PLAIN, 2: PLAIN}
 
 
-def test_fresh_rollouts_start_at_the_prompt_and_nobody_is_a_source(explore):
-    fresh = [GUESS_RIGHT, LOOK_WRONG, LOOK_RIGHT, GUESS_WRONG]
-    rows, _, policy = explore([GUESS_WRONG, LOOK_WRONG], fresh, "algorithm.axpo.fix_prefix=false", prompts=8)
+def test_fresh_rollouts_start_at_the_prompt_and_have_no_source(roll_out):
+    fresh = [GUESS_RIGHT, ZOOM_WRONG, ZOOM_RIGHT, GUESS_WRONG]
+    rows, _, policy = roll_out([GUESS_WRONG, ZOOM_WRONG], fresh, "algorithm.axpo.fix_prefix=false", prompts=8)
     assert not policy.prefixes
     assert roles(rows) == {0: PLAIN, 1: PLAIN} | dict.fromkeys(range(2, 6), CONTINUATION)
     for number in range(2, 6):
@@ -231,12 +235,12 @@ def test_fresh_rollouts_start_at_the_prompt_and_nobody_is_a_source(explore):
 
 
 @pytest.mark.parametrize("rank", ["confidence", "entropy", "random"])
-def test_a_seeded_run_ranks_alike_every_time(explore, rank):
-    first = [GUESS_WRONG, LOOK_WRONG, LOOK_UNSURE, LOOK_WRONG]
+def test_seeded_run_ranks_prefixes_alike_every_time(roll_out, rank):
+    first = [GUESS_WRONG, ZOOM_WRONG, ZOOM_UNSURE, ZOOM_WRONG]
     chosen = [
         [
             key
-            for key, row in explore(first, FOUR, f"algorithm.axpo.prefix_rank={rank}", prompts=4)[0].items()
+            for key, row in roll_out(first, FOUR, f"algorithm.axpo.prefix_rank={rank}", prompts=4)[0].items()
             if row["role"] == SOURCE
         ]
         for _ in range(2)
@@ -246,7 +250,7 @@ def test_a_seeded_run_ranks_alike_every_time(explore, rank):
 
 
 def filtered(rows: dict, monkeypatch) -> set[str]:
-    """What verl's dynamic sampling (``algorithm.filter_groups``) would throw away of these rows."""
+    """The keys of these rows that verl's dynamic sampling (``algorithm.filter_groups``) drops."""
     scores = {key: row["rm_scores"] for key, row in rows.items()}
     monkeypatch.setattr(tq, "kv_batch_get", lambda keys, **_: {"rm_scores": [scores[key] for key in keys]})
     buffer = ReplayBuffer.__new__(ReplayBuffer)
@@ -257,12 +261,12 @@ def filtered(rows: dict, monkeypatch) -> set[str]:
     return buffer._dapo_filtered_keys("train")[0]
 
 
-def test_dynamic_sampling_keeps_a_group_that_resampling_recovered(explore, monkeypatch):
-    recovered, *_ = explore([GUESS_WRONG, LOOK_WRONG], FOUR, prompts=8)
-    failed, *_ = explore([GUESS_WRONG, LOOK_WRONG], [FOUR[1]] * 4, prompts=8)
+def test_dynamic_sampling_keeps_a_group_that_continuations_recovered(roll_out, monkeypatch):
+    recovered, *_ = roll_out([GUESS_WRONG, ZOOM_WRONG], FOUR, prompts=8)
+    failed, *_ = roll_out([GUESS_WRONG, ZOOM_WRONG], [FOUR[1]] * 4, prompts=8)
     assert filtered(recovered, monkeypatch) == set() and filtered(failed, monkeypatch) == {"u"}
 
 
-def test_validation_is_not_explored(explore):
-    rows, _, policy = explore([GUESS_WRONG, LOOK_WRONG], [], validate=True, prompts=8)
+def test_validation_rollouts_get_no_continuations(roll_out):
+    rows, _, policy = roll_out([GUESS_WRONG, ZOOM_WRONG], [], validate=True, prompts=8)
     assert not policy.prefixes and all("role" not in row for row in rows.values())

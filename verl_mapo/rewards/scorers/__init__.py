@@ -11,4 +11,4 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What scores the alignment of a text and an image. The scorers are blocking and know nothing of verl or Ray."""
+"""Scorers of the alignment of a text and an image. The scorers themselves block and use neither verl nor Ray."""

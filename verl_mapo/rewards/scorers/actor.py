@@ -11,33 +11,34 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""One scorer for all reward workers: a named Ray actor, which joins the requests of all of them into batches."""
+"""One scorer for all reward workers: a named Ray actor that joins the requests of all workers into batches."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
-from collections import Counter
 from dataclasses import asdict
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError
 
+from verl_mapo.names import ALIGNMENT_NODE
 from verl_mapo.rewards.scorers.base import build_scorer
-from verl_mapo.rewards.scorers.batching import FAILED, SCORED, TIMED_OUT, BatchingScorer
-from verl_mapo.rewards.settings import NODE, ScorerSettings
+from verl_mapo.rewards.scorers.batching import BatchingScorer
+from verl_mapo.rewards.scorers.settings import ScorerSettings
 from verl_mapo.settings import ConfigError
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 10
-"""How many times ``timeout_s`` a worker waits for the actor, whose queue may hold several batches."""
+TIMEOUT_FACTOR = 10
+"""A worker waits this many times ``timeout_s`` for the actor, because several batches may be queued there."""
 
 
 class ScorerActor:
-    """Runs in the actor: one :class:`BatchingScorer`, loaded at the first call and again after a restart."""
+    """The code of the actor: one :class:`BatchingScorer`, loaded at the first call and again after a restart."""
 
     def __init__(self, settings: ScorerSettings):
         self.settings = settings
@@ -45,7 +46,7 @@ class ScorerActor:
         self._loading = asyncio.Lock()
 
     async def ready(self) -> bool:
-        """Load the scorer where that has not been done.
+        """Load the scorer if it is not loaded yet.
 
         Raises:
             ConfigError: it cannot be loaded.
@@ -56,55 +57,42 @@ class ScorerActor:
                 self._scorer = BatchingScorer(scorer, self.settings)
         return True
 
-    async def score(self, text: str, crop: bytes) -> float | None:
+    async def score(self, text: str, image: bytes) -> float | None:
         """See :meth:`BatchingScorer.score`."""
         await self.ready()
-        return await self._scorer.score(text, crop)
-
-    async def counts(self) -> Counter[str]:
-        """See :attr:`BatchingScorer.counts`, over all workers."""
-        return self._scorer.counts if self._scorer else Counter()
+        return await self._scorer.score(text, image)
 
 
 class RemoteScorer:
-    """What a reward worker holds of the actor.
-
-    Attributes:
-        counts: pairs of this worker by what became of them.
-    """
+    """A reward worker's client of the actor."""
 
     def __init__(self, settings: ScorerSettings):
         self.settings = settings
         self.handle = scorer_actor(settings)
-        self.patience_s = settings.timeout_s * PATIENCE
-        self.counts: Counter[str] = Counter()
+        self.timeout_s = settings.timeout_s * TIMEOUT_FACTOR
 
-    async def score(self, text: str, crop: bytes) -> float | None:
-        """The alignment of a text and an encoded image; None when it could not be had.
+    async def score(self, text: str, image: bytes) -> float | None:
+        """See :meth:`BatchingScorer.score`; also None when the actor is gone or does not reply in time.
 
         Raises:
             ConfigError: the actor cannot load its scorer.
         """
         try:
-            value = await asyncio.wait_for(self.handle.score.remote(text, crop), self.patience_s)
+            return await asyncio.wait_for(self.handle.score.remote(text, image), self.timeout_s)
         except asyncio.TimeoutError:
-            logger.warning("A pair is unscored: the scorer's actor gave no answer within %g s.", self.patience_s)
-            self.counts[TIMED_OUT] += 1
-            return None
+            logger.warning("A pair is unscored: the scorer's actor did not reply within %g s.", self.timeout_s)
         except RayActorError as error:
             logger.warning("A pair is unscored: the scorer's actor is gone: %s", error)
-            self.counts[FAILED] += 1
-            return None
-        self.counts[FAILED if value is None else SCORED] += 1
-        return value
+        return None
 
 
 def scorer_actor(settings: ScorerSettings) -> ActorHandle:
-    """The actor of these settings in the namespace of this job; made where there is none, without waiting for it.
+    """The actor with these settings in the namespace of this job; created if there is none, without waiting for it.
 
-    It lives as long as the handle that was made first. Two runs in one namespace share it only if their settings agree.
+    Its name holds a digest of the settings, so two runs in one namespace share the actor only if their settings agree.
+    The actor lives as long as the handle that was made first.
     """
-    digest = hashlib.sha256(repr(sorted(asdict(settings).items())).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True, default=repr).encode()).hexdigest()[:12]
     options = {
         "name": f"verl_mapo_scorer_{digest}",
         "get_if_exists": True,
@@ -116,10 +104,14 @@ def scorer_actor(settings: ScorerSettings) -> ActorHandle:
 
 
 def start_actor(settings: ScorerSettings, timeout_s: float = 600.0) -> ActorHandle:
-    """Make the actor and wait until its scorer is loaded: what a driver calls once, before it starts reward workers.
+    """Create the actor and wait until its scorer is loaded. A driver calls this once, before it starts reward workers.
+
+    Args:
+        settings: of the scorer.
+        timeout_s: longest time to wait for the scorer, in seconds.
 
     Returns:
-        The handle, to be kept for as long as the actor is needed: Ray ends the actor with it.
+        The handle. Keep it for as long as the actor is needed: Ray ends the actor with it.
 
     Raises:
         ConfigError: no node has the GPU share free, or the scorer cannot be loaded.
@@ -129,7 +121,8 @@ def start_actor(settings: ScorerSettings, timeout_s: float = 600.0) -> ActorHand
         ray.get(handle.ready.remote(), timeout=timeout_s)
     except GetTimeoutError:
         raise ConfigError(
-            f"{NODE}.scorer.num_gpus={settings.num_gpus:g} is refused: no scorer was ready within {timeout_s:g} s; "
-            "leave that share of a GPU free (verl reserves all of trainer.n_gpus_per_node), or set it to 0 for the CPU."
+            f"{ALIGNMENT_NODE}.scorer.num_gpus={settings.num_gpus:g} is refused: no scorer was ready within "
+            f"{timeout_s:g} s; leave that share of a GPU free (verl reserves all of trainer.n_gpus_per_node), or set "
+            "it to 0 to score on the CPU."
         ) from None
     return handle

@@ -11,62 +11,115 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What an alignment scorer is, and how one is found by name."""
+"""The interface of an alignment scorer, and how one is found by name or dotted path and built."""
 
 from __future__ import annotations
 
-import pkgutil
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import Any, ClassVar
 
 from PIL import Image
+from pydantic.dataclasses import is_pydantic_dataclass
 
-if TYPE_CHECKING:
-    from verl_mapo.rewards.settings import ScorerSettings
+from verl_mapo.names import ALIGNMENT_NODE
+from verl_mapo.registry import Registry
+from verl_mapo.rewards.scorers.settings import ScorerSettings
+from verl_mapo.settings import ConfigError, parse_node
 
-KINDS = {
-    "clip": "verl_mapo.rewards.scorers.clip:ClipScorer",
-    "http": "verl_mapo.rewards.scorers.http:HttpScorer",
-}
-"""The scorers of this package by the name they have in the settings."""
+_NODE = f"{ALIGNMENT_NODE}.scorer"
 
 
 class AlignmentScorer(ABC):
-    """Scores pairs of a text and an image, one blocking batch at a time, from one thread.
+    """Scores batches of pairs of a text and an image. Each call blocks; calls come one at a time, from one thread.
 
     Args:
-        settings: the scorer reads from it what it needs.
+        settings: the whole node ``scorer``. ``settings.options`` is an object of :attr:`Options`, or empty for a scorer
+            without options.
 
     Raises:
         ConfigError: the settings cannot work, for example a model that cannot be loaded.
     """
 
+    Options: ClassVar[type | None] = None
+    """Settings of this scorer's own, ``scorer.options`` in the configuration: a frozen pydantic dataclass with the
+    configuration :data:`verl_mapo.settings.STRICT`. None for a scorer without options."""
+
     @abstractmethod
     def __init__(self, settings: ScorerSettings): ...
 
     @abstractmethod
-    def score(self, texts: list[str], crops: list[Image.Image]) -> list[float]:
-        """The alignment of each text with the crop at its place, a cosine in [-1, 1]; crops are RGB.
+    def score(self, texts: list[str], images: list[Image.Image]) -> list[float]:
+        """The alignment of each text with the image at the same index.
 
-        May raise, and may return what is not finite: the caller retries, and leaves the pair unscored.
+        It may raise, and may return values that are not finite: the caller repeats a call that raised, and leaves a
+        pair without a finite value unscored.
+
+        Args:
+            texts: labels or descriptions.
+            images: RGB, as many as texts.
+
+        Returns:
+            One float per pair; a cosine in [-1, 1] for the scorers of this package.
         """
 
 
-def scorer_class(kind: str) -> type[AlignmentScorer] | None:
-    """The class behind ``scorer.kind`` where that is a dotted path; None for the kinds of this package.
+SCORERS: Registry[type[AlignmentScorer]] = Registry(
+    "scorer",
+    AlignmentScorer,
+    {
+        "clip": "verl_mapo.rewards.scorers.clip:ClipScorer",
+        "http": "verl_mapo.rewards.scorers.http:HttpScorer",
+    },
+)
+"""The scorers by the value of ``scorer.kind``."""
+
+
+def scorer_class(kind: str) -> type[AlignmentScorer]:
+    """The class of a scorer, imported.
 
     Raises:
-        ValueError: there is no such class.
+        ConfigError: there is no scorer with this name or dotted path.
     """
-    if kind in KINDS:
-        return None
     try:
-        found = pkgutil.resolve_name(kind)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"it should be 'clip', 'http' or the dotted path of a class ({error})") from None
-    if not (isinstance(found, type) and issubclass(found, AlignmentScorer)):
-        raise ValueError("the dotted path should lead to a subclass of verl_mapo.rewards.scorers.base.AlignmentScorer")
-    return found
+        return SCORERS.find(kind)
+    except ValueError as error:
+        raise ConfigError(f"{_NODE}.kind={kind!r} is refused: {error}.") from None
+
+
+def parse_options(settings: ScorerSettings) -> Any:
+    """The scorer's own options as an object of its ``Options``; None for a scorer without options.
+
+    Raises:
+        ConfigError: there is no such scorer, or its options are invalid.
+    """
+    scorer = scorer_class(settings.kind)
+    options = scorer.Options
+    if options is None:
+        if settings.options:
+            raise ConfigError(
+                f"{_NODE}.options={settings.options!r} is refused: the scorer {settings.kind!r} has no options of its "
+                "own; leave them out."
+            )
+        return None
+    if not is_pydantic_dataclass(options) or options.__pydantic_config__.get("extra") != "forbid":
+        raise ConfigError(
+            f"{_NODE}.kind={settings.kind!r} is refused: {scorer.__qualname__}.Options has to be a pydantic dataclass "
+            "with the configuration verl_mapo.settings.STRICT."
+        )
+    return parse_node(options, settings.options, f"{_NODE}.options")
+
+
+def check_scorer(settings: ScorerSettings) -> None:
+    """Check, at the start of a run, that the scorer exists and that its options are valid.
+
+    A built-in scorer is not imported, since that would load its framework.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    if settings.options or settings.kind not in SCORERS.names:
+        parse_options(settings)
 
 
 def build_scorer(settings: ScorerSettings) -> AlignmentScorer:
@@ -75,5 +128,5 @@ def build_scorer(settings: ScorerSettings) -> AlignmentScorer:
     Raises:
         ConfigError: it cannot be loaded.
     """
-    found = scorer_class(settings.kind) or pkgutil.resolve_name(KINDS[settings.kind])
-    return found(settings)
+    options = parse_options(settings)
+    return scorer_class(settings.kind)(settings if options is None else replace(settings, options=options))

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""CLIP, SigLIP and SigLIP2 through transformers: the cosine of text and image features."""
+"""Scores by CLIP, SigLIP or SigLIP2 through transformers: the cosine of text and image features."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ import torch
 from PIL import Image
 from transformers import AutoModel, AutoProcessor
 
+from verl_mapo.names import ALIGNMENT_NODE
 from verl_mapo.rewards.scorers.base import AlignmentScorer
-from verl_mapo.rewards.settings import NODE, ScorerSettings
+from verl_mapo.rewards.scorers.settings import ScorerSettings
 from verl_mapo.settings import ConfigError
 
 
 class ClipScorer(AlignmentScorer):
-    """Any model of transformers with ``get_text_features`` and ``get_image_features``.
+    """Any transformers model that has ``get_text_features`` and ``get_image_features``.
 
-    Texts longer than the text tower's positions are truncated, the end-of-text token kept.
+    A text that is longer than the text tower's number of positions is truncated; its end-of-text token is kept.
     """
 
     def __init__(self, settings: ScorerSettings):
@@ -38,8 +39,8 @@ class ClipScorer(AlignmentScorer):
             self.device = "cuda" if settings.num_gpus else "cpu"
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError(
-                f"{NODE}.scorer.device='cuda' is refused: this process sees no GPU; set scorer.placement=actor with "
-                "scorer.num_gpus above 0, or device=cpu."
+                f"{ALIGNMENT_NODE}.scorer.device='cuda' is refused: this process sees no GPU; set "
+                "scorer.placement=actor with scorer.num_gpus above 0, or scorer.device=cpu."
             )
         folder = os.path.expanduser(settings.model)
         try:
@@ -47,11 +48,11 @@ class ClipScorer(AlignmentScorer):
             model = AutoModel.from_pretrained(folder, dtype=getattr(torch, settings.dtype))
         except (OSError, ValueError) as error:
             reason = str(error).partition("\n")[0]
-            raise ConfigError(f"{NODE}.scorer.model={settings.model!r} cannot be loaded: {reason}") from error
+            raise ConfigError(f"{ALIGNMENT_NODE}.scorer.model={settings.model!r} cannot be loaded: {reason}") from error
         if not hasattr(model, "get_text_features") or not hasattr(model, "get_image_features"):
             raise ConfigError(
-                f"{NODE}.scorer.model={settings.model!r} is a {model.config.model_type}, which does not embed texts "
-                "and images in one space; use a CLIP, SigLIP or SigLIP2."
+                f"{ALIGNMENT_NODE}.scorer.model={settings.model!r} is a {model.config.model_type}, which does not "
+                "embed texts and images in one space; use a CLIP, SigLIP or SigLIP2."
             )
         self.model = model.to(self.device).eval()
         text = model.config.text_config
@@ -60,16 +61,16 @@ class ClipScorer(AlignmentScorer):
         self.text_options = {"padding": padding, "truncation": True, "max_length": text.max_position_embeddings}
 
     @torch.inference_mode()
-    def score(self, texts: list[str], crops: list[Image.Image]) -> list[float]:
+    def score(self, texts: list[str], images: list[Image.Image]) -> list[float]:
         """See :meth:`AlignmentScorer.score`."""
-        texts_in = self.processor(text=texts, return_tensors="pt", **self.text_options).to(self.device)
-        images_in = self.processor(images=crops, return_tensors="pt").to(self.device, self.model.dtype)
-        text_features = _features(self.model.get_text_features(**texts_in))
-        image_features = _features(self.model.get_image_features(**images_in))
+        text_inputs = self.processor(text=texts, return_tensors="pt", **self.text_options).to(self.device)
+        image_inputs = self.processor(images=images, return_tensors="pt").to(self.device, self.model.dtype)
+        text_features = _features(self.model.get_text_features(**text_inputs))
+        image_features = _features(self.model.get_image_features(**image_inputs))
         return torch.cosine_similarity(text_features, image_features, dim=-1).tolist()
 
 
 def _features(output: object) -> torch.Tensor:
-    """(batch, width) float32; transformers 5 wraps in an output object what 4 returned as a tensor."""
+    """(batch, width) float32. transformers 4 returns this tensor, transformers 5 an output object that holds it."""
     features = output if isinstance(output, torch.Tensor) else output.pooler_output
     return features.float()

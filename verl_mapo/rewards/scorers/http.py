@@ -11,11 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""An OpenAI-compatible embeddings server, as vLLM serves CLIP (``vllm serve MODEL --runner pooling``).
+"""Scores by an OpenAI-compatible embeddings server, such as vLLM with CLIP (``vllm serve MODEL --runner pooling``).
 
-Texts go as ``input``: as chat messages vLLM would leave out CLIP's start and end tokens. An image goes as a chat
-message with a data URL, vLLM's extension of the protocol. The two never go at the same time: vLLM 0.24 returns wrong
-text embeddings for texts that share a batch with images.
+Texts are sent as ``input``, because vLLM omits CLIP's start and end tokens from texts sent as chat messages. An image
+is sent as a chat message with a data URL, which is vLLM's extension of the protocol. Texts and images are never sent at
+the same time: vLLM 0.24 returns wrong text embeddings for texts that share a batch with images.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from typing import Any
 
 from PIL import Image
 
+from verl_mapo.rewards.endpoint import api_key
 from verl_mapo.rewards.scorers.base import AlignmentScorer
-from verl_mapo.rewards.settings import ScorerSettings, api_key
+from verl_mapo.rewards.scorers.settings import ScorerSettings
 
 
 class HttpScorer(AlignmentScorer):
     """The cosine of the embeddings that a server returns.
 
-    A request that fails is sent again ``retries`` times with growing pauses, all within ``timeout_s``.
+    A failed request is sent again ``retries`` times with growing pauses, all within ``timeout_s``.
     """
 
     def __init__(self, settings: ScorerSettings):
@@ -52,18 +53,18 @@ class HttpScorer(AlignmentScorer):
         )
         self.pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="embed")
 
-    def score(self, texts: list[str], crops: list[Image.Image]) -> list[float]:
+    def score(self, texts: list[str], images: list[Image.Image]) -> list[float]:
         """See :meth:`AlignmentScorer.score`.
 
         Raises:
             openai.OpenAIError: a request still fails after the retries.
         """
         text_vectors = self._embed(input=texts, truncate_prompt_tokens=-1)
-        image_vectors = [vectors[0] for vectors in self.pool.map(self._embed_image, crops)]
+        image_vectors = [vectors[0] for vectors in self.pool.map(self._embed_image, images)]
         return [_cosine(text, image) for text, image in zip(text_vectors, image_vectors, strict=True)]
 
-    def _embed_image(self, crop: Image.Image) -> list[list[float]]:
-        url = {"type": "image_url", "image_url": {"url": _data_url(crop)}}
+    def _embed_image(self, image: Image.Image) -> list[list[float]]:
+        url = {"type": "image_url", "image_url": {"url": _data_url(image)}}
         return self._embed(messages=[{"role": "user", "content": [url]}])
 
     def _embed(self, **body: Any) -> list[list[float]]:
@@ -72,9 +73,9 @@ class HttpScorer(AlignmentScorer):
         return [item.embedding for item in sorted(reply.data, key=lambda item: item.index)]
 
 
-def _data_url(crop: Image.Image) -> str:
+def _data_url(image: Image.Image) -> str:
     buffer = io.BytesIO()
-    crop.save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -11,4 +11,4 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""AXPO's rollout: failed tool calls are resampled while the batch is still being generated."""
+"""AXPO's rollout: continuations of failed tool calls, run while the batch is still being generated."""

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The fixed point of a resampled tool call: where a rollout's first call begins, and how sure the policy was of it."""
+"""The position at which a rollout's first tool call starts, and the policy's mean probability of that call."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from statistics import fmean
 
 from transformers import PreTrainedTokenizerBase
 
+from verl_mapo.names import ADV_ESTIMATOR, AXPO
 from verl_mapo.rollout.parser import CLOSE, OPEN
 from verl_mapo.rollout.state import LoopState
 from verl_mapo.settings import ConfigError
@@ -28,22 +29,22 @@ from verl_mapo.settings import ConfigError
 
 @dataclass(frozen=True)
 class FirstCall:
-    """The first tool call of a rollout (AXPO: only the first is ever a fixed point).
+    """The first tool call of a rollout; AXPO starts continuations at no other.
 
     Attributes:
-        length: tokens of the response up to and with the opening tag, after which a continuation writes on.
-        confidence: mean probability of the call's tokens under the policy that sampled them, tags left out [the paper:
-            the arithmetic mean over the tool call's tokens; that the tags stay out is ours].
-        entropy: their mean surprisal in nats, an estimate of the policy's entropy from its own sample [ours].
+        prefix_length: response tokens up to and including the opening tag, after which a continuation goes on.
+        confidence: mean probability of the call's tokens under the policy that sampled them, without the tags [paper:
+            the arithmetic mean over the tool call's tokens; ours: the tags are left out].
+        entropy: mean of their negative log-probabilities in nats, an estimate of the policy's entropy [ours].
     """
 
-    length: int
+    prefix_length: int
     confidence: float
     entropy: float
 
 
 class FirstCallFinder:
-    """Finds first calls by the tokens of the tags, never by text: what is continued is exactly what was sampled.
+    """Finds first calls by the tokens of the tags, not by text, so that a continuation gets the sampled tokens.
 
     Args:
         tokenizer: in which both tags are one token each, as in the Qwen families.
@@ -56,7 +57,7 @@ class FirstCallFinder:
         self.open, self.close = (_one_token(tokenizer, tag) for tag in (OPEN, CLOSE))
 
     def first_call(self, state: LoopState) -> FirstCall | None:
-        """The first call of a finished rollout; None where no token follows an opening tag."""
+        """The first call of a finished rollout; None where there is none, or no token follows its opening tag."""
         turn = next((turn for turn in state.trajectory.turns if turn.called), None)
         if turn is None:
             return None
@@ -64,19 +65,19 @@ class FirstCallFinder:
         tokens = state.response_ids[begin:end]
         if self.open not in tokens[:-1]:
             return None
-        length = begin + tokens.index(self.open) + 1
-        call = state.response_ids[length:end]
+        prefix_length = begin + tokens.index(self.open) + 1
+        call = state.response_ids[prefix_length:end]
         size = call.index(self.close) if self.close in call else len(call)
-        logprobs = state.response_logprobs[length : length + max(size, 1)]
-        return FirstCall(length, fmean(map(math.exp, logprobs)), -fmean(logprobs))
+        logprobs = state.response_logprobs[prefix_length : prefix_length + max(size, 1)]
+        return FirstCall(prefix_length, fmean(map(math.exp, logprobs)), -fmean(logprobs))
 
 
 def _one_token(tokenizer: PreTrainedTokenizerBase, tag: str) -> int:
     ids = tokenizer.encode(tag, add_special_tokens=False)
     if len(ids) != 1:
         raise ConfigError(
-            f"algorithm.adv_estimator=axpo cuts rollouts behind {tag}, which is {len(ids)} tokens "
-            f"({tokenizer.convert_ids_to_tokens(ids)}) for this model's tokenizer and may merge with what follows: use "
-            f"a model whose tokenizer has {tag} as one token, as Qwen2.5-VL's and Qwen3-VL's have."
+            f"{ADV_ESTIMATOR}={AXPO} cuts rollouts after {tag}, which is {len(ids)} tokens "
+            f"({tokenizer.convert_ids_to_tokens(ids)}) for this model's tokenizer and may merge with the next text: "
+            f"use a model whose tokenizer has {tag} as one token, as those of Qwen2.5-VL and Qwen3-VL do."
         )
     return ids[0]

@@ -11,9 +11,9 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The sessions of one prompt, as AXPO looks at them: was there a failed tool user, whom to resample, who became what.
+"""Bookkeeping for one prompt under AXPO: whether it triggers, which rollouts to resample, and the role of each row.
 
-What it does not know: engines, queues, budgets.
+This module knows nothing of engines, queues or slots.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class FinishedRollout:
     """One rollout that has ended and was scored.
 
     Attributes:
-        keys: of its rows.
-        state: where it ended; None for a loop that cannot be continued.
+        keys: of its rows in TransferQueue.
+        state: the state in which it ended; None for an agent loop that cannot be continued.
         outcome: its reward.
-        call: its first tool call, where it has one that can be cut off.
+        call: its first tool call; None where there is none that a continuation could start from.
     """
 
     keys: list[str]
@@ -48,86 +48,87 @@ class FinishedRollout:
     @property
     def used_tools(self) -> bool:
         """Whether it tried to call a tool at least once."""
-        return self.state is not None and any(turn.called for turn in self.state.trajectory.turns)
+        return self.state is not None and self.state.trajectory.called
 
 
 @dataclass
 class Continuations:
-    """What came of one prefix.
+    """The continuations of one prefix.
 
     Attributes:
-        source: the session it was cut from.
-        length: tokens of the prefix on the response axis; 0 for fresh rollouts.
+        source: session number of the rollout that the prefix belongs to.
+        prefix_length: response tokens of the prefix; 0 for fresh rollouts.
         keys: rows of the continuations that were scored.
-        lost: continuations that died.
+        lost: number of continuations that failed with an exception.
     """
 
     source: int
-    length: int
+    prefix_length: int
     keys: list[str] = field(default_factory=list)
     lost: int = 0
 
 
 class PromptGroup:
-    """The sessions of one prompt, in the making.
+    """The rollouts of one prompt.
 
     Args:
-        n: how many there will be, continuations aside.
+        n: the number of original rollouts.
 
     Attributes:
-        under_way: sessions that have not ended.
-        died: whether one of them died; such a group is left alone.
-        sessions: by session id, those that were scored.
-        resamplings: one a prefix that got a slot.
-        seconds: spent after the last session ended: waiting for slots and running continuations.
+        running: number of original rollouts that have not ended.
+        failed: whether one of them failed with an exception; such a group gets no continuations.
+        finished: the original rollouts that were scored, by session number.
+        continuations: one entry a prefix that got a slot.
+        seconds: time after the end of the last original rollout: waiting for slots and running continuations.
     """
 
     def __init__(self, n: int):
-        self.n = self.under_way = n
-        self.died = False
-        self.sessions: dict[int, FinishedRollout] = {}
-        self.resamplings: list[Continuations] = []
+        self.n = self.running = n
+        self.failed = False
+        self.finished: dict[int, FinishedRollout] = {}
+        self.continuations: list[Continuations] = []
         self.seconds = 0.0
 
     @property
     def triggered(self) -> bool:
-        """AXPO's trigger: there are tool users, and none of them is right. What the others did has no say."""
-        users = [session for session in self.sessions.values() if session.used_tools]
-        return bool(users) and not self.died and all(user.outcome < CORRECT for user in users)
+        """AXPO's trigger: some rollouts used tools, and none of those is correct. The other rollouts do not count."""
+        users = [rollout for rollout in self.finished.values() if rollout.used_tools]
+        return bool(users) and not self.failed and all(user.outcome < CORRECT for user in users)
 
-    def candidates(self, config: AxpoSettings, chance: Random) -> list[tuple[float, int]]:
-        """(score, session) of every prefix to resample, the most uncertain first; empty unless triggered."""
+    def candidates(self, settings: AxpoSettings, rng: Random) -> list[tuple[float, int]]:
+        """The prefixes that could be resampled, the most uncertain first; empty unless the group triggers.
+
+        Args:
+            settings: ``prefix_rank`` is read.
+            rng: for the rank ``random``.
+
+        Returns:
+            (score, session number) for each, smallest score first.
+        """
         if not self.triggered:
             return []
-        calls = {number: session.call for number, session in self.sessions.items() if session.call}
+        calls = {session: rollout.call for session, rollout in self.finished.items() if rollout.call}
         score = {
             "confidence": lambda call: call.confidence,
             "entropy": lambda call: -call.entropy,
-            "random": lambda _: chance.random(),
-        }[config.prefix_rank]
-        return sorted((score(calls[number]), number) for number in sorted(calls))
+            "random": lambda _: rng.random(),
+        }[settings.prefix_rank]
+        return sorted((score(calls[session]), session) for session in sorted(calls))
 
     def columns(self) -> tuple[list[str], dict[str, torch.Tensor]]:
-        """Keys of all rows and, for each, the columns of :data:`AXPO_COLUMNS`.
-
-        Returns:
-            ``role`` int8, ``prefix_length`` int64, ``prefix_id`` int64, as :mod:`verl_mapo.advantages.axpo` takes
-            them; ``confidence`` float32, of the first tool call, NaN without one; ``lost`` int64, continuations of
-            this rollout that died; ``explore_seconds`` float32, the same for all rows of a prompt.
-        """
-        by_source = {resampling.source: resampling for resampling in self.resamplings}
+        """The keys of all rows of the prompt, and their tensors of :data:`verl_mapo.columns.AXPO_COLUMNS` by name."""
+        by_source = {continuations.source: continuations for continuations in self.continuations}
         rows = []
-        for number, session in self.sessions.items():
-            resampling = by_source.get(number, Continuations(number, 0))
-            role = SOURCE if resampling.keys and resampling.length else PLAIN
-            place = (resampling.length, number) if role == SOURCE else (0, -1)
-            confidence = session.call.confidence if session.call else float("nan")
-            rows += [(key, role, *place, confidence, resampling.lost) for key in session.keys]
-        for resampling in self.resamplings:
-            place = (resampling.length, resampling.source)
-            rows += [(key, CONTINUATION, *place, float("nan"), 0) for key in resampling.keys]
+        for session, rollout in self.finished.items():
+            own = by_source.get(session, Continuations(session, 0))
+            role = SOURCE if own.keys and own.prefix_length else PLAIN
+            prefix = (own.prefix_length, session) if role == SOURCE else (0, -1)
+            confidence = rollout.call.confidence if rollout.call else float("nan")
+            rows += [(key, role, *prefix, confidence, own.lost, self.seconds) for key in rollout.keys]
+        for own in self.continuations:
+            prefix = (own.prefix_length, own.source)
+            rows += [(key, CONTINUATION, *prefix, float("nan"), 0, self.seconds) for key in own.keys]
         keys, *columns = zip(*rows, strict=True)
-        columns.append([self.seconds] * len(keys))
         tensors = {
             column.name: torch.tensor(values, dtype=column.dtype)
             for column, values in zip(AXPO_COLUMNS, columns, strict=True)

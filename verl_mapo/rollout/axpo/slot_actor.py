@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The ledger of slots: one ray actor that all explorative workers of a run ask, so that a step has one budget."""
+"""A ray actor that allocates the slots of each step, shared by all rollout workers of a run."""
 
 from __future__ import annotations
 
@@ -25,44 +25,55 @@ from verl_mapo.rollout.axpo.slot_allocator import SlotAllocator
 
 
 class SlotActor:
-    """An :class:`SlotAllocator` a step, shared by workers that wait for its verdicts.
+    """One :class:`SlotAllocator` a step.
 
     Args:
-        config: the budget and how it is spent.
-        n: rollouts a prompt.
+        settings: ``continuations``, ``ratio`` and ``allocation`` are read.
+        n: original rollouts of a prompt.
     """
 
-    def __init__(self, config: AxpoSettings, n: int):
-        self.config, self.n = config, n
+    def __init__(self, settings: AxpoSettings, n: int):
+        self.settings, self.n = settings, n
         self._steps: dict[int, SlotAllocator] = {}
         self._changed = asyncio.Condition()
 
-    async def expect(self, step: int, prompts: int) -> None:
-        """So many more prompts of a step are about to be rolled out."""
+    async def add_prompts(self, step: int, prompts: int) -> None:
+        """Announce prompts that are about to be rolled out.
+
+        Args:
+            step: the training step to which they belong.
+            prompts: their number.
+        """
         async with self._changed:
             if step not in self._steps:
-                self._steps = {old: book for old, book in self._steps.items() if book.unsettled}
-                self._steps[step] = SlotAllocator(self._slots, self.config.allocation == "streaming")
-            self._steps[step].expect(prompts)
+                self._steps = {other: slots for other, slots in self._steps.items() if slots.running_prompts}
+                self._steps[step] = SlotAllocator(self._slots, self.settings.allocation == "streaming")
+            self._steps[step].add_prompts(prompts)
             self._changed.notify_all()
 
-    async def settle(self, step: int, uid: str, scores: Sequence[float]) -> None:
-        """A prompt's rollouts are all there; see :meth:`SlotAllocator.settle`."""
+    async def submit(self, step: int, uid: str, scores: Sequence[float]) -> None:
+        """Ask for slots for a prompt whose original rollouts have ended; see :meth:`SlotAllocator.submit`."""
         async with self._changed:
-            self._steps[step].settle(uid, scores)
+            self._steps[step].submit(uid, scores)
             self._changed.notify_all()
 
-    async def verdict(self, step: int, uid: str, rank: int) -> bool:
-        """Whether a prefix of a settled prompt gets a slot, as soon as that is certain."""
-        book = self._steps[step]
+    async def wait_for_slot(self, step: int, uid: str, rank: int) -> bool:
+        """Wait until it is decided whether a prefix gets a slot; returns whether it does.
+
+        Args:
+            step: of the prompt.
+            uid: of the prompt, which was submitted.
+            rank: of the prefix among those of its prompt, from 0.
+        """
+        slots = self._steps[step]
         async with self._changed:
-            await self._changed.wait_for(lambda: book.verdict(uid, rank) is not None)
-        return book.verdict(uid, rank)
+            await self._changed.wait_for(lambda: slots.has_slot(uid, rank) is not None)
+        return slots.has_slot(uid, rank)
 
     def _slots(self, prompts: int) -> int:
-        return self.config.slots(prompts * self.n)
+        return self.settings.slots(prompts * self.n)
 
 
-def start_slot_actor(config: AxpoSettings, n: int) -> ray.actor.ActorHandle:
-    """The actor; it lives as long as its handle."""
-    return ray.remote(SlotActor).options(num_cpus=0).remote(config, n)
+def start_slot_actor(settings: AxpoSettings, n: int) -> ray.actor.ActorHandle:
+    """Start the actor; it lives as long as its handle. The arguments are those of :class:`SlotActor`."""
+    return ray.remote(SlotActor).options(num_cpus=0).remote(settings, n)

@@ -11,10 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Who gets the slots of a step: AXPO's budget, spent while prompts are still finishing.
+"""The slots of one step: AXPO's budget, allocated while prompts are still running.
 
-What it knows: how many prompts a step has, and a score for each prefix of a settled prompt. What it does not know:
-tokens, rewards, ray. A *slot* is one prefix with its K continuations.
+A *slot* is one prefix with its K continuations. This module knows the number of prompts of a step and a score for each
+prefix; it knows nothing of tokens, rewards or ray.
 """
 
 from __future__ import annotations
@@ -27,64 +27,70 @@ Request = tuple[int, float, str]
 
 
 class SlotAllocator:
-    """The slots of one step.
+    """Decides which prefixes of a step get a slot.
 
-    ``breadth_first`` serves every prompt's first prefix before any second one, lowest score first within a rank, and
-    decides exactly as if it had waited for all prompts, but no later than it must. A prompt that has not settled can
-    bring one request of each rank, so a request of rank k (from 0) with p undecided ones before it is safe as soon as
-    p + (k + 1) U slots are enough, U being the unsettled prompts; and lost as soon as p alone are too many. Without
-    shortage nobody waits for a first prefix longer than until the slots cover the prompts still running.
+    ``breadth_first`` serves every prompt's first prefix before any second one, and the lowest score first within a
+    rank. It decides exactly as if it had waited for all prompts, but as early as possible. A running prompt may still
+    submit one request of each rank, so a request of rank k (from 0) with p undecided requests before it certainly gets
+    a slot as soon as p + (k + 1) U slots would suffice, where U is the number of running prompts; and it certainly gets
+    none as soon as p alone are too many. Where slots are not short, a first prefix waits no longer than until the free
+    slots cover the running prompts.
 
-    ``streaming`` serves who comes, as long as slots last: nobody waits, and late prompts may find nothing left.
+    ``streaming`` is first come, first served until the slots are used: no request waits, and late prompts may find no
+    slots left.
 
     Args:
-        slots: the number of slots from the number of prompts.
-        streaming: serve in order of arrival.
+        slots: the number of slots as a function of the number of prompts.
+        streaming: serve requests in the order in which they arrive.
     """
 
     def __init__(self, slots: Callable[[int], int], streaming: bool):
         self._slots, self._streaming = slots, streaming
-        self._prompts = self._settled = self._granted = 0
-        self._waiting: list[Request] = []
-        self._verdicts: dict[tuple[str, int], bool] = {}
+        self._prompts = self._submitted = self._granted = 0
+        self._undecided: list[Request] = []
+        self._decisions: dict[tuple[str, int], bool] = {}
 
     @property
-    def unsettled(self) -> int:
-        """Prompts that may still bring requests."""
-        return self._prompts - self._settled
+    def running_prompts(self) -> int:
+        """Number of prompts that may still submit requests."""
+        return self._prompts - self._submitted
 
     @property
-    def free(self) -> int:
-        """Slots that nobody has been given."""
+    def free_slots(self) -> int:
+        """Number of slots that were not given to a request."""
         return self._slots(self._prompts) - self._granted
 
-    def expect(self, prompts: int) -> None:
-        """More prompts of this step were dispatched."""
+    def add_prompts(self, prompts: int) -> None:
+        """Announce more prompts of this step."""
         self._prompts += prompts
         self._decide()
 
-    def settle(self, prompt: str, scores: Sequence[float]) -> None:
-        """A prompt's rollouts are all there; ``scores`` of the prefixes it asks for, best first."""
-        self._settled += 1
+    def submit(self, uid: str, scores: Sequence[float]) -> None:
+        """Request slots for a prompt whose original rollouts have ended.
+
+        Args:
+            uid: of the prompt.
+            scores: of the prefixes that could be resampled, smallest first; empty for none.
+        """
+        self._submitted += 1
         for rank, score in enumerate(scores):
-            insort(self._waiting, (rank, score, prompt))
+            insort(self._undecided, (rank, score, uid))
         self._decide()
 
-    def verdict(self, prompt: str, rank: int) -> bool | None:
-        """Whether a prompt's prefix has a slot; None while that is open."""
-        return self._verdicts.get((prompt, rank))
+    def has_slot(self, uid: str, rank: int) -> bool | None:
+        """Whether a prefix of a prompt has a slot; None while that is undecided."""
+        return self._decisions.get((uid, rank))
 
     def _decide(self) -> None:
-        for request in list(self._waiting):
-            rank, _, prompt = request
-            place = bisect_left(self._waiting, request)
-            rivals = 0 if self._streaming else (rank + 1) * self.unsettled
-            if place + rivals < self.free:
+        for request in list(self._undecided):
+            place = bisect_left(self._undecided, request)
+            possible = 0 if self._streaming else (request[0] + 1) * self.running_prompts
+            if place + possible < self.free_slots:
                 self._granted += 1
                 self._close(place, True)
-            elif self._streaming or place >= self.free:
+            elif self._streaming or place >= self.free_slots:
                 self._close(place, False)
 
-    def _close(self, place: int, verdict: bool) -> None:
-        rank, _, prompt = self._waiting.pop(place)
-        self._verdicts[prompt, rank] = verdict
+    def _close(self, place: int, granted: bool) -> None:
+        rank, _, uid = self._undecided.pop(place)
+        self._decisions[uid, rank] = granted

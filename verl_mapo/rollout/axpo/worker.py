@@ -11,12 +11,12 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""AXPO's explorative rollout: failed tool calls are resampled while the batch is still being generated.
+"""AXPO's agent-loop worker: runs continuations of failed tool calls while the batch is still being generated.
 
-verl's worker lets the sessions of a prompt run and says that the prompt is finished once all of them are. Here the
-session that ends last looks at the group first: if there were tool users and all of them failed, it asks the ledger for
-slots and runs K continuations of each prefix that gets one, as further sessions of the prompt, through the same agent
-loop. Only then does the prompt count as finished, so that whatever filters groups sees the continuations too.
+verl's worker runs the sessions (original rollouts) of a prompt and marks the prompt as finished once all of them have
+ended. This worker first looks at the group: if some rollouts used tools and all of those failed, it asks the slot actor
+for slots and runs K continuations of each prefix that gets one, as further sessions of the prompt, through the same
+agent loop. Only then is the prompt marked as finished, so that verl's filters of groups see the continuations, too.
 """
 
 from __future__ import annotations
@@ -49,11 +49,12 @@ from verl_mapo.settings import parse
 logger = logging.getLogger(__name__)
 
 PARTITION = "train"
-"""verl's name for the queue of training rollouts; validation is never explored."""
+"""verl's name for the training rollouts in TransferQueue; validation rollouts get no continuations."""
 
 
+# verl decorates its class with ray.remote, and an actor class cannot be subclassed; this is the plain class inside.
 class ResamplingWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
-    """verl's agent-loop worker, with a second look at the groups in which the tools failed."""
+    """verl's agent-loop worker, which also runs continuations. Its arguments are those of verl's class."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -61,11 +62,11 @@ class ResamplingWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
         self.seed = parse(VisualToolSettings, self.config).seed
         self.finder = FirstCallFinder(self.tokenizer)
         self.groups: dict[str, PromptGroup] = {}
-        self.ledger: ActorHandle | None = None
+        self.slot_actor: ActorHandle | None = None
 
-    def join(self, ledger: ActorHandle) -> None:
-        """Take slots from this ledger; before the first prompt."""
-        self.ledger = ledger
+    def use_slots_of(self, slot_actor: ActorHandle) -> None:
+        """Set the actor that allocates slots; called before the first prompt."""
+        self.slot_actor = slot_actor
 
     async def _run_prompt(self, prompt: dict, sampling_params: dict, trajectory: dict, trace: bool = False) -> None:
         if not trajectory["validate"]:
@@ -73,9 +74,9 @@ class ResamplingWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
             self.groups[prompt["uid"]] = PromptGroup(n)
         await super()._run_prompt(prompt, sampling_params, trajectory, trace)
         group = self.groups.pop(prompt["uid"], None)
-        if group is not None and group.under_way:
+        if group is not None and group.running:
             logger.error("The sessions of prompt %s could not be started.", prompt["uid"])
-            await self.ledger.settle.remote(int(prompt["global_steps"]), prompt["uid"], [])
+            await self.slot_actor.submit.remote(int(prompt["global_steps"]), prompt["uid"], [])
 
     async def _run_agent_loop(self, sampling_params: dict, trajectory: dict, **session: Any) -> None:
         group = self.groups.get(session["uid"])
@@ -84,12 +85,12 @@ class ResamplingWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
         try:
             await super()._run_agent_loop(sampling_params, trajectory, **session)
         except BaseException:
-            group.died = True
+            group.failed = True
             raise
         finally:
-            group.under_way -= 1
-            if not group.under_way:
-                await self._close(group, sampling_params, trajectory, session)
+            group.running -= 1
+            if not group.running:
+                await self._complete(group, sampling_params, trajectory, session)
 
     async def _agent_loop_postprocess(
         self,
@@ -98,6 +99,7 @@ class ResamplingWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
         start: LoopState | None = None,
         **row: Any,
     ) -> None:
+        # ``start`` is an argument of the agent loop, which must not become a field of the row.
         await super()._agent_loop_postprocess(output, validate, **row)
         group = self.groups.get(row["uid"])
         if group is None or row["session_id"] >= group.n:
@@ -107,71 +109,82 @@ class ResamplingWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
         state = last.state if isinstance(last, VisualToolOutput) else None
         call = self.finder.first_call(state) if state else None
         keys = [_key(row["uid"], row["session_id"], index) for index in range(len(outputs))]
-        group.sessions[row["session_id"]] = FinishedRollout(keys, state, last.reward_score, call)
+        group.finished[row["session_id"]] = FinishedRollout(keys, state, last.reward_score, call)
 
-    async def _close(self, group: PromptGroup, sampling_params: dict, trajectory: dict, session: dict) -> None:
-        """Every session has ended: explore, and say of every row what it became."""
+    async def _complete(self, group: PromptGroup, sampling_params: dict, trajectory: dict, session: dict) -> None:
+        """After the last original rollout: run the group's continuations and write AXPO's columns of all rows."""
         began = time.monotonic()
         try:
-            await self._explore(group, sampling_params, trajectory, session)
+            await self._resample(group, sampling_params, trajectory, session)
         finally:
             group.seconds = time.monotonic() - began
-            if group.sessions:
+            if group.finished:
                 keys, columns = group.columns()
                 fields = TensorDict(columns, batch_size=len(keys))
                 await tq.async_kv_batch_put(keys=keys, fields=fields, partition_id=PARTITION)
 
-    async def _explore(self, group: PromptGroup, sampling_params: dict, trajectory: dict, session: dict) -> None:
+    async def _resample(self, group: PromptGroup, sampling_params: dict, trajectory: dict, session: dict) -> None:
+        """Ask for a slot for each prefix that could be resampled, and run the continuations of those that get one."""
         step, uid = int(session["global_steps"]), session["uid"]
         place = None if self.seed is None else zlib.crc32(repr((self.seed, step, session["index"])).encode())
         candidates = group.candidates(self.axpo, Random(place))
-        await self.ledger.settle.remote(step, uid, [score for score, _ in candidates])
+        await self.slot_actor.submit.remote(step, uid, [score for score, _ in candidates])
 
         async def resample(rank: int, source: int) -> None:
-            if await self.ledger.verdict.remote(step, uid, rank):
-                await self._resample(group, rank, source, sampling_params, trajectory, session)
+            if await self.slot_actor.wait_for_slot.remote(step, uid, rank):
+                await self._run_continuations(group, rank, source, sampling_params, trajectory, session)
 
         await asyncio.gather(*(resample(rank, source) for rank, (_, source) in enumerate(candidates)))
 
-    async def _resample(
+    async def _run_continuations(
         self, group: PromptGroup, rank: int, source: int, sampling_params: dict, trajectory: dict, session: dict
     ) -> None:
-        """Run the K continuations of one prefix. Those that die are counted, and the others stand."""
-        origin, k = group.sessions[source], self.axpo.continuations
-        length = origin.call.length if self.axpo.fix_prefix else 0
+        """Run the K continuations of one prefix. Those that fail are counted; the others are kept.
+
+        Args:
+            group: of the prompt.
+            rank: of the prefix among those of its prompt, from 0.
+            source: session number of the rollout that the prefix belongs to.
+            sampling_params, trajectory, session: verl's arguments of a rollout of this prompt.
+        """
+        origin, k = group.finished[source], self.axpo.continuations
+        prefix_length = origin.call.prefix_length if self.axpo.fix_prefix else 0
         numbers = [group.n + rank * k + i for i in range(k)]
         ends = await asyncio.gather(
             *(
                 super(ResamplingWorker, self)._run_agent_loop(
                     sampling_params,
                     trajectory,
-                    **{**session, "session_id": number, "start": self._start(origin.state, length)},
+                    **{**session, "session_id": number, "start": self._start(origin.state, prefix_length)},
                 )
                 for number in numbers
             ),
             return_exceptions=True,
         )
-        resampling = Continuations(source, length)
+        continuations = Continuations(source, prefix_length)
         for number, end in zip(numbers, ends, strict=True):
             if isinstance(end, BaseException):
-                logger.error("A continuation of %s_%d died and is left out.", session["uid"], source, exc_info=end)
-                resampling.lost += 1
+                logger.error("A continuation of %s_%d failed and is left out.", session["uid"], source, exc_info=end)
+                continuations.lost += 1
             else:
-                resampling.keys.append(_key(session["uid"], number, 0))
-        group.resamplings.append(resampling)
+                continuations.keys.append(_key(session["uid"], number, 0))
+        group.continuations.append(continuations)
 
-    def _start(self, state: LoopState, length: int) -> LoopState | None:
-        """What one continuation starts from; None for a fresh rollout."""
-        if not length:
+    def _start(self, state: LoopState, prefix_length: int) -> LoopState | None:
+        """The state from which one continuation starts; None for a fresh rollout."""
+        if not prefix_length:
             return None
-        start = state.prefix(length)
+        start = state.prefix(prefix_length)
         # Under full determinism verl hands the request id to vLLM, which serves one request under it at a time.
         own_id = self.config.actor_rollout_ref.rollout.full_determinism
         return replace(start, request_id=uuid4().hex) if own_id else start
 
 
 class ResamplingManager(AgentLoopManagerTQ):
-    """verl's agent-loop manager with explorative workers and one ledger for all of them."""
+    """verl's agent-loop manager with :class:`ResamplingWorker` and one slot actor for all workers.
+
+    Its arguments are those of verl's class.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -179,16 +192,17 @@ class ResamplingManager(AgentLoopManagerTQ):
 
     async def _init_agent_loop_workers(self) -> None:
         await super()._init_agent_loop_workers()
-        config = parse(AxpoSettings, self.config)
-        self.ledger = start_slot_actor(config, self.rollout_config.n)
-        await asyncio.gather(*(worker.join.remote(self.ledger) for worker in self.agent_loop_workers))
+        settings = parse(AxpoSettings, self.config)
+        self.slot_actor = start_slot_actor(settings, self.rollout_config.n)
+        await asyncio.gather(*(worker.use_slots_of.remote(self.slot_actor) for worker in self.agent_loop_workers))
 
     def generate_sequences(self, prompts: TensorDict) -> None:
-        """Tell the ledger of the prompts, then dispatch them as verl does."""
+        """Announce training prompts to the slot actor, then dispatch them as verl does."""
         if not ("validate" in prompts and prompts["validate"]):
-            ray.get(self.ledger.expect.remote(int(prompts["global_steps"]), len(prompts)))
+            ray.get(self.slot_actor.add_prompts.remote(int(prompts["global_steps"]), len(prompts)))
         super().generate_sequences(prompts)
 
 
 def _key(uid: str, session: int, index: int) -> str:
+    """verl's key of a row in TransferQueue."""
     return f"{uid}_{session}_{index}"

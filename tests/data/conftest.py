@@ -1,0 +1,46 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A small ViRL39K: a local folder with the layout of the published one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+EXAMPLES = [
+    {"question": "<image>What is the angle?", "answer": r"\boxed{17^\circ}", "image": ["images/angle.png"]},
+    {"question": "<image>Compare.<image>", "answer": r"\boxed{B}", "image": ["images/left.png", "images/right.jpg"]},
+    {"question": "Two plus two?", "answer": r"\boxed{4}", "image": []},
+]
+
+
+@pytest.fixture
+def virl39k(tmp_path) -> Path:
+    folder = tmp_path / "published"
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for number, example in enumerate(EXAMPLES):
+        for path in example["image"]:
+            Image.new("RGB", (60 + number, 40), (200, 30, 30)).save(folder / path)
+        rows.append(
+            example
+            | {"qid": f"q{number}", "category": "Math", "source": "test"}
+            | {"PassRate_32BTrained": 0.5, "PassRate_7BBase": 0.25}
+        )
+    pq.write_table(pa.Table.from_pylist(rows), folder / "39Krelease.parquet")
+    return folder

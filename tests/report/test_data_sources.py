@@ -1,0 +1,37 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from __future__ import annotations
+
+from verl_mapo.report.data_sources import SourceFigures, source_table
+from verl_mapo.report.load import RunData
+
+
+def test_figures_are_those_of_the_first_and_last_validation_and_of_the_last_training_step(two_source_run):
+    table = source_table(RunData.open(two_source_run))
+    assert table.steps == ["Validation, step 0", "Validation, step 5", "Training, step 5"]
+    (a, (first, last, training)), (b, figures) = table.rows
+    assert (a, b) == ("a", "b")
+    assert (first.accuracy, last.accuracy) == (0.0, 1.0)
+    assert [each and each.accuracy for each in figures] == [0.5, 0.5, None]
+    assert training == SourceFigures(rollouts=2, accuracy=0.5, alignment=0.5, tool_rate=0.5)
+
+
+def test_a_run_of_one_data_source_has_no_table(whole_run, forked_run):
+    assert source_table(RunData.open(whole_run)) is None
+    assert source_table(RunData.open(forked_run)) is None
+
+
+def test_alignment_is_none_where_no_rollout_has_one(make_rollout):
+    figures = SourceFigures.of([make_rollout(alignment=None, trajectory=None)])
+    assert (figures.alignment, figures.tool_rate) == (None, 0.0)

@@ -1,0 +1,173 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Shared by the tests of the rewards: images, turns, rows, scorers and checks from outside, and a local server."""
+
+import asyncio
+import io
+import pickle
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import uvicorn
+from PIL import Image
+from pydantic.dataclasses import dataclass
+from tensordict import TensorDict
+from verl import DataProto
+
+from verl_mapo.rewards.scorers.base import AlignmentScorer
+from verl_mapo.rewards.scorers.settings import ScorerSettings
+from verl_mapo.rollout.statuses import EndReason, LabelFault, TurnStatus
+from verl_mapo.rollout.trajectory import Trajectory, Turn
+from verl_mapo.settings import STRICT
+
+
+def picture(seed: int, size: tuple[int, int] = (80, 60)) -> Image.Image:
+    """A random RGB image."""
+    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(noise)
+
+
+def picture_bytes(seed: int, size: tuple[int, int] = (80, 60)) -> bytes:
+    """The same image as PNG, without loss; the loop sends JPEG."""
+    buffer = io.BytesIO()
+    picture(seed, size).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def visual_turn(label: str | None = None, pixels: bytes | None = picture_bytes(0), **fields: Any) -> Turn:
+    """A turn that called a tool and was shown an image."""
+    made = {"status": TurnStatus.OK, "described": True, "label": label, "pixels": pixels, **fields}
+    return Turn(span=(0, 1), text="<tool_call>...", **made)
+
+
+def fault_turn(fault: LabelFault = LabelFault.NO_LABEL, **fields: Any) -> Turn:
+    """A visual turn with a fault."""
+    return visual_turn(faults=[fault], **fields)
+
+
+def answer_turn(text: str) -> Turn:
+    """The last turn, which holds the answer."""
+    return Turn(span=(1, 2), text=text)
+
+
+def row_of(turns: list[Turn] | None, response: Sequence[int] = (5, 6, 7), **fields: Any) -> DataProto:
+    """The batch of one row that verl's agent loop worker sends to the reward manager, pickled as Ray would.
+
+    Args:
+        turns: of the trajectory; None for a row without a trajectory.
+        response: token ids.
+        fields: further fields of the row, such as ``reward_model``, or others in place of the defaults.
+    """
+    responses = torch.tensor(response)
+    question = [{"type": "image", "image": "a.png"}, {"type": "text", "text": "?"}]
+    columns = {
+        "data_source": "colours",
+        "reward_model": {"style": "exact", "ground_truth": "red"},
+        "extra_info": {"index": 3},
+        "raw_prompt": [{"role": "user", "content": question}],
+        "uid": "u",
+        **fields,
+    }
+    extra_fields = {}
+    if turns is not None:
+        extra_fields["trajectory"] = Trajectory(["a.png"], [(80, 60)], turns, EndReason.ANSWER)
+    batch = {
+        "prompts": torch.ones(1, 2, dtype=torch.int64),
+        "responses": responses.unsqueeze(0),
+        "attention_mask": torch.ones(1, 2 + len(responses), dtype=torch.int64),
+    }
+    data = DataProto(
+        batch=TensorDict(batch, batch_size=1),
+        non_tensor_batch={
+            **{key: np.array([value]) for key, value in columns.items()},
+            "__num_turns__": np.array([2]),
+            "tool_extra_fields": np.array([extra_fields], dtype=object),
+        },
+    )
+    return pickle.loads(pickle.dumps(data))
+
+
+class NumberScorer(AlignmentScorer):
+    """Scores a pair by the number at the end of its text and ignores the image, so that tests can check the order.
+
+    Attributes:
+        batches: size of every call.
+        before: called with the texts of a batch before it is scored; may raise or block.
+    """
+
+    def __init__(self, settings: ScorerSettings | None = None, before: Callable[[list[str]], None] | None = None):
+        self.batches: list[int] = []
+        self.before = before or (lambda texts: None)
+
+    def score(self, texts: list[str], images: list[Image.Image]) -> list[float]:
+        self.batches.append(len(texts))
+        self.before(texts)
+        return [float(text.split()[-1]) for text in texts]
+
+
+class OptionsScorer(NumberScorer):
+    """A :class:`NumberScorer` with options: it multiplies its scores and writes the size of each batch to a file."""
+
+    @dataclass(frozen=True, config=STRICT)
+    class Options:
+        factor: float = 1.0
+        batches_file: str | None = None
+
+    def __init__(self, settings: ScorerSettings):
+        super().__init__(settings)
+        self.options: OptionsScorer.Options = settings.options
+
+    def score(self, texts: list[str], images: list[Image.Image]) -> list[float]:
+        if self.options.batches_file:
+            with Path(self.options.batches_file).open("a") as file:
+                file.write(f"{len(texts)}\n")
+        return [self.options.factor * value for value in super().score(texts, images)]
+
+
+NUMBER_SCORER = f"{__name__}.NumberScorer"
+OPTIONS_SCORER = f"{__name__}.OptionsScorer"
+
+
+def same_length(answer: str, truth: str, **_: Any) -> bool:
+    """An answer check from outside the package."""
+    return len(answer) == len(truth)
+
+
+async def async_check(answer: str, truth: str, **_: Any) -> bool:
+    """Not an answer check, because it is async."""
+    return True
+
+
+@contextmanager
+def served(app: Callable[..., Any]) -> Iterator[str]:
+    """Serve an ASGI application on a free port of this machine inside the block; yields its base URL."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started:
+        assert time.monotonic() < deadline, "the test server did not start"
+        time.sleep(0.01)
+    try:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.should_exit = True
+        thread.join(10)

@@ -1,0 +1,89 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The CLIP scorer with tiny random CLIP, SigLIP and SigLIP2 models, loaded by transformers."""
+
+import pytest
+import torch
+from reward_support import picture
+from transformers import AutoModel, AutoProcessor, BertConfig, BertModel
+
+from verl_mapo.rewards.scorers.base import build_scorer
+from verl_mapo.rewards.scorers.clip import ClipScorer
+from verl_mapo.rewards.scorers.settings import ScorerSettings
+from verl_mapo.settings import ConfigError
+
+TEXTS = ["red square", "a blue circle", "a long label that does not fit into the text tower of a tiny model at all"]
+
+
+@pytest.fixture(params=["clip", "siglip", "siglip2"])
+def folder(request) -> str:
+    return request.getfixturevalue(f"{request.param}_folder")
+
+
+def scorer_of(folder: str, **changed) -> ClipScorer:
+    return build_scorer(ScorerSettings(model=folder, device="cpu", **changed))
+
+
+def test_scores_equal_the_cosines_of_the_models_embeddings(folder):
+    images = [picture(index, size) for index, size in enumerate([(80, 60), (30, 200), (56, 56)])]
+    scores = scorer_of(folder).score(TEXTS, images)
+    model, processor = AutoModel.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
+    padding = "max_length" if "siglip" in model.config.model_type else True
+    length = model.config.text_config.max_position_embeddings
+    inputs = processor(
+        text=TEXTS, images=images, padding=padding, truncation=True, max_length=length, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        outputs = model(**inputs)
+    expected = (outputs.text_embeds * outputs.image_embeds).sum(-1)
+    assert scores == pytest.approx(expected.tolist(), abs=1e-5)
+    assert len(set(scores)) == 3 and all(-1 <= score <= 1 for score in scores)
+
+
+def test_score_does_not_depend_on_the_batch(folder):
+    scorer, images = scorer_of(folder), [picture(index) for index in range(3)]
+    together = scorer.score(TEXTS, images)
+    alone = [scorer.score([text], [image])[0] for text, image in zip(TEXTS, images, strict=True)]
+    assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_half_precision_changes_scores_little(clip_folder):
+    images = [picture(index) for index in range(3)]
+    half = scorer_of(clip_folder, dtype="bfloat16").score(TEXTS, images)
+    assert half == pytest.approx(scorer_of(clip_folder).score(TEXTS, images), abs=0.05)
+
+
+def test_unusual_texts_and_small_images_are_scored(clip_folder):
+    scores = scorer_of(clip_folder).score(["", "🦊\n\x00", "<|endoftext|>" * 50], [picture(0, (1, 1))] * 3)
+    assert all(-1 <= score <= 1 for score in scores)
+
+
+def test_folder_without_a_model_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"reward\.description_alignment\.scorer\.model=.* cannot be loaded"):
+        scorer_of(str(tmp_path))
+
+
+def test_model_without_two_towers_is_refused(tmp_path, clip_folder):
+    AutoProcessor.from_pretrained(clip_folder).save_pretrained(tmp_path)
+    config = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=520)
+    BertModel(config).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="is a bert, which does not embed texts and images in one space"):
+        scorer_of(str(tmp_path))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpu_is_refused_on_a_machine_without_one(clip_folder):
+    with pytest.raises(ConfigError, match=r"scorer\.device='cuda' is refused"):
+        build_scorer(ScorerSettings(model=clip_folder, device="cuda"))

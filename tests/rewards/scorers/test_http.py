@@ -1,0 +1,130 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The HTTP scorer against an embeddings server in this process."""
+
+import asyncio
+import base64
+import io
+import math
+import time
+
+import pytest
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from openai import APIStatusError, APITimeoutError
+from PIL import Image
+from reward_support import picture, served
+
+from verl_mapo.rewards.scorers.base import build_scorer
+from verl_mapo.rewards.scorers.http import HttpScorer
+from verl_mapo.rewards.scorers.settings import ScorerSettings
+from verl_mapo.settings import ConfigError
+
+TEXTS = ["0 degrees", "60 degrees", "180 degrees"]
+
+
+class EmbeddingsServer(FastAPI):
+    """Embeds ``N degrees`` as a point on a circle and every image at 0 degrees, and records the requests.
+
+    Attributes:
+        seen: bodies of the requests.
+        keys: values of their authorization headers.
+        images: sizes of the images in them.
+        faults: status codes for the next requests, taken from the front; 0 delays the response.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[dict] = []
+        self.keys: set[str | None] = set()
+        self.faults: list[int] = []
+        self.images: list[tuple[int, int]] = []
+        self.post("/v1/embeddings")(self.embed)
+
+    async def embed(self, request: Request) -> Response:
+        body = await request.json()
+        self.seen.append(body)
+        self.keys.add(request.headers.get("authorization"))
+        fault = self.faults.pop(0) if self.faults else None
+        if fault is not None:
+            if fault == 0:
+                await asyncio.sleep(2)
+            return Response(status_code=fault or 500)
+        if "input" in body:
+            angles = [math.radians(float(text.split()[0])) for text in body["input"]]
+            vectors = [[2 * math.cos(angle), 2 * math.sin(angle)] for angle in angles]
+        else:
+            url = body["messages"][0]["content"][0]["image_url"]["url"]
+            header, _, data = url.partition(",")
+            assert header == "data:image/png;base64"
+            self.images.append(Image.open(io.BytesIO(base64.b64decode(data))).size)
+            vectors = [[3.0, 0.0]]
+        data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+        reply = {"object": "list", "data": data[::-1], "model": body["model"], "usage": {}}
+        return JSONResponse(reply)
+
+
+@pytest.fixture
+def server():
+    app = EmbeddingsServer()
+    with served(app) as app.url:
+        yield app
+
+
+def scorer_of(server: EmbeddingsServer, **changed) -> HttpScorer:
+    settings = {"kind": "http", "model": "clip", "url": server.url, "placement": "actor", "timeout_s": 6.0, **changed}
+    return build_scorer(ScorerSettings(**settings))
+
+
+def test_scores_are_cosines_in_the_order_of_the_pairs(server):
+    images = [picture(index, (20 + index, 30)) for index in range(3)]
+    assert scorer_of(server).score(TEXTS, images) == pytest.approx([1.0, 0.5, -1.0])
+    assert sorted(server.images) == [(20, 30), (21, 30), (22, 30)]
+
+
+def test_texts_are_sent_in_one_request_before_any_image(server):
+    scorer_of(server).score(TEXTS, [picture(0)] * 3)
+    first, *others = server.seen
+    assert first == {"model": "clip", "encoding_format": "float", "input": TEXTS, "truncate_prompt_tokens": -1}
+    assert len(others) == 3 and all("messages" in body for body in others)
+
+
+def test_key_is_sent_if_one_is_named(server, monkeypatch):
+    monkeypatch.setenv("EMBED_KEY", "secret")
+    scorer_of(server, api_key_env="EMBED_KEY").score(TEXTS[:1], [picture(0)])
+    assert server.keys == {"Bearer secret"}
+    monkeypatch.delenv("EMBED_KEY")
+    with pytest.raises(ConfigError, match="EMBED_KEY"):
+        scorer_of(server, api_key_env="EMBED_KEY")
+
+
+def test_failed_request_is_sent_again(server):
+    server.faults = [503, 500]
+    assert scorer_of(server).score(TEXTS[:1], [picture(0)]) == pytest.approx([1.0])
+    assert len(server.seen) == 4
+
+
+def test_number_of_retries_is_bounded(server):
+    server.faults = [500] * 9
+    with pytest.raises(APIStatusError):
+        scorer_of(server, retries=1).score(TEXTS[:1], [picture(0)])
+    assert len(server.seen) == 2
+
+
+def test_stalled_request_is_abandoned_after_the_timeout(server):
+    server.faults = [0]
+    start = time.monotonic()
+    with pytest.raises(APITimeoutError):
+        scorer_of(server, timeout_s=0.2, retries=0).score(TEXTS[:1], [picture(0)])
+    assert time.monotonic() - start < 1.5

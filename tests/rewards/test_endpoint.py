@@ -1,0 +1,42 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The key and the URL of an OpenAI-compatible server."""
+
+import pytest
+
+from verl_mapo.rewards.endpoint import api_key, base_url
+from verl_mapo.settings import ConfigError
+
+
+def test_key_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("SCORER_KEY", "secret")
+    assert api_key("SCORER_KEY") == "secret"
+    assert api_key(None) == "none"
+
+
+def test_key_that_is_not_set_is_refused(monkeypatch):
+    monkeypatch.delenv("OTHER_KEY", raising=False)
+    with pytest.raises(ConfigError, match=r"reward\.description_alignment: api_key_env='OTHER_KEY' is not set"):
+        api_key("OTHER_KEY")
+
+
+@pytest.mark.parametrize("url", [None, "", "h:8000", "http://", "ftp://h/v1"])
+def test_url_without_http_and_host_is_refused(url):
+    with pytest.raises(ValueError, match="should be the base URL"):
+        base_url(url)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000/v1", "https://host/v1"])
+def test_http_url_is_returned_unchanged(url):
+    assert base_url(url) == url

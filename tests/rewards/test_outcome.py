@@ -1,0 +1,155 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The outcome of a row: the answer check, the judge, the custom reward function, and the styles of the data."""
+
+import asyncio
+import threading
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+from reward_support import answer_turn, row_of, same_length, visual_turn
+from transformers import AutoTokenizer
+
+from verl_mapo.rewards import outcome as outcome_module
+from verl_mapo.rewards.outcome import AnswerOutcome, CustomOutcome, check_styles
+from verl_mapo.rewards.settings import DescriptionAlignmentSettings
+from verl_mapo.settings import ConfigError, parse_node
+
+JUDGE = {"url": "http://127.0.0.1:9/v1", "model": "j", "retries": 0}
+
+
+def answer_outcome(**node) -> AnswerOutcome:
+    node = {"scorer": {"model": "a/b"}, **node}
+    return AnswerOutcome(parse_node(DescriptionAlignmentSettings, node, "reward.description_alignment"))
+
+
+def evaluate(outcome, text: str, **fields) -> tuple[float, dict]:
+    row = row_of([answer_turn(text)], **fields)[-1]
+    return asyncio.run(outcome(row, row.non_tensor_batch["tool_extra_fields"]["trajectory"]))
+
+
+@pytest.mark.parametrize(
+    ("reward_model", "text", "reward"),
+    [
+        ({"style": "exact", "ground_truth": "red"}, "RED.", 1.0),
+        ({"style": "exact", "ground_truth": ["crimson", "red"]}, "red", 1.0),
+        ({"style": "exact", "ground_truth": "red"}, "", 0.0),
+        ({"style": "multiple_choice", "ground_truth": "C"}, "Answer: C", 1.0),
+        ({"style": "multiple_choice", "ground_truth": "B", "options": ["cat", "dog"]}, "<answer>dog</answer>", 1.0),
+        ({"style": "numeric", "ground_truth": 12}, "about 12 cm", 1.0),
+        ({"style": "math", "ground_truth": "0.5"}, r"\boxed{\frac{1}{2}}", 1.0),
+        ({"style": "math", "ground_truth": ["7", "0.5"]}, r"\boxed{\frac{1}{2}}", 1.0),
+        ({"style": "math", "ground_truth": "0.5"}, r"\boxed{\frac{1}{3}}", 0.0),
+        ({"style": "reward_support.same_length", "ground_truth": "blue"}, "pink", 1.0),
+        ({"style": "reward_support.same_length", "ground_truth": "red"}, "pink", 0.0),
+    ],
+)
+def test_style_of_the_row_names_the_answer_check(reward_model, text, reward):
+    assert evaluate(answer_outcome(), text, reward_model=reward_model) == (reward, {"acc": reward, "rule": reward})
+
+
+def test_outcome_setting_overrides_the_style_of_the_row():
+    row = {"reward_model": {"style": "exact", "ground_truth": "12"}}
+    assert evaluate(answer_outcome(), "12.0", **row)[0] == 0.0
+    assert evaluate(answer_outcome(outcome="numeric"), "12.0", **row)[0] == 1.0
+    assert evaluate(answer_outcome(outcome="reward_support.same_length"), "99", **row)[0] == 1.0
+
+
+@pytest.mark.parametrize("style", ["rule", None, "no.such.check"])
+def test_row_whose_style_names_no_check_is_refused(style):
+    target = {"ground_truth": "red"} | ({} if style is None else {"style": style})
+    with pytest.raises(ConfigError, match=r"or set reward\.description_alignment\.outcome=exact"):
+        evaluate(answer_outcome(), "red", reward_model=target)
+    assert evaluate(answer_outcome(outcome="exact"), "red", reward_model=target)[0] == 1.0
+
+
+def test_check_from_outside_gets_options_and_tolerance_and_runs_in_a_thread(monkeypatch):
+    calls = []
+
+    def check(answer, truth, **keywords):
+        calls.append((answer, truth, keywords, threading.current_thread() is threading.main_thread()))
+        return same_length(answer, truth)
+
+    monkeypatch.setattr(outcome_module, "find_check", lambda name: check)
+    target = {"style": "my.check", "ground_truth": "red", "options": ["red", "tan"]}
+    assert evaluate(answer_outcome(tolerance=0.1), "tan", reward_model=target)[0] == 1.0
+    assert calls == [("tan", "red", {"options": ["red", "tan"], "tolerance": 0.1}, False)]
+
+
+def test_failed_judge_leaves_the_rule_and_is_counted():
+    outcome = answer_outcome(judge=JUDGE)
+    _, right = evaluate(outcome, "red")
+    _, wrong = evaluate(outcome, "crimson")
+    assert right == {"acc": 1.0, "rule": 1.0, "judge": None, "judge_failed": 0.0}
+    assert wrong == {"acc": 0.0, "rule": 0.0, "judge": None, "judge_failed": 1.0}
+
+
+def test_judge_decides_on_answers_that_the_check_rejects():
+    outcome = answer_outcome(judge=JUDGE)
+    asked = []
+
+    async def verdict(question: str, answer: str, truths: list[str]) -> bool:
+        asked.append((question, answer, truths))
+        return True
+
+    outcome.judge.verdict = verdict
+    assert evaluate(outcome, "crimson") == (1.0, {"acc": 1.0, "rule": 0.0, "judge": 1.0, "judge_failed": 0.0})
+    assert evaluate(outcome, "red")[0] == 1.0 and evaluate(outcome, "")[0] == 0.0
+    assert asked == [("?", "crimson", ["red"])]
+
+
+def custom(data_source, solution_str, ground_truth, extra_info):
+    assert extra_info["trajectory"].visual_turns
+    assert (extra_info["index"], extra_info["num_turns"]) == (3, 2)
+    return {"score": 0.7, "said": solution_str, "source": data_source, "truth": ground_truth}
+
+
+async def async_custom(**arguments):
+    return custom(**arguments)
+
+
+@pytest.mark.parametrize("function", [custom, async_custom])
+def test_custom_function_gets_verls_arguments_and_its_values_are_terms(clip_folder, function):
+    tokenizer = AutoTokenizer.from_pretrained(clip_folder)
+    row = row_of([visual_turn("label"), answer_turn("nothing")], response=tokenizer("blue").input_ids)[-1]
+    trajectory = row.non_tensor_batch["tool_extra_fields"]["trajectory"]
+    reward, terms = asyncio.run(CustomOutcome(function, tokenizer, {})(row, trajectory))
+    assert reward == terms["acc"] == terms["score"] == 0.7
+    assert terms["said"].replace(" ", "") == "blue" and (terms["source"], terms["truth"]) == ("colours", "red")
+
+
+def config_of(manager="description_alignment", custom=None, **alignment) -> DictConfig:
+    node = {"scorer": {"model": "a/b"}, **alignment}
+    reward = {"reward_manager": {"name": manager}, "custom_reward_function": {"path": custom}}
+    return OmegaConf.create({"reward": {**reward, "description_alignment": node}})
+
+
+def test_known_styles_pass_the_check_of_the_data():
+    check_styles(config_of(), ["exact", "multiple_choice", "numeric", "math", "reward_support.same_length"])
+
+
+def test_check_of_the_data_names_every_unknown_style():
+    with pytest.raises(ConfigError) as error:
+        check_styles(config_of(), ["rule", "exact", None, "rule", "no.such.check", 3])
+    assert str(error.value).startswith(
+        "In the data, reward_model.style is 'rule' or missing or 'no.such.check' or 3, which names no answer check. "
+        "Use exact, multiple_choice, numeric, math or the dotted path of your own in every row, or set "
+        "reward.description_alignment.outcome=exact to compare all rows in the same way. "
+        "The dotted path 'no.such.check' leads to no answer check"
+    )
+
+
+@pytest.mark.parametrize("changes", [{"manager": "naive"}, {"custom": "reward.py"}, {"outcome": "exact"}])
+def test_styles_that_are_not_used_are_not_checked(changes):
+    check_styles(config_of(**changes), ["rule", None])

@@ -1,0 +1,39 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The check that the longest possible rollout fits into the limits of a run."""
+
+from __future__ import annotations
+
+import pytest
+from scripted import compose_config
+
+from verl_mapo.rollout.context_length import check_context_length
+from verl_mapo.rollout.settings import VisualToolSettings
+from verl_mapo.settings import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["data.max_response_length=100"], r"A rollout of 4 turns may need 3 observations x \(16 crop \+"),
+        (["actor_rollout_ref.rollout.max_model_len=1500"], "= 2048 tokens, but .*max_model_len=1500: raise it to 2048"),
+        (["actor_rollout_ref.rollout.multi_turn.max_assistant_turns=null"], "gives a rollout no end"),
+        (["+actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt.image=2"], "image=2, but a rollout of 4"),
+    ],
+)
+def test_rollout_that_cannot_fit_is_refused_with_the_arithmetic(tiny_models, overrides, sentence):
+    model = tiny_models["qwen2_5_vl"]
+    with pytest.raises(ConfigError, match=sentence):
+        check_context_length(compose_config(*overrides), VisualToolSettings(), model.tokenizer, model.processor)
+    check_context_length(compose_config(), VisualToolSettings(), model.tokenizer, model.processor)

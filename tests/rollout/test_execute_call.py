@@ -1,0 +1,103 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Execution of one call, without a loop around it."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+
+from verl_mapo.rollout.execute_call import Refusal, execute_call
+from verl_mapo.rollout.parser import BadCall, ToolCall
+from verl_mapo.rollout.settings import VisualToolSettings
+from verl_mapo.rollout.statuses import LabelFault, TurnStatus
+from verl_mapo.rollout.trajectory import Turn
+from verl_mapo.tools.coordinates import CoordinateSpace, View
+from verl_mapo.tools.image_history import ImageHistory, full_view
+
+TOOLS = VisualToolSettings(tools=["zoom", "rotate", "mark"]).build_tools(CoordinateSpace.pixels, 28)
+
+
+@pytest.fixture
+def history():
+    return ImageHistory.of([full_view(Image.new("RGB", (200, 100)), 0, lambda size: size)], lambda size: size)
+
+
+def run(call, history):
+    turn = Turn((0, 1), "")
+    return execute_call(call, turn, history, TOOLS, scorer_side=40), turn
+
+
+def test_scored_tool_fills_the_turn_and_keeps_a_thumbnail(history):
+    image, turn = run(ToolCall("zoom", {"bbox_2d": [-20, 0, 100, 50], "label": "a dog"}), history)
+    assert turn.status is TurnStatus.OK and turn.tool == "zoom" and turn.label == "a dog" and turn.img_idx == 0
+    assert turn.view == image.view == View(0, (0, 0, 100, 50), 0, (100, 50)) and turn.described and not turn.computed
+    assert turn.box_said == turn.box_asked == (-20, 0, 100, 50) and turn.box_executed == (0, 0, 100, 50)
+    assert Image.open(io.BytesIO(turn.pixels)).size == (40, 20)
+    assert len(history.views) == 1, "the caller adds the image"
+
+
+def test_plain_image_of_an_unscored_tool_keeps_no_pixels(history):
+    image, turn = run(ToolCall("rotate", {"angle": 90}), history)
+    assert turn.status is TurnStatus.OK and turn.view.quarter_turns == 1 and turn.pixels is None
+    assert not turn.described and turn.box_said is None and image.pixels.size == (100, 200)
+
+
+def test_computed_image_of_an_unscored_tool_keeps_its_pixels(history):
+    _, turn = run(ToolCall("mark", {"point_2d": [10, 10]}), history)
+    assert turn.computed and turn.pixels and not turn.described and turn.to_record()["pixels"]
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "faults", "sentence"),
+    [
+        (BadCall(TurnStatus.NO_JSON, "Why."), TurnStatus.NO_JSON, [], "Why."),
+        (
+            ToolCall("fly", {}),
+            TurnStatus.UNKNOWN_TOOL,
+            [],
+            "There is no tool 'fly'; the tools are: zoom, rotate, mark.",
+        ),
+        (
+            ToolCall("zoom", {}),
+            TurnStatus.BAD_ARGUMENTS,
+            [LabelFault.REFUSED],
+            "The call of zoom was refused: bbox_2d: field required.",
+        ),
+        (
+            ToolCall("zoom", {"bbox_2d": [9, 9, 1, 1]}),
+            TurnStatus.BAD_BOX,
+            [LabelFault.REFUSED],
+            "The call of zoom was refused: the box is empty or inverted: it needs x1 < x2 and y1 < y2.",
+        ),
+        (
+            ToolCall("mark", {"point_2d": [999, 0]}),
+            TurnStatus.BAD_BOX,
+            [],
+            "The call of mark was refused: the point lies outside the image.",
+        ),
+        (
+            ToolCall("rotate", {"angle": 90, "img_idx": 3}),
+            TurnStatus.BAD_BOX,
+            [],
+            "The call of rotate was refused: there is no image 3: images 0 to 0 have been shown.",
+        ),
+    ],
+)
+def test_call_that_cannot_be_executed_has_a_status_and_a_sentence(history, call, status, faults, sentence):
+    result, turn = run(call, history)
+    assert result == Refusal(sentence) and turn.status is status and turn.faults == faults
+    assert turn.view is None and turn.pixels is None

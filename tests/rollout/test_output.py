@@ -1,0 +1,61 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The row that a rollout becomes."""
+
+from __future__ import annotations
+
+import pytest
+from scripted import compose_config, play, prompt_of
+
+from verl_mapo.columns import TURN_COLUMNS
+from verl_mapo.names import ALIGNMENT_SCORES, TRAJECTORY
+from verl_mapo.rollout.trajectory import Trajectory
+
+CALL = '<tool_call>{"name": "zoom", "arguments": {"label": "a square", "bbox_2d": [0, 0, 90, 90]}}</tool_call>'
+
+
+@pytest.fixture
+def output(tiny_models, picture):
+    return play(tiny_models["qwen2_5_vl"], compose_config(), prompt_of(picture), [CALL, CALL, "<answer>a</answer>"])
+
+
+def test_scores_join_their_turns_and_become_columns(output):
+    output.extra_fields["reward_extra_info"] = {ALIGNMENT_SCORES: [0.5, None], "alignment": 0.5}
+    row = output.as_dict()
+    assert row["turn_scores"][0] == 0.5 and row["turn_status"].tolist() == [1, 2, 0, 0]
+    assert row["extra_fields"]["reward_extra_info"] == {"alignment": 0.5}
+    trajectory = Trajectory.from_record(row["extra_fields"][TRAJECTORY])
+    assert [turn.score for turn in trajectory.turns] == [0.5, None, None]
+    assert trajectory.turns[0].pixels is None, "crops do not go into the row"
+
+
+def test_row_is_the_same_when_it_is_made_twice(output):
+    output.extra_fields["reward_extra_info"] = {ALIGNMENT_SCORES: [0.5, 0.25]}
+    first, second = output.as_dict(), output.as_dict()
+    assert list(first) == list(second) and first["extra_fields"] == second["extra_fields"]
+    assert first["turn_scores"][:2].tolist() == second["turn_scores"][:2].tolist() == [0.5, 0.25]
+    assert output.extra_fields[TRAJECTORY] is output.state.trajectory, "the output itself is not changed"
+    assert output.extra_fields["reward_extra_info"] == {ALIGNMENT_SCORES: [0.5, 0.25]}
+
+
+def test_row_without_scores_has_a_record_and_no_columns(output):
+    row = output.as_dict()
+    assert not {column.name for column in TURN_COLUMNS} & set(row)
+    assert row["extra_fields"][TRAJECTORY]["end_reason"] == "answer" and not output.join_scores()
+
+
+def test_wrong_number_of_scores_raises(output):
+    output.extra_fields["reward_extra_info"] = {ALIGNMENT_SCORES: [0.5]}
+    with pytest.raises(ValueError):
+        output.as_dict()

@@ -1,0 +1,112 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The command line: help texts, the arguments of a launch, and the files that a launch writes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from typer.testing import CliRunner
+
+from verl_mapo import cli, launcher
+from verl_mapo.run_folder import RunFolder
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """The launches of a test, none of which starts a process."""
+    calls = []
+
+    def launch(arguments, **options):
+        calls.append((arguments, options))
+        return 0
+
+    monkeypatch.setattr(launcher, "launch", launch)
+    return calls
+
+
+def invoke(*arguments: str):
+    return CliRunner().invoke(cli.app, list(arguments))
+
+
+def test_help_lists_every_command():
+    text = invoke("--help").stdout
+    assert all(command in text for command in ("doctor", "toy", "data", "probe", "train", "eval", "report"))
+
+
+@pytest.mark.parametrize("command", ["doctor", "toy", "data convert", "data list", "probe", "train", "eval", "report"])
+def test_every_command_has_a_help_text(command):
+    done = invoke(*command.split(), "--help")
+    assert done.exit_code == 0 and len(done.stdout.splitlines()) > 5
+
+
+def test_train_writes_into_the_run_folder(launches, tmp_path):
+    assert invoke("train", "--run", str(tmp_path / "run"), "--timeout-h", "2", "method=axpo").exit_code == 0
+    [(arguments, options)] = launches
+    folder = RunFolder((tmp_path / "run").resolve())
+    assert arguments[:4] == ["--config-path", "pkg://verl_mapo.config", "--config-name", "run"]
+    assert f"trainer.rollout_data_dir={folder.trajectories}" in arguments
+    assert f"trainer.default_local_dir={folder.checkpoints}" in arguments
+    assert f"hydra.run.dir={folder.hydra}" in arguments and arguments[-1] == "method=axpo"
+    assert options["timeout_s"] == 7200 and options["log"] == folder.log
+    assert options["env"]["VERL_FILE_LOGGER_PATH"] == str(folder.path / "metrics" / "000.jsonl")
+    about = json.loads(folder.about.read_text())
+    assert about["arguments"] == arguments and "verl" in about["versions"]
+
+
+def test_every_attempt_has_its_own_metrics_file(launches, tmp_path):
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "000.jsonl").touch()
+    invoke("train", "--run", str(tmp_path))
+    [(_, options)] = launches
+    assert options["env"]["VERL_FILE_LOGGER_PATH"].endswith("metrics/001.jsonl")
+
+
+@pytest.mark.parametrize("cuda", [True, False])
+def test_cpu_stack_is_added_where_no_accelerator_is(launches, tmp_path, monkeypatch, cuda):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    invoke("train", "--run", str(tmp_path))
+    [(arguments, _)] = launches
+    assert ("stack=cpu" in arguments) is not cuda
+
+
+def test_eval_only_validates(launches, tmp_path):
+    invoke("eval", "--run", str(tmp_path), "task=toy")
+    [(arguments, _)] = launches
+    assert arguments[-2:] == ["trainer.val_only=true", "task=toy"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "steps"),
+    [
+        ([], None),
+        (["trainer.total_training_steps=4"], 4),
+        (["trainer.total_training_steps=4", "a=b", "trainer.total_training_steps=9"], 9),
+    ],
+)
+def test_last_override_gives_the_number_of_steps(overrides, steps):
+    assert cli._total_steps(overrides) == steps
+
+
+@pytest.mark.parametrize("method", ["mapo", "axpo", "vgpo"])
+def test_method_selects_estimator_and_keeps_all_nodes(method):
+    with initialize_config_module("verl_mapo.config", version_base=None):
+        config = compose("run", [f"method={method}"])
+    assert config.algorithm.adv_estimator == method
+    assert config.algorithm.mapo.beta == 0.4 and config.algorithm.visual_credit.enable is False
+    assert ("axpo" in config.algorithm) is (method == "axpo")
+    assert config.actor_rollout_ref.rollout.agent.default_agent_loop == "visual_tool_agent"

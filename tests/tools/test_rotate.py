@@ -1,0 +1,40 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+import pytest
+
+from verl_mapo.tools.base import ArgumentError
+from verl_mapo.tools.rotate import Rotate
+
+
+@pytest.mark.parametrize(
+    ("angle", "corner"), [(90, (0, 198, 0)), (180, (198, 198, 0)), (270, (198, 0, 0))], ids=["90", "180", "270"]
+)
+def test_rotate_turns_the_whole_image_clockwise(history, context, angle, corner):
+    rotate = Rotate(context)
+    turned = rotate.run(rotate.parse({"angle": angle}), history)
+    assert turned.view.region == (0, 0, 100, 100) and turned.view.quarter_turns == angle // 90
+    assert turned.pixels.getpixel((0, 0)) == corner and not turned.computed
+
+
+def test_rotating_twice_adds_the_angles(history, context):
+    rotate = Rotate(context)
+    history.add(rotate.run(rotate.parse({"angle": 270}), history))
+    turned = rotate.run(rotate.parse({"angle": 180, "img_idx": 1}), history)
+    assert turned.view.quarter_turns == 1 and turned.pixels.getpixel((0, 0)) == (0, 198, 0)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"angle": 45}, {"angle": "90"}])
+def test_other_angles_are_refused(context, arguments):
+    with pytest.raises(ArgumentError, match="angle"):
+        Rotate(context).parse(arguments)

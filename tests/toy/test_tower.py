@@ -1,0 +1,40 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A few steps of the first stage are enough to read some names."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from verl_mapo.toy.language import Stage
+from verl_mapo.toy.scene_images import tower_features
+from verl_mapo.toy.tower import Heads, train_tower
+from verl_mapo.toy.visual_search import NAMES, VisualSearch
+from verl_mapo.toy.warm_start import Recipe, WarmStart
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_tower_learns_names(family):
+    stage = Stage(25, 8, 2e-3)
+    start = WarmStart(family, VisualSearch(no_zoom_share=0.3), Recipe(24, stage, None, stage, stage), 0)
+    train_tower(start.model, start.writer, start.images, stage, 0)
+    heads = Heads(start.model.get_input_embeddings(), start.writer)
+    width = start.model.config.text_config.hidden_size
+    with torch.no_grad():
+        tokens = tower_features(start.model, start.writer, start.images.scenes[:8])[..., :width]
+        read = heads.name(tokens)[..., : len(NAMES)].argmax(-1)
+    objects = [(scene, each) for scene in range(8) for each in start.images.objects[scene]]
+    right = [read[scene, each.cell] == NAMES.index(each.name) for scene, each in objects]
+    assert sum(right) / len(right) > 0.25

@@ -1,0 +1,61 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Estimators as verl calls them: with rewards, mask, uid and configuration, and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from fake_queue import scored_rows
+from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, get_adv_estimator_fn
+
+from verl_mapo.names import ESTIMATORS
+from verl_mapo.settings import ConfigError
+from verl_mapo.training.estimators import estimating, register_estimator
+from verl_mapo.training.step_batch import StepBatch
+
+VERLS_ARGUMENTS = {
+    "token_level_rewards": torch.zeros(2, 3),
+    "response_mask": torch.ones(2, 3),
+    "index": np.array(["a", "a"]),
+    "config": {},
+}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_estimator_outside_a_step_names_the_setting_that_brings_one(name):
+    with pytest.raises(ConfigError, match=f"adv_estimator={name} needs the columns .* set trainer.use_v1=true"):
+        get_adv_estimator_fn(name)(**VERLS_ARGUMENTS)
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        ("mapo", "default_agent_loop=visual_tool_agent and reward.reward_manager.name=description_alignment"),
+        ("axpo", "trainer.use_v1=true"),
+    ],
+)
+def test_missing_columns_are_named_with_the_settings_that_bring_them(queue, make_trainer, method, sentence):
+    queue.fields.update(scored_rows([torch.ones(3)] * 2, [0.0, 1.0], [None] * 2))
+    step = StepBatch.fetch(queue.batch(["a_0_0", "a_1_0"]), number=1)
+    with estimating(step, make_trainer(f"method={method}").estimator), pytest.raises(ConfigError, match=sentence):
+        get_adv_estimator_fn(method)(**VERLS_ARGUMENTS)
+
+
+def test_registering_twice_keeps_the_first_function():
+    before = dict(ADV_ESTIMATOR_REGISTRY)
+    for name in ESTIMATORS:
+        register_estimator(name)
+    assert before == ADV_ESTIMATOR_REGISTRY

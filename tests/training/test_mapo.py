@@ -1,0 +1,61 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""MAPO at the trainer: its metrics against values counted by hand, and the check of the reward manager."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scripted import compose_config
+
+from verl_mapo.advantages.mapo import MapoSettings, mapo_advantage
+from verl_mapo.columns import ABSENT, SCORED, UNSCORED
+from verl_mapo.settings import ConfigError
+from verl_mapo.training.mapo import Mapo, mapo_metrics
+
+
+def test_metrics_count_original_rollouts_and_groups_at_their_floors():
+    outcome = torch.tensor([1.0, 0.0, 1.0, 1.0, 9.0])
+    status = torch.tensor([[SCORED], [UNSCORED], [SCORED], [SCORED], [ABSENT]], dtype=torch.int8)
+    scores = torch.tensor([[0.4], [float("nan")], [0.2], [0.2], [float("nan")]])
+    spans, mask = torch.tensor([[[0, 1]]] * 5), torch.ones(5, 1)
+    group, counted = torch.tensor([0, 0, 1, 1, 2]), torch.tensor([True] * 4 + [False])
+    result = mapo_advantage(outcome, scores, status, spans, mask, group, MapoSettings())
+    metrics = mapo_metrics(result, outcome, status, counted)
+    assert metrics["mapo/outcome/mean"] == pytest.approx(0.75)
+    assert metrics["mapo/alignment/mean"] == pytest.approx(0.8 / 3)
+    assert metrics["mapo/alignment/unscored_share"] == pytest.approx(1 / 4)
+    assert metrics["mapo/std_floor/outcome_share"] == 0.5, "the second group has equal outcomes"
+    assert metrics["mapo/std_floor/alignment_share"] == 1.0, "the first group has one score and is not counted"
+
+
+def test_alignment_metrics_are_left_out_where_nothing_is_scored():
+    status, mask = torch.full((2, 1), ABSENT, dtype=torch.int8), torch.ones(2, 1)
+    group, spans = torch.tensor([0, 0]), torch.full((2, 1, 2), -1)
+    result = mapo_advantage(torch.tensor([1.0, 0.0]), torch.zeros(2, 1), status, spans, mask, group, MapoSettings())
+    metrics = mapo_metrics(result, torch.tensor([1.0, 0.0]), status, torch.tensor([True, True]))
+    assert "mapo/alignment/mean" not in metrics and metrics["mapo/alignment/unscored_share"] == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "asker"),
+    [
+        (["method=mapo"], "algorithm.adv_estimator=mapo"),
+        (["method=axpo", "algorithm.axpo.alignment=true"], "algorithm.axpo.alignment=true"),
+    ],
+)
+def test_reward_manager_without_alignment_scores_is_refused(overrides, asker):
+    Mapo(compose_config(*overrides)).check()
+    with pytest.raises(ConfigError, match=f"gives no alignment scores, which {asker} needs"):
+        Mapo(compose_config(*overrides, "reward.reward_manager.name=naive")).check()

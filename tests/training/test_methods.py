@@ -1,0 +1,76 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Which methods a run uses, and in which order."""
+
+from __future__ import annotations
+
+import pytest
+from scripted import compose_config
+
+from verl_mapo.names import ESTIMATORS
+from verl_mapo.settings import ConfigError
+from verl_mapo.training.axpo import Axpo
+from verl_mapo.training.mapo import Mapo
+from verl_mapo.training.method import Method
+from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
+from verl_mapo.training.visual_credit import VisualCredit
+
+
+class Outside(Method):
+    """A method of another package, as far as this module is concerned."""
+
+    name = "outside"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected", "estimator"),
+    [
+        (["method=mapo"], [Mapo], Mapo),
+        (["method=axpo"], [Axpo], Axpo),
+        (["method=axpo", "algorithm.axpo.alignment=true"], [Axpo, Mapo], Axpo),
+        (["method=vgpo"], [VisualCredit], VisualCredit),
+        (["algorithm.adv_estimator=grpo"], [], None),
+        (["algorithm.adv_estimator=grpo", "algorithm.visual_credit.enable=true"], [VisualCredit], None),
+        (
+            ["method=axpo", "algorithm.axpo.alignment=true", "algorithm.visual_credit.enable=true"],
+            [Axpo, Mapo, VisualCredit],
+            Axpo,
+        ),
+    ],
+)
+def test_configuration_decides_which_methods_run_and_whose_estimator(overrides, expected, estimator):
+    config = compose_config(*overrides)
+    assert enabled_methods(config) == expected
+    assert estimator_method(config) is estimator
+
+
+def test_method_from_another_package_is_found_by_its_dotted_path_and_composes(monkeypatch):
+    monkeypatch.setattr("verl_mapo.training.method.Outside", Outside, raising=False)
+    path = "verl_mapo.training.method.Outside"
+    config = compose_config(f"algorithm.adv_estimator={path}", "algorithm.visual_credit.enable=true")
+    assert enabled_methods(config) == [Outside, VisualCredit] and estimator_method(config) is Outside
+
+
+def test_path_with_a_colon_is_a_dotted_path():
+    config = compose_config("algorithm.adv_estimator=verl_mapo.training.mapo:Mapo")
+    assert estimator_method(config) is Mapo and enabled_methods(config) == [Mapo]
+
+
+def test_dotted_path_of_something_else_is_refused():
+    with pytest.raises(ConfigError, match="is not a subclass of verl_mapo.training.method.Method"):
+        enabled_methods(compose_config("algorithm.adv_estimator=verl_mapo.settings.ConfigError"))
+
+
+def test_estimators_given_to_verl_are_the_names_of_the_methods():
+    assert {method.name for method in METHODS} == set(ESTIMATORS)

@@ -1,0 +1,78 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Records: every key in every run, plain JSON, padding left out, and a trajectory that is read back as itself."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from fake_queue import jagged, scored_rows
+
+from verl_mapo.rollout.statuses import EndReason
+from verl_mapo.rollout.trajectory import Trajectory, Turn
+from verl_mapo.training.method import Method
+from verl_mapo.training.records import RECORD_FIELDS, describe_rows
+from verl_mapo.training.step_batch import StepBatch
+
+TRAJECTORY = Trajectory(["p.png"], [(10, 10)], [Turn((0, 2), "x")], EndReason.ANSWER)
+KEYS = {
+    *("step", "split", "data_source", "uid", "session", "question", "ground_truth", "outcome", "advantage"),
+    *("trajectory", "alignment", "a_out", "a_sem", "axpo", "credit"),
+}
+
+
+class Outside(Method):
+    """A method that records the number of each row."""
+
+    name = "outside"
+    record_keys = ("number",)
+
+    def __init__(self):
+        """Without a configuration."""
+
+    def records(self, step):
+        return {0: {"number": 0}}
+
+
+@pytest.fixture
+def step(queue) -> StepBatch:
+    masks = [torch.tensor([1.0, 1.0, 0.0]), torch.tensor([0.0]), torch.tensor([1.0])]
+    queue.fields.update(scored_rows(masks, [1.0, 0.5, 0.0], [TRAJECTORY, None, None]))
+    queue.fields["data_source"] = ["first", "second", "pad"]
+    queue.fields["advantages"] = jagged([torch.tensor([2.0, 4.0, 9.0]), torch.tensor([7.0]), torch.tensor([0.0])])
+    batch = queue.batch(["a_0_0", "b_1_0", "pad_0_0"], is_padding=[False, False, True])
+    step = StepBatch.fetch(batch, 3, fields=RECORD_FIELDS)
+    step.expect_estimate(batch)
+    return step
+
+
+def test_record_has_every_key_and_reads_back_its_trajectory(step):
+    records = [json.loads(json.dumps(record)) for record in describe_rows(step, "train")]
+    assert all(set(record) == KEYS for record in records)
+    assert Trajectory.from_record(records[0]["trajectory"]) == TRAJECTORY and records[1]["trajectory"] is None
+    assert [(record["uid"], record["session"], record["data_source"]) for record in records] == [
+        ("a", 0, "first"),
+        ("b", 1, "second"),
+    ]
+
+
+def test_advantage_of_a_record_is_the_mean_over_policy_tokens_and_none_without_any(step):
+    assert [record["advantage"] for record in describe_rows(step, "train")] == [3.0, None]
+    assert [record["advantage"] for record in describe_rows(step, "val")] == [None, None]
+
+
+def test_method_adds_its_keys_to_every_record(step):
+    assert [record["number"] for record in describe_rows(step, "train", [Outside()])] == [0, None]

@@ -1,0 +1,70 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Metrics of rollouts, against values counted by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fake_queue import scored_rows
+
+from verl_mapo.columns import CONTINUATION
+from verl_mapo.rollout.statuses import EndReason, LabelFault, TurnStatus
+from verl_mapo.rollout.trajectory import Trajectory, Turn
+from verl_mapo.tools.coordinates import View
+from verl_mapo.training.rollout_metrics import rollout_metrics, trajectory_metrics
+from verl_mapo.training.step_batch import StepBatch
+
+
+def look(region: tuple[int, int, int, int], tokens: int = 3, faults: tuple[LabelFault, ...] = ()) -> Turn:
+    """A visual turn that was shown a region."""
+    view = View(0, region, 0, (10, 10))
+    return Turn((0, 3), "x", TurnStatus.OK, described=True, view=view, label_tokens=tokens, faults=[*faults])
+
+
+def test_metrics_of_two_rollouts_are_means_over_rollouts_calls_and_visual_turns():
+    answer = Turn((3, 5), "y")
+    refused = Turn((0, 3), "x", TurnStatus.BAD_BOX, described=True, faults=[LabelFault.REFUSED])
+    looks = Trajectory(["p"], [(20, 10)], [look((0, 0, 10, 10)), look((0, 0, 10, 5), 5), answer], EndReason.ANSWER)
+    fails = Trajectory(["p"], [(20, 10)], [refused], EndReason.BAD_CALLS)
+    silent = Trajectory(["p"], [(20, 10)], [answer], EndReason.ANSWER)
+    metrics = trajectory_metrics([looks, fails, silent])
+    assert metrics == pytest.approx(
+        {
+            "rollout_visual/tool_rate": 2 / 3,
+            "rollout_visual/turns": 5 / 3,
+            "rollout_visual/valid_call_rate": 2 / 3,
+            "rollout_visual/crop_area": (0.5 + 0.25) / 2,
+            "rollout_visual/label_tokens": 4,
+            "rollout_visual/repeat_iou": 0.5,
+            "rollout_visual/end/answer": 2 / 3,
+            "rollout_visual/end/bad_calls": 1 / 3,
+            "rollout_visual/bad_call/bad_box": 1 / 3,
+            "rollout_visual/faults/refused": 1 / 3,
+        }
+    )
+
+
+def test_mean_over_nothing_is_left_out():
+    assert trajectory_metrics([]) == {}
+
+
+def test_continuations_padding_and_other_agent_loops_are_not_counted(queue):
+    answer = Trajectory([], [], [Turn((0, 3), "y")], EndReason.ANSWER)
+    queue.fields.update(scored_rows([torch.ones(3)] * 4, [0.0] * 4, [answer, answer, None, answer]))
+    batch = queue.batch([f"a_{row}_0" for row in range(4)], is_padding=[False, False, False, True])
+    step = StepBatch.fetch(batch, number=1)
+    step.continuation = torch.tensor([0, CONTINUATION, 0, 0]) == CONTINUATION
+    assert rollout_metrics(step)["rollout_visual/turns"] == 1
+    assert step.original.tolist() == [True, False, True, False]

@@ -1,0 +1,24 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Public training sets in verl's schema, one file for each."""
+
+from __future__ import annotations
+
+from verl_mapo.data.base import Conversion, DataSet, Row, convert
+from verl_mapo.registry import Registry
+
+DATA_SETS: Registry[type[DataSet]] = Registry("data set", DataSet, {"virl39k": "verl_mapo.data.virl39k:ViRL39K"})
+"""The built-in data sets, by the name that ``verl-mapo data convert`` takes."""
+
+__all__ = ["DATA_SETS", "Conversion", "DataSet", "Row", "convert"]

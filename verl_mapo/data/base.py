@@ -1,0 +1,222 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What a data set provides, and the conversion of one into a parquet file that verl trains on.
+
+To add a data set, derive from :class:`DataSet`. ``verl-mapo data convert`` finds the class by its name in
+:data:`verl_mapo.data.DATA_SETS`, or by its dotted path.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar, TypedDict
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from verl_mapo.settings import ConfigError
+
+BATCH = 1000
+"""Number of rows that are in memory at once."""
+
+
+class Message(TypedDict):
+    """One message of a prompt; ``<image>`` in ``content`` stands for the next image of the row."""
+
+    role: str
+    content: str
+
+
+class ImagePath(TypedDict, total=False):
+    """An image of a row.
+
+    Keys:
+        image: absolute path of the file.
+        max_pixels: verl's own agent loops shrink the image to at most this many pixels; if absent or None, their
+            default limit applies. The visual tool loop reads ``visual_tool.max_image_pixels`` instead.
+    """
+
+    image: str
+    max_pixels: int | None
+
+
+class RewardModel(TypedDict):
+    """How the answer is checked.
+
+    Keys:
+        style: name of an answer check in ``verl_mapo.rewards.answers.CHECKS``, such as ``exact`` or ``math``.
+        ground_truth: the right answer.
+    """
+
+    style: str
+    ground_truth: str
+
+
+class Row(TypedDict):
+    """One training example in verl's schema.
+
+    Keys:
+        data_source: name of the data set; metrics and report are broken down by it.
+        prompt: the messages, with one ``<image>`` for each image.
+        images: the images, in the order of their ``<image>``; may be empty.
+        reward_model: how the answer is checked.
+        extra_info: ``index`` (the example's position in the source, from 0), and the columns that
+            :attr:`DataSet.extra_info` declares.
+    """
+
+    data_source: str
+    prompt: list[Message]
+    images: list[ImagePath]
+    reward_model: RewardModel
+    extra_info: dict[str, Any]
+
+
+class DataSet(ABC):
+    """A public data set.
+
+    Attributes:
+        name: value of every row's ``data_source``.
+        hub_id: its repository on the Hugging Face hub; empty if there is none.
+        extra_info: name and type of the columns in a row's ``extra_info`` beside ``index``.
+    """
+
+    name: ClassVar[str]
+    hub_id: ClassVar[str] = ""
+    extra_info: ClassVar[dict[str, pa.DataType]] = {}
+
+    @abstractmethod
+    def rows(self, source: Path) -> Iterator[Row]:
+        """Read the data set, one row at a time.
+
+        Args:
+            source: local folder with the files of the data set as published.
+
+        Raises:
+            ConfigError: the folder lacks a file, or an example cannot be converted.
+        """
+
+    @classmethod
+    def schema(cls) -> pa.Schema:
+        """Columns of the parquet file."""
+        return pa.schema(
+            {
+                "data_source": pa.string(),
+                "prompt": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
+                "images": pa.list_(pa.struct({"image": pa.string(), "max_pixels": pa.int64()})),
+                "reward_model": pa.struct({"style": pa.string(), "ground_truth": pa.string()}),
+                "extra_info": pa.struct({"index": pa.int64(), **cls.extra_info}),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion has written.
+
+    Attributes:
+        file: the parquet file.
+        rows: number of rows.
+        images: number of images in these rows.
+    """
+
+    file: Path
+    rows: int
+    images: int
+
+
+def convert(dataset: DataSet, source: Path | str, out: Path, limit: int | None = None) -> Conversion:
+    """Write ``train.parquet`` with the rows of a data set. An interrupted conversion leaves no such file.
+
+    Args:
+        dataset: the data set.
+        source: local folder with its files, or the id of a repository on the Hugging Face hub, which is downloaded to
+            ``out/source``. Rows hold the paths of images in this folder, so it must stay where it is.
+        out: folder to write to; made if absent.
+        limit: number of rows to write; None for all.
+
+    Raises:
+        ConfigError: the source does not exist, or has no rows that can be converted.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    folder = _local_folder(source, out / "source")
+    file, draft = out / "train.parquet", out / ".train.parquet"
+    rows = islice(dataset.rows(folder), limit)
+    count = images = 0
+    with pq.ParquetWriter(draft, dataset.schema()) as writer, tqdm(desc=dataset.name, unit="row") as bar:
+        while batch := list(islice(rows, BATCH)):
+            writer.write_table(pa.Table.from_pylist(batch, dataset.schema()))
+            count += len(batch)
+            images += sum(len(row["images"]) for row in batch)
+            bar.update(len(batch))
+    if not count:
+        draft.unlink()
+        raise ConfigError(f"--source {source} holds no row of {dataset.name}: give the folder of the published files.")
+    draft.replace(file)
+    return Conversion(file, count, images)
+
+
+def read_examples(folder: Path) -> Iterator[dict[str, Any]]:
+    """The examples in the data files of a folder, in the order of the files' names.
+
+    Args:
+        folder: holds ``*.parquet`` files, or else ``*.jsonl`` or ``*.json`` files, at its top or in ``data/``. A
+            ``.json`` file is a list of objects.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    places = (folder, folder / "data")
+    for ending in ("parquet", "jsonl", "json"):
+        files = sorted(file for place in places for file in place.glob(f"*.{ending}"))
+        for file in files:
+            if ending == "parquet":
+                for batch in pq.ParquetFile(file).iter_batches(BATCH):
+                    yield from batch.to_pylist()
+            elif ending == "jsonl":
+                with file.open(encoding="utf-8") as lines:
+                    yield from map(json.loads, lines)
+            else:
+                yield from json.loads(file.read_text(encoding="utf-8"))
+        if files:
+            return
+    raise ConfigError(f"{folder} holds no .parquet, .jsonl or .json file, nor does its folder data.")
+
+
+def _local_folder(source: Path | str, download_to: Path) -> Path:
+    """The folder of a source, which is downloaded if it is on the hub."""
+    folder = Path(source)
+    if folder.is_dir():
+        return folder.resolve()
+    if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(source)):
+        raise ConfigError(
+            f"--source {source} is no folder and no id on the Hugging Face hub: give a folder that exists, or an id of "
+            "the form OWNER/NAME."
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    # Not datasets.load_dataset, which takes archives of images for data and does not say where it unpacks them.
+    try:
+        return Path(snapshot_download(str(source), repo_type="dataset", local_dir=download_to)).resolve()
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise ConfigError(
+            f"--source {source} is no folder that exists, and cannot be downloaded from the Hugging Face hub: {error}"
+        ) from None

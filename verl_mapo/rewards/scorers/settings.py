@@ -1,0 +1,116 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Settings of the alignment scorer: the node ``reward.description_alignment.scorer`` of the configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator
+from pydantic.dataclasses import dataclass
+
+from verl_mapo.rewards.endpoint import Retries, Seconds, base_url
+from verl_mapo.settings import STRICT
+
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+
+
+@dataclass(frozen=True, config=STRICT)
+class ScorerSettings:
+    """Which scorer computes the alignment of a text and an image, and where it runs.
+
+    Attributes:
+        kind: ``clip`` (CLIP, SigLIP or SigLIP2 through transformers), ``http`` (an OpenAI-compatible embeddings
+            server), or the dotted path of an :class:`~verl_mapo.rewards.scorers.base.AlignmentScorer`.
+        model: ``clip``: folder or hub name; ``http``: the name under which the server serves the model.
+        url: ``http``: the base URL, ending in ``/v1``.
+        api_key_env: ``http``: name of the environment variable that holds the key; None sends no key.
+        device: ``auto`` is cuda in an actor that holds a share of a GPU, and cpu otherwise.
+        dtype: of the weights; the cosine itself is computed in float32.
+        placement: ``worker``: one scorer in every reward worker; ``actor``: one named Ray actor that all of them share.
+        num_gpus: share of a GPU that the actor holds.
+        max_batch: largest number of pairs scored in one call.
+        max_wait_ms: how long a batch that is not full waits for more pairs, in milliseconds.
+        timeout_s: longest time that one call may take, in seconds; its pairs are then unscored.
+        retries: how often a failed call is repeated, each time with its batch cut in half; ``http``: also how often a
+            failed request is sent again.
+        options: settings that a scorer from another package defines in its ``Options``. The scorer itself gets them as
+            an object of that class.
+    """
+
+    kind: str = "clip"
+    model: str | None = Field(default=None, validate_default=True)
+    url: str | None = Field(default=None, validate_default=True)
+    api_key_env: str | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    placement: Literal["worker", "actor"] = Field(default="worker", validate_default=True)
+    num_gpus: Annotated[float, Field(ge=0, le=1)] = 0.0
+    max_batch: PositiveInt = 64
+    max_wait_ms: Annotated[float, Field(ge=0, le=10_000)] = 5.0
+    timeout_s: Seconds = 30.0
+    retries: Retries = 2
+    options: Any = Field(default_factory=dict)
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, model: str | None, info: ValidationInfo) -> str | None:
+        kind = info.data.get("kind")
+        if kind in ("clip", "http") and not model:
+            example = "a folder or a hub name" if kind == "clip" else "the name under which the server serves it"
+            raise ValueError(f"kind={kind!r} needs a model, {example}, for example 'openai/clip-vit-base-patch32'")
+        if kind == "clip":
+            folder = Path(model).expanduser()
+            is_hub_name = _HUB_NAME.fullmatch(model) and not folder.exists()
+            if not is_hub_name and not (folder / "config.json").is_file():
+                raise ValueError("it is neither a folder with a config.json nor a hub name such as 'org/name'")
+        return model
+
+    @field_validator("url")
+    @classmethod
+    def _url_of_http(cls, url: str | None, info: ValidationInfo) -> str | None:
+        kind = info.data.get("kind")
+        if kind == "http":
+            return base_url(url)
+        if kind == "clip" and url is not None:
+            raise ValueError("kind='clip' uses no server; remove the URL or set kind='http'")
+        return url
+
+    @field_validator("placement")
+    @classmethod
+    def _one_client(cls, placement: str, info: ValidationInfo) -> str:
+        if info.data.get("kind") == "http" and placement != "actor":
+            raise ValueError(
+                "kind='http' needs placement='actor', because vLLM returns wrong text embeddings when texts and images "
+                "of several clients meet in one of its batches"
+            )
+        return placement
+
+    @field_validator("num_gpus")
+    @classmethod
+    def _gpu_of_actor(cls, num_gpus: float, info: ValidationInfo) -> float:
+        if num_gpus and info.data.get("placement") == "worker":
+            raise ValueError("a reward worker holds no GPU; set placement='actor', or num_gpus=0")
+        return num_gpus
+
+    @field_validator("options")
+    @classmethod
+    def _mapping_or_parsed(cls, options: Any) -> Any:
+        if not isinstance(options, Mapping) and not is_dataclass(options):
+            raise ValueError("it should be a mapping of the scorer's own options, such as {name: value}")
+        return options
