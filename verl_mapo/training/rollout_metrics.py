@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from verl_mapo.rollout.statuses import TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -45,14 +46,14 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
     metrics = {
         "tool_rate": _mean(trajectory.called for trajectory in trajectories),
         "turns": _mean(len(trajectory.turns) for trajectory in trajectories),
-        "valid_call_rate": _mean(turn.status in ("ok", "no_room") for turn in calls),
+        "valid_call_rate": _mean(turn.status in (TurnStatus.OK, TurnStatus.NO_ROOM) for turn in calls),
         "crop_area": _mean(area for trajectory in trajectories for area in trajectory.crop_areas),
         "label_tokens": _mean(turn.label_tokens for turn in visual if turn.label_tokens),
         "repeat_iou": _mean(overlap for trajectory in trajectories for overlap in trajectory.repeat_ious),
     }
     for reason, count in Counter(trajectory.end_reason for trajectory in trajectories).items():
         metrics[f"end/{reason}"] = count / len(trajectories)
-    for status, count in Counter(turn.status for turn in calls if turn.status != "ok").items():
+    for status, count in Counter(turn.status for turn in calls if turn.status != TurnStatus.OK).items():
         metrics[f"bad_call/{status}"] = count / len(calls)
     for fault, count in Counter(fault for turn in visual for fault in turn.faults).items():
         metrics[f"faults/{fault}"] = count / len(visual)
