@@ -52,7 +52,8 @@ from verl.workers.engine.fsdp import transformer_impl
 from verl_mapo.advantages.focus import focus_scores, image_sums, plan_focus
 from verl_mapo.advantages.groups import group_ids
 from verl_mapo.advantages.visual_credit import VisualCreditSettings, apply_credit, visual_factors
-from verl_mapo.training.focus_engine import FOCUS, FocusEngine, focus_request
+from verl_mapo.training.focus_engine import FOCUS, FocusEngine
+from verl_mapo.training.visual_credit import focus_request
 
 SEQUENCES, IMAGE, RESPONSE, PADDED, DIM = 64, 400, 400, 2048, 3584
 IMAGE_TOKEN, TEXT_TOKEN = 1, 0
@@ -214,7 +215,7 @@ def bench_pass(pairs: int) -> None:
     """Print the third table."""
     engine = bench_engine()
     plain, asked = micro_batch(engine), micro_batch(engine)
-    tu.assign_non_tensor(asked, **{FOCUS: focus_request([IMAGE_TOKEN], "all_seen", "own", -1)})
+    tu.assign_non_tensor(asked, **{FOCUS: focus_request([IMAGE_TOKEN], VisualCreditSettings())})
     calls = [partial(engine.forward_step, batch, None, forward_only=True) for batch in (plain, asked)]
     times: list[list[float]] = [[], []]
     for pair in range(pairs + 1):  # the first warms up

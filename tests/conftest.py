@@ -70,7 +70,7 @@ def picture(tmp_path_factory) -> str:
 @pytest.fixture
 def queue(monkeypatch):
     """The queue that the trainers of a test read and write."""
-    from fake_queue import FakeQueue
+    from support.fake_queue import FakeQueue
 
     fake = FakeQueue()
     fake.install(monkeypatch)
@@ -80,7 +80,7 @@ def queue(monkeypatch):
 @pytest.fixture
 def make_trainer() -> Callable[..., Any]:
     """A trainer of a configuration on top of one of verl's; nothing of verl is started."""
-    from scripted import compose_config
+    from support.scripted import compose_config
     from verl.trainer.ppo.v1 import PPOTrainer
 
     from verl_mapo.training.trainer import VisualTrainer

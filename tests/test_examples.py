@@ -23,12 +23,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
-from examples import EXAMPLES, METHOD_OVERRIDES, OVERRIDES, PACKAGES, install
-from fake_queue import scored_rows
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
-from scripted import play, prompt_of
+from support.examples import EXAMPLES, METHOD_OVERRIDES, OVERRIDES, PACKAGES, install
+from support.fake_queue import scored_rows
+from support.scripted import play, prompt_of
 from typer.testing import CliRunner
 
 from verl_mapo.cli import app

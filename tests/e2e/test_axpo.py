@@ -16,8 +16,8 @@
 from __future__ import annotations
 
 import pytest
-from checked_run import check_groups, groups_of
-from real_run import metrics_of, toy_overrides, train
+from support.checked_run import check_groups, groups_of
+from support.real_run import metrics_of, toy_overrides, train
 
 pytestmark = pytest.mark.e2e
 

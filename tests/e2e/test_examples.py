@@ -23,8 +23,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from examples import METHOD_OVERRIDES, OVERRIDES, install
-from real_run import PROMPTS, rollouts_of, toy_overrides, train
+from support.examples import METHOD_OVERRIDES, OVERRIDES, install
+from support.real_run import PROMPTS, rollouts_of, toy_overrides, train
 
 pytestmark = pytest.mark.e2e
 

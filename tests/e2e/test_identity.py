@@ -18,7 +18,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from real_run import PROMPTS, toy_overrides, train
+from support.real_run import PROMPTS, toy_overrides, train
 
 pytestmark = pytest.mark.e2e
 

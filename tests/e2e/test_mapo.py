@@ -23,8 +23,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from real_run import PROMPTS, metrics_of, rollouts_of, start, toy_overrides, train
 from safetensors.torch import load_file
+from support.real_run import PROMPTS, metrics_of, rollouts_of, start, toy_overrides, train
 
 from verl_mapo.report.build import build_report
 

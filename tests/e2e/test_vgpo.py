@@ -20,8 +20,8 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from checked_run import N, check_credit, check_groups
-from real_run import PROMPTS, rollouts_of, toy_overrides, train
+from support.checked_run import N, check_credit, check_groups
+from support.real_run import PROMPTS, rollouts_of, toy_overrides, train
 
 pytestmark = pytest.mark.e2e
 

@@ -19,7 +19,7 @@ import copy
 from types import SimpleNamespace
 
 import pytest
-from scripted import compose_config, play, prompt_of
+from support.scripted import compose_config, play, prompt_of
 
 from verl_mapo.rollout.axpo.first_call import FirstCallFinder
 

@@ -19,7 +19,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reward_support import same_length
+from support.rewards import same_length
 
 from verl_mapo.rewards.answers import (
     CHECKS,

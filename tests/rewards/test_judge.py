@@ -18,7 +18,7 @@ import asyncio
 import pytest
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from reward_support import served
+from support.rewards import served
 
 from verl_mapo.rewards.judge import MAX_ANSWER, Judge
 from verl_mapo.rewards.settings import JudgeSettings

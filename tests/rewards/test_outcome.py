@@ -18,7 +18,7 @@ import threading
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
-from reward_support import answer_turn, row_of, same_length, visual_turn
+from support.rewards import answer_turn, row_of, same_length, visual_turn
 from transformers import AutoTokenizer
 
 from verl_mapo.rewards import outcome as outcome_module

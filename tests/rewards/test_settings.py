@@ -18,7 +18,7 @@ import sys
 
 import pytest
 from omegaconf import OmegaConf
-from reward_support import OPTIONS_SCORER
+from support.rewards import OPTIONS_SCORER
 
 from verl_mapo.rewards.settings import DescriptionAlignmentSettings, alignment_settings
 from verl_mapo.settings import ConfigError

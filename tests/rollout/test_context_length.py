@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import pytest
-from scripted import compose_config
+from support.scripted import compose_config
 
 from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings

@@ -24,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from scripted import compose_config, make_loop, play, prompt_of
+from support.scripted import compose_config, make_loop, play, prompt_of
 
 from verl_mapo.names import TRAJECTORY
 from verl_mapo.rollout.images import image_token_side

@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import pytest
-from scripted import compose_config, play, prompt_of
+from support.scripted import compose_config, play, prompt_of
 
 from verl_mapo.columns import TURN_COLUMNS
 from verl_mapo.names import ALIGNMENT_SCORES, TRAJECTORY

@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import pytest
-from scripted import compose_config, play, prompt_of
+from support.scripted import compose_config, play, prompt_of
 
 
 def call(name: str, **arguments) -> str:

@@ -19,8 +19,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from real_run import rollouts_of
 
+from support.real_run import rollouts_of
 from verl_mapo.rollout.trajectory import Turn
 
 N, K = 8, 4

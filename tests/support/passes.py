@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 import torch
-from scripted import compose_config, play, prompt_of
 from tensordict import NonTensorStack, TensorDict
 from torch import Tensor, distributed, nn
 from transformers import AutoModelForImageTextToText
@@ -34,6 +33,7 @@ from verl.utils.ulysses import (
 )
 from verl.workers.engine.fsdp import transformer_impl
 
+from support.scripted import compose_config, play, prompt_of
 from verl_mapo.training.focus_engine import FOCUS, FocusEngine
 
 ZOOM = '<tool_call>{"name": "zoom", "arguments": {"label": "a square", "bbox_2d": [0, 0, 90, 90]}}</tool_call>'

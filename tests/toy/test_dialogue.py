@@ -20,7 +20,7 @@ from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
-from scripted import compose_config, play
+from support.scripted import compose_config, play
 from verl.utils.tokenizer.continuous_token_wiring import create_continuous_token_builder
 
 from verl_mapo.rollout import prompts

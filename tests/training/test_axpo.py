@@ -19,8 +19,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from fake_queue import FakeQueue, scored_rows
-from ranks import token_weights
+from support.fake_queue import FakeQueue, scored_rows
+from support.ranks import token_weights
 from transfer_queue import KVBatchMeta
 
 from verl_mapo.advantages.axpo import AxpoSettings, loss_masks

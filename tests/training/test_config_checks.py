@@ -18,7 +18,7 @@ from dataclasses import fields
 
 import pytest
 from datasets import Dataset
-from scripted import compose_config
+from support.scripted import compose_config
 
 from verl_mapo.advantages.axpo import AxpoSettings
 from verl_mapo.advantages.mapo import MapoSettings

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fake_queue import scored_rows
+from support.fake_queue import scored_rows
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, get_adv_estimator_fn
 
 from verl_mapo.names import ESTIMATORS

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from passes import log_prob_pass, rows_of, tiny_engine
+from support.passes import log_prob_pass, rows_of, tiny_engine
 from verl.utils import tensordict_utils as tu
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from passes import log_prob_pass, passes_of_a_rank, rows_of, tiny_engine, use_verl_forward
+from support.passes import log_prob_pass, passes_of_a_rank, rows_of, tiny_engine, use_verl_forward
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel as FSDP

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from scripted import compose_config
+from support.scripted import compose_config
 
 from verl_mapo.advantages.mapo import MapoSettings, mapo_advantage
 from verl_mapo.columns import ABSENT, SCORED, UNSCORED

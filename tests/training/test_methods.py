@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import pytest
-from scripted import compose_config
+from support.scripted import compose_config
 
 from verl_mapo.names import ESTIMATORS
 from verl_mapo.settings import ConfigError

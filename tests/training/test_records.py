@@ -19,7 +19,7 @@ import json
 
 import pytest
 import torch
-from fake_queue import jagged, scored_rows
+from support.fake_queue import jagged, scored_rows
 
 from verl_mapo.rollout.statuses import EndReason
 from verl_mapo.rollout.trajectory import Trajectory, Turn

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fake_queue import scored_rows
+from support.fake_queue import scored_rows
 
 from verl_mapo.columns import CONTINUATION
 from verl_mapo.rollout.statuses import EndReason, LabelFault, TurnStatus

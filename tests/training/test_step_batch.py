@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import torch
-from fake_queue import jagged, scored_rows
+from support.fake_queue import jagged, scored_rows
 
 from verl_mapo.columns import PREFIX_LENGTH, ROLE, VISUAL_FOCUS
 from verl_mapo.rollout.trajectory import Trajectory

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fake_queue import jagged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.fake_queue import jagged
 
 from verl_mapo.advantages.visual_credit import VisualCreditSettings, visual_factors
 from verl_mapo.names import VGPO

@@ -20,8 +20,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fake_queue import jagged, scored_rows
-from scripted import compose_config
+from support.fake_queue import jagged, scored_rows
+from support.scripted import compose_config
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1 import (
     PPOTrainer,

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fake_queue import FakeQueue, jagged
+from support.fake_queue import FakeQueue, jagged
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 
 from verl_mapo.advantages.axpo import AxpoSettings, axpo_groups

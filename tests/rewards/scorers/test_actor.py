@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import ray
-from reward_support import NUMBER_SCORER, OPTIONS_SCORER, picture, picture_bytes
+from support.rewards import NUMBER_SCORER, OPTIONS_SCORER, picture, picture_bytes
 
 from verl_mapo.rewards.scorers.actor import RemoteScorer, scorer_actor, start_actor
 from verl_mapo.rewards.scorers.base import build_scorer

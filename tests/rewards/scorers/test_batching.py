@@ -17,7 +17,7 @@ import asyncio
 import time
 
 import pytest
-from reward_support import NumberScorer, picture_bytes
+from support.rewards import NumberScorer, picture_bytes
 
 from verl_mapo.rewards.scorers.batching import BatchingScorer
 from verl_mapo.rewards.scorers.settings import ScorerSettings

@@ -15,7 +15,7 @@
 
 import pytest
 import torch
-from reward_support import picture
+from support.rewards import picture
 from transformers import AutoModel, AutoProcessor, BertConfig, BertModel
 
 from verl_mapo.rewards.scorers.base import build_scorer

@@ -24,7 +24,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from openai import APIStatusError, APITimeoutError
 from PIL import Image
-from reward_support import picture, served
+from support.rewards import picture, served
 
 from verl_mapo.rewards.scorers.base import build_scorer
 from verl_mapo.rewards.scorers.http import HttpScorer

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from scripted import compose_config, play, prompt_of
+from support.scripted import compose_config, play, prompt_of
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import Whitespace

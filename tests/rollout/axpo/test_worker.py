@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 import torch
 import transfer_queue as tq
-from scripted import compose_config, prompt_of
+from support.scripted import compose_config, prompt_of
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.workers.rollout.replica import TokenOutput
