@@ -13,7 +13,6 @@
 # limitations under the License.
 """Folders of tiny random CLIP, SigLIP and SigLIP2 models, made with transformers and tokenizers."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,6 @@ from transformers import (
     SiglipModel,
     SiglipProcessor,
 )
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 TOWER = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 SIDE, PATCH, POSITIONS = 56, 14, 24

@@ -238,7 +238,7 @@ def test_built_in_checks_have_one_signature():
 
 
 def test_check_is_found_by_dotted_path():
-    assert find_check("reward_support.same_length") is same_length
+    assert find_check("support.rewards.same_length") is same_length
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_check_is_found_by_dotted_path():
         ("rule", "there is no answer check 'rule': use one of exact, multiple_choice, numeric, math, or the dotted"),
         ("numerics", "did you mean 'numeric'?"),
         ("no.such.check", "the dotted path 'no.such.check' leads to no answer check"),
-        ("reward_support.async_check", "is an async function"),
+        ("support.rewards.async_check", "is an async function"),
     ],
 )
 def test_unknown_check_is_refused(name, sentence):

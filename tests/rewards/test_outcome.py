@@ -51,8 +51,8 @@ def evaluate(outcome, text: str, **fields) -> tuple[float, dict]:
         ({"style": "math", "ground_truth": "0.5"}, r"\boxed{\frac{1}{2}}", 1.0),
         ({"style": "math", "ground_truth": ["7", "0.5"]}, r"\boxed{\frac{1}{2}}", 1.0),
         ({"style": "math", "ground_truth": "0.5"}, r"\boxed{\frac{1}{3}}", 0.0),
-        ({"style": "reward_support.same_length", "ground_truth": "blue"}, "pink", 1.0),
-        ({"style": "reward_support.same_length", "ground_truth": "red"}, "pink", 0.0),
+        ({"style": "support.rewards.same_length", "ground_truth": "blue"}, "pink", 1.0),
+        ({"style": "support.rewards.same_length", "ground_truth": "red"}, "pink", 0.0),
     ],
 )
 def test_style_of_the_row_names_the_answer_check(reward_model, text, reward):
@@ -63,7 +63,7 @@ def test_outcome_setting_overrides_the_style_of_the_row():
     row = {"reward_model": {"style": "exact", "ground_truth": "12"}}
     assert evaluate(answer_outcome(), "12.0", **row)[0] == 0.0
     assert evaluate(answer_outcome(outcome="numeric"), "12.0", **row)[0] == 1.0
-    assert evaluate(answer_outcome(outcome="reward_support.same_length"), "99", **row)[0] == 1.0
+    assert evaluate(answer_outcome(outcome="support.rewards.same_length"), "99", **row)[0] == 1.0
 
 
 @pytest.mark.parametrize("style", ["rule", None, "no.such.check"])
@@ -136,7 +136,7 @@ def config_of(manager="description_alignment", custom=None, **alignment) -> Dict
 
 
 def test_known_styles_pass_the_check_of_the_data():
-    check_styles(config_of(), ["exact", "multiple_choice", "numeric", "math", "reward_support.same_length"])
+    check_styles(config_of(), ["exact", "multiple_choice", "numeric", "math", "support.rewards.same_length"])
 
 
 def test_check_of_the_data_names_every_unknown_style():

@@ -48,7 +48,7 @@ def test_defaults_need_only_a_model():
         ({"scorer": CLIP, "outcome": "maths"}, "did you mean 'math'? use one of exact, multiple_choice, numeric, math"),
         ({"scorer": CLIP, "outcome": "no.such"}, "the dotted path 'no.such' leads to no answer check"),
         ({"scorer": CLIP, "outcome": "os.sep"}, "'os.sep' is not a function, as every answer check is"),
-        ({"scorer": CLIP, "outcome": "reward_support.async_check"}, "is an async function, but an answer check is"),
+        ({"scorer": CLIP, "outcome": "support.rewards.async_check"}, "is an async function, but an answer check is"),
         ({"scorer": CLIP, "judge": {"model": "j"}}, "judge.url must be set."),
         ({"scorer": CLIP, "judge": {**JUDGE, "url": "j"}}, "judge.url='j' is refused: it should be the base URL"),
         ({"scorer": CLIP, "judge": {**JUDGE, "concurrency": 0}}, "judge.concurrency=0 is refused"),
@@ -62,7 +62,7 @@ def test_wrong_setting_is_refused_with_a_sentence(node, sentence):
 
 
 @pytest.mark.parametrize(
-    "outcome", ["auto", "exact", "multiple_choice", "numeric", "math", "reward_support.same_length"]
+    "outcome", ["auto", "exact", "multiple_choice", "numeric", "math", "support.rewards.same_length"]
 )
 def test_outcome_is_auto_or_a_name_or_a_dotted_path(outcome):
     assert read({"scorer": CLIP, "outcome": outcome}).outcome == outcome

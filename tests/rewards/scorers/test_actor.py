@@ -15,7 +15,6 @@
 
 import asyncio
 import sys
-from pathlib import Path
 
 import pytest
 import ray
@@ -32,7 +31,7 @@ IMAGE = picture_bytes(0)
 
 @pytest.fixture(scope="module", autouse=True)
 def local_ray():
-    paths = ":".join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
+    paths = ":".join(filter(None, sys.path))
     runtime_env = {"env_vars": {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}}
     ray.init(num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False, runtime_env=runtime_env)
     yield
