@@ -59,7 +59,7 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
     ),
     "advantage estimators": _members(
         "verl.trainer.ppo.core_algos",
-        "ADV_ESTIMATOR_REGISTRY compute_grpo_vectorized_outcome_advantage register_adv_est",
+        "ADV_ESTIMATOR_REGISTRY AdvantageEstimator compute_grpo_vectorized_outcome_advantage register_adv_est",
     ),
     "engine": (
         "verl.workers.engine.base.EngineRegistry._engines",

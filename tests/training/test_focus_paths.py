@@ -29,7 +29,9 @@ from verl.utils.experimental.torch_functional import FusedLinearForPPO
 from verl.utils.fsdp_utils import apply_fsdp2, get_fsdp_wrap_policy
 from verl.utils.kernel import linear_cross_entropy as triton_kernel
 
-from verl_mapo.training.focus_engine import FOCUS, focus_request
+from verl_mapo.advantages.visual_credit import VisualCreditSettings
+from verl_mapo.training.focus_engine import FOCUS
+from verl_mapo.training.visual_credit import focus_request
 
 
 @pytest.fixture
@@ -46,7 +48,8 @@ def rows(engine, model, picture):
 def requests(model):
     """Final norm and a decoder layer, token and predictor, all images and the latest."""
     image = [model.processor.image_token_id]
-    return [focus_request(image, "all_seen", "own", -1), focus_request(image, "latest", "predictor", 0)]
+    other = VisualCreditSettings(prototype="latest", position="predictor", layer=0)
+    return [focus_request(image, settings) for settings in (VisualCreditSettings(), other)]
 
 
 @pytest.fixture
@@ -214,7 +217,7 @@ def test_autocast_leaves_the_reduction_in_float32(engine, rows, requests, monkey
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_video_of_one_frame_is_scored_as_the_image_that_it_is(engine, model, rows, monkeypatch, packed):
     image, video = model.processor.image_token_id, model.processor.video_token_id
-    request = focus_request([image, video], "all_seen", "own", -1)
+    request = focus_request([image, video], VisualCreditSettings())
     use_verl_forward(engine, monkeypatch)
     videos = [
         row
