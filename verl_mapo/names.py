@@ -63,5 +63,5 @@ ALIGNMENT_NODE = "reward.description_alignment"
 TRAJECTORY = "trajectory"
 """Key in ``extra_fields``: a Trajectory until the rollout is scored, its record (plain JSON) in the stored row."""
 
-ALIGNMENT_SCORES = "turn_scores"
+ALIGNMENT_SCORES = "alignment_scores"
 """Key in ``reward_extra_info``: the alignment of each visual turn; absent when nothing scores alignment."""

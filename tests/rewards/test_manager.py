@@ -65,7 +65,7 @@ def test_reward_is_the_outcome_and_alignment_is_returned_beside_it():
         "visual_turns": 2.0,
         "unscored": 0.0,
         "zero_by_fault": 0.0,
-        "turn_scores": [0.5, 0.25],
+        "alignment_scores": [0.5, 0.25],
     }
 
 
@@ -74,7 +74,7 @@ def test_turn_with_a_fault_has_alignment_0_without_the_scorer():
     manager = manager_of()
     (result,) = run(manager, row_of([fault_turn(), visual_turn("label 0.6"), refused, answer_turn("blue")]))
     extra = result["reward_extra_info"]
-    assert extra["turn_scores"] == [0.0, 0.6, 0.0]
+    assert extra["alignment_scores"] == [0.0, 0.6, 0.0]
     assert (extra["zero_by_fault"], extra["unscored"], extra["visual_turns"]) == (2.0, 0.0, 3.0)
     assert extra["alignment"] == pytest.approx(0.2) and result["reward_score"] == 0.0
     assert manager.scorer.scorer.batches == [1]
@@ -83,7 +83,7 @@ def test_turn_with_a_fault_has_alignment_0_without_the_scorer():
 def test_unscored_turn_is_left_out_of_the_mean():
     (result,) = run(manager_of(), row_of([visual_turn("label nan"), visual_turn("label 0.4"), fault_turn()]))
     extra = result["reward_extra_info"]
-    assert extra["turn_scores"] == [None, 0.4, 0.0]
+    assert extra["alignment_scores"] == [None, 0.4, 0.0]
     assert extra["unscored"] == 1.0 and extra["alignment"] == pytest.approx(0.2)
 
 
@@ -91,12 +91,12 @@ def test_unscored_turn_is_left_out_of_the_mean():
 def test_describe_chooses_the_text_that_is_scored(describe, score):
     turns = [visual_turn("label 0.2", description="I see 0.6"), answer_turn("red")]
     (result,) = run(manager_of(describe=describe), row_of(turns))
-    assert result["reward_extra_info"]["turn_scores"] == [score]
+    assert result["reward_extra_info"]["alignment_scores"] == [score]
 
 
 def test_turn_is_unscored_if_one_of_both_texts_is():
     (result,) = run(manager_of(describe="both"), row_of([visual_turn("label 0.2", description="I see nan")]))
-    assert result["reward_extra_info"]["turn_scores"] == [None]
+    assert result["reward_extra_info"]["alignment_scores"] == [None]
 
 
 def test_every_row_has_terms_of_the_same_names():
@@ -112,7 +112,7 @@ def test_concurrent_rollouts_share_batches():
     manager = manager_of()
     rows = [row_of([visual_turn(f"label {index}"), visual_turn(f"label {index + 0.5}")]) for index in range(16)]
     results = run(manager, *rows)
-    assert [result["reward_extra_info"]["turn_scores"] for result in results] == [[i, i + 0.5] for i in range(16)]
+    assert [result["reward_extra_info"]["alignment_scores"] for result in results] == [[i, i + 0.5] for i in range(16)]
     assert len(manager.scorer.scorer.batches) <= 2
 
 
@@ -126,7 +126,7 @@ def test_custom_function_of_the_configuration_replaces_the_answer_check(tmp_path
     (result,) = run(manager_of(custom=path, tokenizer=Tokenizer()), row_of([visual_turn("label 0.5")]))
     extra = result["reward_extra_info"]
     assert result["reward_score"] == extra["acc"] == 0.7 and extra["said"] == "3 tokens"
-    assert extra["turn_scores"] == [0.5] and "rule" not in extra
+    assert extra["alignment_scores"] == [0.5] and "rule" not in extra
 
 
 def test_row_without_a_trajectory_is_refused_with_the_setting_that_records_one():
@@ -145,14 +145,14 @@ def test_manager_with_clip_returns_the_scores_of_clip(clip_folder):
     manager = manager_of({"scorer": {"model": clip_folder, "device": "cpu"}})
     (result,) = run(manager, row_of([visual_turn("red square"), answer_turn("red")]))
     expected = build_scorer(ScorerSettings(model=clip_folder, device="cpu")).score(["red square"], [picture(0)])
-    assert result["reward_extra_info"]["turn_scores"] == pytest.approx(expected, abs=1e-5)
+    assert result["reward_extra_info"]["alignment_scores"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_verls_validation_leaves_out_a_missing_alignment_but_not_a_nan():
     red = answer_turn("red")
     turns = [[visual_turn("label 0.5"), red], [red], [visual_turn("label 0.3"), red], [red]]
     infos = [result["reward_extra_info"] for result in run(manager_of(), *map(row_of, turns))]
-    values = {name: [info[name] for info in infos] for name in infos[0] if name != "turn_scores"}
+    values = {name: [info[name] for info in infos] for name in infos[0] if name != "alignment_scores"}
     uids = ["a", "b", "c", "d"]
     metrics = process_validation_metrics(["colours"] * 4, uids, values)["colours"]
     assert metrics["alignment"]["mean@1"] == pytest.approx(0.4)

@@ -87,7 +87,7 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
             * ``alignment``: mean over the scored visual turns; None without any, because verl's validation metrics
               leave None out, whereas one NaN makes their mean NaN;
             * ``visual_turns``, ``unscored`` and ``zero_by_fault``: numbers of turns;
-            * ``turn_scores``: a float, or None if unscored, for each visual turn in order.
+            * ``alignment_scores``: a float, or None if unscored, for each visual turn in order.
 
         Raises:
             ConfigError: the row carries no trajectory.
