@@ -16,7 +16,7 @@
     python scripts/bench_advantages.py [--repeats 15]
 
 Each estimator starts from what a trainer holds: token-level rewards, the response mask and numpy's object array of uid
-strings; MAPO has the turn columns on top, AXPO the row columns of a step of which a fifth is resamples. Every repeat
+strings; MAPO has the turn columns on top, AXPO the row columns of a step with a fifth of continuations. Every repeat
 runs all of them, in a new order; the table holds medians of the thread's CPU time, which other work on the machine does
 not lengthen much.
 """

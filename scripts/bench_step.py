@@ -176,7 +176,7 @@ def trained_tokens(rollouts: Path) -> int:
     """Tokens that the loss of a step acts on, from the records of its rollouts; 0 for verl's own agent loop."""
     total = 0
     for record in map(json.loads, rollouts.read_text().splitlines()) if rollouts.exists() else ():
-        role, prefix = (record["axpo"] or {"role": "plain"})["role"], (record["axpo"] or {}).get("prefix_tokens", 0)
+        role, prefix = (record["axpo"] or {"role": "plain"})["role"], (record["axpo"] or {}).get("prefix_length", 0)
         written = sum(end - begin for begin, end in (turn["span"] for turn in record["trajectory"]["turns"]))
         total += {"plain": written, "source": prefix, "resample": written - prefix}[role]
     return total

@@ -77,7 +77,7 @@ def test_every_attempt_has_its_own_metrics_file(launches, tmp_path):
 
 
 @pytest.mark.parametrize("cuda", [True, False])
-def test_cpu_stack_is_added_where_no_accelerator_is(launches, tmp_path, monkeypatch, cuda):
+def test_cpu_stack_is_added_without_an_accelerator(launches, tmp_path, monkeypatch, cuda):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     invoke("train", "--run", str(tmp_path))
     [(arguments, _)] = launches

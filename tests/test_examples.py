@@ -64,7 +64,7 @@ def config(installed):
         return compose("run", [*base, *METHOD_OVERRIDES, *OVERRIDES])
 
 
-def test_a_method_is_one_python_file_and_one_yaml_and_everything_else_is_one_file():
+def test_method_is_one_python_file_and_one_yaml_and_everything_else_is_one_file():
     for package in PACKAGES:
         files = [path for path in package.rglob("*") if path.is_file() and path.suffix in (".py", ".yaml")]
         expected = [".py", ".yaml"] if package.name == "method" else [".py"]

@@ -90,7 +90,7 @@ def test_message_of_a_nested_setting_names_its_whole_path():
     )
 
 
-def test_message_says_so_where_there_are_no_settings():
+def test_message_says_that_there_are_no_settings():
     assert message(Empty, {"x": 1}) == "a.b.x=1 is not a setting; there are no settings here."
 
 

@@ -267,7 +267,7 @@ def test_every_listed_symbol_is_used(uses):
 
 
 @pytest.mark.parametrize("symbol", sorted(LISTED - set(VERL_SYMBOLS[CPU_PLATFORM])))
-def test_installed_verl_has(symbol):
+def test_installed_verl_has_the_symbol(symbol):
     assert has_symbol(symbol)
 
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Declarations of what the report draws of a run's metrics: panels of curves, and alarms. Imports nothing.
+"""Declarations of the panels and the alarms that the report makes of a run's metrics. Imports nothing of the package.
 
 A method declares its panels and alarms beside its metrics (:mod:`verl_mapo.training.method`); those that do not depend
 on a method are in :mod:`verl_mapo.report.panels`.
@@ -49,7 +49,7 @@ class Panel:
     Attributes:
         title: the heading.
         curves: the metrics; those that a run has not logged are left out.
-        look_for: the caption: one or two sentences on what a reader should look for.
+        look_for: the caption: a few sentences that say what a reader should look for.
         share: whether the values are shares, written in percent.
         limit: the value at which an alarm is raised, drawn as a dotted line; None without an alarm.
     """

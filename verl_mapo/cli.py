@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class ConfigErrorGroup(TyperGroup):
-    """Commands that an invalid setting ends with its message and without a traceback."""
+    """A group of commands that show the message of an invalid setting instead of a traceback."""
 
     def invoke(self, ctx: typer.Context) -> Any:
         """Run the command; a :class:`ConfigError` becomes a usage error."""
@@ -61,7 +61,7 @@ console = Console()
 Run = Annotated[Path, typer.Option(help="Folder of the run: metrics, rollouts, checkpoints, log.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Hydra overrides, as for verl's main_ppo.")]
 Config = Annotated[str, typer.Option(help="Name of a primary configuration in verl_mapo.config.")]
-Verbose = Annotated[bool, typer.Option(help="Show verl's whole output instead of one line a step.")]
+Verbose = Annotated[bool, typer.Option(help="Show verl's whole output instead of one line per step.")]
 Timeout = Annotated[float, typer.Option(help="Hours after which the run is stopped.")]
 
 
@@ -100,7 +100,7 @@ def toy(
     size: Annotated[
         Literal["smoke", "full"], typer.Option(help="smoke: made in under a minute; full: a model worth training.")
     ] = "full",
-    letters: Annotated[int, typer.Option(help="Number of different letters; with 2, a guess is often right.")] = 10,
+    letters: Annotated[int, typer.Option(help="Number of different letters; with 2, guesses are often correct.")] = 10,
     shared_letters: Annotated[bool, typer.Option(help="Let several objects have the same letter.")] = False,
     no_zoom_share: Annotated[float, typer.Option(help="Share of questions that need no zoom.")] = 0.0,
     background: Annotated[Literal["gradient", "photos"], typer.Option(help="Background of the scenes.")] = "gradient",
@@ -116,7 +116,7 @@ def toy(
     tool_accuracy: Annotated[
         float,
         typer.Option(
-            help="Share of demonstrated zooms at the right place. The model's own are right less often.", min=0, max=1
+            help="Share of demonstrated zooms that show the target. The model's own show it less often.", min=0, max=1
         ),
     ] = 0.7,
     seed: Annotated[int, typer.Option(help="Seed of the data and of all weights.")] = 0,
@@ -128,7 +128,7 @@ def toy(
 
     For AXPO, use --tool-rate 0.3 --tool-accuracy 0.5: its paper reports that 0.3 of the rollouts call the tool.
 
-    verl-mapo probe then estimates whether AXPO can recover anything. With other rates, only the model is made anew.
+    verl-mapo probe then estimates whether AXPO can recover anything. If the rates change, only the model is made again.
     """
     from verl_mapo.toy.dialogue import DemonstrationRates
     from verl_mapo.toy.prepare import prepare
@@ -243,7 +243,7 @@ def evaluate(
     timeout_h: Timeout = 24.0,
     verbose: Verbose = False,
 ) -> None:
-    """Validate on data.val_files without training: the run's last checkpoint, or the model if there is none."""
+    """Evaluate the run's last checkpoint (or the model if there is none) on data.val_files, without training."""
     raise typer.Exit(_launch(run, config, ["trainer.val_only=true", *(overrides or [])], timeout_h, verbose))
 
 
@@ -253,7 +253,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Folder to write to.", show_default="the folder of the run")] = None,
     samples: Annotated[int, typer.Option(help="Number of rollouts to show.")] = 12,
 ) -> None:
-    """Write report.html and curves.png: what the model did, and how its training went."""
+    """Write report.html and curves.png: alarms, learning curves, and trajectories with their images."""
     from verl_mapo.report.build import build_report
 
     files = build_report(run, out, samples=samples)
@@ -271,7 +271,7 @@ def _recovery_table(found: Recovery) -> Table:
         table.add_row(title, str(rate.hits), str(rate.total), share, ends)
 
     row("rollouts that called a tool", found.users)
-    row("  of these, right", found.correct)
+    row("  of these, correct", found.correct)
     row("groups with tool users", found.groups)
     row("  of these, triggered: all tool users wrong", found.triggered, interval=True)
     if found.expected is not None:

@@ -53,7 +53,7 @@ TURN_SCORES = Column(
     _TRAJECTORY,
 )
 TURN_STATUS = Column(
-    "turn_status", torch.int8, ("T",), "ABSENT, SCORED or UNSCORED for each place of turn_scores.", _TRAJECTORY
+    "turn_status", torch.int8, ("T",), "ABSENT, SCORED or UNSCORED for each entry of turn_scores.", _TRAJECTORY
 )
 TURN_SPANS = Column(
     "turn_spans",
@@ -91,19 +91,19 @@ EXPLORE_SECONDS = Column(
     "explore_seconds",
     torch.float32,
     (),
-    "Seconds from the end of the prompt's last rollout to the end of its last continuation; one value a prompt.",
+    "Seconds from the end of the prompt's last rollout to the end of its last continuation; one value per prompt.",
     _PROMPT_GROUP,
 )
 VISUAL_FOCUS = Column(
     "visual_focus",
     torch.float32,
     ("S",),
-    "Focus score in [0, 1] of each response token, one place before the token as its log-prob is; NaN without one.",
+    "Focus score in [0, 1] of each response token, stored one position earlier, like its log-prob; NaN elsewhere.",
     "verl_mapo.training.focus_engine.FocusEngine.forward_step",
 )
 
 TURN_COLUMNS = (TURN_SCORES, TURN_STATUS, TURN_SPANS)
-"""The columns of a rollout that recorded visual turns and was scored."""
+"""The columns of a rollout of this package's agent loop whose alignment was scored."""
 
 AXPO_COLUMNS = (ROLE, PREFIX_LENGTH, PREFIX_ID, CONFIDENCE, LOST, EXPLORE_SECONDS)
 """The columns of a rollout under AXPO."""
@@ -112,7 +112,7 @@ COLUMNS = (*TURN_COLUMNS, *AXPO_COLUMNS, VISUAL_FOCUS)
 """Every column that this package adds."""
 
 ABSENT, SCORED, UNSCORED = 0, 1, 2
-"""Codes of TURN_STATUS: no turn at this place; a turn with a score; a turn for which the scorer returned none."""
+"""Codes of TURN_STATUS: no visual turn; a visual turn with a score; a visual turn that the scorer failed on."""
 
 PLAIN, SOURCE, CONTINUATION = 0, 1, 2
 """Codes of ROLE: a rollout without continuations; one with continuations; a continuation of a source's prefix."""

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Checks that verl has loaded this package, in this process and in a fresh ray actor, and has all it needs of verl.
+"""Checks that verl loads this package, here and in a new ray actor, and that verl has every symbol it uses.
 
 verl catches every error that a plugin raises while it is imported, so only verl's registries show whether the plugin
 was loaded. This module must not import ``verl_mapo.registration``: verl has to do so, through the entry point.
@@ -55,10 +55,10 @@ def versions() -> list[tuple[str, str, tuple[str, ...]]]:
 
 
 def examine(ray_actor: bool = True) -> list[Finding]:
-    """Run all checks. Each finding presupposes those before it.
+    """Run all checks. A finding is meaningful only if the findings before it have no fault.
 
     Args:
-        ray_actor: also look into a fresh ray actor, for which a local ray is started.
+        ray_actor: also check inside a new ray actor; this starts a local ray.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # verl warns of each of its engines that is not installed
@@ -129,7 +129,7 @@ def _registries(where: str) -> list[Finding]:
     findings = []
     for what, check in checks.items():
         try:
-            fault = "" if check() else "verl does not know it: verl did not load the entry point of this package."
+            fault = "" if check() else "It is not registered: verl did not load the entry point of this package."
         except Exception as error:
             fault = f"The lookup failed: {error!r}."
         findings.append(Finding(where, what, fault))

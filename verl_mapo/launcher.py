@@ -49,13 +49,13 @@ CLOSED_ON_ERROR = re.compile(r"ray::\w*(TransferQueueController|StorageUnit)")
 """Names of needed processes that verl itself ends after an error, seconds before its driver ends."""
 
 POLL_S = 0.5
-"""Seconds between two looks at the process tree."""
+"""Interval, in seconds, at which the process tree is checked."""
 
 SHUTDOWN_S = 2.0
 """A process that disappears at most this many seconds before the driver ends was ended by the driver's shutdown."""
 
 ENDING_S = 15.0
-"""Seconds that processes have to end, after the driver has ended and after each signal."""
+"""Longest time, in seconds, to wait for processes to end: after the driver has ended, and after each signal."""
 
 
 def launch(
@@ -238,7 +238,7 @@ def _to_stdout(text: str) -> None:
 
 @contextmanager
 def _tee(echo: Callable[[str], object], log: Path | None) -> Iterator[Callable[[str], None]]:
-    """A function that passes text to ``echo`` and appends it to the file ``log`` without delay."""
+    """Yield a function that passes text to ``echo`` and appends it to the file ``log`` without delay."""
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") if log is not None else nullcontext() as file:
@@ -254,7 +254,7 @@ def _tee(echo: Callable[[str], object], log: Path | None) -> Iterator[Callable[[
 
 @contextmanager
 def _signals_received() -> Iterator[list[int]]:
-    """The list of received signals that ask to stop, filled as they arrive.
+    """Yield a list that collects the numbers of received signals that ask the run to stop.
 
     SIGHUP is left alone if it is ignored, so that a run under nohup outlives its terminal.
     """

@@ -11,9 +11,9 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Every name that this package gives to verl, and every path of verl's configuration that it reads.
+"""The names that this package gives to verl, and the paths of verl's configuration that its code refers to.
 
-Each name and each path is written here once and nowhere else in the package. This module imports nothing.
+Other modules use these constants; only their docstrings and messages spell a value out. This module imports nothing.
 """
 
 # Advantage estimators: values of ADV_ESTIMATOR.

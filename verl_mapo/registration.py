@@ -66,7 +66,7 @@ TABLE = (
 )
 
 _done: set[str] = set()
-"""The modules whose import is already arranged."""
+"""The modules for which the import hook is already registered."""
 
 
 def register() -> None:

@@ -11,10 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Finds the part that a configuration names: a built-in one by its name, any other by its dotted path.
+"""Finds the part that a configuration names: a built-in part by its name, any other part by its dotted path.
 
-Tools, scorers, answer checks, methods and data sets are found this way, so that a part from another package is used
-like a built-in one.
+Tools, scorers, answer checks, methods and data sets are found in this way, so a part of another package is used like a
+built-in part.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Registry(Generic[T]):
     Args:
         kind: the word for such a part in messages, for example ``"tool"``.
         base: the class from which every part must derive; None where the parts are functions.
-        builtin: names of the built-in parts to their dotted paths (``package.module:attribute``). A part is imported
+        builtin: name of each built-in part to its dotted path (``package.module:attribute``). A part is imported only
             when :meth:`find` is called.
     """
 

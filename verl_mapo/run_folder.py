@@ -34,7 +34,7 @@ SPLITS = ("train", "val")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths below the folder of a run; nothing is made or read here.
+    """The paths in the folder of a run. This class creates no file and reads none.
 
     Attributes:
         path: the folder.
@@ -44,18 +44,22 @@ class RunFolder:
 
     @property
     def about(self) -> Path:
+        """The command, the arguments, the start and the versions of the run."""
         return self.path / "run.json"
 
     @property
     def log(self) -> Path:
+        """The whole output of the run."""
         return self.path / "train.log"
 
     @property
     def hydra(self) -> Path:
+        """hydra's ``hydra.run.dir``."""
         return self.path / "hydra"
 
     @property
     def config(self) -> Path:
+        """The whole configuration, as hydra records it."""
         return self.hydra / ".hydra" / "config.yaml"
 
     @property
@@ -70,26 +74,34 @@ class RunFolder:
 
     @property
     def html(self) -> Path:
+        """The page of the report."""
         return self.path / "report.html"
 
     @property
     def curves(self) -> Path:
+        """The learning curves of the report."""
         return self.path / "curves.png"
 
     @property
     def metrics(self) -> list[Path]:
-        """The files with metrics, in the order of the attempts; ``metrics.jsonl`` of another launcher comes first."""
+        """The metrics files in the order of the attempts; ``metrics.jsonl`` of another launcher comes first."""
         return [*self.path.glob("metrics.jsonl"), *sorted(self.path.glob("metrics/*.jsonl"))]
 
     def next_metrics(self) -> Path:
-        """The file for the metrics of another attempt."""
+        """The metrics file of the next attempt."""
         return self.path / "metrics" / f"{len(list(self.path.glob('metrics/*.jsonl'))):03d}.jsonl"
 
     def rollouts(self, split: str) -> dict[int, Path]:
-        """The files with rollouts of a split, by step, in order."""
+        """Step to file of the rollouts of a split, in ascending order of the steps."""
         return dict(sorted((int(file.stem), file) for file in (self.trajectories / split).glob("*.jsonl")))
 
 
 def rollouts_file(rollout_data_dir: Path | str, split: str, step: int) -> Path:
-    """The file for the rollouts of a split and a step, below verl's ``trainer.rollout_data_dir``."""
+    """The file that holds the rollouts of one step.
+
+    Args:
+        rollout_data_dir: verl's ``trainer.rollout_data_dir``.
+        split: ``train`` or ``val``.
+        step: the global step.
+    """
     return Path(rollout_data_dir) / split / f"{step}.jsonl"

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class ConfigError(ValueError):
-    """A setting that cannot work. The message names the setting, its value and a valid value."""
+    """A setting is invalid. The message names the setting, its value and a valid value."""
 
 
 def parse(cls: type[T], config: Any) -> T:
@@ -56,7 +56,7 @@ def parse_node(cls: type[T], node: Mapping[str, Any] | None, where: str) -> T:
 
     Args:
         cls: a pydantic dataclass with the configuration :data:`STRICT`.
-        node: a (hydra or plain) mapping; None for all defaults.
+        node: a hydra or plain mapping; None for all defaults.
         where: dotted path of the node, for the messages.
 
     Raises:
@@ -70,7 +70,13 @@ def parse_node(cls: type[T], node: Mapping[str, Any] | None, where: str) -> T:
 
 
 def select(config: Any, path: str, default: Any = None) -> Any:
-    """The value at a dotted path of a hydra configuration, or ``default`` where any part of the path is absent."""
+    """Read one value of a hydra configuration.
+
+    Args:
+        config: the whole configuration.
+        path: dotted path of the value.
+        default: returned if the value or any part of its path is absent or null.
+    """
     value = OmegaConf.select(config, path)
     return default if value is None else value
 
@@ -97,7 +103,7 @@ def _sentence(fault: Mapping[str, Any], cls: type, where: str) -> str:
 
 
 def _known(cls: type, path: list[str]) -> list[str]:
-    """Names of the settings of the dataclass that lies at ``path`` inside ``cls``."""
+    """Names of the settings of the dataclass at ``path`` inside ``cls``."""
     for part in path:
         kind = get_type_hints(cls)[part]
         cls = next(choice for choice in (kind, *get_args(kind)) if is_dataclass(choice))

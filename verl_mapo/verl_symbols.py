@@ -13,9 +13,9 @@
 # limitations under the License.
 """Every symbol of verl, and of vLLM where the CPU platform replaces it, that this package uses.
 
-verl promises no stable interface below its configuration. This list is what a new version of verl has to be checked
-against: ``verl-mapo doctor`` looks up each symbol in the installed verl, and tests/test_verl_symbols.py compares the
-list with the code of this package.
+verl promises no stable interface below its configuration, so check a new version of verl against this list:
+``verl-mapo doctor`` looks up each symbol in the installed verl. tests/test_verl_symbols.py compares the list with the
+code of this package.
 
 A path may end in a field of a class or in an attribute that the methods of the class assign to ``self``.
 """
@@ -41,7 +41,7 @@ CPU_PLATFORM = "CPU platform"
 """The area whose modules can be imported only where ``VERL_PLATFORM=cpu``."""
 
 BY_NAME = "attributes of objects that verl creates"
-"""The area of objects that verl passes to this package or keeps for it: their classes are not named in its code."""
+"""The area of members of objects that verl creates; the code of this package does not name their classes."""
 
 VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
     "launcher": ("verl.trainer.main_ppo",),
@@ -140,7 +140,7 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         *_members("verl.workers.rollout.replica.TokenOutput", "extra_fields log_probs num_preempted token_ids"),
     ),
 }
-"""Area to dotted paths. A listed class or module stands for itself; a member also stands for its owner."""
+"""Dotted paths by area. To list a member of a class or module is to list its owner as well."""
 
 
 def has_symbol(path: str) -> bool:
@@ -178,7 +178,7 @@ def instance_attributes(cls: type) -> set[str]:
 
 @cache
 def own_instance_attributes(cls: type) -> frozenset[str]:
-    """The same for a class without its bases."""
+    """Like :func:`instance_attributes`, for a class without its bases."""
     fields = cls.__dict__.get("__annotations__", {})
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))

@@ -134,7 +134,7 @@ def test_invalid_settings_are_refused_with_a_sentence(options: dict[str, Any], w
         assert word in str(refusal.value)
 
 
-def test_defaults_are_the_papers_axpo() -> None:
+def test_defaults_are_those_of_the_paper() -> None:
     assert asdict(AxpoSettings()) == {
         "continuations": 4,
         "ratio": 0.25,
@@ -179,7 +179,7 @@ def test_slots_use_the_budget_up_to_less_than_one_prefix(n_rollouts: int, k: int
     ("right", "population", "sample"),
     [(0, 2.65, 2.47), (1, 1.73, 1.62), (2, 1.29, 1.21), (3, 1.00, 0.94), (4, 0.775, 0.725)],
 )
-def test_the_prefix_of_a_recovered_source_among_eight(right: int, population: float, sample: float) -> None:
+def test_prefix_of_a_recovered_source_among_eight_has_eq_5(right: int, population: float, sample: float) -> None:
     batch = make_batch(question("a", 8, right, {0: [0.0, 1.0, 0.0, 0.0]}))
     for std, expected in (("population", population), ("sample", sample)):
         result = run(batch, std=std)
@@ -197,7 +197,7 @@ def test_the_prefix_of_a_recovered_source_among_eight(right: int, population: fl
         (4, (0, 0), (0, 0)),
     ],
 )
-def test_the_continuations_of_one_prefix(
+def test_continuations_of_one_prefix_have_eq_3(
     right: int, population: tuple[float, float], sample: tuple[float, float]
 ) -> None:
     outcomes = [1.0] * right + [0.0] * (4 - right)
@@ -228,7 +228,7 @@ def test_plain_rollouts_equal_grpo_bit_for_bit(by_std: bool, unrecovered_source:
 
 @pytest.mark.parametrize("by_std", [True, False])
 @pytest.mark.parametrize("name", ["compute_grpo_outcome_advantage", "compute_grpo_vectorized_outcome_advantage"])
-def test_plain_rows_and_continuations_equal_verls_grpo(name: str, by_std: bool) -> None:
+def test_advantages_of_plain_rows_and_continuations_equal_verls_grpo(name: str, by_std: bool) -> None:
     core_algos = pytest.importorskip("verl.trainer.ppo.core_algos")
     rows = question("a", 8, 2, {0: [1.0, 0.0, 0.0, 1.0], 3: [0.0] * 4}) + question("b", 5, 0, {1: [1.0, 0.0]})
     rows += [Row("c", 0.25), Row("c", 0.5), Row("c", 1.0), Row("d", 1.0)]
@@ -320,7 +320,7 @@ def test_base_is_returned_and_written_in_place_on_sources_only() -> None:
 # ------------------------------------------------------------------------------------------------------------- groups
 
 
-def test_groups_by_hand() -> None:
+def test_continuations_of_each_prefix_are_a_group() -> None:
     rows = [
         *[Row("a", 0), source("a", 1), source("a", 2)],
         *[*resamples("a", 2, [0, 0]), source("b", 1), *resamples("a", 1, [0]), *resamples("b", 1, [0, 0])],
@@ -356,7 +356,7 @@ def text(mask: torch.Tensor) -> list[str]:
     return ["".join(map(str, row)).rstrip("0") for row in mask.int().tolist()]
 
 
-def test_masks_by_hand() -> None:
+def test_masks_of_each_role_by_hand() -> None:
     batch = make_batch(MASKED)
     acted_on, divided_by = masks_of(batch, AxpoSettings())
     assert text(acted_on) == ["110011", "11", "11", "0010011", "0010111"]

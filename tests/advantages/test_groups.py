@@ -39,7 +39,7 @@ def test_group_ids_number_groups_by_first_appearance(as_array: bool) -> None:
     assert ids.tolist() == [0, 1, 0, 2, 1]
 
 
-def test_group_ids_of_an_empty_batch() -> None:
+def test_group_ids_of_an_empty_batch_are_empty() -> None:
     assert group_ids([]).shape == (0,)
 
 
@@ -67,7 +67,7 @@ def test_stats_by_hand() -> None:
     assert stats.std.tolist() == pytest.approx([math.sqrt(2), 0, 0, 0])
 
 
-def test_row_may_hold_several_members() -> None:
+def test_row_may_have_several_members() -> None:
     values, group = torch.tensor([[1.0, NAN], [2.0, 6.0], [5.0, NAN]]), torch.tensor([0, 0, 1])
     valid = ~values.isnan()
     flat = group_normalise(values.flatten(), group.repeat_interleave(2), valid.flatten())

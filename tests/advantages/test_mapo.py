@@ -117,7 +117,7 @@ def test_invalid_settings_are_refused_with_a_sentence(options: dict[str, Any], w
         assert word in str(refusal.value)
 
 
-def test_defaults_are_the_readers_mapo() -> None:
+def test_defaults_are_those_that_readers_report() -> None:
     assert asdict(MapoSettings()) == {
         "beta": 0.4,
         "discount": 0.95,
@@ -237,7 +237,7 @@ def test_group_mean_raises_the_scored_rollouts_advantages() -> None:
         ("group_mean", [0.08, 1.16, 1.12, 1.12]),
     ],
 )
-def test_reward_sum_of_a_rollout_without_visual_turn(no_tool: NoTool, rewards: list[float]) -> None:
+def test_reward_sum_treats_a_rollout_without_visual_turn_as_no_tool_says(no_tool: NoTool, rewards: list[float]) -> None:
     batch = make_batch([*LOOKS, ("a", 1.0, [])])
     result = run(batch, no_tool=no_tool, coupling="reward_sum")
     assert per_rollout(result, batch) == pytest.approx(norm(rewards))
@@ -253,7 +253,7 @@ def test_group_without_visual_turns_has_the_outcome_advantage_only(no_tool: NoTo
 
 @pytest.mark.parametrize("coupling", get_args(Coupling))
 @pytest.mark.parametrize("no_tool", get_args(NoTool))
-def test_unscored_is_not_zero(coupling: Coupling, no_tool: NoTool) -> None:
+def test_unscored_turn_does_not_count_as_a_score_of_zero(coupling: Coupling, no_tool: NoTool) -> None:
     """Flip the last rollout's only turn from zero to unscored: the zero is punished, the unscored is left in peace."""
     options = {"coupling": coupling, "no_tool": no_tool, "min_std": 1e-4}
     looks = [(uid, 1.0, scores) for uid, _, scores in LOOKS]
@@ -389,7 +389,7 @@ def test_credit_by_turn_with_the_other_couplings() -> None:
     assert gated[1, [0, 2]].tolist() == pytest.approx([a_out[1]] * 2)
 
 
-def test_a_span_cut_by_the_end_of_the_response_and_adjacent_spans() -> None:
+def test_spans_may_be_adjacent_and_cut_by_the_end_of_the_response() -> None:
     batch = make_batch([("a", 1.0, [0.1, 0.2]), ("a", 1.0, [0.5])], length=6)
     batch["response_mask"] = torch.ones(2, 6, dtype=torch.int64)
     batch["turn_spans"] = torch.tensor([[[1, 3], [3, 9]], [[0, 2], [-1, -1]]])
@@ -692,7 +692,7 @@ def test_float32_and_float64_agree(device: str, mask_dtype: torch.dtype, credit:
 
 
 @pytest.mark.parametrize("credit", ["trajectory", "turn"])
-def test_a_batch_without_any_turn_column(credit: str) -> None:
+def test_batch_with_zero_turns_has_the_outcome_advantage_only(credit: str) -> None:
     batch = make_batch([("a", 1.0, []), ("a", 0.0, [])])
     for name in ("turn_scores", "turn_status", "turn_spans"):
         batch[name] = batch[name][:, :0]

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Visual credit: by hand, against a loop over tokens, and what must never change a factor."""
+"""Visual credit: by hand, against a loop over tokens, and changes that must not change a factor."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ HAND_SPREAD = [0.0, 0.2 / 0.535, 1.0, 0.3 / 0.535]
 HAND_SUM = 0.2 + 0.4 + 0.735 + 0.5
 
 
-def test_compensation_gate_and_token_factor_by_hand() -> None:
+def test_weights_gate_and_token_factor_by_hand() -> None:
     found = run([Row("a", HAND)])
     assert found.gate.tolist() == [[False, False, True, False]]
     assert found.trajectory_score.tolist() == pytest.approx([HAND_SUM])
@@ -188,7 +188,7 @@ def test_trajectory_factor_by_hand() -> None:
     assert found.tolist() == pytest.approx([1 - 4 / 9, 1, 1 + 1 / 3 - 4 / 9, 1 + 1 - 4 / 9])
 
 
-def test_an_advantage_is_multiplied_by_both_factors() -> None:
+def test_advantage_is_multiplied_by_both_factors() -> None:
     rows = [Row("a", HAND), Row("a", [0.5, 0.5, None, 0.7])]
     config = VisualCreditSettings()
     found = visual_factors(**make_batch(rows), config=config)
@@ -308,7 +308,7 @@ def test_t_counts_policy_tokens_only() -> None:
     assert torch.equal(holed.trajectory_score, dense.trajectory_score)
 
 
-def test_exactly_k_of_equal_scores_pass_the_gate_earlier_ones_first() -> None:
+def test_gate_passes_exactly_the_first_k_of_equal_scores() -> None:
     scores = [0.9] * 10 + [0.5, 0.7, 0.7, 0.5, 0.7, 0.7, 0.5, 0.5, 0.5, 0.5]
     found = run([Row("a", scores)], kappa=0.3)
     assert found.gate[0].nonzero().squeeze(1).tolist() == [11, 12, 14]

@@ -22,7 +22,7 @@ from support.real_run import metrics_of, toy_overrides, train
 pytestmark = pytest.mark.e2e
 
 
-def test_a_seeded_run_resamples_and_recovers(toys, tmp_path):
+def test_seeded_run_resamples_prefixes_and_recovers_some(toys, tmp_path):
     more = ["data.train_batch_size=8", "actor_rollout_ref.actor.ppo_mini_batch_size=8", "algorithm.axpo.ratio=1.0"]
     train(tmp_path, [*toy_overrides(toys["qwen2_5_vl"]), "method=axpo", *more])
     metrics = metrics_of(tmp_path)

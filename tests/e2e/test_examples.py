@@ -40,7 +40,7 @@ def write_questions(parquet: Path, folder: Path) -> None:
             lines.writerow([row["images"][0], question, row["reward_model"]["ground_truth"], "exact"])
 
 
-def test_a_run_of_parts_from_other_packages_trains_and_is_recorded(toys, tmp_path):
+def test_run_with_parts_of_other_packages_trains_and_is_recorded(toys, tmp_path):
     site, source, out = tmp_path / "site", tmp_path / "source", tmp_path / "data"
     install(site)
     environment = {"PYTHONPATH": os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])}

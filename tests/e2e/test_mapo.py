@@ -54,7 +54,7 @@ def run(request) -> tuple[str, Path]:
     return request.param, request.getfixturevalue("long_run" if request.param == "qwen2_5_vl" else "short_run")
 
 
-def test_the_weights_change_and_vllm_sees_them(run, toys):
+def test_weights_change_and_vllm_uses_the_new_weights(run, toys):
     """The second step's rollouts come from other weights than the first's, and actor and rollout agree on them."""
     family, folder = run
     before = load_file(toys[family].model / "model.safetensors")
@@ -68,7 +68,7 @@ def test_the_weights_change_and_vllm_sees_them(run, toys):
         assert metrics["actor/grad_norm"] > 0
 
 
-def test_every_metric_of_the_method_is_logged(run):
+def test_every_metric_of_mapo_is_logged(run):
     _, folder = run
     logged = set(metrics_of(folder)[2])
     expected = {"outcome/mean", "alignment/mean", "alignment/std", "alignment/unscored_share", "a_out/std", "a_sem/std"}
@@ -78,12 +78,12 @@ def test_every_metric_of_the_method_is_logged(run):
     assert {f"rollout_visual/{name}" for name in rollout} <= logged
 
 
-def test_records_hold_what_the_advantage_was_made_of(run):
+def test_records_hold_the_parts_of_the_advantage(run):
     _, folder = run
     rollouts = rollouts_of(folder, 2)
     assert len(rollouts) == 8 * PROMPTS and len({rollout["uid"] for rollout in rollouts}) == PROMPTS
     looked = [rollout for rollout in rollouts if rollout["alignment"] is not None]
-    assert looked, "most rollouts of the smoke model look"
+    assert looked, "most rollouts of the smoke model zoom"
     for rollout in looked:
         assert rollout["advantage"] == pytest.approx(rollout["a_out"] + 0.4 * rollout["a_sem"], abs=1e-5)
         turns = [turn for turn in rollout["trajectory"]["turns"] if turn["described"]]
@@ -93,14 +93,14 @@ def test_records_hold_what_the_advantage_was_made_of(run):
         )
 
 
-def test_a_run_can_be_looked_at(run, tmp_path):
+def test_report_of_a_run_has_images_and_curves(run, tmp_path):
     _, folder = run
     files = build_report(folder, tmp_path, samples=4)
     page = files.html.read_text()
     assert "data:image" in page and files.curves.stat().st_size > 10_000
 
 
-def test_a_killed_run_goes_on_as_if_it_had_not_been(long_run, toys, tmp_path):
+def test_killed_run_resumes_with_the_metrics_of_an_uninterrupted_run(long_run, toys, tmp_path):
     run = tmp_path / "killed"
     process = start(run, [*toy_overrides(toys["qwen2_5_vl"]), *THREE_STEPS])
     mark = run / "checkpoints" / "latest_checkpointed_iteration.txt"
@@ -119,7 +119,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(long_run, toys, tmp_path):
         assert resumed[3][name] == pytest.approx(whole[3][name], rel=1e-3), name
 
 
-def test_colocate_async_on_real_photographs(photo_toy, tmp_path):
+def test_colocate_async_trains_on_photographs(photo_toy, tmp_path):
     overrides = [*toy_overrides(photo_toy), "trainer.v1.trainer_mode=colocate_async"]
     metrics = train(tmp_path / "run", overrides)
     assert sorted(metrics) == [1, 2] and "mapo/a_sem/std" in metrics[2]

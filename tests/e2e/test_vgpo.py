@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Real runs with visual credit, alone and composed: the engine scores a response's looks, the trainer multiplies."""
+"""Real runs with visual credit, alone and composed: the engine returns focus scores, the trainer multiplies."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def combinations(*always: tuple[str, str]) -> pytest.MarkDecorator:
 
 
 @combinations(("qwen3_vl", "colocate_async"))
-def test_vgpo_is_grpo_with_credit(toys, tmp_path, family, mode):
+def test_vgpo_multiplies_grpo_by_visual_credit(toys, tmp_path, family, mode):
     vgpo = ["method=vgpo", f"reward.custom_reward_function.path={VOWELS}"]  # no group without spread
     metrics = train(tmp_path, [*toy_overrides(toys[family]), *vgpo, f"trainer.v1.trainer_mode={mode}"])
     for step in (1, 2):
@@ -46,7 +46,7 @@ def test_vgpo_is_grpo_with_credit(toys, tmp_path, family, mode):
     assert len(told) == N * PROMPTS and all(len(each["tokens"]) == len(each["focus"]) for each in told)
 
 
-def test_the_recipes_base_single_turns_and_dynamic_sampling(toys, tmp_path):
+def test_vgpo_trains_on_single_turns_with_dynamic_sampling(toys, tmp_path):
     base = [
         "method=vgpo",
         "actor_rollout_ref.rollout.agent.default_agent_loop=single_turn_agent",
@@ -69,7 +69,7 @@ def test_the_recipes_base_single_turns_and_dynamic_sampling(toys, tmp_path):
 
 
 @combinations(("qwen2_5_vl", "sync"), ("qwen3_vl", "colocate_async"))
-def test_all_three_methods_compose(toys, tmp_path, family, mode):
+def test_all_three_methods_train_in_one_run(toys, tmp_path, family, mode):
     composed = ["method=axpo", "algorithm.axpo.alignment=true", "algorithm.visual_credit.enable=true"]
     metrics = train(tmp_path, [*toy_overrides(toys[family]), *composed, f"trainer.v1.trainer_mode={mode}"])
     for step in (1, 2):

@@ -24,7 +24,7 @@ from verl_mapo.platforms import cpu_device
 from verl_mapo.platforms.cpu_device import CPUPlatform
 
 
-def test_memory_is_the_resident_memory_of_this_process():
+def test_memory_functions_return_the_resident_memory():
     available, total = cpu_device.mem_get_info()
     for measured in (cpu_device.memory_allocated(), cpu_device.max_memory_allocated(), available):
         assert 0 < measured < total

@@ -44,7 +44,7 @@ def state(thinking, picture):
     return play(thinking, compose_config(), prompt_of(picture), [THOUGHT + CALL, THOUGHT + "<answer>A</answer>"]).state
 
 
-def test_opening_tag_is_given_and_the_thought_is_sampled(thinking, state):
+def test_prompt_holds_the_opening_tag_and_the_response_the_thought(thinking, state):
     decode = thinking.tokenizer.decode
     assert decode(state.prompt_ids).endswith(OPENED)
     given = [token for token, sampled in zip(state.response_ids, state.response_mask, strict=True) if not sampled]

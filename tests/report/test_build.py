@@ -54,7 +54,7 @@ def references(page):
     return [attributes[name] for _, attributes in page.tags for name in ("src", "href") if name in attributes]
 
 
-def test_the_report_needs_no_other_file(whole_run):
+def test_report_needs_no_other_file(whole_run):
     files = build_report(whole_run)
     text = files.html.read_text("utf-8")
     assert files.html.parent == whole_run and files.curves.stat().st_size > 0
@@ -65,7 +65,7 @@ def test_the_report_needs_no_other_file(whole_run):
     assert len(text) < 5_000_000
 
 
-def test_the_report_shows_headlines_alarms_and_trajectories(whole_run):
+def test_report_shows_headlines_alarms_and_trajectories(whole_run):
     said = " ".join(" ".join(build(whole_run).text).split())
     for words in (
         "some-run",
@@ -82,7 +82,7 @@ def test_the_report_shows_headlines_alarms_and_trajectories(whole_run):
         assert words in said, words
 
 
-def test_a_source_and_its_continuations_stand_side_by_side(forked_run):
+def test_source_and_its_continuations_are_drawn_side_by_side(forked_run):
     said = " ".join(" ".join(build(forked_run).text).split())
     first, other = said.split("Shared prefix, 7 tokens")[1:]
     for words in (
@@ -101,7 +101,7 @@ def test_a_source_and_its_continuations_stand_side_by_side(forked_run):
     assert "A prefix +0.00" in other and "✗ not recovered: 0 of 2 correct" in other
 
 
-def test_a_source_that_stays_in_the_loss_is_not_called_masked(forked_run):
+def test_source_that_stays_in_the_loss_is_not_called_masked(forked_run):
     config = {"algorithm": {"axpo": {"unrecovered_source": "grpo"}}}
     (forked_run / "run.json").write_text(json.dumps({"config": config}))
     said = " ".join(" ".join(build(forked_run).text).split())
@@ -114,13 +114,13 @@ def test_both_parts_of_the_advantage_are_in_the_table_where_axpo_uses_alignment(
     assert "A_out A_sem advantage confidence turns end #0 0.00 0.30 +0.50 +0.25 +0.00 0.94 2 answer" in said
 
 
-def test_the_report_of_a_run_without_axpo_does_not_mention_it(whole_run):
+def test_report_of_a_run_without_axpo_does_not_mention_it(whole_run):
     said = "".join(build(whole_run).text)
     for word in ("prefix", "continuation", "Continuation", "Recovered", "confidence", "source"):
         assert word not in said, word
 
 
-def test_the_same_run_and_seed_give_the_same_bytes(whole_run, tmp_path):
+def test_same_run_and_seed_give_the_same_bytes(whole_run, tmp_path):
     one, two = (build_report(whole_run, tmp_path / name) for name in ("one", "two"))
     assert one.html.read_bytes() == two.html.read_bytes()
     assert one.curves.read_bytes() == two.curves.read_bytes()
@@ -142,7 +142,7 @@ def test_tokens_are_drawn_by_focus_and_by_advantage_with_their_numbers(write_run
     assert "style" not in spans[0] and spans[2]["style"] == "background: #cc79a7"
 
 
-def test_the_report_of_a_run_without_focus_does_not_mention_it(whole_run):
+def test_report_of_a_run_without_focus_does_not_mention_it(whole_run):
     assert "Focus and advantage" not in "".join(build(whole_run).text)
 
 
@@ -163,7 +163,7 @@ def test_text_of_a_model_never_becomes_markup(write_run, make_record, make_turn,
     assert "onerror=alert(1)" in "".join(page.text) and "{{ 7 * 7 }}" in "".join(page.text)
 
 
-def test_the_header_has_command_settings_and_versions(whole_run):
+def test_header_has_command_settings_and_versions(whole_run):
     algorithm = {"adv_estimator": "mapo", "mapo": {"beta": 0.4}, "visual_credit": {"kappa": 0.2}}
     config = {"algorithm": algorithm, "trainer": {"nnodes": 1}}
     about = {"command": "verl-mapo train toy", "config": config, "started": "today", "versions": {"verl": "0.9.1"}}
@@ -212,7 +212,7 @@ def test_figures_by_data_source_are_in_a_table(two_source_run, whole_run):
     assert "Data sources" not in "".join(build(whole_run).text)
 
 
-def test_a_computed_image_is_shown_and_named_as_computed(write_run, make_record, make_turn):
+def test_computed_image_is_shown_and_named_as_computed(write_run, make_record, make_turn):
     buffer = io.BytesIO()
     Image.new("RGB", (40, 20), (0, 0, 255)).save(buffer, "JPEG")
     turn = make_turn(tool="mark", computed=True, pixels=buffer.getvalue())
@@ -223,13 +223,13 @@ def test_a_computed_image_is_shown_and_named_as_computed(write_run, make_record,
     assert shown.size == (40, 20) and shown.getpixel((20, 10))[2] > 200
 
 
-def test_a_method_of_a_package_that_is_not_installed_is_left_out_with_a_warning(whole_run, caplog):
+def test_method_of_a_package_that_is_not_installed_is_left_out_with_a_warning(whole_run, caplog):
     config = {"algorithm": {"adv_estimator": "not_installed.methods:Method"}}
     (whole_run / "run.json").write_text(json.dumps({"config": config}))
     assert "Held-out accuracy" in "".join(build(whole_run).text)
     assert "algorithm.adv_estimator=not_installed.methods:Method is refused" in caplog.text
 
 
-def test_a_folder_that_is_not_a_run_is_refused(tmp_path):
+def test_folder_that_is_not_a_run_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="give the folder that a training wrote to"):
         build_report(tmp_path)

@@ -30,7 +30,7 @@ def panel(steps, **changes):
 
 @pytest.mark.parametrize("steps", [1, 2, 31])
 @pytest.mark.parametrize("changes", [{}, {"share": True, "limit": 0.5}, {"stacked": True, "share": True}])
-def test_a_panel_is_an_svg_without_references_and_always_the_same(steps, changes):
+def test_panel_is_an_svg_without_references_and_always_the_same(steps, changes):
     svg = panel_svg(panel(steps, **changes))
     assert svg.lstrip().startswith(b"<?xml") and b"<path" in svg
     assert b'href="http' not in svg and b"url(http" not in svg

@@ -27,7 +27,7 @@ def test_figures_are_those_of_the_first_and_last_validation_and_of_the_last_trai
     assert training == SourceFigures(rollouts=2, accuracy=0.5, alignment=0.5, tool_rate=0.5)
 
 
-def test_a_run_of_one_data_source_has_no_table(whole_run, forked_run):
+def test_run_of_one_data_source_has_no_table(whole_run, forked_run):
     assert source_table(RunData.open(whole_run)) is None
     assert source_table(RunData.open(forked_run)) is None
 

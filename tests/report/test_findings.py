@@ -46,11 +46,11 @@ def test_every_alarm_is_raised_beyond_its_limit_and_not_at_it(metric, quiet, wro
     assert words in sentence and sentence.endswith(".")
 
 
-def test_a_series_that_was_not_logged_is_not_watched(write_run):
+def test_series_that_was_not_logged_is_not_watched(write_run):
     assert set(raised(write_run, rollout_visual__tool_rate=[1.0])) == {"tool rate"}
 
 
-def test_headline_of_a_whole_run(whole_run):
+def test_headlines_compare_the_first_and_the_last_validation(whole_run):
     accuracy, alignment = headlines(RunData.open(whole_run))
     assert (accuracy.title, accuracy.first, accuracy.last) == ("Held-out accuracy", "0.0%", "50.0%")
     assert accuracy.sentence.startswith("No clear change: +50.0 points from step 0 to step 3. Of 2 questions")
@@ -59,7 +59,7 @@ def test_headline_of_a_whole_run(whole_run):
 
 
 @pytest.mark.parametrize(("then", "now", "verdict"), [(0.0, 1.0, "Up: +100.0"), (1.0, 0.0, "Down: \u2212100.0")])
-def test_a_change_beyond_chance_is_named_up_or_down(then, now, verdict, write_run, make_record):
+def test_change_beyond_chance_is_named_up_or_down(then, now, verdict, write_run, make_record):
     records = {
         step: [make_record(step=step, split="val", question=f"q{i}", outcome=outcome) for i in range(20)]
         for step, outcome in ((0, then), (5, now))
@@ -107,7 +107,7 @@ def test_one_validation_has_no_change_to_report(write_run):
     assert "no change to report" in headline.sentence
 
 
-def test_each_data_source_has_a_headline_of_its_own_and_chance_comes_from_its_own_questions(two_source_run):
+def test_each_data_source_has_a_headline_and_chance_is_estimated_from_its_questions(two_source_run):
     a, b = headlines(RunData.open(two_source_run))
     assert (a.title, b.title) == ("Held-out accuracy on a", "Held-out accuracy on b")
     assert a.sentence.startswith("Up: +100.0 points from step 0 to step 5. Of 20 questions in both validations, 20 got")
@@ -116,7 +116,7 @@ def test_each_data_source_has_a_headline_of_its_own_and_chance_comes_from_its_ow
     assert "Of 20 questions in both validations, 5 got better and 5 got worse" in b.sentence and "±15.8" in b.sentence
 
 
-def test_a_data_source_without_recorded_questions_takes_none_of_another(two_source_run):
+def test_data_source_without_recorded_questions_uses_none_of_another(two_source_run):
     for file in (two_source_run / "trajectories" / "val").glob("*.jsonl"):
         file.write_text("".join(line for line in file.open() if json.loads(line)["data_source"] == "a"))
     a, b = headlines(RunData.open(two_source_run))

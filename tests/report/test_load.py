@@ -41,7 +41,7 @@ def test_every_attempt_has_a_file_and_the_later_one_counts(write_run):
     assert RunData.open(run).series("a") == ([1, 2], [1.0, 3.0])
 
 
-def test_the_config_is_that_of_run_json_or_of_hydra(write_run):
+def test_config_is_that_of_run_json_or_of_hydra(write_run):
     run = write_run({})
     (run / "hydra" / ".hydra").mkdir(parents=True)
     (run / "hydra" / ".hydra" / "config.yaml").write_text("data:\n  seed: 1\n  other: ${data.seed}\n")
@@ -50,7 +50,7 @@ def test_the_config_is_that_of_run_json_or_of_hydra(write_run):
     assert (RunData.open(run).about, RunData.open(run).config) == ({"command": "c"}, {"a": 1})
 
 
-def test_an_incomplete_line_is_left_out_with_a_warning(write_run, caplog):
+def test_incomplete_line_is_left_out_with_a_warning(write_run, caplog):
     run = write_run({1: {"a": 1.0}})
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "da{"step": 2, "data": {}}\n{"step": 3, "data": {"a": 3.0}}\n{"step": 4, "data": {"a"')
@@ -64,7 +64,7 @@ def test_values_that_are_not_finite_numbers_are_left_out(write_run):
     assert RunData.open(run).metrics == {1: {"e": 2.0}}
 
 
-def test_a_folder_that_is_not_a_run_is_refused(tmp_path):
+def test_folder_that_is_not_a_run_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="holds neither metrics nor trajectories"):
         RunData.open(tmp_path)
 
@@ -76,7 +76,7 @@ def test_steps_are_sorted_as_numbers(write_run, make_record):
     assert run.ends("val") == []
 
 
-def test_the_validation_metric_of_a_data_source_is_the_mean_over_most_samples(write_run):
+def test_validation_metric_of_a_data_source_is_the_mean_over_most_samples(write_run):
     names = ["val-core/a/b/acc/mean@1", "val-core/a/b/acc/mean@8", "val-aux/c/acc/mean@1", "val-aux/c/acc/best@8/mean"]
     run = RunData.open(write_run({0: dict.fromkeys(names, 0.5)}))
     assert run.validation("acc") == {"a/b": "val-core/a/b/acc/mean@8", "c": "val-aux/c/acc/mean@1"}
@@ -99,13 +99,13 @@ def test_only_the_first_and_last_validation_are_read(whole_run):
     assert sorted(int(file.stem) for file in run._rollouts) == [0, 3]
 
 
-def test_the_same_question_of_two_data_sources_is_two_questions(two_source_run):
+def test_same_question_of_two_data_sources_is_two_questions(two_source_run):
     pairs = RunData.open(two_source_run).held_out.pairs
     assert len(pairs) == 40
     assert all(first[0].data_source == last[0].data_source for first, last in pairs)
 
 
-def test_a_rollout_is_read_as_typed_record(make_rollout, make_turn, make_axpo, make_credit):
+def test_rollout_is_read_with_typed_fields(make_rollout, make_turn, make_axpo, make_credit):
     rollout = make_rollout(data_source="virl39k", axpo=make_axpo("source", 1), credit=make_credit())
     assert rollout.data_source == "virl39k"
     assert rollout.trajectory.turns[0] == make_turn()
@@ -113,14 +113,14 @@ def test_a_rollout_is_read_as_typed_record(make_rollout, make_turn, make_axpo, m
     assert rollout.credit.trajectory_factor == 1.25
 
 
-def test_the_role_of_a_rollout_is_plain_without_axpo(make_rollout, make_axpo):
+def test_role_of_a_rollout_is_plain_without_axpo(make_rollout, make_axpo):
     roles = [make_rollout(axpo=axpo) for axpo in (None, make_axpo(), make_axpo("source"), make_axpo("resample"))]
     assert [rollout.role for rollout in roles] == ["plain", "plain", "source", "resample"]
     assert [rollout.is_source for rollout in roles] == [False, False, True, False]
     assert [rollout.is_continuation for rollout in roles] == [False, False, False, True]
 
 
-def test_a_rollout_has_focus_where_the_score_of_a_token_was_recorded(make_rollout, make_credit):
+def test_rollout_has_focus_where_the_score_of_a_token_was_recorded(make_rollout, make_credit):
     assert not make_rollout().has_focus
     assert not make_rollout(credit=make_credit(focus=[None] * 4)).has_focus
     assert make_rollout(credit=make_credit()).has_focus
@@ -131,14 +131,14 @@ def test_axpo_metrics_are_found(whole_run, forked_run):
     assert not RunData.open(whole_run).has_axpo_metrics
 
 
-def test_the_enabled_methods_come_from_the_configuration(write_run):
+def test_enabled_methods_come_from_the_configuration(write_run):
     config = {"algorithm": {"adv_estimator": "axpo", "visual_credit": {"enable": True}}}
     assert [method.name for method in RunData.open(write_run({}, config=config)).methods] == ["axpo", "vgpo"]
     bare = RunData.open(write_run({}, name="bare"))
     assert bare.methods == [] and [method.name for method in bare.known_methods] == ["axpo", "mapo", "vgpo"]
 
 
-def test_a_rollout_of_another_agent_loop_has_no_turns_and_unknown_keys_are_ignored(make_record):
+def test_rollout_of_another_agent_loop_has_no_turns_and_unknown_keys_are_ignored(make_record):
     rollout = Rollout.from_record(make_record() | {"trajectory": None, "key_of_another_package": 1})
     assert rollout.trajectory.turns == [] and rollout.trajectory.images == []
 

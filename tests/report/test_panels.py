@@ -33,5 +33,5 @@ def test_every_alarm_formats_to_a_whole_sentence():
     assert all(alarm.sentence.format(first=0.5, last=0.1).endswith(".") for alarm in ALARMS)
 
 
-def test_the_caption_of_end_reasons_names_the_usual_one():
+def test_caption_of_end_reasons_names_the_usual_one():
     assert f"\u201c{EndReason.ANSWER}\u201d" in KINDS[0].look_for

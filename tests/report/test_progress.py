@@ -29,21 +29,21 @@ def shown(*lines, total=None):
     return said, progress
 
 
-def test_a_step_is_shown_as_one_line():
+def test_step_is_shown_as_one_line():
     said, _ = shown("noise", STEP, "more noise", total=50)
     assert said == ["step 12/50  outcome 0.484  alignment -0.050  tool rate 0.980  seconds 4.3"]
 
 
-def test_the_outcome_under_axpo_is_that_of_original_rollouts():
+def test_outcome_under_axpo_is_that_of_original_rollouts():
     said, _ = shown("step:2 - critic/score/mean:0.5 - axpo/outcome/original:0.25 - axpo/recovery_rate:0.125")
     assert said == ["step 2  outcome 0.250  recovered 0.125"]
 
 
-def test_a_validation_and_lines_of_the_launcher_are_shown():
+def test_validation_and_lines_of_the_launcher_are_shown():
     said, _ = shown(VALIDATION, "verl-mapo: WorkerDict died")
     assert said == ["step 0  held-out accuracy 0.336  held-out alignment 0.410", "verl-mapo: WorkerDict died"]
 
 
-def test_the_last_lines_of_the_output_are_kept():
+def test_last_lines_of_the_output_are_kept():
     _, progress = shown(*(f"line {i}" for i in range(100)))
     assert progress.explain().splitlines()[-1] == "line 99" and len(progress.last) == Progress.KEPT

@@ -91,13 +91,13 @@ def test_counts_of_a_run_are_those_counted_by_hand(records):
     assert found == counted(reversed(records), slots_a_step=2)
 
 
-def test_a_correct_continuation_counts_neither_as_rollout_nor_as_correct_tool_user(make_group):
+def test_correct_continuation_counts_neither_as_rollout_nor_as_correct_tool_user(make_group):
     found = counted(make_group([0], [0], {0: [1, 1]}))
     assert (found.users, found.correct, found.triggered) == (Rate(1, 2), Rate(0, 1), Rate(1, 1))
     assert (found.recovered, found.recovered_groups) == (Rate(1, 1), Rate(1, 1))
 
 
-def test_a_failed_call_is_tool_use_and_an_outcome_below_one_is_wrong(make_record):
+def test_failed_call_is_tool_use_and_an_outcome_below_one_is_wrong(make_record):
     found = counted(
         [make_record(turns=BAD_CALL, outcome=0.99, axpo=None), make_record(turns=ANSWER, outcome=1.0, axpo=None)]
     )
@@ -118,12 +118,12 @@ def test_wilsons_interval_by_hand(hits, total, low, high):
     assert Rate(hits, total).interval == pytest.approx((low, high), abs=2e-5)
 
 
-def test_an_empty_rate_has_no_share_and_the_widest_interval():
+def test_empty_rate_has_no_share_and_the_widest_interval():
     assert (Rate(0, 0).share, Rate(0, 0).interval) == (None, (0.0, 1.0))
 
 
 @given(st.integers(1, 500).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
-def test_the_ends_of_the_interval_are_z_of_their_own_standard_errors_from_the_share(observed):
+def test_ends_of_the_interval_are_z_of_their_own_standard_errors_from_the_share(observed):
     hits, total = observed
     for end in wilson(hits / total, total):
         assert abs(hits / total - end) == pytest.approx(Z * sqrt(end * (1 - end) / total), abs=1e-6)
@@ -152,17 +152,17 @@ def slow_all_wrong_rate(tool_rate, accuracy, n):
     return sum(p * (1 - accuracy) ** k for k, p in enumerate(exists, 1)) / sum(exists)
 
 
-def test_the_rate_observed_in_the_paper_corresponds_to_a_third_of_calls_correct():
+def test_rate_observed_in_the_paper_corresponds_to_a_third_of_calls_correct():
     assert all_wrong_rate(0.3, 0.33, 8) == pytest.approx(0.40, abs=0.005)
     assert all_wrong_rate(1.0, 0.5, 3) == pytest.approx(1 / 8)
 
 
 @pytest.mark.parametrize(("tool_rate", "accuracy", "n"), product([0.01, 0.3, 1.0], [0.0, 0.33, 1.0], [1, 8]))
-def test_the_all_wrong_rate_is_the_sum_over_numbers_of_tool_users(tool_rate, accuracy, n):
+def test_all_wrong_rate_is_the_sum_over_numbers_of_tool_users(tool_rate, accuracy, n):
     assert all_wrong_rate(tool_rate, accuracy, n) == pytest.approx(slow_all_wrong_rate(tool_rate, accuracy, n))
 
 
-def test_the_expected_rate_is_computed_from_the_rates_of_the_run(records):
+def test_expected_rate_is_computed_from_the_rates_of_the_run(records):
     assert counted(records).expected == pytest.approx(slow_all_wrong_rate(5 / 16, 1 / 5, 4))
 
 
@@ -179,7 +179,7 @@ def test_the_expected_rate_is_computed_from_the_rates_of_the_run(records):
         (Rate(1, 20), "The rate so far is exactly at this limit"),
     ],
 )
-def test_the_verdict_on_prefixes(recovered, verdict):
+def test_verdict_depends_on_the_interval_of_recovered_prefixes(recovered, verdict):
     assert verdict in of(recovered).verdict
 
 
@@ -196,7 +196,7 @@ def test_one_more_step_is_singular():
         ({"users": [0, 0]}, "Not clear: 1 group would trigger AXPO, but no prefix was resampled"),
     ],
 )
-def test_the_verdict_where_no_prefix_was_resampled(group, verdict, make_group):
+def test_verdict_says_why_no_prefix_was_resampled(group, verdict, make_group):
     found = counted(make_group(**group) if group else [])
     assert found.verdict.startswith(verdict) and found.verdict.endswith(".")
     assert found.more_steps is None
@@ -215,11 +215,11 @@ def axpo_run(write_run, records):
     return run
 
 
-def test_the_budget_comes_from_the_configuration(axpo_run, records):
+def test_budget_comes_from_the_configuration(axpo_run, records):
     assert recovery_of(RunData.open(axpo_run)) == counted(records, slots_a_step=2)
 
 
-def test_a_run_without_axpo_has_no_budget(write_run, records):
+def test_run_without_axpo_has_no_budget(write_run, records):
     assert recovery_of(RunData.open(write_run(records={1: records[:4]}))).slots is None
 
 
@@ -246,7 +246,7 @@ def launched(monkeypatch):
     return calls
 
 
-def test_a_run_with_rollouts_is_read_and_not_launched(axpo_run, launched):
+def test_run_with_rollouts_is_read_and_not_launched(axpo_run, launched):
     code, text = probe(axpo_run)
     assert code == 0 and launched == []
     assert "already holds rollouts" in text and "Rollouts of 2 steps" in text
@@ -254,7 +254,7 @@ def test_a_run_with_rollouts_is_read_and_not_launched(axpo_run, launched):
         assert row in text
 
 
-def test_a_probe_passes_the_overrides_on_with_a_learning_rate_of_zero(axpo_run, launched, tmp_path):
+def test_probe_passes_the_overrides_on_with_a_learning_rate_of_zero(axpo_run, launched, tmp_path):
     launched.then = lambda: axpo_run.rename(tmp_path / "fresh")
     training = ["task=toy", "method=mapo", "actor_rollout_ref.actor.optim.lr=1e-4", "trainer.total_training_steps=40"]
     code, text = probe(tmp_path / "fresh", "--steps", "7", *training)
@@ -271,7 +271,7 @@ def test_a_probe_passes_the_overrides_on_with_a_learning_rate_of_zero(axpo_run, 
     }
 
 
-def test_the_exit_code_of_a_failed_launch_is_returned(launched, tmp_path):
+def test_exit_code_of_a_failed_launch_is_returned(launched, tmp_path):
     launched.code = 70
     assert probe(tmp_path / "fresh") == (70, "")
 

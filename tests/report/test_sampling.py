@@ -25,7 +25,7 @@ def titles(run, **changes):
     return [chapter.title for chapter in chapters(run, **{"samples": 12, "seed": 0} | changes)]
 
 
-def test_chapters_of_a_whole_run(whole_run):
+def test_run_has_a_held_out_chapter_and_one_for_its_first_and_last_step(whole_run):
     assert titles(RunData.open(whole_run)) == [
         "Held-out questions, before and after training",
         "Groups of one prompt, step 1",
@@ -33,13 +33,13 @@ def test_chapters_of_a_whole_run(whole_run):
     ]
 
 
-def test_a_question_that_changed_comes_before_one_that_did_not(whole_run):
+def test_question_that_changed_comes_before_one_that_did_not(whole_run):
     held_out = chapters(RunData.open(whole_run), samples=6, seed=0)[0]
     assert [case.drawn[0][1].question for case in held_out.cases] == ["q1"]
     assert "1 got better, 0 got worse and 1 scored the same" in held_out.rule
 
 
-def test_a_group_that_differs_in_outcome_is_drawn_with_its_extremes(whole_run):
+def test_group_that_differs_in_outcome_is_drawn_with_its_extremes(whole_run):
     for chapter in chapters(RunData.open(whole_run), samples=6, seed=0)[1:]:
         (case,) = chapter.cases
         assert [(title, rollout.outcome) for title, rollout in case.drawn] == [
@@ -54,7 +54,7 @@ def test_one_step_gives_one_chapter(write_run, make_record):
     assert titles(RunData.open(write_run(records=records))) == ["Groups of one prompt, step 1"]
 
 
-def test_a_single_validation_is_shown_where_there_is_nothing_else(write_run, make_record):
+def test_single_validation_is_shown_where_there_is_nothing_else(write_run, make_record):
     (chapter,) = chapters(RunData.open(write_run(records={0: [make_record(split="val", advantage=None)]})), 12, 0)
     assert [title for title, _ in chapter.cases[0].drawn] == ["#0, the only rollout"]
 
@@ -64,7 +64,7 @@ def test_without_rollouts_or_samples_there_are_no_chapters(write_run, whole_run)
     assert titles(RunData.open(whole_run), samples=0) == []
 
 
-def test_the_forks_are_those_of_the_last_step_in_which_a_prefix_recovered(forked_run):
+def test_forks_are_those_of_the_last_step_in_which_a_prefix_recovered(forked_run):
     chapter, *groups = chapters(RunData.open(forked_run), samples=12, seed=0)
     assert chapter.title == "Resampled tool calls, step 2"
     assert chapter.rule.startswith("1 of the 2 tool calls that were resampled in step 2 recovered")
@@ -72,7 +72,7 @@ def test_the_forks_are_those_of_the_last_step_in_which_a_prefix_recovered(forked
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_source_stands_beside_its_continuations_and_a_recovered_one_comes_first(seed, forked_run):
+def test_recovered_source_is_drawn_first_beside_its_continuations(seed, forked_run):
     recovered, other = chapters(RunData.open(forked_run), 12, seed)[0].cases
     assert [(title, rollout.outcome) for title, rollout in recovered.drawn] == [
         ("#1, the source", 0.0),
@@ -86,7 +86,7 @@ def test_a_source_stands_beside_its_continuations_and_a_recovered_one_comes_firs
 
 
 @pytest.mark.parametrize(("setting", "masked"), [("mask", [True, True]), ("grpo", [True, False])])
-def test_an_unrecovered_source_is_masked_as_the_configuration_says(setting, masked, forked_run):
+def test_unrecovered_source_is_masked_as_the_configuration_says(setting, masked, forked_run):
     config = {"algorithm": {"axpo": {"unrecovered_source": setting}}}
     (forked_run / "run.json").write_text(json.dumps({"config": config}))
     cases = chapters(RunData.open(forked_run), 12, 0)[0].cases
@@ -125,7 +125,7 @@ def test_samples_bound_the_number_of_drawn_trajectories(samples, write_run, make
     assert sum(len(case.drawn) for case in chapter.cases) == min(max(samples // 2 * 2, 2), 80)
 
 
-def test_the_choice_depends_on_the_seed_alone(write_run, make_record):
+def test_choice_depends_on_the_seed_alone(write_run, make_record):
     records = [make_record(uid=f"g{i}", session=j, outcome=float(j)) for i in range(40) for j in range(2)]
     path = write_run(records={1: records})
 

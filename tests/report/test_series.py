@@ -44,7 +44,7 @@ def test_training_accuracy_is_that_of_original_rollouts(write_run):
     assert (series.name, series.values) == ("training", [0.25])
 
 
-def test_a_run_without_metrics_has_no_panels(write_run):
+def test_run_without_metrics_has_no_panels(write_run):
     assert by_title(write_run({})) == {}
 
 
@@ -91,7 +91,7 @@ def test_panels_are_in_the_order_in_which_to_read_them(write_run):
     ]
 
 
-def test_the_limit_of_a_panel_is_that_of_its_alarm(write_run):
+def test_limit_of_a_panel_is_that_of_its_alarm(write_run):
     run = write_run({1: {"mapo/alignment/unscored_share": 0.0, "rollout_visual/repeat_iou": 0.0}})
     limits = {title: panel.limit for title, panel in by_title(run).items()}
     assert limits == {"Unscored visual turns": UNSCORED_SHARE, "Overlap of repeated boxes, IoU": REPEAT_IOU}

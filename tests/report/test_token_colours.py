@@ -28,14 +28,14 @@ def lightness(colour):
     return sum(weight * channel for weight, channel in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def test_the_scales_end_at_the_full_colours():
+def test_scales_end_at_the_full_colours():
     assert sequential(0.7, 0.5, 0.7) == FOCUS.lower()
     assert diverging(-2.0, 2.0) == NEGATIVE.lower() and diverging(2.0, 2.0) == POSITIVE.lower()
     assert diverging(0.0, 2.0) == "#ffffff" and sequential(0.5, 0.5, 0.7) != "#ffffff"
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted))
-def test_a_larger_value_is_never_lighter(values):
+def test_larger_value_is_never_lighter(values):
     low, high = values
     assert lightness(sequential(low, 0, 1)) >= lightness(sequential(high, 0, 1))
     for sign in (-1, 1):
@@ -64,7 +64,7 @@ def test_both_colourings_have_the_same_tokens_in_the_same_stretches(make_credit)
     assert [number for number, _ in by_advantage.scale] == ["\u22121", "0", "+1"] and not by_advantage.without_colour
 
 
-def test_the_middle_of_a_long_rollout_is_left_out(make_credit):
+def test_middle_of_a_long_rollout_is_left_out(make_credit):
     size = 1000
     credit = make_credit(tokens=["x"] * size, focus=[0.5] * size, advantage=[1.0] * size, stretches=[200, 500, 300])
     for coloured in coloured_tokens(TokenCredit(**credit)):

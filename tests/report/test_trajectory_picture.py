@@ -41,7 +41,7 @@ def run_script(monkeypatch):
     return run
 
 
-def test_a_rollout_is_drawn_always_in_the_same_way(write_run, make_record, make_turn, run_script, tmp_path):
+def test_rollout_is_drawn_always_in_the_same_way(write_run, make_record, make_turn, run_script, tmp_path):
     turns = [make_turn(label="a $ and </b>", score=None, faults=[LabelFault.LONG_LABEL])] * 3
     gone = make_record(uid="gone", images=["/nowhere.png"])
     records = [make_record(uid="many", turns=turns), gone, make_record(uid="none", trajectory=None)]
@@ -55,7 +55,7 @@ def test_a_rollout_is_drawn_always_in_the_same_way(write_run, make_record, make_
             assert image.width > 1000
 
 
-def test_a_rollout_that_does_not_exist_is_an_error_that_lists_the_uids(write_run, make_record, run_script, capsys):
+def test_rollout_that_does_not_exist_is_an_error_that_lists_the_uids(write_run, make_record, run_script, capsys):
     run = write_run(records={1: [make_record()]})
     for arguments, message in (
         (["--step", 2, "--uid", "g"], "no train rollouts of step 2"),

@@ -196,7 +196,7 @@ pieces = st.lists(
 
 @settings(max_examples=300)
 @given(pieces, pieces, st.lists(pieces, max_size=4))
-def test_checks_raise_on_no_text(text, truth, options):
+def test_checks_never_raise(text, truth, options):
     answer = extract(text)
     assert isinstance(exact(answer, truth), bool)
     assert isinstance(numeric(answer, truth), bool)
@@ -206,7 +206,7 @@ def test_checks_raise_on_no_text(text, truth, options):
 
 @settings(max_examples=30)
 @given(pieces)
-def test_math_equal_raises_on_no_text(text):
+def test_math_equal_never_raises(text):
     assert isinstance(math_equal(text, "x+1", seconds=1), bool)
 
 
@@ -214,7 +214,7 @@ def test_math_equal_raises_on_no_text(text):
     "piece",
     ["<answer>", r"\boxed{", "1,", "answer ", "answer:", ":", "(", "A.", "*", "-", "\n", "a1", "answer a", "A "],
 )
-def test_long_answers_take_little_time(piece):
+def test_long_answers_are_checked_in_little_time(piece):
     text = piece * 40_000
     start = time.perf_counter()
     answer = extract(text)

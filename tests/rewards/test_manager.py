@@ -94,7 +94,7 @@ def test_describe_chooses_the_text_that_is_scored(describe, score):
     assert result["reward_extra_info"]["alignment_scores"] == [score]
 
 
-def test_turn_is_unscored_if_one_of_both_texts_is():
+def test_turn_is_unscored_if_one_of_its_two_texts_is_unscored():
     (result,) = run(manager_of(describe="both"), row_of([visual_turn("label 0.2", description="I see nan")]))
     assert result["reward_extra_info"]["alignment_scores"] == [None]
 

@@ -28,7 +28,7 @@ from verl_mapo.settings import ConfigError
     [
         (["data.max_response_length=100"], r"A rollout of 4 turns may need 3 observations x \(16 crop \+"),
         (["actor_rollout_ref.rollout.max_model_len=1500"], "= 2048 tokens, but .*max_model_len=1500: raise it to 2048"),
-        (["actor_rollout_ref.rollout.multi_turn.max_assistant_turns=null"], "gives a rollout no end"),
+        (["actor_rollout_ref.rollout.multi_turn.max_assistant_turns=null"], "sets no limit to the turns of a rollout"),
         (["+actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt.image=2"], "image=2, but a rollout of 4"),
     ],
 )

@@ -52,7 +52,7 @@ def test_thumbnail_is_a_jpeg_no_larger_than_asked():
     assert Image.open(io.BytesIO(thumbnail(image, 200))).size == (100, 1)
 
 
-def test_store_shares_an_image_while_it_is_used_and_forgets_it_afterwards(picture):
+def test_store_keeps_an_image_only_while_it_is_used(picture):
     store = ImageStore()
 
     async def share():

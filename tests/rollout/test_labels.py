@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The checks of labels and descriptions, with a tokenizer of one token a word."""
+"""The checks of labels and descriptions, with a tokenizer of one token per word."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def checker(describe):
     [("a red dog", [], 3), (None, [LabelFault.NO_LABEL], 0), (" ", [LabelFault.NO_LABEL], 0)]
     + [("a very red dog", [LabelFault.LONG_LABEL], 4)],
 )
-def test_label_is_checked_before(label, faults, tokens):
+def test_label_is_checked_with_describe_before(label, faults, tokens):
     turn = Turn((0, 1), "", label=label)
     notes = checker("before").check_label(turn)
     assert turn.faults == faults and turn.label_tokens == tokens and len(notes) == len(faults)
@@ -50,14 +50,14 @@ def test_label_is_checked_before(label, faults, tokens):
         ("<description>a very red dog</description>", "a very red dog", [LabelFault.LONG_DESCRIPTION]),
     ],
 )
-def test_description_is_checked_after(text, description, faults):
+def test_description_is_checked_with_describe_after(text, description, faults):
     turn = Turn((0, 1), "")
     assert checker("after").check_label(turn) == [] and turn.faults == []
     notes = checker("after").check_description(turn, text)
     assert turn.description == description and turn.faults == faults and len(notes) == len(faults)
 
 
-def test_both_are_checked_and_the_label_is_counted():
+def test_label_and_description_are_checked_with_describe_both():
     turn = Turn((0, 1), "", label="a red dog")
     both = checker("both")
     assert both.check_label(turn) == both.check_description(turn, "<description>red</description>") == []

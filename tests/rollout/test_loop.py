@@ -65,7 +65,7 @@ def test_processor_does_not_resize_the_images_again(model, picture):
     assert [(h * patch, w * patch) for _, h, w in grid.tolist()] == [(i.height, i.width) for i in images]
 
 
-def test_crop_and_answer(model, picture):
+def test_crop_and_answer_have_their_tokens_masks_and_record(model, picture):
     output = play(model, compose_config(), prompt_of(picture), [call(), "<answer>red</answer>"])
     assert_consistent(model, output)
     trajectory = output.extra_fields[TRAJECTORY]

@@ -76,7 +76,7 @@ def assert_well_formed(text):
 
 @settings(max_examples=3000)
 @given(turns)
-def test_no_text_raises(text):
+def test_parser_never_raises(text):
     assert_well_formed(text)
 
 

@@ -27,7 +27,7 @@ from verl_mapo.tools.zoom import ZoomOptions
 
 
 def test_unknown_model_family_needs_its_coordinates_set():
-    with pytest.raises(ConfigError, match="visual_tool.coordinates='auto' does not know the model type 'llava'"):
+    with pytest.raises(ConfigError, match="visual_tool.coordinates='auto' has no units for the model type 'llava'"):
         VisualToolSettings().space("llava")
     assert VisualToolSettings(coordinates="pixels").space("llava").value == "pixels"
 

@@ -70,7 +70,7 @@ def test_record_is_read_back_as_the_trajectory_without_the_pixels_of_plain_image
     assert read == replace(trajectory, turns=kept)
 
 
-def test_keys_of_a_record():
+def test_record_has_these_keys():
     record = Trajectory(["a.png"], [(8, 6)], [Turn((0, 3), "x")], EndReason.ANSWER).to_record()
     assert list(record) == ["images", "image_sizes", "turns", "end_reason", "prefix_length"]
     assert set(record["turns"][0]) == {

@@ -40,7 +40,9 @@ def check_groups(run: Path, step: int, credited: bool = False) -> None:
         originals = group["plain"] + group["source"]
         assert len(originals) == N and {rollout["session"] for rollout in originals} == set(range(N))
         users = [
-            rollout for rollout in originals if any(Turn(**turn).called for turn in rollout["trajectory"]["turns"])
+            rollout
+            for rollout in originals
+            if any(Turn.from_record(turn).called for turn in rollout["trajectory"]["turns"])
         ]
         if group["source"]:
             assert all(user["outcome"] < 1 for user in users), "triggered only where all tool users failed"
@@ -55,7 +57,7 @@ def check_groups(run: Path, step: int, credited: bool = False) -> None:
             prefix = source["trajectory"]["turns"][0]["text"][:tag]
             for rollout in continuations:
                 assert rollout["trajectory"]["turns"][0]["text"].startswith(prefix)
-                assert rollout["axpo"]["prefix_tokens"] == source["axpo"]["prefix_tokens"]
+                assert rollout["axpo"]["prefix_length"] == source["axpo"]["prefix_length"]
                 assert rollout["axpo"]["cached_tokens"] > 0, "vLLM serves the prefix from its cache"
             recovered = any(rollout["outcome"] == 1 for rollout in continuations)
             assert source["axpo"]["recovered"] is recovered

@@ -66,7 +66,7 @@ def test_generated_schemas_are_byte_identical_to_the_written_ones(space, units, 
     assert shown("rotate", space, labels) == ROTATE_SCHEMA
 
 
-def test_an_argument_that_may_be_left_out_is_not_required_and_has_no_default():
+def test_argument_that_may_be_left_out_is_not_required_and_has_no_default():
     assert shown("mark", PIXELS, True) == MARK_SCHEMA
 
 

@@ -49,7 +49,7 @@ def close(a, b, scale):
 
 
 @given(views(), st.data())
-def test_box_survives_the_way_to_the_original_and_back(view, data):
+def test_box_is_unchanged_after_conversion_to_the_original_and_back(view, data):
     box = data.draw(boxes(view.size))
     there = view.to_original(box)
     assert close(view.from_original(there), box, max(view.size))

@@ -68,7 +68,7 @@ def test_box_outside_a_computed_image_is_refused(history):
     assert history.crop(2, (40, 40, 70, 70)).view.region == (40, 40, 50, 50)
 
 
-def test_first_shares_images_and_keeps_later_ones_apart(history):
+def test_first_shares_images_and_does_not_share_later_additions(history):
     history.add(history.computed(0, history.pixels(0)))
     history.add(history.computed(0, history.pixels(0)))
     fork = history.first(2)

@@ -102,13 +102,13 @@ def draw(rates: DemonstrationRates, question: Question, count: int = 400) -> lis
     return [draw_demonstration(SCENE.objects, SCENE.empty_cells[:2], question, "XY", rates, rng) for _ in range(count)]
 
 
-def test_right_demonstration_zooms_at_the_target_and_answers_right():
+def test_demonstration_at_the_target_has_the_correct_answer():
     target = SCENE.question.target
     for shown in draw(DemonstrationRates(p_right=1.0), SCENE.question, 20):
         assert (shown.label, shown.cell, shown.answer) == (target.name, target.cell, target.letter)
 
 
-def test_wrong_demonstration_answers_what_its_crop_shows():
+def test_demonstration_at_another_cell_answers_what_its_crop_shows():
     shown = draw(DemonstrationRates(p_right=0.6), SCENE.question)
     target = SCENE.question.target
     assert 0.55 < sum(one.cell == target.cell for one in shown) / len(shown) < 0.75

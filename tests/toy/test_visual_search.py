@@ -57,7 +57,7 @@ def test_objects_have_different_cells(seed, shared, letters):
     assert shared or len(set(found)) == OBJECTS
 
 
-def test_with_two_letters_a_guess_is_right_half_of_the_time():
+def test_with_two_letters_a_guess_is_correct_half_of_the_time():
     task = VisualSearch(letters=2, shared_letters=True)
     answers = [task.scene(0, "train", index).question.answer for index in range(300)]
     assert set(answers) == set(LETTERS[:2])
@@ -66,7 +66,7 @@ def test_with_two_letters_a_guess_is_right_half_of_the_time():
 
 @given(seed=SEEDS)
 @settings(max_examples=50)
-def test_answers_of_optional_questions_are_right(seed):
+def test_answers_of_optional_questions_are_correct(seed):
     objects = VisualSearch().scene(seed, "train", 0).objects
     question = optional_question(objects, random.Random(seed))
     assert not question.needs_zoom

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""AXPO at the trainer: what the loss acts on and is divided by, and the masks, advantages and records of a step."""
+"""AXPO in the trainer: what the loss acts on and is divided by, and the masks, advantages and records of a step."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def update(rows: dict[str, torch.Tensor], ranks: int, mode: str, out) -> tuple[t
 
 
 @pytest.mark.parametrize("mode", ["token-mean", "seq-mean-token-sum"])
-def test_two_ranks_take_the_steps_of_the_prompts_and_plain_tokens_keep_their_weight(tmp_path, mode):
+def test_added_rows_make_no_optimizer_step_and_plain_tokens_keep_their_weight(tmp_path, mode):
     rows = rows_with_continuations(resampled=3, ranks=2)
     assert (~rows["live"]).sum() == 4, "44 rows, padded to a multiple of 2 ranks x 4 steps"
     weights, steps = update(rows, 2, mode, tmp_path)
@@ -72,7 +72,7 @@ def test_two_ranks_take_the_steps_of_the_prompts_and_plain_tokens_keep_their_wei
     assert (weights[resample] != 0).any()
 
 
-def test_masks_are_verls_own_without_continuations():
+def test_masks_equal_verls_without_continuations():
     rows = rows_with_continuations(resampled=0, ranks=1)
     assert torch.equal(rows["response_mask"], rows["loss_mask"]) and rows["live"].all()
     assert torch.equal(rows["response_mask"], rows["original"] != 0)
@@ -117,7 +117,7 @@ def run_step(queue, make_trainer, tmp_path) -> Callable[..., tuple]:
     return run
 
 
-def test_loss_acts_on_the_prefix_of_a_source_and_behind_it_of_a_continuation(run_step):
+def test_loss_acts_on_the_prefix_of_a_source_and_after_the_prefix_of_a_continuation(run_step):
     *_, queue = run_step()
     masks = [mask.tolist() for mask in queue.fields["response_mask"].unbind()]
     assert masks == [[1] * 3, [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1]]

@@ -113,7 +113,7 @@ def test_axpo_takes_any_reward_unless_it_is_coupled_with_alignment():
 
 
 @pytest.mark.parametrize(("vllm", "refused"), [("0.24.0", False), ("0.28.0", True), ("", False)])
-def test_dummy_weights_are_refused_for_a_vllm_that_spoils_images(monkeypatch, vllm, refused):
+def test_dummy_weights_are_refused_from_vllm_0_28_on(monkeypatch, vllm, refused):
     monkeypatch.setattr(config_checks, "distribution_version", lambda name: vllm)
     check_config(compose_config("actor_rollout_ref.rollout.load_format=auto"))
     with (

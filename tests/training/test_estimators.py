@@ -35,7 +35,7 @@ VERLS_ARGUMENTS = {
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_estimator_outside_a_step_names_the_setting_that_brings_one(name):
+def test_estimator_outside_a_step_names_the_setting_to_change(name):
     with pytest.raises(ConfigError, match=f"adv_estimator={name} needs the columns .* set trainer.use_v1=true"):
         get_adv_estimator_fn(name)(**VERLS_ARGUMENTS)
 
@@ -47,7 +47,7 @@ def test_estimator_outside_a_step_names_the_setting_that_brings_one(name):
         ("axpo", "trainer.use_v1=true"),
     ],
 )
-def test_missing_columns_are_named_with_the_settings_that_bring_them(queue, make_trainer, method, sentence):
+def test_missing_columns_are_named_with_the_settings_that_provide_them(queue, make_trainer, method, sentence):
     queue.fields.update(scored_rows([torch.ones(3)] * 2, [0.0, 1.0], [None] * 2))
     step = StepBatch.fetch(queue.batch(["a_0_0", "a_1_0"]), number=1)
     with estimating(step, make_trainer(f"method={method}").estimator), pytest.raises(ConfigError, match=sentence):

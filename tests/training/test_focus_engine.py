@@ -88,7 +88,7 @@ def test_scores_depend_on_the_layer(engine, model, picture):
     assert not torch.allclose(last.values(), first.values(), equal_nan=True)
 
 
-def test_training_pass_is_verls_own(engine, monkeypatch):
+def test_training_pass_ignores_the_request(engine, monkeypatch):
     seen = []
     monkeypatch.setattr(FSDPEngineWithLMHead, "forward_step", lambda self, *args: seen.append(args) or (None, {}))
     data = tu.get_tensordict({"input_ids": torch.zeros(1, 1)}, {FOCUS: focus_request([1], VisualCreditSettings())})

@@ -84,7 +84,7 @@ def assert_all_same(found: list[dict], expected: list[dict]) -> None:
 # ---------------------------------------------------------------------------------------------------- packed, in shards
 
 
-def test_packed_rows_have_the_numbers_of_padded_ones_in_any_order_and_micro_batch(engine, rows, requests, monkeypatch):
+def test_packed_rows_have_the_scores_of_padded_rows_in_any_order_and_micro_batch(engine, rows, requests, monkeypatch):
     for order in ([0, 1, 2], [2, 0, 1], [1]):
         chosen = [rows[number] for number in order]
         with monkeypatch.context() as patch:
@@ -102,7 +102,7 @@ def test_packed_rows_may_be_padded_to_a_bucket(engine, rows, requests, monkeypat
     assert_all_same(passes(engine, rows, requests, use_remove_padding=True), packed)
 
 
-def test_two_ranks_of_sequence_parallelism_have_the_numbers_of_one(engine, model, rows, requests, tmp_path):
+def test_two_ranks_of_sequence_parallelism_have_the_scores_of_one_process(engine, model, rows, requests, tmp_path):
     rows = across_the_border(rows, model.processor.image_token_id)
     engine.module.save_pretrained(tmp_path)
     buckets = [1, 64]  # padding of one state, and of more, behind the last rank's shard
@@ -155,7 +155,7 @@ def shard(engine, strategy: str, adapters: bool) -> None:
     apply_fsdp2(engine.module, full, {})
 
 
-def test_lora_has_the_numbers_of_the_merged_model(engine, rows, requests):
+def test_lora_has_the_scores_of_the_merged_model(engine, rows, requests):
     plain = passes(engine, rows, requests)
     add_lora(engine)
     found = passes(engine, rows, requests)
@@ -166,7 +166,7 @@ def test_lora_has_the_numbers_of_the_merged_model(engine, rows, requests):
 
 @pytest.mark.parametrize("adapters", [False, True])
 @pytest.mark.parametrize("strategy", ["fsdp", "fsdp2"])
-def test_a_sharded_model_has_the_numbers_of_the_bare_one(engine, rows, requests, group, strategy, adapters):
+def test_sharded_model_has_the_scores_of_the_unsharded_model(engine, rows, requests, group, strategy, adapters):
     if adapters:
         add_lora(engine)
     bare = passes(engine, rows, requests)
@@ -174,7 +174,7 @@ def test_a_sharded_model_has_the_numbers_of_the_bare_one(engine, rows, requests,
     assert_all_same(passes(engine, rows, requests), bare)
 
 
-def test_gradient_checkpointing_changes_nothing(engine, rows, requests):
+def test_gradient_checkpointing_changes_no_score(engine, rows, requests):
     plain = passes(engine, rows, requests)
     engine.module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     for module in (engine.module.eval(), engine.module.train()):
@@ -182,14 +182,14 @@ def test_gradient_checkpointing_changes_nothing(engine, rows, requests):
         assert_all_same(passes(engine, rows, requests), plain)
 
 
-def test_fused_kernels_have_the_numbers_of_the_language_head(engine, rows, requests, monkeypatch):
+def test_fused_kernels_have_the_scores_of_the_language_head(engine, rows, requests, monkeypatch):
     plain = passes(engine, rows, requests)
     use_verl_forward(engine, monkeypatch, fused_kernels="torch")
     for packed in (False, True):
         assert_all_same(passes(engine, rows, requests, use_fused_kernels=True, use_remove_padding=packed), plain)
 
 
-def test_the_forward_around_the_triton_kernel_gives_the_same_states(engine, rows, requests, monkeypatch):
+def test_forward_around_the_triton_kernel_gives_the_same_states(engine, rows, requests, monkeypatch):
     """The kernel itself needs a GPU; verl's torch implementation of the same sums stands in for it."""
 
     def kernel(hidden, weight, labels, temperature, reduction):
@@ -215,7 +215,7 @@ def test_autocast_leaves_the_reduction_in_float32(engine, rows, requests, monkey
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_video_of_one_frame_is_scored_as_the_image_that_it_is(engine, model, rows, monkeypatch, packed):
+def test_video_of_one_frame_is_scored_as_the_image_that_it_is(engine, model, rows, monkeypatch, packed):
     image, video = model.processor.image_token_id, model.processor.video_token_id
     request = focus_request([image, video], VisualCreditSettings())
     use_verl_forward(engine, monkeypatch)

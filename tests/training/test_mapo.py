@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""MAPO at the trainer: its metrics against values counted by hand, and the check of the reward manager."""
+"""MAPO in the trainer: its metrics against values counted by hand, and the check of the reward manager."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Outside(Method):
         ),
     ],
 )
-def test_configuration_decides_which_methods_run_and_whose_estimator(overrides, expected, estimator):
+def test_configuration_decides_which_methods_are_enabled_and_which_estimator_is_used(overrides, expected, estimator):
     config = compose_config(*overrides)
     assert enabled_methods(config) == expected
     assert estimator_method(config) is estimator

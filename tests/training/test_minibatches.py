@@ -38,7 +38,7 @@ def test_every_minibatch_of_a_rank_gets_its_share_of_each_kind_and_rows_stay_on_
             assert max(shares) - min(shares) <= 1
 
 
-def test_padding_is_spread_and_makes_no_step_of_its_own():
+def test_padding_is_spread_over_the_mini_batches():
     plain, resample, padding = 0, 2, -1
     order = stratified_order([plain] * 16 + [resample] * 4 + [padding] * 4, ranks=1, steps=4)
     kinds = ([plain] * 16 + [resample] * 4 + [padding] * 4, order)

@@ -38,14 +38,14 @@ def test_rows_are_described_by_keys_tags_and_rewards(queue):
     assert [trajectory and trajectory.images for trajectory in step.trajectories] == [["p.png"], None]
 
 
-def test_columns_are_dense_where_the_contract_says_so_and_left_out_where_missing(queue):
+def test_columns_of_one_shape_are_dense_and_missing_columns_are_left_out(queue):
     queue.fields[ROLE.name] = torch.tensor([0, 1], dtype=ROLE.dtype)
     queue.fields[VISUAL_FOCUS.name] = jagged([torch.rand(5), torch.rand(2)])
     step = fetch(queue, ROLE, PREFIX_LENGTH, VISUAL_FOCUS)
     assert list(step.columns) == [ROLE.name] and step.columns[ROLE.name].dtype == ROLE.dtype
 
 
-def test_values_of_whole_rows_are_cut_to_the_response_one_place_before_each_token(queue):
+def test_values_of_whole_rows_are_cut_to_the_response_and_shifted_by_one(queue):
     queue.fields[VISUAL_FOCUS.name] = jagged([torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4]), torch.tensor([0.5, 0.6])])
     values = fetch(queue, VISUAL_FOCUS).response_values(VISUAL_FOCUS)
     assert torch.allclose(values[0], torch.tensor([0.1, 0.2, 0.3])) and torch.allclose(values[1, 0], torch.tensor(0.5))
@@ -54,7 +54,7 @@ def test_values_of_whole_rows_are_cut_to_the_response_one_place_before_each_toke
     assert fetch(queue, VISUAL_FOCUS).response_values(VISUAL_FOCUS) is None
 
 
-def test_written_field_is_cut_to_each_response_and_read_from_then_on(queue):
+def test_written_field_is_cut_to_each_response_and_replaces_the_fetched_one(queue):
     step = fetch(queue)
     step.write(response_mask=torch.tensor([[1, 0, 0], [1, 1, 1]]))
     assert [row.tolist() for row in queue.fields["response_mask"].unbind()] == [[1, 0, 0], [1]]

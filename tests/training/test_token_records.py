@@ -80,7 +80,7 @@ def test_pieces_of_any_tokens_join_to_their_decoding(model, ids):
     assert "".join(pieces(ids, model.tokenizer.decode)) == model.tokenizer.decode(ids)
 
 
-def test_tokens_that_are_no_text_are_decoded_in_linear_time(model):
+def test_bytes_that_are_no_text_are_decoded_in_linear_time(model):
     half, decoded = model.tokenizer.encode("\U0001f600")[0], []
     found = pieces([half] * 4096, lambda ids: decoded.append(len(ids)) or model.tokenizer.decode(ids))
     assert len(found) == 4096 and sum(decoded) < 10 * 4096

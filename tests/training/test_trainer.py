@@ -92,7 +92,7 @@ def put_rows(queue, scores: list[float | None]) -> KVBatchMeta:
     return queue.batch(keys, is_padding=[False] * 4 + [True])
 
 
-def test_step_brings_columns_to_the_advantage_the_metrics_and_the_records(queue, make_trainer, tmp_path):
+def test_columns_of_a_step_reach_advantages_metrics_and_records(queue, make_trainer, tmp_path):
     trainer, metrics = make_trainer(f"trainer.rollout_data_dir={tmp_path}"), {}
     trainer._compute_advantage(put_rows(queue, [0.3, 0.1, 0.2, 0.2, 0.9]), metrics)
     a, b, c, d, pad = queue.fields["advantages"].unbind()
@@ -169,7 +169,7 @@ def test_unscored_turn_is_counted_and_too_many_stop_the_run(queue, make_trainer)
         make_trainer()._compute_advantage(put_rows(queue, [0.3, None, None, None, 0.9]), {})
 
 
-def test_focus_is_asked_of_the_log_prob_pass_and_of_no_other(queue, make_trainer, monkeypatch):
+def test_only_the_log_prob_pass_gets_the_focus_request(queue, make_trainer, monkeypatch):
     seen = []
 
     def stock(self, batch, metrics):
@@ -191,7 +191,7 @@ def test_focus_is_asked_of_the_log_prob_pass_and_of_no_other(queue, make_trainer
 
 
 class Stock(PPOTrainer):
-    """What the trainer calls of verl's for a batch, less the work."""
+    """The methods of verl that the trainer calls for a batch, without their work."""
 
     def _get_required_batch_multiple(self, dp_size):
         return 64
@@ -207,7 +207,7 @@ class Stock(PPOTrainer):
 BATCH = ["data.train_batch_size=8", "actor_rollout_ref.actor.ppo_mini_batch_size=2"]
 
 
-def test_batch_with_added_rows_is_padded_for_ranks_and_steps_and_no_further(make_trainer):
+def test_batch_with_added_rows_is_padded_only_for_ranks_and_steps(make_trainer):
     tokens = ["actor_rollout_ref.actor.use_dynamic_bsz=true", "actor_rollout_ref.rollout.log_prob_use_dynamic_bsz=true"]
     settings = ["method=axpo", *BATCH, *tokens]
     assert make_trainer(*settings, stock=Stock)._get_required_batch_multiple(2) == 8
@@ -215,7 +215,7 @@ def test_batch_with_added_rows_is_padded_for_ranks_and_steps_and_no_further(make
     assert make_trainer(*BATCH, stock=Stock)._get_required_batch_multiple(2) == 64, "other methods keep verl's rule"
 
 
-def test_micro_batches_that_are_cut_by_rows_come_out_even(make_trainer):
+def test_rows_divide_evenly_into_micro_batches_that_are_cut_by_rows(make_trainer):
     settings = [
         "method=axpo",
         *BATCH,
@@ -228,7 +228,7 @@ def test_micro_batches_that_are_cut_by_rows_come_out_even(make_trainer):
     assert with_reference._get_required_batch_multiple(2) == 2 * 120
 
 
-def test_update_with_added_rows_is_cut_by_number_and_the_workers_are_left_as_they_were(make_trainer):
+def test_update_with_added_rows_has_a_fixed_number_of_mini_batches(make_trainer):
     seen = []
     workers = SimpleNamespace(update_actor=lambda batch: seen.append(dict(batch.extra_info)))
     before = workers.update_actor
@@ -249,7 +249,7 @@ def test_balanced_batch_gives_every_mini_batch_its_share_of_each_kind(queue, mak
     assert sorted(roles[row] for row in order[:4]) == sorted(roles[row] for row in order[4:])
 
 
-def test_vgpo_in_a_step_is_verls_grpo_times_the_factors(queue, make_trainer):
+def test_vgpo_multiplies_verls_grpo_by_the_factors(queue, make_trainer):
     batch = put_rows(queue, [0.3, 0.1, 0.2, 0.2, 0.9])
     queue.fields[VISUAL_FOCUS.name] = jagged([torch.linspace(0.4, 0.6, 1 + length) for length in [*LENGTHS, 1]])
     make_trainer("algorithm.adv_estimator=grpo", "algorithm.visual_credit.enable=true")._compute_advantage(batch, {})

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Visual credit at the trainer: factors on any advantage, the model checks, and the metrics."""
+"""Visual credit in the trainer: factors on any advantage, the model checks, and the metrics."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def make_method(make_trainer, *overrides: str) -> VisualCredit:
     return make_trainer("method=vgpo", *overrides).methods[0]
 
 
-def test_advantage_is_multiplied_and_row_without_images_keeps_its_own(queue, make_trainer):
+def test_advantages_are_multiplied_except_in_rows_without_images(queue, make_trainer):
     put_rows(queue, [[1, 1, 1, 1], [1, 1], [1, 1, 1]], [[0.2, 0.4, 0.6, 0.8], [0.5, 0.9], [NAN] * 3], [1.0, -1.0, 2.0])
     step, method = fetch(queue, ["a_0_0", "a_1_0", "b_0_0"]), make_method(make_trainer)
     method.after_advantage(step)
@@ -101,7 +101,7 @@ def test_advantage_of_vgpo_before_the_factors_is_verls_grpo(queue, make_trainer)
     assert step.group.tolist() == group_ids(list("aabb")).tolist()
 
 
-def test_focus_that_falls_late_in_a_rollout_shows_as_a_ratio_below_one():
+def test_late_over_early_is_below_one_if_focus_falls():
     score = torch.tensor([[0.8, 0.8, 0.4, 0.4], [0.6, 0.3, float("nan"), float("nan")]])
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
     config = VisualCreditSettings(clamp="official")

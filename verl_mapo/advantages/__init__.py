@@ -11,4 +11,4 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The advantages: tensor math that imports torch and numpy, and nothing of verl."""
+"""The advantages: tensor math with torch and numpy that does not import verl."""

@@ -13,15 +13,15 @@
 # limitations under the License.
 """The AXPO advantage (arXiv 2605.28774): GRPO, plus credit to a prefix for the best outcome among its continuations.
 
-Where every tool-using rollout of a question is wrong, some of them, the *sources*, are cut at their first tool call,
-and the rest is rolled out again K times. A batch then has three kinds of rows, told apart by ``role``: *plain*
+If every tool-using rollout of a question is wrong, some of them, the *sources*, are cut at their first tool call, and
+the rest is rolled out again K times. A batch then has three kinds of rows, told apart by ``role``: *plain*
 rollouts, *sources*, and *continuations*, K for each source. The N original rollouts of a question are its plain ones
 and sources.
 
 Functions take an outcome per row, groups, and the length of each prefix; they know nothing of verl, of tools, or of how
 sources are chosen and rolled out. As in MAPO, numbers per row are float64, and the (B, L) result is not.
 
-Equations, numbered from plain GRPO as the first of the method:
+Equations; Eq. 2 is plain GRPO:
 
     Eq. 2   A_i      = (r_i - mean(r)) / std(r)               plain rollouts; r: the N original rewards of the question
     Eq. 3   A_k^res  = (r_k - mean_K) / std_K                 after the prefix; among the K continuations of one prefix
@@ -57,12 +57,12 @@ class AxpoSettings:
         continuations: K, continuations of one prefix, at least 2, since a single one cannot be compared [paper: 4].
         ratio: r, the largest number of continuations of a step per original rollout, > 0: r * B * N for B questions of
             N rollouts [paper: 0.25].
-        prefix_rank: which of a question's wrong tool-using rollouts is a source first. ``confidence``: the least mean
-            probability of its tool call's tokens [paper]. ``random`` [paper]. ``entropy`` [paper: not this].
-        fix_prefix: continue after the prefix [paper]; False: whole fresh rollouts at the same budget [paper]. No row is
-            then a source, a continuation has no given tokens and the ``prefix_id`` of the rollout that it stands for,
-            and ``prefix_credit`` and ``unrecovered_source`` have no effect.
-        prefix_credit: r~ has the source's reward replaced (Eq. 5) [paper]; False: it has not, and a prefix gets the
+        prefix_rank: the order in which a question's wrong tool-using rollouts become sources. ``confidence``: least
+            mean probability of the tool call's tokens first [paper]. ``random`` [paper]. ``entropy`` [paper: not this].
+        fix_prefix: continue after the prefix [paper]; False: whole fresh rollouts at the same budget [paper]. In that
+            case no row is a source, a continuation is given no tokens, its ``prefix_id`` is the session number of the
+            rollout that it replaces, and ``prefix_credit`` and ``unrecovered_source`` have no effect.
+        prefix_credit: replace the source's reward in r~ (Eq. 5) [paper]; False: keep it, so that a prefix gets the
             advantage of its own rollout [paper].
         separate_group: the K continuations of a prefix are compared with each other (Eq. 3) [paper]; False: all rows of
             a question are one group [paper].
@@ -71,9 +71,9 @@ class AxpoSettings:
             [ours].
         allocation: ``breadth_first``: every triggered question gets its first prefix before any gets a second [paper].
             ``streaming``: in the order in which questions finish [ours].
-        std: ``sample``: Bessel's form, as verl's GRPO, which a plain rollout's advantage then equals. ``population``
-            [ours: the paper names neither].
-        alignment: the advantage that is not Eq. 5 is MAPO's, with ``algorithm.mapo``, instead of GRPO's [ours].
+        std: ``sample``: with Bessel's correction, as in verl's GRPO, so that a plain rollout has verl's advantage.
+            ``population``: without it [ours: the paper names neither].
+        alignment: wherever Eq. 5 does not apply, use MAPO's advantage with ``algorithm.mapo`` instead of GRPO's [ours].
     """
 
     NODE: ClassVar[str] = AXPO_NODE
@@ -92,12 +92,12 @@ class AxpoSettings:
     @model_validator(mode="after")
     def _combinations(self) -> AxpoSettings:
         if self.alignment and self.std == "population":
-            raise ValueError("alignment=True takes MAPO's norm, which is the sample form: with it set std to 'sample'")
+            raise ValueError("alignment=True uses MAPO's normalisation, which has the sample form: set std to 'sample'")
         return self
 
     @property
     def correction(self) -> int:
-        """``std`` as :func:`torch.std` takes it."""
+        """``std`` as the argument ``correction`` of :func:`torch.std`."""
         return 1 if self.std == "sample" else 0
 
     def slots(self, n_rollouts: int) -> int:
@@ -110,11 +110,11 @@ class AxpoSettings:
 
 
 class AxpoAdvantage(NamedTuple):
-    """Result of :func:`axpo_advantage`; B rows, L response positions, floats of rows in outcome's dtype.
+    """Result of :func:`axpo_advantage`; B rows, L response positions, values per row in outcome's dtype.
 
     Attributes:
-        advantages: (B, L), the tensor that ``base`` was.
-        a_prefix: (B,) Eq. 5, before any weight; 0 on every row that does not get it.
+        advantages: (B, L), the tensor ``base``, which was changed in place.
+        a_prefix: (B,) Eq. 5, before any weight; 0 on every row without it.
         recovered: (B,) bool, see :func:`recovered_prefixes`.
     """
 
@@ -125,7 +125,7 @@ class AxpoAdvantage(NamedTuple):
 
 @torch.no_grad()
 def axpo_groups(group: Tensor, role: Tensor, prefix_id: Tensor, config: AxpoSettings) -> Tensor:
-    """The groups within which advantages are computed (Eq. 2 and 3), so that the base estimator knows nothing of AXPO.
+    """The groups within which advantages are computed (Eq. 2 and 3), so that any estimator can compute the base.
 
     Args:
         group: (B,) int64, the number of each row's uid, see :func:`verl_mapo.advantages.groups.group_ids`.
@@ -135,8 +135,8 @@ def axpo_groups(group: Tensor, role: Tensor, prefix_id: Tensor, config: AxpoSett
         config: the settings; only ``separate_group`` is read.
 
     Returns:
-        (B,) int64. Every other row keeps its number; the continuations of a prefix get one of their own after those.
-        Dense like ``group``, unless a uid has continuations only.
+        (B,) int64. The continuations of each prefix get a new number above those of ``group``; every other row keeps
+        its number. As in ``group``, every number up to the largest occurs, unless a uid has continuations only.
     """
     if not config.separate_group:
         return group
@@ -213,7 +213,7 @@ def grpo_base(
         norm_by_std: verl's ``norm_adv_by_std_in_grpo``.
 
     Returns:
-        (B, L) in outcome's dtype, 0 off the mask.
+        (B, L) in outcome's dtype, 0 where the mask is 0.
     """
     live = has_policy_token(response_mask)
     norm = group_normalise(
@@ -269,7 +269,7 @@ def axpo_advantage(
 def _against_own_replacement(
     rewards: Tensor, lifted: Tensor, group: Tensor, member: Tensor, correction: int, norm_by_std: bool
 ) -> Tensor:
-    """(B,) each row's ``lifted`` reward, normalised among its group's rewards in which only its own is replaced by it.
+    """(B,) each row's ``lifted`` reward, normalised over its group's rewards with only the row's own reward replaced.
 
     The sums of a group with one entry replaced are the group's sums minus the old entry plus the new one. For rewards
     of 0 and 1 they are exact, so a group of equal rewards has a standard deviation of exactly 0.

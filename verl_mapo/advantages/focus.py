@@ -19,10 +19,9 @@ The first two equations of the method; the others are in :mod:`verl_mapo.advanta
     Eq. 2   rho_t = (cos(h_t, mu_v) + 1) / 2
 
 The states are *packed*, (N, d): the rows of a batch one after the other, as a forward pass without padding gives them.
-A padded (B, S, d) is flattened; its rows begin every S positions. What is read of the states are stretches of
-consecutive positions, which :func:`plan_focus` finds before the forward pass, from token ids on the CPU, as plain
-integers. So the pass does not synchronise with the device, gathers nothing, and reads each image state and each scored
-state once:
+A padded (B, S, d) is flattened; its rows begin every S positions. Only stretches of consecutive positions are read.
+:func:`plan_focus` finds them before the forward pass, from token ids on the CPU, as plain integers. So the pass does
+not synchronise with the device, gathers nothing, and reads each image state and each scored state once:
 
     sums = image_sums(hidden, plan)             # states, summed over each image
                                                 # sequence parallel: add up ``sums`` over the ranks here
@@ -56,7 +55,13 @@ _EPS = 1e-8
 
 
 class ImageRuns(NamedTuple):
-    """The images of a packed batch in order of position, all (M,) int64: [start, stop) and the row they are in."""
+    """The images of a packed batch in order of position; all (M,) int64.
+
+    Attributes:
+        start: the first position of each image.
+        stop: the position after its last one.
+        row: the row that it is in.
+    """
 
     start: Tensor
     stop: Tensor
@@ -68,7 +73,7 @@ class FocusPlan(NamedTuple):
 
     Attributes:
         runs: M pairs [start, stop), the positions of each image; empty where a shard has none of it.
-        joined: whether image m shares one prototype with image m - 1: that of all images so far.
+        joined: whether the prototype of image m also covers image m - 1 and, with it, all earlier images of the row.
         spans: [start, stop) of states and the number of the latest image that they are compared with; disjoint and in
             order. States between two scored states of a span are read too.
         wanted: (N,) bool, the states whose score is wanted.
@@ -163,8 +168,8 @@ def image_sums(hidden: Tensor, plan: FocusPlan) -> Tensor:
     """Eq. 1 without the division by the number of tokens, since cosine similarity does not depend on scale.
 
     Args:
-        hidden: (N, d) float of any kind, the states, or a rank's shard of them.
-        plan: of those states.
+        hidden: (N, d) of any float dtype, the states, or a rank's shard of them.
+        plan: the plan of those states.
 
     Returns:
         (M, d) float32. The sums of all shards add up to those of the whole.
@@ -180,9 +185,9 @@ def focus_scores(hidden: Tensor, sums: Tensor, plan: FocusPlan) -> Tensor:
     """Eq. 2: the score of each state that the plan wants.
 
     Args:
-        hidden: (N, d) float of any kind, the states, or a rank's shard of them.
-        sums: (M, d) float32, of :func:`image_sums` over all states; overwritten.
-        plan: of those states.
+        hidden: (N, d) of any float dtype, the states, or a rank's shard of them.
+        sums: (M, d) float32, the result of :func:`image_sums` over all states; overwritten.
+        plan: the plan of those states.
 
     Returns:
         (N,) float32, rho in [0, 1] at each wanted state and NaN at all others. Under ``position: predictor`` the score

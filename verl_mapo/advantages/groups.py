@@ -13,7 +13,7 @@
 # limitations under the License.
 """Group-relative arithmetic that all estimators share: group numbers, group statistics, and normalisation.
 
-A *group* is the rollouts of one prompt (verl's ``uid``). Functions take one number a row and the number of the row's
+A *group* is the rollouts of one prompt (verl's ``uid``). Functions take one value per row and the number of the row's
 group; they know nothing of tokens, rewards or verl. Nothing loops over rows or groups: each function is one or two
 scatter-adds on the device of its input.
 """
@@ -48,7 +48,10 @@ def group_ids(index: Sequence[Hashable] | np.ndarray) -> Tensor:
 class GroupStats(NamedTuple):
     """Statistics of each group, all of shape (n_groups,), with n_groups = the largest group number + 1.
 
-    ``count`` is int64: the group's valid members. ``mean`` is 0 where there are none. ``std`` is 0 below two members.
+    Attributes:
+        count: int64, number of valid members.
+        mean: mean of the valid members; 0 if there are none.
+        std: their standard deviation; 0 for fewer than two.
     """
 
     count: Tensor
@@ -61,10 +64,10 @@ def group_stats(values: Tensor, group: Tensor, valid: Tensor | None = None, *, c
     """Count, mean and standard deviation of the valid members of each group.
 
     Args:
-        values: (N,) float, or (N, T) when each row brings T members. Invalid members may be NaN: they have no effect.
+        values: (N,) float, or (N, T) when each row has T members. Invalid members may be NaN: they have no effect.
         group: (N,) int64 group numbers, as :func:`group_ids` gives them.
         valid: bool of the shape of ``values``; all members when None.
-        correction: of the standard deviation, as in :func:`torch.std`: 1 is the sample form, 0 the population form.
+        correction: as in :func:`torch.std`: 1 for the sample form of the standard deviation, 0 for the population form.
     """
     valid = torch.ones_like(values, dtype=torch.bool) if valid is None else valid
     n_groups = int(group.max()) + 1 if group.numel() else 0
@@ -88,10 +91,11 @@ class Normalised(NamedTuple):
     """Result of :func:`group_normalise`.
 
     Attributes:
-        value: shape and dtype of the input, the normalised values.
-        stats: the group statistics behind them, before any floor.
+        value: the normalised values, in the shape and dtype of the input.
+        stats: the group statistics, before the floor.
         counted: (n_groups,) bool, the group has at least two valid members, so that they can be compared.
-        floored: (n_groups,) bool, of those, the standard deviation was below ``min_std``, which divided instead.
+        floored: (n_groups,) bool, the group is counted, and its standard deviation was below ``min_std``, which took
+            its place as the divisor.
     """
 
     value: Tensor
@@ -125,8 +129,8 @@ def group_normalise(
         min_std: smallest divisor, in the unit of ``values``; 0 for none, which is verl's GRPO.
         keep_lone: how to treat the only valid member of a group, which cannot be compared. False: it gets 0. True: it
             keeps its value, divided by 1 + EPS, which is verl's convention (mean 0, std 1).
-        correction: of the standard deviation, as in :func:`torch.std`: 1 for the sample form, which is verl's, 0 for
-            population.
+        correction: as in :func:`torch.std`: 1 for the sample form of the standard deviation, which is verl's, 0 for the
+            population form.
     """
     valid = torch.ones_like(values, dtype=torch.bool) if valid is None else valid
     stats, rows = group_stats(values, group, valid, correction=correction), _rows(group, values)

@@ -47,16 +47,16 @@ class MapoSettings:
     choice.
 
     Attributes:
-        beta: weight of A_sem beside A_out, >= 0, a pure number; with ``norm_adv_by_std_in_grpo=False`` it is outcome
-            per cosine, and S's narrow band makes 0.4 faint [reader: 0.4].
+        beta: weight of A_sem relative to A_out, >= 0, without unit. With ``norm_adv_by_std_in_grpo=False`` its unit is
+            outcome per cosine, and 0.4 has little effect, because cosines lie in a narrow band [reader: 0.4].
         discount: lambda, the weight a turn keeps relative to the turn before it, in (0, 1] [reader: 0.95].
-        aggregation: the scores s_t of a rollout's turns t = 1..T as one number S [reader: trajectory level, discounted;
+        aggregation: how a rollout's scores s_t, t = 1..T, become one number S [reader: trajectory level, discounted;
             the exact form is ours]. ``discounted_mean``: sum(lambda^(t-1) s_t) / sum(lambda^(t-1)). ``mean``.
             ``sum``: every further visual turn adds to S. ``length_discounted``: lambda^(T-1) * mean, so every further
             visual turn lowers S. ``late``: as discounted_mean with lambda^(T-t), so the last turn weighs most.
         coupling: ``advantage_sum``: A_out + beta A_sem [reader]. Ours: ``convex``: (1 - beta) A_out + beta A_sem;
-            ``reward_sum``: groupnorm(R + beta S); ``gated``: advantage_sum with A_sem among right rollouts only (R = 1)
-            and 0 for the others.
+            ``reward_sum``: groupnorm(R + beta S); ``gated``: advantage_sum with A_sem over the correct rollouts only
+            (R = 1) and 0 for the others.
         no_tool: how to treat a rollout without a visual turn in a group that has some [ours]. ``neutral``: A_sem = 0,
             not in the statistics. ``zero``: takes part with S = 0, as the worst score would. ``group_mean``: takes part
             with the mean S of the group's scored rollouts, so A_sem = 0 too, but the group's spread shrinks and its
@@ -65,9 +65,9 @@ class MapoSettings:
             own score on its own tokens, see :func:`_turn_semantics` [ours]; ``aggregation`` then shapes only the
             alignment that is reported.
         min_std: floor of the spread of S in a group, in units of the score (a cosine), > 0 [ours]. CLIP's cosines
-            lie between about 0.15 and 0.35, whatever the pair; a smaller spread than a twentieth of that band is taken
-            for scorer noise; dividing by it would scale that noise to unit variance. A scorer with another band needs
-            another floor.
+            lie between about 0.15 and 0.35 for any pair. A spread below a twentieth of that band counts as noise of the
+            scorer, and dividing by it would scale that noise to unit variance. A scorer with another band needs another
+            floor.
         max_unscored: largest share of the visual turns of a step that the scorer may fail on before the trainer stops
             the run, in [0, 1] [ours].
     """
@@ -91,7 +91,7 @@ class MapoSettings:
             )
         if self.credit == "turn" and self.coupling == "reward_sum":
             raise ValueError(
-                "coupling='reward_sum' has one reward a rollout and none a turn: with credit='turn' set coupling to "
+                "coupling='reward_sum' has one reward per rollout and none per turn; with credit='turn' set it to "
                 "'advantage_sum', 'convex' or 'gated'"
             )
         if self.credit == "turn" and self.no_tool != "neutral":
@@ -110,16 +110,16 @@ class MapoAdvantage(NamedTuple):
     """Result of :func:`mapo_advantage`; B rollouts, L response positions, N groups, floats in outcome's dtype.
 
     Attributes:
-        advantages: (B, L), exactly 0 off the policy tokens.
+        advantages: (B, L), exactly 0 on all other than policy tokens.
         a_out: (B,) groupnorm(R).
         a_sem: (B,) groupnorm(S), before any weight; under ``credit: turn`` the mean over the rollout's scored turns.
             Under ``reward_sum`` both are for the report only: the advantage is the norm of the sum.
         alignment: (B,) S; 0 where there is none.
         has_alignment: (B,) bool, the rollout has a scored turn.
         outcome_counted: (N,) bool, the group has two rollouts to compare.
-        outcome_flat: (N,) bool, of those, all outcomes are equal, so that only A_sem gives a gradient.
+        outcome_flat: (N,) bool, the group is outcome_counted and all its outcomes are equal: only A_sem has a gradient.
         semantic_counted: (N,) bool, the group has two S (under ``credit: turn`` two scored turns) to compare.
-        semantic_floored: (N,) bool, of those, the standard deviation was below ``min_std``.
+        semantic_floored: (N,) bool, the group is semantic_counted and its standard deviation was below ``min_std``.
     """
 
     advantages: Tensor
@@ -233,10 +233,10 @@ def mapo_advantage(
 def _participants(
     alignment: Tensor, has_alignment: Tensor, turn_status: Tensor, eligible: Tensor, group: Tensor, no_tool: NoTool
 ) -> tuple[Tensor, Tensor]:
-    """S of the rollouts that enter the semantic statistics (B,), and which they are (B,) bool.
+    """S of each rollout, (B,), and whether the rollout enters the semantic statistics, (B,) bool.
 
-    Rollouts with a score do. Rollouts without a visual turn do as ``no_tool`` says, if their group has a rollout with a
-    score. Rollouts whose turns are all unscored do not.
+    Rollouts with a score enter. Rollouts without a visual turn enter as ``no_tool`` says, if their group has a rollout
+    with a score. Rollouts whose visual turns are all unscored do not enter.
     """
     scored = has_alignment & eligible
     if no_tool == "neutral":
@@ -250,7 +250,7 @@ def _participants(
 def _norm_of_sum(
     outcome: Tensor, lift: Tensor, live: Tensor, group: Tensor, config: MapoSettings, norm_by_std: bool
 ) -> Normalised:
-    """groupnorm(R + beta S), with S as its (B,) lift over the group's mean, which leaves the norm as it is.
+    """groupnorm(R + beta S). S is given as ``lift``, (B,): its difference from the group's mean, with the same result.
 
     A rollout without an S has lift 0, which is the mean. ``min_std`` is in units of S, and S enters the sum times beta,
     so the floor is beta * min_std: it applies where outcomes are equal and S nearly so, and vanishes with beta.
@@ -265,23 +265,23 @@ def _turn_semantics(
     """Each scored turn against all scored turns of its group: z_it = (s_it - m_g) / sigma_g, one m and sigma a group.
 
     This is the score-function estimate of the gradient of E[sum_t (s_t - c)] with c held at the group's mean score m_g,
-    restricted to each turn's own term. One more visual turn is worth E[s] - c: nothing, if it scores as the group's
-    turns do, so neither another turn nor stopping is rewarded. Three properties keep it so:
+    restricted to each turn's own term. One more visual turn adds E[s] - c to the objective. This is 0 if it scores like
+    the group's other turns, so neither another turn nor stopping is rewarded. Three properties are needed for this:
 
     - One baseline for all t. A baseline b_t per turn index, summed over the rollout, has as many terms as the policy
       chose to take turns (verl issue 7244): reaching an index where all scores are low costs nothing, and an index that
       only one rollout reaches has nothing to be compared with; GRPO's convention leaves it its raw, positive score.
-    - No division by the rollout's own number of turns, which the policy chooses too.
+    - No division by the rollout's number of turns, because the policy chooses that number.
     - The z of a group sum to 0 exactly, so a probability of another turn that is the same at every turn has gradient 0
       in every sample. (A loss that averages within a sequence first, ``seq-mean-token-mean``, brings a length weight
       back.)
 
     The remaining bias: m_g contains s_it itself, which shrinks z by 1 - 1/n with an n that the policy influences; a
     rollout of many turns weighs more in m_g; where later turns score lower in every rollout, further turns are
-    discouraged and A_out must outweigh that; a turn is not credited with the later turns that it made possible.
+    discouraged and A_out must outweigh that; a turn gets no credit for the later turns that it made possible.
 
     Returns:
-        the normalisation, its value (B, T) being 0 at turns without a score; and the mean of that value over the
+        The normalisation, whose value (B, T) is 0 at turns without a score; and the mean of that value over the
         rollout's scored turns, (B,).
     """
     scored = (turn_status == SCORED) & eligible.unsqueeze(1)

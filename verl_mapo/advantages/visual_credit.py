@@ -15,9 +15,9 @@
 
 Four stages:
 
-    signal               one score a response token, where it has one           (VGPO: advantages/focus.py)
-    token factor         :func:`token_factor`: a row's scores -> a factor >= 0 a token, and one score a rollout
-    trajectory factor    :func:`trajectory_factor`: a group's scores -> a factor >= 0 a rollout
+    signal               one score per response token, if it has one            (VGPO: advantages/focus.py)
+    token factor         :func:`token_factor`: a row's scores -> a factor >= 0 per token, and one score per rollout
+    trajectory factor    :func:`trajectory_factor`: a group's scores -> a factor >= 0 per rollout
     multiply             :func:`apply_credit`
 
 VGPO (arXiv 2604.09349) defines all four. A method with another signal passes its scores to :func:`visual_factors`; one
@@ -82,7 +82,7 @@ class VisualCreditSettings:
         beta: largest share by which the score of a late token is raised, >= 0 [paper: 0.3].
         gamma: the tail of a row in which scores are raised, as a share of its tokens, in (0, 1] [paper: 0.5].
         kappa: the share of the tail's tokens, those with the highest scores, that is raised, in (0, 1] [paper: 0.2].
-            Exactly ceil(kappa n) of the tail's n scored tokens; of equal scores the earlier [ours].
+            These are exactly ceil(kappa n) of the tail's n scored tokens; of equal scores, the earlier ones [ours].
         intra: the token factor, 1 + psi [paper: both].
         inter: the trajectory factor, 1 + phi [paper: both].
         trajectory_score: s_i. ``sum``: of w, which depends mostly on the row's length [paper]. ``mean``: of w [ours].
@@ -126,7 +126,7 @@ class VisualCreditSettings:
 
 
 class TokenFactor(NamedTuple):
-    """Result of a second stage; B rows, L response positions.
+    """Result of the second stage, :func:`token_factor`; B rows, L response positions.
 
     Attributes:
         factor: (B, L) in the score's dtype, 1 where there is no score.
@@ -196,7 +196,7 @@ def apply_credit(advantages: Tensor, factors: VisualFactors, config: VisualCredi
 
     Args:
         advantages: (B, L) float; not changed.
-        factors: of the same rows.
+        factors: the factors of the same rows.
         config: the settings; only ``sign`` is read.
 
     Returns:
@@ -260,7 +260,7 @@ def _shape_rows(score: Tensor, valid: Tensor, mask: Tensor, out: TokenFactor, co
 
 
 def _gate(rho: Tensor, scored: Tensor, t: Tensor, length: Tensor, config: VisualCreditSettings) -> Tensor:
-    """Eq. 4 as (R, L) floats: 1 on exactly the k highest scores of each row's tail; of equal scores the earlier.
+    """Eq. 4 as (R, L) floats: 1 on exactly the k highest scores of each row's tail; of equal scores, the earlier ones.
 
     numpy sorts floats with vector instructions, in a third of the time that torch's topk or kthvalue takes.
     """
@@ -308,7 +308,7 @@ def trajectory_factor(trajectory_score: Tensor, member: Tensor, group: Tensor, c
 
 
 def _over_range(lowest: Tensor, highest: Tensor) -> Tensor:
-    """The scale of a min-max: 1 / (highest - lowest), or 0 where both are equal or there is no score."""
+    """The factor by which a min-max scales: 1 / (highest - lowest), or 0 if both are equal or there is no score."""
     extent = highest - lowest
     return torch.where(extent > EQUAL * highest, 1 / extent, 0.0)
 

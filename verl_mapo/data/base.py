@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a data set provides, and the conversion of one into a parquet file that verl trains on.
+"""The interface of a data set, and its conversion into a parquet file that verl trains on.
 
 To add a data set, derive from :class:`DataSet`. ``verl-mapo data convert`` finds the class by its name in
 :data:`verl_mapo.data.DATA_SETS`, or by its dotted path.
@@ -39,7 +39,12 @@ BATCH = 1000
 
 
 class Message(TypedDict):
-    """One message of a prompt; ``<image>`` in ``content`` stands for the next image of the row."""
+    """One message of a prompt.
+
+    Keys:
+        role: ``system``, ``user`` or ``assistant``.
+        content: the text; each ``<image>`` in it stands for the next image of the row.
+    """
 
     role: str
     content: str
@@ -62,8 +67,9 @@ class RewardModel(TypedDict):
     """How the answer is checked.
 
     Keys:
-        style: name of an answer check in ``verl_mapo.rewards.answers.CHECKS``, such as ``exact`` or ``math``.
-        ground_truth: the right answer.
+        style: a name in :data:`verl_mapo.rewards.answers.CHECKS`, such as ``exact`` or ``math``, or the dotted path of
+            an answer check.
+        ground_truth: the correct answer.
     """
 
     style: str
@@ -129,7 +135,7 @@ class DataSet(ABC):
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion has written.
+    """The result of a conversion.
 
     Attributes:
         file: the parquet file.

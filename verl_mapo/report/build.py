@@ -58,8 +58,8 @@ def build_report(run: Path, out: Path | None = None, samples: int = 12, seed: in
     Args:
         run: the run folder, see :class:`verl_mapo.run_folder.RunFolder`; parts of it may be missing.
         out: the folder for ``report.html`` and ``curves.png``; None for the run folder.
-        samples: about how many trajectories to draw.
-        seed: of the choice of trajectories; the same seed and run give the same files.
+        samples: approximate number of trajectories to draw.
+        seed: seed of the choice of trajectories; the same seed and run give the same files.
 
     Returns:
         The folder whose ``html`` and ``curves`` were written.

@@ -76,7 +76,7 @@ class DrawnTurn:
     """One turn.
 
     Attributes:
-        number: from 1.
+        number: its number in the rollout, from 1.
         turn: its record.
         segments: what the model wrote, in pieces of kind ``text`` or ``call``.
         image: the image that the tool returned, a ``data:`` URL; empty where there was none or it could not be read.
@@ -95,7 +95,7 @@ class Card:
     """One trajectory.
 
     Attributes:
-        title: which rollout it is, and why it is shown.
+        title: a heading that says which rollout it is and why it is shown.
         rollout: its record.
         originals: its originals with boxes.
         turns: its turns.
@@ -113,10 +113,10 @@ def card(title: str, rollout: Rollout, root: Path, shared: str = "") -> Card:
     """The card of a rollout.
 
     Args:
-        title: which rollout it is, and why it is shown.
+        title: a heading that says which rollout it is and why it is shown.
         rollout: its record.
         root: the run folder.
-        shared: start of its first turn, up to and with the tag of a call; it is left out because it is shown elsewhere.
+        shared: start of its first turn, through the opening tag of a call; left out because it is shown elsewhere.
     """
     trajectory = rollout.trajectory
     images = open_originals(trajectory, root)
@@ -159,7 +159,7 @@ def segments(text: str) -> list[tuple[str, str]]:
 
 
 def shortened(text: str) -> str:
-    """A text; where it is long, its start and its end."""
+    """The text, or its start and its end if it is long."""
     if len(text) <= _HEAD + _TAIL:
         return text
     return f"{text[:_HEAD]} \u2026 ({len(text) - _HEAD - _TAIL} characters left out) \u2026 {text[-_TAIL:]}"

@@ -29,7 +29,7 @@ from verl_mapo.charts import GREY, LIGHT_GREY
 from verl_mapo.report.series import DrawnPanel, Series
 
 _SMOOTH_FROM = 30
-"""Steps from which on a series is drawn with its running mean; a series with fewer is drawn as it is."""
+"""A series with more steps than this is drawn with its running mean; a shorter series is drawn as it is."""
 _STYLE = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -64,8 +64,8 @@ def write_curves(panels: list[DrawnPanel], title: str, out: Path) -> None:
 
     Args:
         panels: may be empty.
-        title: of the whole picture.
-        out: the file.
+        title: the title of the whole picture.
+        out: the file to write.
     """
     with matplotlib.rc_context(_STYLE):
         rows = max(math.ceil(len(panels) / 3), 1)

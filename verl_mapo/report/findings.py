@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Sentences on the numbers of a run: held-out figures, first against last, recovery by AXPO, and alarms."""
+"""Sentences about the metrics of a run: held-out figures and how they changed, recovery by AXPO, and alarms."""
 
 from __future__ import annotations
 
@@ -148,9 +148,9 @@ def _direction(figure: _Figure, change: float, when: str, changes: list[float]) 
     """Whether a change is larger than chance.
 
     Args:
-        figure: what changed.
-        change: by how much.
-        when: between which steps, as text.
+        figure: the figure that changed.
+        change: the difference of its last and its first value.
+        when: the steps of both values, as text.
         changes: the changes of single questions; empty where they are not known.
     """
     direction = "Unchanged" if change == 0 else "Up" if change > 0 else "Down"
@@ -159,7 +159,7 @@ def _direction(figure: _Figure, change: float, when: str, changes: list[float]) 
             f"{direction}: {figure.change(change)} {when}. The answers to single questions were not recorded, so it "
             "is not known how much of this is chance."
         )
-    # The standard error of the change if there were no true change, from the changes of the same questions.
+    # The standard error of the change under the hypothesis of no change, estimated from the changes of the questions.
     error = (sum(each**2 for each in changes)) ** 0.5 / len(changes)
     better, worse = sum(each > 0 for each in changes), sum(each < 0 for each in changes)
     verdict = direction if abs(change) > 2 * error else "No clear change"

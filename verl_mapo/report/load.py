@@ -89,10 +89,14 @@ class Rollout:
     """One line of ``trajectories/<split>/<step>.jsonl``, as :mod:`verl_mapo.training.records` writes it.
 
     Attributes:
+        step: the global step.
         split: ``train`` or ``val``.
         data_source: the data set of its question.
         uid: the prompt that it belongs to; unique within one step and split.
         session: its number within the prompt.
+        question: text of the last message of the prompt.
+        ground_truth: the correct answer, as text.
+        outcome: its reward.
         alignment, advantage, a_out, a_sem: None where there is none (validation, no visual turn, not scored).
         trajectory: without images and turns where the agent loop recorded none.
         axpo: None without AXPO.
@@ -165,7 +169,7 @@ class HeldOut:
 
 @dataclass
 class RunData:
-    """What a run folder holds.
+    """The content of a run folder.
 
     Attributes:
         path: the folder.
@@ -205,7 +209,7 @@ class RunData:
 
     @cached_property
     def methods(self) -> list[type[Method]]:
-        """The methods that the configuration enables, but for one whose package is not installed here."""
+        """The methods that the configuration enables, except a method whose package is not installed."""
         try:
             return enabled_methods(self.config)
         except ConfigError as error:

@@ -75,7 +75,7 @@ HELD_OUT = (
         ("axpo/outcome/original", "mapo/outcome/mean"),
         "acc",
         "Held-out accuracy should follow training accuracy. If only training accuracy rises, the model memorizes. If "
-        "both stay flat while alignment rises, it crops better without answering better.",
+        "both stay flat while alignment rises, the model crops better without answering better.",
         share=True,
     ),
     HeldOutPanel(
@@ -94,7 +94,7 @@ ROLLOUTS = (
             Curve("tool rate", "rollout_visual/tool_rate", BLUE),
             Curve("valid calls", "rollout_visual/valid_call_rate", VERMILION),
         ),
-        "Tool rate: share of rollouts that call a tool. A fall towards zero is the most often reported collapse of "
+        "Tool rate: share of rollouts that call a tool. A fall towards zero is the most frequently reported failure of "
         "such training, often within the first 20 steps. The share of valid calls should rise early and stay high.",
         share=True,
     ),

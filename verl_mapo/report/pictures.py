@@ -41,8 +41,8 @@ def open_originals(trajectory: Trajectory, root: Path) -> list[Image.Image | Non
     """The originals of a trajectory, in order; None for one that cannot be read or no longer has its recorded size.
 
     Args:
-        trajectory: with the paths of the originals.
-        root: the run folder, to which a relative path refers if it does not exist relative to the working directory.
+        trajectory: the trajectory, which has the paths of its originals.
+        root: the run folder. A relative path that does not exist in the working directory refers to it.
     """
     sizes = trajectory.image_sizes or [None] * len(trajectory.images)
     return [_open(reference, size, root) for reference, size in zip(trajectory.images, sizes, strict=True)]
@@ -71,8 +71,8 @@ def original_size(trajectory: Trajectory, index: int, original: Image.Image | No
     """(width, height) of an original in pixels: of the image, else as recorded, else :data:`UNKNOWN_SIZE`.
 
     Args:
-        trajectory: with the recorded sizes.
-        index: of the original among the trajectory's originals.
+        trajectory: the trajectory, which has the recorded sizes.
+        index: index of the original among the trajectory's originals.
         original: the image; None where it could not be read.
     """
     if original is not None:
@@ -84,8 +84,8 @@ def shown_image(turn: Turn, originals: list[Image.Image | None]) -> Image.Image 
     """The image that a turn's tool call returned, before the processor's resize.
 
     Args:
-        turn: with its view or, for an image that a tool computed, with its pixels.
-        originals: of the trajectory, see :func:`open_originals`.
+        turn: the turn, which has a view or, if a tool computed the image, the pixels.
+        originals: the originals of the trajectory, see :func:`open_originals`.
 
     Returns:
         None where the model was not shown an image, or the original could not be read.

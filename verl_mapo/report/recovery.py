@@ -80,7 +80,12 @@ def all_wrong_rate(tool_rate: float, accuracy: float, n: float) -> float:
 
 @dataclass(frozen=True)
 class Rate:
-    """A share as a count: ``hits`` of ``total``."""
+    """A share as two counts.
+
+    Attributes:
+        hits: number of cases that are counted.
+        total: number of all cases.
+    """
 
     hits: int
     total: int
@@ -214,7 +219,7 @@ def recovery(rollouts: Iterable[Rollout], slots_a_step: int | None = None) -> Re
     """Count over the rollouts of some training steps.
 
     Args:
-        rollouts: with the continuations, in any order.
+        rollouts: the original rollouts and the continuations, in any order.
         slots_a_step: prefixes that the budget of a step allows, see
             :meth:`verl_mapo.advantages.axpo.AxpoSettings.slots`.
     """

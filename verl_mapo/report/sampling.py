@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Chooses the trajectories that the report shows: few, in pairs that differ, by a rule that the report prints."""
+"""Chooses the trajectories that the report shows: a few, in pairs that differ, by rules that the report states."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ def chapters(run: RunData, samples: int, seed: int) -> list[Chapter]:
 
     Args:
         run: the run.
-        samples: about how many trajectories to draw in all, shared evenly by the chapters; those that are drawn token
-            by token are not counted.
-        seed: of the random choice between cases that tell equally much.
+        samples: approximate number of trajectories to draw, divided evenly among the chapters; those that are drawn
+            token by token are not counted.
+        seed: seed of the random choice among equally informative cases.
     """
     random = Random(seed)
     makers: list[Callable[[int], Chapter]] = []
@@ -160,7 +160,7 @@ def _fork(source: Rollout, continuations: list[Rollout], originals: list[Rollout
 
     Args:
         source: an original rollout with continuations.
-        continuations: those of this source.
+        continuations: the continuations of this source.
         originals: all original rollouts of the prompt.
         masks: whether the run masks a source without a correct continuation.
     """
@@ -219,7 +219,7 @@ def _by_token(run: RunData, random: Random) -> list[Chapter]:
 
 
 def _telling(groups: list[list[Rollout]], random: Random) -> tuple[list[list[Rollout]], int]:
-    """The groups in random order, those that differ in outcome first, then in alignment; and how many of the former."""
+    """The groups in random order, first those that differ in outcome, then in alignment; and how many the first are."""
     shuffled = random.sample(groups, len(groups))
     telling = sorted(shuffled, key=lambda group: (_spread(_outcomes(group)) == 0, _spread(_alignments(group)) == 0))
     return telling, sum(_spread(_outcomes(group)) > 0 for group in groups)

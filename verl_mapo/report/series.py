@@ -54,7 +54,7 @@ class DrawnPanel:
     Attributes:
         title: the heading.
         look_for: the caption: what a reader should look for.
-        series: at least one.
+        series: the lines or layers; at least one.
         share: whether values are shares, written in percent.
         limit: the value at which an alarm is raised, drawn as a dotted line; None without an alarm.
         stacked: whether the series are shares that add up to 1, drawn on top of each other.
@@ -71,9 +71,9 @@ class DrawnPanel:
 
 
 def drawn_panels(run: RunData) -> list[DrawnPanel]:
-    """The panels for which the run has logged anything, in the order in which to read them.
+    """The panels for which the run has logged a metric, in reading order.
 
-    A method's panels depend on its metrics alone, so that a run without a configuration has them as well.
+    Whether a method's panels are drawn depends only on the metrics, so a run without a configuration has them as well.
     """
     drawn = [
         *(_held_out(run, panel) for panel in HELD_OUT),

@@ -36,7 +36,7 @@ class ColouredToken:
     """One token.
 
     Attributes:
-        text: what it decodes to.
+        text: its text.
         colour: ``#rrggbb``; empty for a token without a colour.
         numbers: its focus and its advantage, as text.
     """
@@ -53,7 +53,7 @@ class ColouredTokens:
     Attributes:
         title: the quantity.
         scale: the colour scale from left to right: numbers as they are printed, with their colours.
-        without_colour: what it means that a token has no colour; empty where every token has one.
+        without_colour: why some tokens have no colour; empty if every token has one.
         stretches: the tokens, divided where the model was shown an observation.
     """
 

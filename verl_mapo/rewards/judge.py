@@ -46,7 +46,14 @@ _VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 
 
 class Judge:
-    """Asks the model at temperature 0. Time, retries and concurrent requests are bounded by the settings."""
+    """Asks a model at temperature 0.
+
+    Args:
+        settings: the server and the model, and the limits on time, retries and concurrent requests.
+
+    Raises:
+        ConfigError: the environment variable of the key is not set.
+    """
 
     def __init__(self, settings: JudgeSettings):
         self.settings = settings

@@ -50,8 +50,8 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
         tokenizer: decodes the response for a custom reward function.
         compute_score: the custom reward function if ``reward.custom_reward_function.path`` is set; otherwise verl's
             default, which is not used.
-        reward_router_address: of verl's reward model; passed on to a custom reward function.
-        reward_model_tokenizer: of verl's reward model; passed on to a custom reward function.
+        reward_router_address: address of verl's reward model, which a custom reward function gets.
+        reward_model_tokenizer: tokenizer of verl's reward model, which a custom reward function gets.
 
     Raises:
         ConfigError: the settings are wrong, or the scorer cannot be loaded.

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The outcome of one rollout: an answer check with an optional judge behind it, or the user's own reward function."""
+"""The outcome of one rollout: an answer check and, optionally, a judge after it; or the user's own reward function."""
 
 from __future__ import annotations
 
@@ -46,6 +46,9 @@ class AnswerOutcome:
 
     Terms: ``rule``, 1 if the answer check accepts the answer, else 0; ``acc``, the same after the judge. With a judge
     also ``judge`` (1 or 0; None if it was not asked or failed) and ``judge_failed`` (1 or 0).
+
+    Args:
+        settings: the settings of the reward; the scorer is not read.
     """
 
     def __init__(self, settings: DescriptionAlignmentSettings):

@@ -65,7 +65,7 @@ class DescriptionAlignmentSettings:
         outcome: the answer check of all rows: ``exact``, ``multiple_choice``, ``numeric``, ``math`` or the dotted path
             of an :class:`~verl_mapo.rewards.answers.AnswerCheck`. ``auto`` uses the check that the row's
             ``reward_model["style"]`` names in the same way.
-        tolerance: of ``numeric``, relative.
+        tolerance: relative tolerance of the check ``numeric``.
         scorer: see :class:`~verl_mapo.rewards.scorers.settings.ScorerSettings`.
         judge: see :class:`JudgeSettings`; None for no judge.
     """

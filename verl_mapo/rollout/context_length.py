@@ -26,7 +26,7 @@ from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, select
 
 LEAST_TURN_TOKENS = 16
-"""Fewest policy tokens that a turn needs, for a label and a box."""
+"""Smallest number of policy tokens that a turn needs for a label and a box."""
 
 
 def largest_crop_tokens(settings: VisualToolSettings, image_processor: Any, processor_kwargs: dict[str, Any]) -> int:
@@ -34,7 +34,7 @@ def largest_crop_tokens(settings: VisualToolSettings, image_processor: Any, proc
 
     Args:
         settings: ``max_crop_pixels`` is read.
-        image_processor: of the model.
+        image_processor: the model's image processor.
         processor_kwargs: verl's ``data.mm_processor_kwargs``.
     """
     _, most = pixel_limits(image_processor, processor_kwargs, settings.max_crop_pixels)
@@ -46,17 +46,19 @@ def check_context_length(config: DictConfig, settings: VisualToolSettings, token
 
     Args:
         config: the whole configuration.
-        settings: of the tools.
-        tokenizer: counts the text of an observation.
-        processor: of the model.
+        settings: the settings of the tools.
+        tokenizer: counts the tokens of an observation's text.
+        processor: the model's processor.
 
     Raises:
-        ConfigError: with the sum, and with the settings that would make it fit.
+        ConfigError: a rollout may not fit. The message shows the sum and the settings to change.
     """
     rollout = config.actor_rollout_ref.rollout
     turns = rollout.multi_turn.max_assistant_turns
     if not turns:
-        raise ConfigError(f"{MAX_ASSISTANT_TURNS}=null gives a rollout no end: set it, for example to 6.")
+        raise ConfigError(
+            f"{MAX_ASSISTANT_TURNS}=null sets no limit to the turns of a rollout: set it, for example to 6."
+        )
     crop = largest_crop_tokens(settings, processor.image_processor, dict(config.data.get("mm_processor_kwargs") or {}))
     parts = observation(image_text(turns, (9999, 9999)))["content"]
     text = len(tokenizer.encode("".join(part["text"] for part in parts)))

@@ -44,11 +44,11 @@ def execute_call(
     """Run a tool call, and fill in the fields of its turn.
 
     Args:
-        call: as parsed from the turn's text.
-        turn: changed in place.
+        call: the call that was parsed from the turn's text.
+        turn: the turn of the call; changed in place.
         history: the images shown so far; it is not changed.
-        tools: by name.
-        scorer_side: longest side in pixels of the copy of the image that the turn keeps for the scorer and the report.
+        tools: the tools by name.
+        scorer_side: longest side, in pixels, of the copy of the image that is kept for the scorer and the report.
 
     Returns:
         The image to show to the model, or the reason why there is none.

@@ -42,12 +42,12 @@ def image_token_side(image_processor: Any) -> int:
 
 
 def pixel_limits(image_processor: Any, processor_kwargs: dict[str, Any], cap: int | None) -> tuple[int, int]:
-    """Smallest and largest number of pixels at which an image is seen.
+    """Smallest and largest number of pixels at which the model sees an image.
 
     Args:
-        image_processor: whose own limits are the defaults.
+        image_processor: the model's image processor; its limits are the defaults.
         processor_kwargs: verl's ``data.mm_processor_kwargs``; ``min_pixels`` and ``max_pixels`` replace the defaults.
-        cap: the run's own upper limit; None for none.
+        cap: an upper limit that the run sets; None for no such limit.
     """
     fewest = processor_kwargs.get("min_pixels", image_processor.size["shortest_edge"])
     most = processor_kwargs.get("max_pixels", image_processor.size["longest_edge"])
@@ -88,7 +88,7 @@ def thumbnail(image: Image.Image, side: int) -> bytes:
 class ImageStore:
     """The originals of running rollouts, decoded and resized once for all rollouts of a prompt in a process.
 
-    It holds an image no longer than a rollout does.
+    An image is kept only as long as a rollout uses it.
     """
 
     def __init__(self) -> None:
@@ -100,11 +100,11 @@ class ImageStore:
 
         Args:
             reference: a path, or a decoded image where the data holds bytes.
-            index: of the image in its row.
+            index: index of the image in its row.
             resize: the processor's resize of an original; hashable.
 
         Raises:
-            UnreadableImage: there is no image that can be shown.
+            UnreadableImage: the image cannot be shown.
         """
         key = (reference if isinstance(reference, str) else id(reference), index, resize)
         image = self._images.get(key)

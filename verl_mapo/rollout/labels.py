@@ -11,9 +11,9 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Checks that a call carries a label, or the next turn a description, of at most so many tokens.
+"""Checks that a call has a label, or that the next turn has a description, within the limit of tokens.
 
-A fault is recorded on the turn, whose alignment score is then 0, and told to the model.
+A fault is recorded in the turn, whose alignment score is then 0, and the model is told about it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LabelChecker:
     """Checks the labels and descriptions that a run asks for.
 
     Args:
-        describe: which of them it asks for, see ``visual_tool.describe``.
+        describe: which of the two the run asks for, see ``visual_tool.describe``.
         max_tokens: largest number of tokens of a label or a description.
         tokenizer: counts the tokens.
     """
@@ -56,8 +56,8 @@ class LabelChecker:
         """Take the description of a visual turn from the text of the next one; returns the sentences for the model.
 
         Args:
-            turn: a visual turn that was shown an image; changed in place.
-            text: of the turn that follows it; empty where none does.
+            turn: a visual turn whose call returned an image; changed in place.
+            text: the text of the turn that follows it; empty if none follows.
         """
         if self.describe == "before":
             return []

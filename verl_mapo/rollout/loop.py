@@ -11,12 +11,12 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The agent loop: the model writes a turn, a tool returns an image, until there is an answer or a reason to stop.
+"""The agent loop: the model writes a turn and a tool returns an image, until there is an answer or a reason to stop.
 
-Tokens come from verl's Continuous Token alone: sampled tokens are never rendered again, and appended ones are rendered
-once. The image, tokens and message of an observation are committed together or not at all, so the number of image runs
-in the tokens equals the number of images at every exit. Nothing that the model writes raises. The reasons to stop are
-the members of :class:`verl_mapo.rollout.statuses.EndReason`.
+All tokens come from verl's Continuous Token: sampled tokens are never rendered again, and appended tokens are rendered
+once. The image, tokens and message of an observation are committed together or not at all, so a finished rollout has
+as many runs of image tokens as images. No text of the model raises an exception. The reasons to stop are the members of
+:class:`verl_mapo.rollout.statuses.EndReason`.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class VisualToolAgentLoop(AgentLoopBase):
     """verl's agent loop ``visual_tool_agent``. Its settings are the top-level node ``visual_tool``.
 
     Args:
-        hf_model_type: from which the units of coordinates are derived.
+        hf_model_type: the model type, which decides the units of coordinates.
         tools: verl's own tool objects, which this loop does not use; its tools are ``visual_tool.tools``.
-        args, kwargs: those of verl's class.
+        args, kwargs: the other arguments of verl's class.
     """
 
     def __init__(self, *args: Any, hf_model_type: str | None = None, tools: Any = None, **kwargs: Any):
@@ -80,10 +80,10 @@ class VisualToolAgentLoop(AgentLoopBase):
     async def run(
         self, sampling_params: dict[str, Any], start: LoopState | None = None, **row: Any
     ) -> VisualToolOutput:
-        """Roll one trajectory out.
+        """Run one rollout.
 
         Args:
-            sampling_params: those of verl's agent-loop worker.
+            sampling_params: the sampling parameters of verl's agent-loop worker.
             start: the state of a continuation (see :meth:`LoopState.prefix`); None to start from the row's prompt.
             row: the fields of the data row.
         """
@@ -100,19 +100,19 @@ class VisualToolAgentLoop(AgentLoopBase):
         return self._output(state)
 
     def _seed(self, row: dict[str, Any], turn: int) -> int:
-        """A seed of its own for every turn of every rollout, the same in every run."""
+        """A different seed for every turn of every rollout, the same in every run."""
         place = (self.settings.seed, row.get("global_steps"), row.get("index"), row.get("session_id"), turn)
         return zlib.crc32(repr(place).encode())
 
     async def _open(self, raw_prompt: list[dict[str, Any]]) -> LoopState:
-        """The state before the first turn; with an image that cannot be shown, it is also the last, which is logged."""
+        """The state before the first turn. If an image cannot be shown, that is logged and the rollout ends here."""
         references = [part["image"] for part in _parts(raw_prompt) if part["type"] == "image"]
         paths = [reference if isinstance(reference, str) else "" for reference in references]
         end_reason = None
         try:
             originals = [await _IMAGES.open(reference, i, self.resize_image) for i, reference in enumerate(references)]
         except UnreadableImage as error:
-            logger.error("A prompt is left out, its image cannot be shown: %s", error)
+            logger.error("A rollout ends before its first turn, because an image cannot be shown: %s", error)
             originals, end_reason = [], EndReason.UNREADABLE_IMAGE
             raw_prompt = [{**message, "content": prompts.text_of(message)} for message in raw_prompt]
         messages = prompts.declare(list(raw_prompt), self.tools.values(), self.settings.describe)
@@ -170,9 +170,9 @@ class VisualToolAgentLoop(AgentLoopBase):
         return len(output.token_ids)
 
     def _read(self, state: LoopState) -> tuple[Turn, bool]:
-        """The turn just written, cut at the first vision token, and whether there was no such token.
+        """The turn just written, cut at the first vision token, and whether it is free of vision tokens.
 
-        A start or end token of an image is kept, so that training can discourage it. A placeholder is dropped, since
+        A start or end token of an image is kept, so that training can discourage it. A placeholder is dropped, because
         no image belongs to it.
         """
         tokens = state.response_ids[state.turn_start :]
@@ -222,7 +222,7 @@ class VisualToolAgentLoop(AgentLoopBase):
         return None
 
     def _merge(self, state: LoopState, merge: Any, logprobs: list[float] | None = None) -> None:
-        """Take the result of a Continuous Token merge over into the three response lists."""
+        """Write the result of a Continuous Token merge into the three response lists."""
         state.response_mask, state.response_logprobs = self.continuous_token_builder.align_response_metadata(
             merge, state.response_mask, state.response_logprobs, assistant_logprobs=logprobs
         )

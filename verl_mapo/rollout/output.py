@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The output of the agent loop: verl's own, with the rollout's state, whose row carries columns of visual turns."""
+"""The agent loop's output: verl's class with the rollout's state. Its row also has the record and the turn columns."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class VisualToolOutput(AgentLoopOutput):
 
     Args:
         state: the state in which the rollout ended.
-        max_turns: the largest number of assistant turns of the run, the length of the columns.
-        fields: those of verl's class.
+        max_turns: the largest number of assistant turns of the run, which is the length of the columns.
+        fields: the fields of verl's class.
     """
 
     _state: LoopState = PrivateAttr()

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Parsing of the text of one assistant turn: a call, a call in the wrong form, or none. No text raises."""
+"""Parses the text of one assistant turn: a call, a call in the wrong form, or no call. No text raises an exception."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _DESCRIPTION = re.compile(r"<description>\s*(.*?)\s*</description>", re.DOTALL)
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call in the right form. Whether the tool exists and takes these arguments is not yet checked.
+    """A call in the correct form. Whether the tool exists and accepts these arguments is checked later.
 
     Attributes:
-        name: of the tool.
+        name: the name of the tool.
         arguments: decoded JSON of any type.
     """
 
@@ -44,7 +44,7 @@ class BadCall:
     """A call in the wrong form.
 
     Attributes:
-        status: of its turn.
+        status: the status of its turn.
         sentence: the reason, written for the model.
     """
 

@@ -56,8 +56,8 @@ def declare(messages: list[dict[str, Any]], tools: Iterable[VisualTool], describ
 
     Args:
         messages: a prompt; a system message is added where it has none.
-        tools: in the order in which they are declared.
-        describe: whether the model is asked for labels or descriptions, see ``visual_tool.describe``.
+        tools: the tools, in the order in which they are declared.
+        describe: whether the run asks for labels or descriptions, see ``visual_tool.describe``.
     """
     schemas = "\n".join(json.dumps(tool.schema(), ensure_ascii=False) for tool in tools)
     declaration = _TOOLS.format(schemas=schemas) + (_DESCRIBE if describe in ("after", "both") else "")

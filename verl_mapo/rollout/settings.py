@@ -35,16 +35,16 @@ class VisualToolSettings:
     The largest number of turns is verl's own ``actor_rollout_ref.rollout.multi_turn.max_assistant_turns``.
 
     Attributes:
-        tools: the tools that the model may call, in the order in which it is shown them: ``zoom``, ``rotate``, ``mark``
-            or the dotted path of a subclass of :class:`verl_mapo.tools.base.VisualTool`.
-        tool_options: the options of a tool by the tool's name, see its class; defaults apply to those not given.
+        tools: the tools that the model may call, in the order in which they are declared: ``zoom``, ``rotate``,
+            ``mark`` or the dotted path of a subclass of :class:`verl_mapo.tools.base.VisualTool`.
+        tool_options: the options of each tool, by the tool's name; options that are not given have their defaults.
         describe: when the model describes a region. ``before``: a label with the call [reader]; ``after``: a
-            description once it was shown the image [the abstract allows it]; ``both``.
+            description in the turn after the image [the abstract allows it]; ``both``.
         max_label_tokens: largest number of tokens of a label or a description [paper: capped; ours: the number].
-        max_retries: number of calls in one rollout that may fail and be corrected; the next one ends it.
+        max_retries: number of failed calls of one rollout that the model may correct; the next failed call ends it.
         coordinates: the units of the model's coordinates; ``auto`` derives them from the model type.
-        max_image_pixels: largest number of pixels at which an original is seen; None is the processor's own.
-        max_crop_pixels: largest number of pixels at which a tool's image is seen; None is the processor's own.
+        max_image_pixels: largest number of pixels at which the model sees an original; None: the processor's limit.
+        max_crop_pixels: largest number of pixels at which the model sees a tool's image; None: the processor's limit.
         scorer_side: longest side in pixels of the copy of an image that is sent to the scorer.
         seed: when set, every generation gets a seed made of this number, the step, the row, the session and the turn,
             so that a resumed run samples the same tokens as an uninterrupted one; None leaves sampling to the engine.
@@ -99,12 +99,12 @@ class VisualToolSettings:
             return CoordinateSpace.of_model(model_type or "")
         except KeyError:
             raise ConfigError(
-                f"visual_tool.coordinates='auto' does not know the model type {model_type!r}: set it to 'pixels' "
+                f"visual_tool.coordinates='auto' has no units for the model type {model_type!r}: set it to 'pixels' "
                 "(absolute pixels of the image as seen) or 'normalized_1000' (0 to 1000 along each side)."
             ) from None
 
     def build_tools(self, space: CoordinateSpace, image_token_side: int) -> dict[str, VisualTool]:
-        """The tools by name, in the order in which the model is shown them.
+        """The tools by name, in the order in which they are declared.
 
         Args:
             space: the units of the model's coordinates.

@@ -40,7 +40,7 @@ class LoopState:
         response_logprobs: the engine's log-probabilities of the sampled tokens, 0.0 elsewhere.
         turn_start: position on the response axis at which the current assistant turn begins.
         retries: number of failed calls that were corrected so far.
-        request_id: the load balancer sends generations with the same one to the same engine.
+        request_id: verl's load balancer sends all generations with the same id to the same engine.
         metrics: verl's timings and counts of the rollout: seconds of ``generate_sequences`` and ``tool_calls``, and
             ``num_preempted``.
         extra_fields: the engine's fields of the first generation; ``max_global_steps`` is that of the last.
@@ -66,8 +66,8 @@ class LoopState:
     def prefix(self, prefix_length: int) -> LoopState:
         """The state of a continuation, which is given the first ``prefix_length`` response tokens.
 
-        The given tokens have mask 0: they are context of the continuation, not its action. Images are shared, and so is
-        the request id, by which verl's load balancer chooses the engine that has the prefix in its cache.
+        The given tokens have mask 0: they are context of the continuation, not its action. Images are shared. The
+        request id is kept, so that verl's load balancer chooses the engine that has the prefix in its cache.
 
         Args:
             prefix_length: a position inside an assistant turn, at its start or before its end.

@@ -36,19 +36,19 @@ class Turn:
         text: what the model wrote, special tokens removed.
         status: how it ended, and whether its call was executed.
         tool: name of the tool called; None for a turn without a call of an existing tool.
-        label: what the model wrote that it expects to see; None without a label.
+        label: what the model expects to see, in its own words; None without a label.
         description: what the model wrote in the next turn about the image; None without a description.
-        label_tokens: tokens of the label, or of the description where there is no label; 0 without both.
+        label_tokens: number of tokens of the label, or of the description if there is no label; 0 without both.
         img_idx: index of the image that the call names, among those shown so far; None without a valid call.
-        view: the part of an original that the image returned shows; None where none was returned.
+        view: the part of an original that the returned image shows; None if no image was returned.
         box_said: the box of the call in the model's units; None without a box.
         box_asked: the same box in pixels of the original, before it was clipped and grown.
-        described: whether this is a visual turn, that is one whose alignment is scored.
+        described: whether this is a visual turn: a call of a scored tool.
         faults: reasons why its alignment is 0 without the scorer being asked.
         pixels: JPEG bytes of the image returned, where the scorer or (``computed``) the report needs them; else None.
         computed: whether a tool drew or computed the image, so that it is not a plain part of an original.
         score: alignment of label or description and image; None while it is not known.
-        observation: the text returned to the model; empty where nothing was.
+        observation: the text that was returned to the model; empty if none was.
     """
 
     span: tuple[int, int]
@@ -81,12 +81,12 @@ class Turn:
 
     @property
     def shown_for_scoring(self) -> bool:
-        """Whether this is a visual turn that was shown an image."""
+        """Whether this is a visual turn whose call returned an image."""
         return self.described and self.pixels is not None
 
     @property
     def box_executed(self) -> tuple[int, int, int, int] | None:
-        """The region that was returned, in pixels of the original; None where no image was."""
+        """The region that was returned, in pixels of the original; None if no image was returned."""
         return self.view.region if self.view else None
 
     def to_record(self) -> dict[str, Any]:
@@ -137,7 +137,7 @@ class Trajectory:
         image_sizes: their (width, height) in pixels.
         turns: the assistant turns, in order.
         end_reason: the reason why it ended; None while it is running.
-        prefix_length: response tokens that were given rather than sampled (a continuation's prefix).
+        prefix_length: number of response tokens that were given and not sampled, which are a continuation's prefix.
     """
 
     images: list[str]
@@ -157,7 +157,7 @@ class Trajectory:
         return any(turn.called for turn in self.turns)
 
     def crop_area(self, turn: Turn) -> float | None:
-        """The share of its original that the image returned in a turn covers; None where none was."""
+        """Share of the original that the image of a turn covers; None for a turn without an image."""
         if turn.view is None:
             return None
         x1, y1, x2, y2 = turn.view.region
@@ -166,7 +166,7 @@ class Trajectory:
 
     @property
     def crop_areas(self) -> list[float]:
-        """:meth:`crop_area` of each visual turn that was shown an image."""
+        """:meth:`crop_area` of each visual turn whose call returned an image."""
         return [self.crop_area(turn) for turn in self.visual_turns if turn.view]
 
     @property

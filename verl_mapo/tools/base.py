@@ -11,10 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The base class of visual tools, the schema that a model is shown of one, and the registry that finds one by name.
+"""The base class of visual tools, the JSON schema by which a model sees a tool, and the registry of the built-in tools.
 
-A tool is one subclass of :class:`VisualTool`. One from another package is used by giving its dotted path to
-``visual_tool.tools``; docs/extending.md walks through a complete example.
+A tool is one subclass of :class:`VisualTool`. To use a tool of another package, give its dotted path in
+``visual_tool.tools``; docs/extending.md has a complete example.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _KEYS = ("type", "enum", "description", "items", "minItems", "maxItems", "defaul
 
 
 class ArgumentError(ValueError):
-    """Arguments of the wrong form. The message is written for the model."""
+    """The arguments of a call have the wrong form. The message is written for the model."""
 
 
 class Arguments(BaseModel):
@@ -62,7 +62,7 @@ class LabelledArguments(Arguments):
 
     Attributes:
         label: what the model expects to see. The schema requires it where the run asks for labels and leaves it out
-            otherwise. A call without it is executed all the same; its alignment score is then 0.
+            otherwise. A call without it is executed nevertheless; its alignment score is then 0.
     """
 
     label: str | None = Field(None, description="what you expect to see in the region")
@@ -95,7 +95,7 @@ class VisualTool(ABC):
         name: the name by which the model calls it, and its key in ``visual_tool.tool_options``.
         description: one sentence for the model.
         arguments: the arguments of a call; :class:`LabelledArguments` for a scored tool.
-        scored: whether its calls are visual turns, whose alignment of label (or description) and image is scored.
+        scored: whether its calls make visual turns: the alignment of label (or description) and image is scored.
         Options: the tool's own settings, ``visual_tool.tool_options.<name>``: a pydantic dataclass with the
             configuration :data:`verl_mapo.settings.STRICT` and a default for every field.
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Boxes in three frames: the units that a model writes, the view that it saw, the original that a crop is cut from.
+"""Boxes in three frames: the units that a model writes, the view that it saw, and the original that a crop comes from.
 
 A box is converted in one direction::
 
@@ -37,7 +37,7 @@ Size = tuple[int, int]
 
 
 class BoxError(ValueError):
-    """A box, a point or an image that does not exist. The message is written for the model that named it."""
+    """A call names a box, a point or an image that does not exist. The message is written for the model."""
 
 
 class CoordinateSpace(Enum):
@@ -65,7 +65,7 @@ class CoordinateSpace(Enum):
         return "in pixels of that image" if self is CoordinateSpace.pixels else "each from 0 to 1000 across that image"
 
     def to_view(self, box: Box, view: Size) -> Box:
-        """A box in the model's units, in pixels of a view of size ``view``."""
+        """Convert a box from the model's units to pixels of a view of size ``view``."""
         x, y = (1.0, 1.0) if self is CoordinateSpace.pixels else (view[0] / 1000, view[1] / 1000)
         return box[0] * x, box[1] * y, box[2] * x, box[3] * y
 
@@ -82,7 +82,7 @@ def clip(box: Box, size: Size) -> Box:
     """The part of ``box`` inside an image of ``size``.
 
     Raises:
-        BoxError: the box is not finite, inverted or empty, or lies wholly outside.
+        BoxError: the box has a value that is not finite, is inverted or empty, or lies wholly outside.
     """
     if not all(math.isfinite(value) for value in box):
         raise BoxError("the four numbers of the box must be finite")
@@ -96,7 +96,13 @@ def clip(box: Box, size: Size) -> Box:
 
 
 def scale(box: Box, size: Size, target: Size) -> Box:
-    """A box in pixels of an image of one size, in pixels of the same image at another size."""
+    """Convert a box to pixels of the same image at another size.
+
+    Args:
+        box: in pixels of the image at ``size``.
+        size: (width, height) of the image.
+        target: (width, height) of the same image after a resize.
+    """
     x, y = target[0] / size[0], target[1] / size[1]
     return box[0] * x, box[1] * y, box[2] * x, box[3] * y
 
@@ -128,7 +134,7 @@ def _grow_side(low: float, high: float, length: float, least: float, most: float
 
 def outward(box: Box, size: Size) -> Region:
     """The smallest box on the pixel grid of an image that contains ``box``."""
-    # A box that went through two frames and back may miss its own edge by a rounding error.
+    # A box that was converted to another frame and back may differ from itself by a rounding error.
     x1, y1, x2, y2 = (round(value, 6) for value in box)
     return max(math.floor(x1), 0), max(math.floor(y1), 0), min(math.ceil(x2), size[0]), min(math.ceil(y2), size[1])
 
@@ -148,9 +154,9 @@ class View:
 
     Attributes:
         image: index of the original among the trajectory's originals.
-        region: the part of the original it shows, in the original's pixels.
-        quarter_turns: clockwise, 0 to 3, after cropping.
-        size: pixels as seen, after the turn and the processor's resize.
+        region: the part of the original that it shows, in pixels of the original.
+        quarter_turns: number of clockwise quarter turns after the crop, 0 to 3.
+        size: (width, height) in pixels as the model saw it, after the turn and the processor's resize.
     """
 
     image: int
@@ -159,7 +165,7 @@ class View:
     size: Size
 
     def to_original(self, box: Box) -> Box:
-        """A box in pixels of this view, in pixels of the original."""
+        """Convert a box from pixels of this view to pixels of the original."""
         x1, y1, x2, y2 = _unturn(
             (box[0] / self.size[0], box[1] / self.size[1], box[2] / self.size[0], box[3] / self.size[1]),
             self.quarter_turns,

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The images of one rollout: the originals at full resolution, and every image the model was shown, in order."""
+"""The images of one rollout: the originals at full resolution, and every image that the model saw, in order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from PIL import Image
 from verl_mapo.tools.coordinates import Box, BoxError, Region, Size, View, outward
 
 Resize = Callable[[Size], Size]
-"""From the size of an image to the size at which the model's processor takes it and does not resize it again."""
+"""Maps the size of an image to the size at which the model sees it, which the processor does not resize again."""
 
 _TURN = {1: Image.Transpose.ROTATE_270, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_90}
 
@@ -48,10 +48,10 @@ class ToolImage:
 
 
 def full_view(original: Image.Image, index: int, resize: Resize) -> ToolImage:
-    """The whole of an original.
+    """The view of a whole original.
 
     Args:
-        original: at full resolution.
+        original: the image at full resolution.
         index: its index among the originals of the rollout.
         resize: the processor's resize of an original.
     """
@@ -61,18 +61,18 @@ def full_view(original: Image.Image, index: int, resize: Resize) -> ToolImage:
 
 @dataclass
 class ImageHistory:
-    """The originals, and the images that the model was shown; the first of those are the originals as a whole.
+    """The originals of a rollout, and all images that the model was shown. The first of these are the whole originals.
 
-    Boxes are in pixels of an original, indices are those of the images shown. The methods that make an image do not add
-    it; :meth:`add` does.
+    Boxes are in pixels of an original. An index counts the images shown, from 0. The methods that make an image do not
+    add it to the history; :meth:`add` does.
 
     Attributes:
         originals: shared between the rollouts of a prompt, never changed.
         resize: the processor's resize of an image that a tool returns.
         views: the view of each image shown.
         images: the pixels of each image shown, as the model saw it.
-        canvases: the pixels at full resolution of each computed image, by its index. Those of a plain image are not
-            kept, since they can be cut out of its original.
+        canvases: the pixels at full resolution of each computed image, by its index. The pixels of other images are not
+            kept, because they can be cut out of an original.
     """
 
     originals: list[ToolImage]
@@ -83,14 +83,14 @@ class ImageHistory:
 
     @classmethod
     def of(cls, originals: list[ToolImage], resize: Resize) -> ImageHistory:
-        """A history in which the originals were shown and nothing else."""
+        """A history in which only the originals were shown."""
         history = cls(originals, resize)
         for original in originals:
             history.add(original)
         return history
 
     def first(self, count: int) -> ImageHistory:
-        """A history of its own with the first ``count`` images; pixels are shared, not copied."""
+        """A separate history with the first ``count`` images; pixels are shared, not copied."""
         canvases = {index: canvas for index, canvas in self.canvases.items() if index < count}
         return ImageHistory(self.originals, self.resize, self.views[:count], self.images[:count], canvases)
 
@@ -105,7 +105,7 @@ class ImageHistory:
         return self.views[index]
 
     def bounds(self, index: int) -> Box:
-        """The box out of which :meth:`crop` can cut: the whole original, or the region of a computed image.
+        """The largest box that :meth:`crop` can cut out: the whole original, or the region of a computed image.
 
         Raises:
             BoxError: there is no image with this index.
@@ -117,10 +117,11 @@ class ImageHistory:
         """Cut a box out of an image shown, at full resolution.
 
         Args:
-            index: of the image. A part of a plain image is cut out of its original, so the box may extend beyond the
-                image's region. A part of a computed image is cut out of that image's pixels, and so is computed, too.
+            index: index of the image. A part of a computed image is cut out of that image's pixels, and is a computed
+                image as well. A part of any other image is cut out of its original, so the box may extend beyond the
+                image's region.
             box: in pixels of the original, limited to :meth:`bounds`; None for the region of the image.
-            quarter_turns: clockwise, on top of those of the image.
+            quarter_turns: number of clockwise quarter turns, added to those of the image.
 
         Raises:
             BoxError: there is no image with this index, or the box lies outside a computed image.
@@ -142,8 +143,8 @@ class ImageHistory:
         """An image that a tool drew or computed from an image shown.
 
         Args:
-            index: of the image shown. The new image has its view.
-            pixels: at full resolution; they show the view as it is turned, at any size.
+            index: index of the image shown; the new image has the same view.
+            pixels: the new image at full resolution, turned like the view, of any size.
 
         Raises:
             BoxError: there is no image with this index.

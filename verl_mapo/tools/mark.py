@@ -29,7 +29,7 @@ from verl_mapo.tools.image_history import ImageHistory, ToolImage
 
 
 class MarkArguments(Arguments):
-    """Arguments of :class:`Mark`: exactly one of the two.
+    """Arguments of :class:`Mark`; a call gives exactly one of the two.
 
     Attributes:
         bbox_2d: x1, y1, x2, y2 in the model's units.
@@ -55,8 +55,9 @@ class MarkOptions:
     """Options of :class:`Mark`, ``visual_tool.tool_options.mark``.
 
     Attributes:
-        colour: of the mark, by name or as ``#rrggbb`` [ours].
-        line_width: of a box, as a share of the image's longer side; a point is a disc four times as wide [ours].
+        colour: colour of the mark, a name or ``#rrggbb`` [ours].
+        line_width: width of the lines of a box, as a share of the image's longer side; a point is a disc four times as
+            wide [ours].
     """
 
     colour: str = "red"
@@ -73,7 +74,7 @@ class MarkOptions:
 
 
 class Mark(VisualTool):
-    """Draws a box or a point on an image. Not a visual turn: there is nothing new to see in the image.
+    """Draws a box or a point on an image. Its calls are not visual turns, because the image shows nothing new.
 
     The model is shown the whole image with the mark. A later zoom on that image shows the mark, too.
     """
@@ -84,9 +85,11 @@ class Mark(VisualTool):
     Options = MarkOptions
 
     def box_of(self, arguments: MarkArguments) -> Box | None:
+        """See :meth:`VisualTool.box_of`."""
         return None if arguments.bbox_2d is None else tuple(arguments.bbox_2d)
 
     def run(self, arguments: MarkArguments, history: ImageHistory) -> ToolImage:
+        """See :meth:`VisualTool.run`."""
         view = history.view(arguments.img_idx)
         box = self.box_of(arguments) or (*arguments.point_2d, *arguments.point_2d)
         seen = self.context.space.to_view(box, view.size)
@@ -102,7 +105,7 @@ class Mark(VisualTool):
         return history.computed(arguments.img_idx, pixels)
 
     def _draw_box(self, pixels: Image.Image, box: Box) -> None:
-        """Draw a box around a region, so that the line covers nothing inside, except along the image's own edge."""
+        """Draw lines outside a box, so that they hide nothing inside it, except at the edge of the image."""
         width = self._line_width(pixels)
         x1, y1, x2, y2 = outward(box, pixels.size)
         line = max(x1 - width, 0), max(y1 - width, 0), min(x2 + width, pixels.width), min(y2 + width, pixels.height)

@@ -34,11 +34,12 @@ class RotateArguments(Arguments):
 
 
 class Rotate(VisualTool):
-    """Turns an image clockwise. A later box on the turned image is mapped back to the original."""
+    """Turns an image clockwise. A later box on the turned image is converted to the original."""
 
     name = "rotate"
     description = "Rotate an image clockwise."
     arguments = RotateArguments
 
     def run(self, arguments: RotateArguments, history: ImageHistory) -> ToolImage:
+        """See :meth:`VisualTool.run`."""
         return history.crop(arguments.img_idx, quarter_turns=arguments.angle // 90)

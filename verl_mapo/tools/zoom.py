@@ -42,9 +42,9 @@ class ZoomOptions:
     """Options of :class:`Zoom`, ``visual_tool.tool_options.zoom``.
 
     Attributes:
-        min_side: shortest side of a crop in pixels of the original, to which smaller boxes grow around their centre;
-            None is the side of one image token of the model's processor [ours].
-        max_aspect: largest ratio of a crop's sides, to which thinner boxes grow likewise [ours].
+        min_side: shortest side of a crop in pixels of the original; smaller boxes grow around their centre. None is the
+            side of one image token of the model's processor [ours].
+        max_aspect: largest ratio of a crop's sides; thinner boxes grow in the same way [ours].
     """
 
     min_side: PositiveInt | None = None
@@ -52,7 +52,7 @@ class ZoomOptions:
 
 
 class Zoom(VisualTool):
-    """Crops a box. A visual turn: the crop is scored against the label."""
+    """Crops a box. Its calls are visual turns: the crop is scored against the label."""
 
     name = "zoom"
     description = "Zoom in on a region of an image."
@@ -61,9 +61,11 @@ class Zoom(VisualTool):
     Options = ZoomOptions
 
     def box_of(self, arguments: ZoomArguments) -> Box:
+        """See :meth:`VisualTool.box_of`."""
         return tuple(arguments.bbox_2d)
 
     def run(self, arguments: ZoomArguments, history: ImageHistory) -> ToolImage:
+        """See :meth:`VisualTool.run`."""
         view = history.view(arguments.img_idx)
         asked = self.context.space.to_view(self.box_of(arguments), view.size)
         min_side = self.options.min_side or self.context.image_token_side

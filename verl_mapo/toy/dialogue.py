@@ -117,20 +117,20 @@ def messages(question: str, tools: VisualToolSettings, space: CoordinateSpace, t
 
 @settings_dataclass(frozen=True, config=STRICT)
 class DemonstrationRates:
-    """How often demonstrations call the tool, and how often they look at the right place.
+    """How often demonstrations call the tool, and how often they zoom at the target.
 
     A model that copies the demonstrations calls as often as they do. AXPO's paper (arXiv 2605.28774) reports that about
     0.3 of the rollouts call, and that in about 0.4 of the groups with tool users all of these are wrong. ``p_call`` and
     ``p_call_optional`` set the first number. The second follows from the first and from the accuracy of tool users
     (:func:`verl_mapo.report.recovery.all_wrong_rate`): it is about 0.33 for eight rollouts that call at a rate of 0.3
-    and are right half of the time. That accuracy is below ``p_right``, because the tiny model also misses cells and
-    misreads crops: with the default of 0.7 and a call for every question, half of its rollouts are right.
+    and are correct half of the time. That accuracy is below ``p_right``, because the tiny model also misses cells and
+    misreads crops: with the default of 0.7 and a call for every question, half of its rollouts are correct.
 
     Attributes:
         p_right: share of zooms at the cell of the target. The others show another object or an empty cell, and the
             answer is what is seen there.
         p_call: share of the questions that need a zoom for which the demonstration zooms. In the others it guesses.
-        p_call_optional: the same for questions that need no zoom. Their answer is right with and without a call.
+        p_call_optional: the same for questions that need no zoom. Their answer is correct with and without a call.
     """
 
     p_right: Share = 0.7
@@ -174,7 +174,7 @@ def draw_demonstration(
         empty_cells: the empty cells that a zoom at a wrong place may show.
         question: the question about the scene.
         alphabet: the letters that a guess is drawn from.
-        rates: how often it calls and how often it is right.
+        rates: how often it calls, and how often it zooms at the target.
         rng: source of randomness.
     """
     calls = rng.random() < (rates.p_call if question.needs_zoom else rates.p_call_optional)
@@ -268,7 +268,7 @@ class DialogueWriter:
         Args:
             demonstration: the demonstrated response.
             scene: key of the scene's image and its (width, height) as seen.
-            crop: the same of the crop; None for an answer without a call.
+            crop: the same for the crop; None for an answer without a call.
         """
         question = demonstration.question
         parts = [(self.prompt(question.text), False)]

@@ -82,8 +82,9 @@ def prepare(
         size: ``smoke`` gives a model that writes the right format but cannot see, ``full`` one that is worth training.
         task: settings of the scenes; None for the defaults.
         seed: seed of the data and of all weights.
-        demonstrations: how often demonstrations call and are right; None for the size's own. They change only the last
-            stage of the warm start, about two minutes at ``full`` size; everything before it is used again.
+        demonstrations: how often demonstrations call and zoom at the target; None for the rates of the size. They
+            change only the last stage of the warm start, about two minutes at ``full`` size; everything before it is
+            used again.
     """
     task = task or VisualSearch()
     rows, clip, recipe = _ROWS[size], CLIPS[size], RECIPES[size]

@@ -45,7 +45,7 @@ class Rollout:
         policy: whether the model wrote the token.
         text: text of the last turn.
         called: whether the first turn held a tool call that was executed.
-        answer: the answer; None if the last turn holds none of the right form.
+        answer: the answer; None if the last turn holds no answer in the correct form.
     """
 
     scene: Scene
@@ -58,7 +58,7 @@ class Rollout:
 
     @property
     def right(self) -> bool:
-        """Whether the answer is right."""
+        """Whether the answer is correct."""
         return self.answer == self.scene.question.answer
 
     def add(self, ids: list[int], policy: bool) -> None:

@@ -93,7 +93,13 @@ class SceneFeatures:
     @classmethod
     @torch.no_grad()
     def compute(cls, images: SceneImages, model: PreTrainedModel, writer: DialogueWriter) -> SceneFeatures:
-        """Run the tower once on every image."""
+        """Run the tower once on every image.
+
+        Args:
+            images: the images.
+            model: the vision-language model.
+            writer: holds the model's image processor.
+        """
         batches = [*images.scenes.split(64), *images.crops.flatten(0, 1).split(64)]
         with linear_patches(model.model.visual):
             done = [

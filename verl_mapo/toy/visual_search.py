@@ -90,7 +90,7 @@ class Question:
     Attributes:
         kind: only ``letter`` needs a zoom; the others can be answered from the scene as the model sees it.
         text: the question's text.
-        answer: the right answer.
+        answer: the correct answer.
         subject: name of what the question is about, such as ``"red square"`` or ``"circles"``.
         target: the object that the question is about; None for a count.
     """
@@ -109,7 +109,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Scene:
-    """An image at full resolution, its objects, and a question about it."""
+    """One scene.
+
+    Attributes:
+        image: the image at full resolution.
+        objects: its objects.
+        question: a question about it.
+    """
 
     image: Image.Image
     objects: tuple[SceneObject, ...]
@@ -126,9 +132,9 @@ class VisualSearch:
     """Settings of the task.
 
     Attributes:
-        letters: number of different letters; with 2, a guess is right half of the time.
+        letters: number of different letters; with 2, a guess is correct half of the time.
         shared_letters: whether several objects may have the same letter, so that a zoom at a wrong object can also lead
-            to the right answer.
+            to the correct answer.
         no_zoom_share: share of questions about colours, shapes and counts, which need no zoom.
         background: a faint gradient, or photographs (requires scikit-image).
     """

@@ -63,7 +63,7 @@ class Recipe:
         short: the stage of short dialogues; None leaves it out.
         dialogues: the stage of whole dialogues in which every demonstration calls the tool.
         call_rates: the stage after it, in which demonstrations call at their rates.
-        demonstrations: how often demonstrations call and are right.
+        demonstrations: how often demonstrations call and zoom at the target.
     """
 
     scenes: int

@@ -11,4 +11,4 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The trainer subclasses that carry the columns to the math."""
+"""The trainer, the training methods as it calls them, and the engine that returns focus scores."""

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""AXPO at the trainer: its checks, loss masks, advantage, metrics and record."""
+"""AXPO in the trainer: its checks, loss masks, advantage, metrics and records."""
 
 from __future__ import annotations
 
@@ -82,18 +82,21 @@ class Axpo(Method):
         self.alignment: MapoSettings | None = parse(MapoSettings, config) if self.settings.alignment else None
 
     def check(self) -> None:
+        """See :func:`check_rollout`."""
         check_rollout(self.config, self.settings)
 
     def configure(self) -> None:
+        """Make verl use the agent-loop manager that runs continuations."""
         OmegaConf.update(self.config, names.AGENT_LOOP_MANAGER, names.RESAMPLING_MANAGER, force_add=True)
 
     def check_model(self, tokenizer: Any, processor: Any) -> None:
+        """Check that each tag of a tool call is one token."""
         FirstCallFinder(tokenizer)
 
     def before_advantage(self, step: StepBatch) -> None:
-        """Divide the groups, and write which tokens the loss acts on and which it is divided by.
+        """Divide the groups, and write the masks of the tokens that the loss acts on and that its divisor counts.
 
-        verl counts the tokens of ``loss_mask`` for the divisor.
+        verl takes the divisor from ``loss_mask``.
         """
         role, prefix_id = step.columns[ROLE.name], step.columns[PREFIX_ID.name]
         step.continuation = role == CONTINUATION
@@ -105,6 +108,7 @@ class Axpo(Method):
         step.write(response_mask=acted_on.to(mask.dtype), loss_mask=step.loss_mask)
 
     def advantages(self, step: StepBatch, rewards: Tensor, response_mask: Tensor) -> Tensor:
+        """GRPO's or MAPO's advantages over the divided groups, with Eq. 5 on the prefixes of sources."""
         outcome, weight = rewards.sum(dim=-1), 1.0
         if self.alignment is not None:
             if any(column.name not in step.columns for column in TURN_COLUMNS):
@@ -129,9 +133,11 @@ class Axpo(Method):
         return result.advantages
 
     def metrics(self, step: StepBatch) -> dict[str, float]:
+        """See :func:`axpo_metrics`."""
         return axpo_metrics(AxpoRows.of(step), self.settings)
 
     def records(self, step: StepBatch) -> dict[int, dict[str, Any]]:
+        """The key ``axpo`` of every row; :class:`verl_mapo.report.load.AxpoRecord` documents its value."""
         result: AxpoAdvantage = step.results[self.name]
         return {row: {names.AXPO: _record(step, result, row)} for row in range(len(step))}
 
@@ -195,7 +201,7 @@ def check_rollout(config: DictConfig, settings: AxpoSettings) -> None:
     if not settings.slots(prompts * rollout.n):
         share = settings.ratio * prompts * rollout.n / settings.continuations
         raise ConfigError(
-            f"algorithm.axpo.ratio={settings.ratio} pays for {settings.ratio} x {prompts} prompts x {rollout.n} "
+            f"algorithm.axpo.ratio={settings.ratio} allows {settings.ratio} x {prompts} prompts x {rollout.n} "
             f"rollouts / {settings.continuations} continuations = {share:.2g} prefixes a step, less than one: set "
             f"algorithm.axpo.ratio to at least {math.ceil(100 * settings.continuations / (prompts * rollout.n)) / 100},"
             " or raise data.train_batch_size or actor_rollout_ref.rollout.n."
@@ -217,8 +223,8 @@ def check_rollout(config: DictConfig, settings: AxpoSettings) -> None:
         )
     if config.critic.enable:
         raise ConfigError(
-            "critic.enable=True trains a critic, which algorithm.adv_estimator=axpo does not use and whose batches "
-            "would be padded for its extra rows: set it to false."
+            "critic.enable=True trains a critic, which algorithm.adv_estimator=axpo does not use. Its batches would "
+            "need padding for the continuations: set it to false."
         )
 
 
@@ -233,7 +239,8 @@ class AxpoRows:
         columns: (B,) each, the columns of :data:`verl_mapo.columns.AXPO_COLUMNS` by name.
         prompt_tokens: (B,) int64.
         response_tokens: (B,) int64, with the tokens that a continuation was given.
-        cached_tokens: (B,) float, of the first generation; NaN where the engine does not report it.
+        cached_tokens: (B,) float, tokens of the first generation's input that the engine took from its cache; NaN if it
+            does not report them.
     """
 
     group: Tensor
@@ -265,10 +272,10 @@ def axpo_metrics(rows: AxpoRows, settings: AxpoSettings) -> dict[str, float]:
     """``axpo/*``: what was resampled in a step, what came of it and what it cost; a mean over nothing is left out.
 
     ``trigger_rate``: share of the groups with tool users. ``recovery_rate``: share of the resampled prefixes.
-    ``slots/*``: numbers of prefixes. ``lost``: continuations that died. ``extra_tokens``: tokens after the prefixes
-    per token of the original rollouts. ``seconds/*``: seconds of a prompt after its last original rollout.
-    ``cached_share``: share of the tokens that continuations were given, prompt and prefix. ``confidence/selected``,
-    ``confidence/passed_over``: means over the tool users of triggered groups.
+    ``slots/*``: numbers of prefixes. ``lost``: continuations that failed with an exception. ``extra_tokens``: tokens
+    after the prefixes per token of the original rollouts. ``seconds/*``: seconds of a prompt after its last original
+    rollout. ``cached_share``: share of the tokens given to continuations, prompt and prefix, that came from the cache.
+    ``confidence/selected``, ``confidence/passed_over``: means over the tool users of triggered groups.
     """
     role, confidence = rows.columns[ROLE.name], rows.columns[CONFIDENCE.name]
     prefix_id, prefix_length = rows.columns[PREFIX_ID.name], rows.columns[PREFIX_LENGTH.name]
@@ -312,7 +319,7 @@ def axpo_metrics(rows: AxpoRows, settings: AxpoSettings) -> dict[str, float]:
 
 
 def _record(step: StepBatch, result: AxpoAdvantage, row: int) -> dict[str, Any]:
-    """What AXPO did with one row; ``prefix_length`` in tokens, ``confidence`` a mean probability."""
+    """The record of one row, see :class:`verl_mapo.report.load.AxpoRecord`."""
     role, confidence = int(step.columns[ROLE.name][row]), float(step.columns[CONFIDENCE.name][row])
     return {
         "role": ROLE_NAMES[role],

@@ -32,7 +32,7 @@ from verl_mapo.versions import distribution_version
 
 
 def uses_this_package(config: DictConfig) -> bool:
-    """Whether a run asks for any part of this package; any other run gets verl's own trainer, unchanged.
+    """Whether a run uses any part of this package. Any other run gets verl's own trainer, unchanged.
 
     Raises:
         ConfigError: ``algorithm.adv_estimator`` is a dotted path that leads to no method.
@@ -45,7 +45,7 @@ def uses_this_package(config: DictConfig) -> bool:
 
 
 def check_config(config: DictConfig) -> None:
-    """Check every setting that can be checked without model and data, those of the enabled methods included.
+    """Check every setting that can be checked without model and data, and call ``check`` of the enabled methods.
 
     Raises:
         ConfigError: naming the setting, its value and a valid value.
@@ -65,7 +65,7 @@ def check_config(config: DictConfig) -> None:
 
 
 def _check_stock_estimator(config: DictConfig) -> None:
-    """Check that an estimator that is none of ours is one of verl's: verl itself looks it up in the first step."""
+    """Check that an estimator without a method is one of verl's own; verl itself looks it up only in the first step."""
     estimator = str(select(config, names.ADV_ESTIMATOR))
     known = sorted({member.value for member in AdvantageEstimator} | set(ADV_ESTIMATOR_REGISTRY))
     if estimator not in known:
@@ -78,7 +78,7 @@ def _check_stock_estimator(config: DictConfig) -> None:
 
 
 def _check_groups(config: DictConfig) -> None:
-    """Check what every estimator of this package needs: groups of several rollouts, scored while they are there."""
+    """Check that groups have several rollouts, and that rollouts are scored before their crops are discarded."""
     estimator, n = select(config, names.ADV_ESTIMATOR), select(config, names.ROLLOUT_N)
     if n < 2:
         raise ConfigError(
@@ -95,12 +95,12 @@ def _check_groups(config: DictConfig) -> None:
 
 
 def _check_weights(config: DictConfig) -> None:
-    """Dummy weights also randomise Qwen2.5-VL's input normalisation since vLLM 0.28, and no weight sync restores it."""
+    """Refuse dummy weights for vLLM 0.28 or later: they spoil Qwen2.5-VL's input normalisation for good."""
     rollout = config.actor_rollout_ref.rollout
     found = distribution_version("vllm")
     if rollout.name == "vllm" and rollout.load_format == "dummy" and found and Version(found) >= Version("0.28"):
         raise ConfigError(
-            f"actor_rollout_ref.rollout.load_format=dummy makes vLLM {found} see wrong images, without a word: set "
+            f"actor_rollout_ref.rollout.load_format=dummy makes vLLM {found} misread every image without an error: set "
             "actor_rollout_ref.rollout.load_format=auto."
         )
 

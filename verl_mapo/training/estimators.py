@@ -11,11 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How verl calls a method's advantage estimator.
+"""Registers the advantage estimators of the methods with verl, and passes them the batch of a step.
 
-verl's V1 trainer calls a registered estimator with rewards, mask, uid and configuration, and with nothing else. So the
-trainer puts the step's batch and the method into a context variable for the time of the call (:func:`estimating`), and
-the function that is registered with verl takes them from there. Nothing else reads the context variable.
+verl's V1 trainer calls a registered estimator with rewards, mask, uid and configuration only. So the trainer puts the
+batch and the method into a context variable during the call (:func:`estimating`), and the registered function takes
+them from there. Nothing else reads the context variable.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CURRENT: ContextVar[tuple[StepBatch, Method]] = ContextVar("verl_mapo_estimator
 
 @contextmanager
 def estimating(step: StepBatch, method: Method) -> Iterator[None]:
-    """Make a batch and a method known to the estimator that verl calls inside the ``with`` block."""
+    """Pass a batch and a method to the estimator that verl calls inside the ``with`` block."""
     token = _CURRENT.set((step, method))
     try:
         yield

@@ -13,9 +13,9 @@
 # limitations under the License.
 """verl's FSDP engines, which on request also return the focus score of each response token from the log-prob pass.
 
-A log-prob pass computes the hidden states anyway. A forward hook reduces them to one number a token
-(:mod:`verl_mapo.advantages.focus`) and keeps none of them. A pass without a request is verl's own, and the logits of a
-pass with a request are unchanged.
+A log-prob pass computes the hidden states anyway. A forward hook reduces them to one number per token
+(:mod:`verl_mapo.advantages.focus`) and keeps none of them. A pass without a request is verl's own, and a request does
+not change the logits.
 """
 
 from __future__ import annotations
@@ -42,16 +42,19 @@ FOCUS = VISUAL_FOCUS.name
 
 
 class FocusEngine(FSDPEngineWithLMHead):
-    """Registered under (device, vendor), which verl looks up before the device alone, so this class wins over
-    verl's."""
+    """verl's FSDP engine with focus scores.
+
+    It is registered under (device, vendor). verl looks up this pair before the device alone, so it uses this class
+    instead of its own.
+    """
 
     def forward_step(self, micro_batch: TensorDict, loss_function: Any, forward_only: bool) -> tuple[Tensor, dict]:
-        """verl's forward step; on request ``model_output`` also holds ``visual_focus``, jagged, one score a position.
+        """verl's forward step; on request ``model_output`` also holds ``visual_focus``, jagged, one score per position.
 
         Args:
-            micro_batch: verl's; the non-tensor key ``visual_focus`` holds the request.
-            loss_function: verl's.
-            forward_only: a request is ignored in a pass that trains.
+            micro_batch: verl's micro-batch; its non-tensor key ``visual_focus`` holds the request.
+            loss_function: verl's loss function.
+            forward_only: whether this is a pass without gradients; a training pass ignores the request.
         """
         request = tu.get_non_tensor_data(data=micro_batch, key=FOCUS, default=None)
         if request is None or not forward_only:
@@ -71,9 +74,9 @@ class FocusEngine(FSDPEngineWithLMHead):
 
     @torch.no_grad()
     def _score(self, hidden: Tensor, plan: FocusPlan) -> Tensor:
-        """(N,) float32 scores of the plan's states, without those of verl's padding after them.
+        """(N,) float32 scores of the plan's states, without the scores of verl's padding.
 
-        Each rank of sequence parallelism holds a part of the states and returns the scores of all.
+        With sequence parallelism, each rank holds a part of the states and returns the scores of all of them.
         """
         length = len(plan.wanted)
         if not self.use_ulysses_sp:
@@ -90,7 +93,7 @@ class FocusEngine(FSDPEngineWithLMHead):
 
 @contextmanager
 def reduced(module: nn.Module, reduce: Callable[[Tensor], Tensor]) -> Iterator[list[Tensor]]:
-    """Collect ``reduce`` of the output of each call of a module while the ``with`` block runs."""
+    """Yield a list that collects ``reduce(output)`` for each call of a module inside the ``with`` block."""
     found: list[Tensor] = []
 
     def read(_: nn.Module, __: tuple, output: Any) -> None:
@@ -144,7 +147,7 @@ def _padded(values: Tensor, index: Tensor, size: int) -> Tensor:
     return values.new_zeros(size).index_copy_(0, index, values)
 
 
-# verl fills its registry when it imports an engine, so a vendor is registered only for the pairs that are there by now.
+# verl registers an engine for a device when it imports the engine, so a vendor is added only for devices found by now.
 for _backend in ENGINES:
     for _device, _vendors in {"cuda": ["nvidia", "amd"], "cpu": ["cpu"]}.items():
         if _device in EngineRegistry._engines["language_model"][_backend]:

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""MAPO at the trainer: its advantage, its metrics, and the alignment in the records."""
+"""MAPO in the trainer: its advantage, its metrics, and the alignment in the records."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 class Mapo(Method):
     """The advantage A_out + beta A_sem, see :func:`verl_mapo.advantages.mapo.mapo_advantage`.
 
-    ``algorithm.axpo.alignment=true`` uses it inside AXPO; metrics and records are then written here as well.
+    With ``algorithm.axpo.alignment=true``, AXPO computes this advantage, and this class adds the metrics and records.
     """
 
     name = names.MAPO
@@ -59,12 +59,14 @@ class Mapo(Method):
 
     @classmethod
     def enabled(cls, config: DictConfig) -> bool:
+        """Whether a run computes MAPO's advantage, as its estimator or inside AXPO."""
         estimator = select(config, names.ADV_ESTIMATOR)
         return estimator == names.MAPO or (
             estimator == names.AXPO and bool(select(config, f"{names.AXPO_NODE}.alignment"))
         )
 
     def check(self) -> None:
+        """Check that the reward manager returns alignment scores."""
         asker = f"{names.ADV_ESTIMATOR}=mapo"
         if select(self.config, names.ADV_ESTIMATOR) == names.AXPO:
             asker = f"{names.AXPO_NODE}.alignment=true"
@@ -76,6 +78,7 @@ class Mapo(Method):
             )
 
     def advantages(self, step: StepBatch, rewards: Tensor, response_mask: Tensor) -> Tensor:
+        """See :func:`align`."""
         result = align(step, rewards, response_mask, self.settings, self.norm_by_std)
         return result.advantages
 
@@ -93,9 +96,11 @@ class Mapo(Method):
             )
 
     def metrics(self, step: StepBatch) -> dict[str, float]:
+        """See :func:`mapo_metrics`."""
         return mapo_metrics(step.results[self.name], step.outcome, step.columns[TURN_STATUS.name], step.original)
 
     def records(self, step: StepBatch) -> dict[int, dict[str, Any]]:
+        """The alignment, A_out and A_sem of every row."""
         result: MapoAdvantage = step.results[self.name]
         return {
             row: {
@@ -164,8 +169,11 @@ def align(
     """MAPO's advantage over the comparison groups of a batch; kept in ``step.results`` for metrics and records.
 
     Args:
+        step: the batch, with the columns of visual turns.
         rewards: (B, L) float, token-level rewards.
         response_mask: (B, L), 1 on the tokens that the loss acts on.
+        settings: the settings of MAPO.
+        norm_by_std: verl's ``norm_adv_by_std_in_grpo``.
     """
     result = mapo_advantage(
         outcome=rewards.sum(dim=-1),
@@ -185,9 +193,10 @@ def mapo_metrics(result: MapoAdvantage, outcome: Tensor, status: Tensor, counted
     """``mapo/*``: spread of both advantages, and the share of groups at their floors.
 
     Args:
+        result: the advantages and their parts.
         outcome: (B,) rewards.
         status: (B, T) int8, the ``turn_status`` column.
-        counted: (B,) bool, rows that are rollouts of a bare prompt.
+        counted: (B,) bool, the original rollouts.
     """
     scored = result.alignment[counted & result.has_alignment]
     metrics = {

@@ -11,11 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a training method is to the trainer: settings, checks, an advantage estimator, hooks, metrics and a record.
+"""The interface between a training method and the trainer: settings, checks, estimator, hooks, metrics and records.
 
 A method is one subclass of :class:`Method` in one module. :mod:`verl_mapo.training.methods` lists those of this package
-in the order in which the trainer calls their hooks; one from another package is used by giving its dotted path to
-``algorithm.adv_estimator``. docs/extending.md walks through a complete example.
+in the order in which the trainer calls their hooks. To use a method of another package, give its dotted path in
+``algorithm.adv_estimator``; docs/extending.md has a complete example.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ class Method:
     Class attributes:
         name: value of ``algorithm.adv_estimator`` that enables the method, and its key in :attr:`StepBatch.results`.
         Settings: its settings class, with a ``NODE``; None for a method without settings.
-        columns: columns that the hooks read from :attr:`StepBatch.columns`; fetched where a batch has them.
-        required_columns: those of them without which the advantage cannot be computed.
-        without_columns: the sentence shown when a required column is missing; it names the settings that bring it.
+        columns: columns that the hooks read from :attr:`StepBatch.columns`; they are fetched if a batch has them.
+        required_columns: the columns among them that the advantage needs.
+        without_columns: the message if a required column is missing; it names the settings that provide the column.
         record_fields: further fields of a row that :meth:`records` reads.
         record_keys: keys that :meth:`records` may add; a record has all of them, with None where there is no value.
-        kind_column: for a method that adds rows to a batch: the column that tells kinds of rows apart. The trainer then
+        kind_column: for a method that adds rows to a batch: the column with the kind of each row. The trainer then
             keeps the number of optimizer steps and gives every mini-batch its share of each kind.
-        panels: what the report draws of its metrics.
-        alarms: what the report watches in its metrics.
+        panels: the plots of its metrics in the report.
+        alarms: the alarms on its metrics in the report.
 
     Args:
         config: the whole hydra configuration.
@@ -103,7 +103,7 @@ class Method:
         """
 
     def log_prob_request(self) -> dict[str, Any]:
-        """What to ask of the log-prob pass, by key; sent in the batch's ``extra_info`` for that pass only."""
+        """The requests to the log-prob pass, by key; they are in the batch's ``extra_info`` during that pass only."""
         return {}
 
     def before_advantage(self, step: StepBatch) -> None:
@@ -123,12 +123,12 @@ class Method:
         raise TypeError(f"{type(self).__name__} is no advantage estimator: it does not override advantages()")
 
     def after_advantage(self, step: StepBatch) -> None:
-        """Change the advantages that the estimator gave, whichever estimator it was."""
+        """Change the advantages that the estimator computed; it may be the estimator of another method or of verl."""
 
     def metrics(self, step: StepBatch) -> dict[str, float]:
         """Metrics of the step, by full name."""
         return {}
 
     def records(self, step: StepBatch) -> dict[int, dict[str, Any]]:
-        """What to add to the records of rollouts: row number to keys and values, plain JSON types."""
+        """The keys and values to add to the records of rollouts, by row number; plain JSON types."""
         return {}

@@ -26,6 +26,7 @@ from verl_mapo.training.method import Method
 from verl_mapo.training.visual_credit import VisualCredit
 
 METHODS: tuple[type[Method], ...] = (Axpo, Mapo, VisualCredit)
+"""The methods of this package, in the order in which the trainer calls their hooks."""
 
 _REGISTRY: Registry[type[Method]] = Registry(
     "method", Method, {method.name: f"{method.__module__}:{method.__name__}" for method in METHODS}

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 
 def stratified_order(kinds: Sequence[int], ranks: int, steps: int) -> list[int]:
-    """An order of rows in which every mini-batch holds as many rows of each kind as every other, give or take one.
+    """An order of rows in which the mini-batches have equally many rows of each kind, up to a difference of one.
 
     Rows stay on their data-parallel rank, which verl chose to balance tokens.
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The record of each rollout, one JSON line in the run folder: the question, what was tried, how it was scored."""
+"""The record of each rollout, one JSON line in the run folder: the question, the trajectory and the scores."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from verl_mapo.training.methods import METHODS
 from verl_mapo.training.step_batch import StepBatch, to_list
 
 RECORD_FIELDS = ("raw_prompt", "reward_model", "data_source")
-"""Fields of verl that records need beyond those that every step reads."""
+"""Fields of verl that records need, in addition to those that every step reads."""
 
 
 def describe_rows(step: StepBatch, split: str, methods: Sequence[Method] = ()) -> list[dict[str, Any]]:
     """The records of a batch, padding left out, in the order of its keys.
 
     Args:
-        step: scored; in training with its advantages.
+        step: a scored batch; in training with its advantages.
         split: ``train`` or ``val``.
-        methods: those whose results are recorded; none in validation.
+        methods: the methods whose results are recorded; none in validation.
     """
     prompts, rewards, data_sources = (to_list(step.fields[name]) for name in RECORD_FIELDS)
     advantages = _mean_advantages(step) if split == "train" else [None] * len(step)

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""``rollout_visual/*``: what a step's rollouts looked like, as named numbers."""
+"""``rollout_visual/*``: metrics of the rollouts of a step: tool use, crops, labels, faults and end reasons."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
     """Means over rollouts; a mean over nothing is left out.
 
     ``crop_area``: share of the original that a crop covers. ``repeat_iou``: largest overlap of a crop with an earlier
-    crop of the same image in the rollout. ``label_tokens``: of labels that were given. ``end/*``: shares of rollouts by
-    end reason. ``bad_call/*``: shares of calls by status. ``faults/*``: shares of visual turns.
+    crop of the same image in the rollout. ``label_tokens``: tokens of a label or description, if there is one.
+    ``end/*``: shares of rollouts by end reason. ``bad_call/*``: shares of calls by status. ``faults/*``: shares of
+    visual turns by fault.
     """
     turns = [turn for trajectory in trajectories for turn in trajectory.turns]
     calls = [turn for turn in turns if turn.called]

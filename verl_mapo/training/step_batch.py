@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""One batch between its log-probs and its update: what the hooks of the methods read and write.
+"""The batch of one step after the log-prob pass and before the update, as the hooks of the methods read and write it.
 
 Notation: B rows in the order of the batch, L the length of the longest response, T turns.
 """
@@ -41,23 +41,25 @@ _FIELDS = ("extra_fields", "rm_scores", "response_mask")
 
 @dataclass
 class StepBatch:
-    """The rows of a step. The queue is read once, by :meth:`fetch`; what verl's
-    estimator writes is read back once, where a method or the records need it.
+    """The rows of a step.
+
+    :meth:`fetch` reads the queue once. The fields that verl's estimator writes are read once more, when they are first
+    needed.
 
     Attributes:
         batch: verl's keys and tags of the rows.
         number: the global step.
-        fields: what was fetched, as TransferQueue returned it.
-        columns: the fetched columns of this package that have one shape a row, as (B, ...) tensors, by name.
+        fields: the fetched fields, as TransferQueue returned them.
+        columns: the fetched columns of this package whose rows have one shape, as (B, ...) tensors, by name.
         outcome: (B,) float32, the reward of each row.
         uids: (B,) the uid of each row.
         group: (B,) int64, the number of each row's uid, see :func:`verl_mapo.advantages.groups.group_ids`.
         comparison_group: (B,) int64, the groups within which rows are compared: ``group``, unless a method divides it.
         not_padding: (B,) bool, the row is a rollout and not padding.
         continuation: (B,) bool, the row goes on from a prefix that another rollout sampled.
-        loss_mask: (B, L), 1 on the tokens by whose number the loss is divided; None where those are the tokens that it
-            acts on.
-        results: what each method computed, by the method's name, for metrics and records.
+        loss_mask: (B, L), 1 on the tokens by whose number the loss is divided; None if these are the tokens that the
+            loss acts on.
+        results: the results of each method, by the method's name, for metrics and records.
     """
 
     batch: KVBatchMeta
@@ -111,7 +113,7 @@ class StepBatch:
 
     @property
     def original(self) -> Tensor:
-        """(B,) bool: rollouts of the bare prompt, neither padding nor continuations."""
+        """(B,) bool: the row is an original rollout, neither padding nor a continuation."""
         return self.not_padding & ~self.continuation
 
     @cached_property
@@ -126,7 +128,7 @@ class StepBatch:
         return [None if record is None else Trajectory.from_record(record) for record in records]
 
     def response_values(self, column: Column) -> Tensor | None:
-        """A column of S values a row, cut to its response: (B, L), NaN behind the end; None where it is missing."""
+        """A column of S values per row, cut to the response: (B, L), NaN after the end; None if it is missing."""
         if column.name not in self.fields.keys():
             return None
         return response_from_nested(self.fields[column.name], self.fields["response_mask"]).to_padded_tensor(torch.nan)
@@ -134,12 +136,12 @@ class StepBatch:
     def rows(self, name: str) -> Sequence[Tensor]:
         """A field's rows without padding, each as long as its response.
 
-        Once verl's estimator has run, ``advantages`` and ``response_mask`` are as last written, by it or :meth:`write`.
+        After verl's estimator has run, ``advantages`` and ``response_mask`` are what it or :meth:`write` wrote last.
         """
         return self._latest(name).unbind()
 
     def padded(self, name: str) -> Tensor:
-        """The same rows as one (B, L) tensor, 0 behind the end of a row."""
+        """The same rows as one (B, L) tensor, 0 after the end of a row."""
         return self._latest(name).to_padded_tensor(0)
 
     def write(self, **values: Tensor) -> None:
@@ -151,11 +153,13 @@ class StepBatch:
         self.batch = tq.kv_batch_put(keys=self.batch.keys, partition_id=self.batch.partition_id, fields=fields)
 
     def expect_estimate(self, batch: KVBatchMeta) -> None:
-        """Take verl's estimator as run: its advantages, and the mask that its rollout correction may have narrowed, are
-        read when they are first asked for.
+        """Record that verl's estimator has run.
+
+        Its advantages, and the response mask, which verl's rollout correction may have changed, are read from the queue
+        when they are first needed.
 
         Args:
-            batch: as the estimator returned it.
+            batch: the batch that the estimator returned.
         """
         self.batch = batch
         self._unread = ("advantages", "response_mask")
@@ -170,12 +174,12 @@ class StepBatch:
 
 
 def to_list(column: Iterable[Any]) -> list[Any]:
-    """A column of Python objects as TransferQueue returns it (a NonTensorStack, a list, ...) as a list of them."""
+    """Convert a column of Python objects, as TransferQueue returns it (a NonTensorStack, a list, ...), to a list."""
     return [value.data if isinstance(value, NonTensorData) else value for value in column]
 
 
 def to_dense(column: Tensor) -> Tensor:
-    """A column whose rows have one shape as a plain tensor, whatever layout the queue returned."""
+    """Convert a column whose rows have one shape to a plain tensor; the queue may return it nested."""
     return torch.stack(column.unbind()) if column.is_nested else column
 
 

@@ -30,27 +30,27 @@ if TYPE_CHECKING:
     from verl_mapo.training.step_batch import StepBatch
 
 TOKEN_ROLLOUTS = 32
-"""About how many rollouts of a batch have their tokens recorded. A token takes about 25 bytes, so for rollouts of 4096
-tokens this is 3 MB a step; a batch of 1024 would take 100 MB."""
+"""Approximate number of rollouts of a batch whose tokens are recorded. A token takes about 25 bytes, so for rollouts of
+4096 tokens this is 3 MB per step; a batch of 1024 would take 100 MB."""
 
 _INCOMPLETE = "\ufffd"
-"""The character that a tokenizer decodes an incomplete character to."""
+"""The replacement character, which a tokenizer returns for a character of which bytes are missing."""
 
 _MOST_HELD = 16
-"""Most tokens that are decoded together. Characters of text take fewer; bytes that are no text would never complete."""
+"""Largest number of tokens that are decoded together. Any character needs fewer; other bytes would never form one."""
 
 
 def describe_tokens(step: StepBatch, tokenizer: PreTrainedTokenizerBase) -> dict[int, dict[str, Any]]:
     """The policy tokens of some rollouts, by row.
 
     Args:
-        step: with the result of visual credit, the multiplied ``advantages``, and ``responses``.
-        tokenizer: the policy's.
+        step: a batch with the result of visual credit, the multiplied ``advantages``, and ``responses``.
+        tokenizer: the policy's tokenizer.
 
     Returns:
-        ``tokens`` (their texts), ``focus`` (None where there is none) and ``advantage`` (0 where the loss leaves the
-        token out), one a token; ``stretches``, the numbers of tokens that the model wrote between two observations; and
-        ``trajectory_factor``. Numbers have four digits.
+        For each token, ``tokens`` (its text), ``focus`` (None without a score) and ``advantage`` (0 if the loss leaves
+        the token out); ``stretches``, the numbers of tokens that the model wrote between two observations; and
+        ``trajectory_factor``. Numbers are rounded to four decimal places.
     """
     credited = step.results[VGPO]
     responses, advantages = step.rows("responses"), step.rows("advantages")
@@ -70,7 +70,7 @@ def describe_tokens(step: StepBatch, tokenizer: PreTrainedTokenizerBase) -> dict
 
 
 def pieces(tokens: list[int], decode: Callable[[tuple[int, ...]], str]) -> list[str]:
-    """The text of each token; joined, they are the text of all.
+    """The text of each token; joined, these texts are the text of all tokens.
 
     A character whose bytes are spread over several tokens is the text of the last of them; the others are empty.
     """

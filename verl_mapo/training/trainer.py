@@ -49,7 +49,15 @@ PADDING = -1
 
 
 class VisualTrainer(PPOTrainer):
-    """Mixed into each of verl's trainers. :meth:`_compute_advantage` states the order of a step.
+    """The methods of this package in verl's trainer; :func:`extend` mixes this class into each of verl's trainers.
+
+    :meth:`_compute_advantage` states the order of a step.
+
+    Args:
+        config: the whole hydra configuration.
+
+    Raises:
+        ConfigError: the configuration is invalid.
 
     Attributes:
         methods: the enabled methods, in the order in which their hooks are called.
@@ -74,7 +82,7 @@ class VisualTrainer(PPOTrainer):
         self.records: list[dict[str, Any]] = []
 
     def init(self) -> None:
-        """Start the scorer's actor where there is one, then what verl starts."""
+        """Start the scorer's actor, if the scorer runs in an actor, and then verl's workers."""
         if select(self.config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
             scorer = alignment_settings(self.config).scorer
             # Ray ends the actor with its first handle, so the trainer keeps that one for as long as the run lasts.
@@ -94,7 +102,7 @@ class VisualTrainer(PPOTrainer):
         check_rows(self.config, self.train_dataset.dataframe, self.val_dataset.dataframe)
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        """A step from scored rollouts to advantages, in this order; recipes/all/README.md has it as a table."""
+        """Compute the advantages, metrics and records of a step in this order, which recipes/all/README.md explains."""
         step = self._fetch(batch)
         for method in self.methods:
             method.before_advantage(step)
@@ -118,7 +126,7 @@ class VisualTrainer(PPOTrainer):
         return StepBatch.fetch(batch, self.global_steps, columns, fields)
 
     def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        """verl's log-prob pass, with what the methods ask of it; no other pass is asked."""
+        """Run verl's log-prob pass with the requests of the methods; no other pass gets them."""
         request = {key: value for method in self.methods for key, value in method.log_prob_request().items()}
         batch.extra_info.update(request)
         after = super()._compute_old_log_prob(batch, metrics)
@@ -128,7 +136,7 @@ class VisualTrainer(PPOTrainer):
         return after
 
     def _validate(self) -> dict[str, float]:
-        """verl's validation; its rollouts are recorded before verl clears them from the queue."""
+        """Run verl's validation, and record its rollouts before verl removes them from the queue."""
         records: list[dict[str, Any]] = []
         sample = self.replay_buffer.sample
 
@@ -154,16 +162,16 @@ class VisualTrainer(PPOTrainer):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(json.dumps(record) + "\n" for record in records))
 
-    # Batches to which a method has added rows: mini-batches are cut by their number instead of by rows.
+    # For batches to which a method has added rows: the number of mini-batches is given instead of their size.
 
     @property
     def kind_column(self) -> Column | None:
-        """The column that tells kinds of rows apart, where a method adds rows to a batch; else None."""
+        """The column with the kind of each row, if a method adds rows to a batch; else None."""
         return next((method.kind_column for method in self.methods if method.kind_column), None)
 
     @property
     def optimizer_steps(self) -> int:
-        """Mini-batches of one update: as many as the prompts of a step make, however many rows were added."""
+        """Number of mini-batches of one update. It depends on the prompts of a step and not on the added rows."""
         prompts = self.config.data.train_batch_size // self.parameter_sync_step
         return math.ceil(prompts / self.config.actor_rollout_ref.actor.ppo_mini_batch_size)
 
@@ -188,7 +196,7 @@ class VisualTrainer(PPOTrainer):
         return batch
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        """verl's update, cut by the number of mini-batches; ``global_batch_size`` keeps counting original rollouts."""
+        """Run verl's update with a fixed number of mini-batches; ``global_batch_size`` counts original rollouts."""
         if self.kind_column is None:
             return super()._update_actor(batch, metrics)
         update = self.actor_rollout_wg.update_actor
@@ -204,7 +212,13 @@ class VisualTrainer(PPOTrainer):
 
 @contextmanager
 def patched_attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Give an object another attribute for the time of the ``with`` block: for what verl calls by name."""
+    """Replace an attribute of an object inside the ``with`` block.
+
+    Args:
+        owner: the object, which verl uses.
+        name: the name of the attribute.
+        value: the value inside the block.
+    """
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:
@@ -214,7 +228,7 @@ def patched_attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 def extend(stock: type[PPOTrainer]) -> type[PPOTrainer]:
-    """A subclass of one of verl's trainers that this package's runs get; every other run gets ``stock`` itself.
+    """Make a subclass of one of verl's trainers. Runs that use this package get it; other runs get ``stock`` itself.
 
     verl's registry holds classes, and main_ppo calls ``trainer_cls(config=config)``: the configuration is first known
     when an object is made, so the choice is made in ``__new__``.
@@ -229,7 +243,7 @@ def extend(stock: type[PPOTrainer]) -> type[PPOTrainer]:
 
 
 def extend_all() -> None:
-    """Extend every trainer in verl's registry under its own name, so that one flag works in all modes."""
+    """Extend every trainer in verl's registry under its own name, so that the methods work in every trainer mode."""
     for name, stock in TRAINER_REGISTRY.items():
         if not issubclass(stock, VisualTrainer):
             TRAINER_REGISTRY[name] = extend(stock)

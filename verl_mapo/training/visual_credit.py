@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Visual credit (VGPO) at the trainer: scores asked of the log-prob pass, factors on the advantage, metrics, tokens."""
+"""Visual credit (VGPO) in the trainer: requests focus scores, multiplies the advantages, adds metrics and records."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 
 
 class Credited(NamedTuple):
-    """What visual credit computed; B rows, L response positions.
+    """The results of visual credit; B rows, L response positions.
 
     Attributes:
         focus: (B, L) float32, NaN where a token has no score.
-        written: (B, L), 1 on the tokens that take part, including those masked out of the loss.
-        factors: what the advantages were multiplied by.
+        written: (B, L), 1 on the policy tokens, including those of a source that are masked out of the loss.
+        factors: the factors that the advantages were multiplied by.
     """
 
     focus: Tensor
@@ -56,9 +56,9 @@ class Credited(NamedTuple):
 
 
 class VisualCredit(Method):
-    """The factors of :mod:`verl_mapo.advantages.visual_credit` on the advantages of any estimator.
+    """Multiplies the advantages of any estimator by the factors of :mod:`verl_mapo.advantages.visual_credit`.
 
-    As ``algorithm.adv_estimator=vgpo`` the estimator is verl's GRPO.
+    With ``algorithm.adv_estimator=vgpo``, the estimator is verl's GRPO.
     """
 
     name = names.VGPO
@@ -72,11 +72,12 @@ class VisualCredit(Method):
 
     @classmethod
     def enabled(cls, config: DictConfig) -> bool:
+        """Whether a run applies the factors, as the method ``vgpo`` or on another estimator."""
         by_name = select(config, names.ADV_ESTIMATOR) == names.VGPO
         return by_name or bool(select(config, f"{names.VISUAL_CREDIT_NODE}.enable"))
 
     def check(self) -> None:
-        """Focus scores come from the log-prob pass of an FSDP engine and from nowhere else."""
+        """Check that the run has a log-prob pass of an FSDP engine, which computes the focus scores."""
         strategy = self.config.actor_rollout_ref.actor.strategy
         if strategy not in names.ENGINES:
             raise ConfigError(
@@ -90,16 +91,18 @@ class VisualCredit(Method):
             )
 
     def check_model(self, tokenizer: Any, processor: Any) -> None:
+        """Check that the model has image tokens and the requested layer, and keep the ids of the image tokens."""
         model = select(self.config, names.MODEL_PATH)
         check_layer(self.settings.layer, model)
         self.visual_token_ids = visual_token_ids(processor, model)
         self.tokenizer = tokenizer
 
     def log_prob_request(self) -> dict[str, Any]:
-        """The tokens and states that :class:`verl_mapo.training.focus_engine.FocusEngine` reads for the scores."""
+        """The request that :class:`verl_mapo.training.focus_engine.FocusEngine` answers with the focus scores."""
         return {VISUAL_FOCUS.name: focus_request(self.visual_token_ids, self.settings)}
 
     def advantages(self, step: StepBatch, rewards: Tensor, response_mask: Tensor) -> Tensor:
+        """verl's GRPO, for ``algorithm.adv_estimator=vgpo``."""
         from verl.trainer.ppo.core_algos import compute_grpo_vectorized_outcome_advantage
 
         index = np.array(step.uids, dtype=object)
@@ -109,7 +112,7 @@ class VisualCredit(Method):
         return advantages
 
     def after_advantage(self, step: StepBatch) -> None:
-        """Multiply the advantages that the estimator gave, whichever it was (Eq. 7).
+        """Multiply the advantages of the estimator by the factors (Eq. 7).
 
         Raises:
             ConfigError: the log-prob pass gave no scores.
@@ -129,15 +132,17 @@ class VisualCredit(Method):
         step.results[self.name] = Credited(score, mask, factors)
 
     def metrics(self, step: StepBatch) -> dict[str, float]:
+        """See :func:`credit_metrics`."""
         credited: Credited = step.results[self.name]
         return credit_metrics(credited.focus, credited.written, credited.factors, self.settings)
 
     def records(self, step: StepBatch) -> dict[int, dict[str, Any]]:
+        """See :func:`verl_mapo.training.token_records.describe_tokens`."""
         return {row: {"credit": tokens} for row, tokens in describe_tokens(step, self.tokenizer).items()}
 
 
 def focus_request(visual_token_ids: list[int], settings: VisualCreditSettings) -> dict[str, Any]:
-    """What a batch carries to ask the log-prob pass for focus scores."""
+    """The request for focus scores that a batch carries to the log-prob pass."""
     return {
         "visual_token_ids": visual_token_ids,
         "prototype": settings.prototype,
@@ -155,15 +160,19 @@ def visual_token_ids(processor: Any, model: str) -> list[int]:
     ids = [getattr(processor, name, None) for name in ("image_token_id", "video_token_id")]
     if ids[0] is None:
         raise ConfigError(
-            f"actor_rollout_ref.model.path={model} has no image tokens that a response could look at, and visual "
-            "credit weighs nothing else: use a vision-language model such as Qwen2.5-VL, or set "
-            "algorithm.visual_credit.enable=false and another algorithm.adv_estimator."
+            f"actor_rollout_ref.model.path={model} has no image tokens, which visual credit needs: use a "
+            "vision-language model such as Qwen2.5-VL, or set algorithm.visual_credit.enable=false and another "
+            "algorithm.adv_estimator."
         )
     return [token for token in ids if token is not None]
 
 
 def check_layer(layer: int, model: str) -> None:
-    """Check that a model, a folder or a hub name, has the layer whose states are asked for.
+    """Check that a model has the layer whose states are requested.
+
+    Args:
+        layer: ``algorithm.visual_credit.layer``.
+        model: folder or hub name of the model.
 
     Raises:
         ConfigError: it has fewer.
@@ -185,13 +194,15 @@ def credit_metrics(
 ) -> dict[str, float]:
     """``visual_credit/*``: focus and factors of the policy tokens that have a score; empty where none has.
 
-    ``late_over_early``: mean focus of the second half of a rollout's tokens over that of the first, below 1 where the
-    picture is forgotten. ``length_correlation``: of the trajectory score with the number of policy tokens.
+    ``late_over_early``: mean focus of the second half of a rollout's tokens divided by that of the first half; below 1
+    if focus falls. ``length_correlation``: correlation of the trajectory score with the number of policy tokens.
     ``at_bounds/*``: share of factors that ``clamp`` cut.
 
     Args:
         score: (B, L) float32, the focus, NaN where there is none.
         response_mask: (B, L), 1 on policy tokens.
+        factors: the factors of the same rows.
+        settings: only ``clamp`` is read.
     """
     policy = response_mask.bool()
     scored = policy & ~score.isnan()

@@ -96,7 +96,7 @@ def test_killed_actor_is_restarted():
     assert asyncio.run(RemoteScorer(settings).score("label 7", IMAGE)) == 7.0
 
 
-def test_pairs_are_unscored_once_the_actor_is_gone(caplog):
+def test_pairs_are_unscored_after_the_actor_has_ended(caplog):
     scorer = RemoteScorer(settings_of(max_batch=6))
     assert asyncio.run(scorer.score("label 7", IMAGE)) == 7.0
     ray.kill(scorer.handle)

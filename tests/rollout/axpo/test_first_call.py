@@ -79,7 +79,7 @@ def test_rollout_without_a_call_has_none(model, picture):
     assert FirstCallFinder(model.tokenizer).first_call(rollout(model, picture, "<answer>a</answer>")) is None
 
 
-def test_tag_without_a_token_after_it_is_no_call(model, picture):
+def test_tag_at_the_end_of_a_turn_is_no_call(model, picture):
     tag = model.tokenizer.convert_tokens_to_ids(OPEN)
     config = compose_config()
     config.actor_rollout_ref.rollout.response_length = 1

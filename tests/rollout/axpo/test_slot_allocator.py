@@ -76,7 +76,7 @@ def test_first_prefixes_do_not_wait_where_slots_suffice_for_all():
     assert all(allocation.has_slot(prompt, 1) is False for prompt in "abcdefgh")
 
 
-def test_request_without_a_chance_is_refused_early():
+def test_request_that_cannot_get_a_slot_is_refused_early():
     allocation = allocator(1)
     allocation.add_prompts(3)
     allocation.submit("a", [0.2])

@@ -235,7 +235,7 @@ def test_fresh_rollouts_start_at_the_prompt_and_have_no_source(roll_out):
 
 
 @pytest.mark.parametrize("rank", ["confidence", "entropy", "random"])
-def test_seeded_run_ranks_prefixes_alike_every_time(roll_out, rank):
+def test_seeded_run_ranks_prefixes_in_the_same_order_every_time(roll_out, rank):
     first = [GUESS_WRONG, ZOOM_WRONG, ZOOM_UNSURE, ZOOM_WRONG]
     chosen = [
         [

@@ -38,7 +38,11 @@ TIMEOUT_FACTOR = 10
 
 
 class ScorerActor:
-    """The code of the actor: one :class:`BatchingScorer`, loaded at the first call and again after a restart."""
+    """The class of the actor: one :class:`BatchingScorer`, loaded at the first call and again after a restart.
+
+    Args:
+        settings: the settings of the scorer.
+    """
 
     def __init__(self, settings: ScorerSettings):
         self.settings = settings
@@ -64,7 +68,11 @@ class ScorerActor:
 
 
 class RemoteScorer:
-    """A reward worker's client of the actor."""
+    """A reward worker's client of the actor.
+
+    Args:
+        settings: the settings of the scorer, which identify the actor.
+    """
 
     def __init__(self, settings: ScorerSettings):
         self.settings = settings
@@ -107,7 +115,7 @@ def start_actor(settings: ScorerSettings, timeout_s: float = 600.0) -> ActorHand
     """Create the actor and wait until its scorer is loaded. A driver calls this once, before it starts reward workers.
 
     Args:
-        settings: of the scorer.
+        settings: the settings of the scorer.
         timeout_s: longest time to wait for the scorer, in seconds.
 
     Returns:

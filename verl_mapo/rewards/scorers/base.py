@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The interface of an alignment scorer, and how one is found by name or dotted path and built."""
+"""The interface of alignment scorers, and functions that find a scorer by name or dotted path and build it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class AlignmentScorer(ABC):
     """
 
     Options: ClassVar[type | None] = None
-    """Settings of this scorer's own, ``scorer.options`` in the configuration: a frozen pydantic dataclass with the
+    """The scorer's own settings, ``scorer.options`` in the configuration: a frozen pydantic dataclass with the
     configuration :data:`verl_mapo.settings.STRICT`. None for a scorer without options."""
 
     @abstractmethod

@@ -51,7 +51,7 @@ class BatchingScorer:
     gets a new thread.
 
     Args:
-        scorer: called by one thread at a time, except after a call that stalled.
+        scorer: the blocking scorer. One thread at a time calls it, except after a call that stalled.
         settings: ``max_batch``, ``max_wait_ms``, ``timeout_s`` and ``retries`` are read.
     """
 
@@ -68,7 +68,7 @@ class BatchingScorer:
 
         Args:
             text: a label or a description.
-            image: in any format that PIL reads.
+            image: an encoded image, in any format that PIL reads.
         """
         pair = _Pair(text, image, asyncio.get_running_loop().create_future())
         self._waiting.append(pair)
@@ -148,7 +148,7 @@ class _Thread:
         return future
 
     def abandon(self) -> None:
-        """Let the thread end after the call that it is in."""
+        """Let the thread end after its current call."""
         self._calls.put(None)
 
     def _run(self) -> None:

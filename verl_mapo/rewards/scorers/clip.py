@@ -28,9 +28,15 @@ from verl_mapo.settings import ConfigError
 
 
 class ClipScorer(AlignmentScorer):
-    """Any transformers model that has ``get_text_features`` and ``get_image_features``.
+    """Scores with a transformers model that has ``get_text_features`` and ``get_image_features``.
 
     A text that is longer than the text tower's number of positions is truncated; its end-of-text token is kept.
+
+    Args:
+        settings: ``model``, ``device``, ``dtype`` and ``num_gpus`` are read.
+
+    Raises:
+        ConfigError: the model cannot be loaded, or does not embed texts and images in one space.
     """
 
     def __init__(self, settings: ScorerSettings):

@@ -34,9 +34,15 @@ from verl_mapo.rewards.scorers.settings import ScorerSettings
 
 
 class HttpScorer(AlignmentScorer):
-    """The cosine of the embeddings that a server returns.
+    """Scores with the cosine of the embeddings that a server returns.
 
     A failed request is sent again ``retries`` times with growing pauses, all within ``timeout_s``.
+
+    Args:
+        settings: ``url``, ``model``, ``api_key_env``, ``timeout_s`` and ``retries`` are read.
+
+    Raises:
+        ConfigError: the environment variable of the key is not set.
     """
 
     def __init__(self, settings: ScorerSettings):

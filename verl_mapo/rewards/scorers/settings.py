@@ -41,7 +41,7 @@ class ScorerSettings:
         url: ``http``: the base URL, ending in ``/v1``.
         api_key_env: ``http``: name of the environment variable that holds the key; None sends no key.
         device: ``auto`` is cuda in an actor that holds a share of a GPU, and cpu otherwise.
-        dtype: of the weights; the cosine itself is computed in float32.
+        dtype: data type of the weights; the cosine itself is computed in float32.
         placement: ``worker``: one scorer in every reward worker; ``actor``: one named Ray actor that all of them share.
         num_gpus: share of a GPU that the actor holds.
         max_batch: largest number of pairs scored in one call.

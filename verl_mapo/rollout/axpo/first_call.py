@@ -29,7 +29,7 @@ from verl_mapo.settings import ConfigError
 
 @dataclass(frozen=True)
 class FirstCall:
-    """The first tool call of a rollout; AXPO starts continuations at no other.
+    """The first tool call of a rollout. AXPO starts continuations there and nowhere else.
 
     Attributes:
         prefix_length: response tokens up to and including the opening tag, after which a continuation goes on.
@@ -47,7 +47,7 @@ class FirstCallFinder:
     """Finds first calls by the tokens of the tags, not by text, so that a continuation gets the sampled tokens.
 
     Args:
-        tokenizer: in which both tags are one token each, as in the Qwen families.
+        tokenizer: the model's tokenizer, in which each tag must be one token, as in the Qwen families.
 
     Raises:
         ConfigError: a tag is not one token of this tokenizer.

@@ -34,10 +34,10 @@ class FinishedRollout:
     """One rollout that has ended and was scored.
 
     Attributes:
-        keys: of its rows in TransferQueue.
+        keys: the keys of its rows in TransferQueue.
         state: the state in which it ended; None for an agent loop that cannot be continued.
         outcome: its reward.
-        call: its first tool call; None where there is none that a continuation could start from.
+        call: its first tool call; None if there is no call that a continuation could start from.
     """
 
     keys: list[str]
@@ -57,8 +57,8 @@ class Continuations:
 
     Attributes:
         source: session number of the rollout that the prefix belongs to.
-        prefix_length: response tokens of the prefix; 0 for fresh rollouts.
-        keys: rows of the continuations that were scored.
+        prefix_length: number of response tokens of the prefix; 0 for fresh rollouts.
+        keys: the keys of the rows of the continuations that were scored.
         lost: number of continuations that failed with an exception.
     """
 
@@ -78,8 +78,8 @@ class PromptGroup:
         running: number of original rollouts that have not ended.
         failed: whether one of them failed with an exception; such a group gets no continuations.
         finished: the original rollouts that were scored, by session number.
-        continuations: one entry a prefix that got a slot.
-        seconds: time after the end of the last original rollout: waiting for slots and running continuations.
+        continuations: one entry for each prefix that got a slot.
+        seconds: time from the end of the last original rollout until the last continuation has ended.
     """
 
     def __init__(self, n: int):
@@ -100,7 +100,7 @@ class PromptGroup:
 
         Args:
             settings: ``prefix_rank`` is read.
-            rng: for the rank ``random``.
+            rng: source of randomness for the rank ``random``.
 
         Returns:
             (score, session number) for each, smallest score first.

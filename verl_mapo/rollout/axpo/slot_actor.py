@@ -25,11 +25,11 @@ from verl_mapo.rollout.axpo.slot_allocator import SlotAllocator
 
 
 class SlotActor:
-    """One :class:`SlotAllocator` a step.
+    """Holds one :class:`SlotAllocator` for each step.
 
     Args:
         settings: ``continuations``, ``ratio`` and ``allocation`` are read.
-        n: original rollouts of a prompt.
+        n: number of original rollouts of a prompt.
     """
 
     def __init__(self, settings: AxpoSettings, n: int):
@@ -52,7 +52,13 @@ class SlotActor:
             self._changed.notify_all()
 
     async def submit(self, step: int, uid: str, scores: Sequence[float]) -> None:
-        """Ask for slots for a prompt whose original rollouts have ended; see :meth:`SlotAllocator.submit`."""
+        """Request slots for a prompt whose original rollouts have ended.
+
+        Args:
+            step: the training step to which the prompt belongs.
+            uid: the uid of the prompt.
+            scores: see :meth:`SlotAllocator.submit`.
+        """
         async with self._changed:
             self._steps[step].submit(uid, scores)
             self._changed.notify_all()
@@ -61,9 +67,9 @@ class SlotActor:
         """Wait until it is decided whether a prefix gets a slot; returns whether it does.
 
         Args:
-            step: of the prompt.
-            uid: of the prompt, which was submitted.
-            rank: of the prefix among those of its prompt, from 0.
+            step: the training step to which the prompt belongs.
+            uid: the uid of the prompt, which was submitted before.
+            rank: the rank of the prefix among those of its prompt, from 0.
         """
         slots = self._steps[step]
         async with self._changed:

@@ -30,14 +30,14 @@ class SlotAllocator:
     """Decides which prefixes of a step get a slot.
 
     ``breadth_first`` serves every prompt's first prefix before any second one, and the lowest score first within a
-    rank. It decides exactly as if it had waited for all prompts, but as early as possible. A running prompt may still
-    submit one request of each rank, so a request of rank k (from 0) with p undecided requests before it certainly gets
-    a slot as soon as p + (k + 1) U slots would suffice, where U is the number of running prompts; and it certainly gets
-    none as soon as p alone are too many. Where slots are not short, a first prefix waits no longer than until the free
-    slots cover the running prompts.
+    rank. It decides exactly as if it had waited for all prompts, but as early as possible: let p be the number of
+    undecided requests that come before a request of rank k (from 0), and U the number of running prompts, each of which
+    may still submit one request of each rank. The request gets a slot as soon as more than p + (k + 1) U slots are
+    free. It gets none as soon as at most p slots are free. If there are enough slots for all, a first prefix waits only
+    until there are more free slots than running prompts and undecided first prefixes.
 
-    ``streaming`` is first come, first served until the slots are used: no request waits, and late prompts may find no
-    slots left.
+    ``streaming`` is first come, first served until the slots are used: no request waits, and there may be no slots left
+    for late prompts.
 
     Args:
         slots: the number of slots as a function of the number of prompts.
@@ -69,8 +69,8 @@ class SlotAllocator:
         """Request slots for a prompt whose original rollouts have ended.
 
         Args:
-            uid: of the prompt.
-            scores: of the prefixes that could be resampled, smallest first; empty for none.
+            uid: the uid of the prompt.
+            scores: the scores of the prefixes that could be resampled, smallest first; empty if there are none.
         """
         self._submitted += 1
         for rank, score in enumerate(scores):

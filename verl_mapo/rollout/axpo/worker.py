@@ -112,7 +112,7 @@ class ResamplingWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
         group.finished[row["session_id"]] = FinishedRollout(keys, state, last.reward_score, call)
 
     async def _complete(self, group: PromptGroup, sampling_params: dict, trajectory: dict, session: dict) -> None:
-        """After the last original rollout: run the group's continuations and write AXPO's columns of all rows."""
+        """Run the group's continuations after its last original rollout, and write AXPO's columns of all its rows."""
         began = time.monotonic()
         try:
             await self._resample(group, sampling_params, trajectory, session)
@@ -142,8 +142,8 @@ class ResamplingWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
         """Run the K continuations of one prefix. Those that fail are counted; the others are kept.
 
         Args:
-            group: of the prompt.
-            rank: of the prefix among those of its prompt, from 0.
+            group: the group of the prompt.
+            rank: the rank of the prefix among those of its prompt, from 0.
             source: session number of the rollout that the prefix belongs to.
             sampling_params, trajectory, session: verl's arguments of a rollout of this prompt.
         """
