@@ -106,7 +106,7 @@ def estimators(step: dict[str, Any]) -> dict[str, Callable[[], torch.Tensor]]:
 
     def mapo(config: MapoSettings) -> torch.Tensor:
         outcome, group = step["token_level_rewards"].sum(dim=-1), group_ids(step["index"])
-        return mapo_advantage(outcome=outcome, group=group, config=config, **columns).advantages
+        return mapo_advantage(outcome=outcome, group=group, settings=config, **columns).advantages
 
     return {
         BASELINE: lambda: stock_call(step, compute_grpo_vectorized_outcome_advantage),
@@ -131,7 +131,7 @@ def axpo_estimators(step: dict[str, Any]) -> dict[str, Callable[[], torch.Tensor
         acted_on = make_mask(outcome, group)
         base = grpo_base(outcome, acted_on, axpo_groups(group, role, prefix_id, config), config)
         columns = {"role": role, "prefix_length": prefix_length, "prefix_id": prefix_id}
-        return axpo_advantage(outcome, base, acted_on, group, **columns, config=config).advantages
+        return axpo_advantage(outcome, base, acted_on, group, **columns, settings=config).advantages
 
     ready = masks(step["token_level_rewards"].sum(dim=-1), group_ids(step["index"]))
     return {

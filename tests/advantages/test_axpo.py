@@ -103,7 +103,7 @@ def run(
     config = AxpoSettings(**options)
     base = base_of(batch, config, norm_by_std)
     columns = dict(batch, response_mask=masks_of(batch, config)[0])
-    return axpo_advantage(**columns, base=base, config=config, norm_by_std=norm_by_std, outcome_weight=outcome_weight)
+    return axpo_advantage(**columns, base=base, settings=config, norm_by_std=norm_by_std, outcome_weight=outcome_weight)
 
 
 def norm(values: list[float], correction: int = 1) -> list[float]:
@@ -310,7 +310,7 @@ def test_base_is_returned_and_written_in_place_on_sources_only() -> None:
     batch, config = make_batch(question("a", 4, 1, {0: [1.0, 0.0]})), AxpoSettings()
     base = grpo_base(batch["outcome"], batch["response_mask"], batch["group"], config)
     before = base.clone()
-    result = axpo_advantage(**batch, base=base, config=config)
+    result = axpo_advantage(**batch, base=base, settings=config)
     assert result.advantages.data_ptr() == base.data_ptr()
     assert torch.equal(base[1:], before[1:])
     assert base[0].nonzero().flatten().tolist() == [0, 1]
@@ -453,10 +453,10 @@ def test_on_top_of_mapo_only_prefixes_change_and_continuations_are_their_own_gro
         turn_spans=torch.tensor([[[2, 3]]] * 6),
         response_mask=mask,
         group=groups,
-        config=mapo,
+        settings=mapo,
     ).advantages
     result = axpo_advantage(
-        **dict(batch, response_mask=mask), base=over, config=config, outcome_weight=mapo.outcome_weight
+        **dict(batch, response_mask=mask), base=over, settings=config, outcome_weight=mapo.outcome_weight
     )
     for group in ([0, 1, 2, 3], [4, 5]):
         out, sem = norm(batch["outcome"][group].tolist()), norm(scores[group].tolist())

@@ -74,7 +74,7 @@ def make_batch(
 
 
 def run(batch: dict[str, Any], norm_by_std: bool = True, **options: Any) -> MapoAdvantage:
-    return mapo_advantage(**batch, config=MapoSettings(**options), norm_by_std=norm_by_std)
+    return mapo_advantage(**batch, settings=MapoSettings(**options), norm_by_std=norm_by_std)
 
 
 def per_rollout(result: MapoAdvantage, batch: dict[str, Any]) -> list[float]:
@@ -647,7 +647,7 @@ def slow_mapo(batch: dict[str, Any], config: MapoSettings, by_std: bool) -> torc
 @given(cases())
 def test_result_equals_a_slow_reference_loop(case: tuple[dict[str, Any], MapoSettings, bool]) -> None:
     batch, config, by_std = case
-    result = mapo_advantage(**batch, config=config, norm_by_std=by_std)
+    result = mapo_advantage(**batch, settings=config, norm_by_std=by_std)
     assert torch.allclose(result.advantages, slow_mapo(batch, config, by_std), atol=1e-7)
     assert (result.advantages[batch["response_mask"] == 0] == 0).all()
     assert not (result.semantic_floored & ~result.semantic_counted).any()
@@ -662,8 +662,8 @@ def test_result_does_not_depend_on_row_order_or_uid_names(
     random.shuffle(order)
     shuffled = {name: column[order] for name, column in batch.items()}
     shuffled["group"] = group_ids([f"renamed-{7 - number}" for number in shuffled["group"].tolist()])
-    plain = mapo_advantage(**batch, config=config, norm_by_std=by_std)
-    other = mapo_advantage(**shuffled, config=config, norm_by_std=by_std)
+    plain = mapo_advantage(**batch, settings=config, norm_by_std=by_std)
+    other = mapo_advantage(**shuffled, settings=config, norm_by_std=by_std)
     for field in ("advantages", "a_out", "a_sem", "alignment"):
         assert torch.allclose(getattr(plain, field)[order], getattr(other, field), atol=1e-7)
     assert plain.semantic_floored.sum() == other.semantic_floored.sum()

@@ -72,7 +72,7 @@ def make_batch(rows: list[Row], dtype: torch.dtype = torch.float64, width: int |
 
 
 def run(rows: list[Row], dtype: torch.dtype = torch.float64, **options: Any) -> VisualFactors:
-    return visual_factors(**make_batch(rows, dtype), config=VisualCreditSettings(**options))
+    return visual_factors(**make_batch(rows, dtype), settings=VisualCreditSettings(**options))
 
 
 def minmax(values: list[float]) -> list[float]:
@@ -191,7 +191,7 @@ def test_trajectory_factor_by_hand() -> None:
 def test_advantage_is_multiplied_by_both_factors() -> None:
     rows = [Row("a", HAND), Row("a", [0.5, 0.5, None, 0.7])]
     config = VisualCreditSettings()
-    found = visual_factors(**make_batch(rows), config=config)
+    found = visual_factors(**make_batch(rows), settings=config)
     assert found.trajectory_score.tolist() == pytest.approx([HAND_SUM, 0.5 + 0.5 + 0.7 * 1.3])
     assert found.trajectory.tolist() == pytest.approx([0.5, 1.5])
     advantages = torch.tensor([[2.0] * 4, [-1.0, -1.0, 0.0, -1.0]]).double()
@@ -204,7 +204,7 @@ def test_positive_only_does_not_change_other_advantages() -> None:
     rows = [Row("a", HAND), Row("a", [0.5, 0.5, None, 0.7])]
     advantages = torch.tensor([[2.0] * 4, [-1.0, -1.0, 0.0, -1.0]]).double()
     config = VisualCreditSettings(sign="positive_only")
-    found = visual_factors(**make_batch(rows), config=config)
+    found = visual_factors(**make_batch(rows), settings=config)
     credited = apply_credit(advantages, found, config)
     assert torch.equal(credited[0], advantages[0] * product(found)[0])
     assert torch.equal(credited[1], advantages[1])
@@ -276,7 +276,7 @@ def test_row_without_images_has_factor_one_and_enters_no_statistic(intra: bool) 
 def test_batch_without_images_or_rows_is_handled() -> None:
     assert product(run([Row("a", [NAN, NAN]), Row("a", [None, None])])).tolist() == [[1, 1], [1, 1]]
     batch = make_batch([Row("a", HAND)])
-    empty = visual_factors(**{name: part[:0] for name, part in batch.items()}, config=VisualCreditSettings())
+    empty = visual_factors(**{name: part[:0] for name, part in batch.items()}, settings=VisualCreditSettings())
     assert product(empty).shape == (0, 4)
 
 
@@ -338,7 +338,7 @@ def test_continuations_of_one_prefix_can_be_a_group_of_their_own() -> None:
     batch = make_batch(rows)
     role = torch.tensor([SOURCE, PLAIN, CONTINUATION, CONTINUATION])
     batch["group"] = axpo_groups(batch["group"], role, torch.tensor([0, -1, 0, 0]), AxpoSettings(continuations=2))
-    found = visual_factors(**batch, config=VisualCreditSettings())
+    found = visual_factors(**batch, settings=VisualCreditSettings())
     assert torch.equal(found.trajectory[:2], run(rows[:2]).trajectory)
     assert found.trajectory[2:].tolist() == pytest.approx([0.5, 1.5])
 
@@ -383,13 +383,13 @@ def test_factors_do_not_depend_on_row_order_micro_batches_or_width(
     rows: list[Row], options: dict[str, Any], random: Any
 ) -> None:
     config = VisualCreditSettings(**{**options, "group": "uid"})
-    whole = visual_factors(**make_batch(rows), config=config)
+    whole = visual_factors(**make_batch(rows), settings=config)
     order = random.sample(range(len(rows)), len(rows))
-    shuffled = visual_factors(**make_batch([rows[i] for i in order], width=whole.token.shape[1] + 3), config=config)
+    shuffled = visual_factors(**make_batch([rows[i] for i in order], width=whole.token.shape[1] + 3), settings=config)
     torch.testing.assert_close(product(shuffled)[:, :-3], product(whole)[order], rtol=0, atol=1e-12)
     for uid in {row.uid for row in rows}:
         mine = [i for i, row in enumerate(rows) if row.uid == uid]
-        part = visual_factors(**make_batch([rows[i] for i in mine], width=whole.token.shape[1]), config=config)
+        part = visual_factors(**make_batch([rows[i] for i in mine], width=whole.token.shape[1]), settings=config)
         torch.testing.assert_close(product(part), product(whole)[mine], rtol=0, atol=1e-12)
 
 
@@ -398,7 +398,7 @@ def test_factors_are_not_negative_and_have_mean_1_in_a_row_and_in_a_group(
     rows: list[Row], options: dict[str, Any]
 ) -> None:
     batch = make_batch(rows)
-    found = visual_factors(**batch, config=VisualCreditSettings(**{**options, "clamp": "none", "group": "uid"}))
+    found = visual_factors(**batch, settings=VisualCreditSettings(**{**options, "clamp": "none", "group": "uid"}))
     assert (product(found) >= 0).all()
     for token, valid in zip(found.token, batch["valid"], strict=True):
         assert token[valid].mean().item() == pytest.approx(1) or not valid.any()
@@ -409,18 +409,18 @@ def test_factors_are_not_negative_and_have_mean_1_in_a_row_and_in_a_group(
 @given(batches, st.sampled_from([-1.0, 7.0, NAN, math.inf]))
 def test_invalid_scores_and_other_tokens_are_never_read(rows: list[Row], junk: float) -> None:
     batch = make_batch(rows)
-    whole = visual_factors(**batch, config=VisualCreditSettings())
+    whole = visual_factors(**batch, settings=VisualCreditSettings())
     batch["score"] = torch.where(batch["valid"], batch["score"], junk)
     batch["valid"] |= batch["response_mask"] == 0
-    assert torch.equal(product(visual_factors(**batch, config=VisualCreditSettings())), product(whole))
+    assert torch.equal(product(visual_factors(**batch, settings=VisualCreditSettings())), product(whole))
 
 
 @pytest.mark.parametrize("kind", [torch.bool, torch.int8, torch.int64, torch.float32])
 def test_response_mask_may_have_any_dtype(kind: torch.dtype) -> None:
     batch = make_batch([Row("a", HAND), Row("a", [0.1, None, 0.3])])
-    whole = visual_factors(**batch, config=VisualCreditSettings())
+    whole = visual_factors(**batch, settings=VisualCreditSettings())
     batch["response_mask"] = batch["response_mask"].to(kind)
-    assert torch.equal(product(visual_factors(**batch, config=VisualCreditSettings())), product(whole))
+    assert torch.equal(product(visual_factors(**batch, settings=VisualCreditSettings())), product(whole))
 
 
 def test_no_gradient_is_recorded_and_inputs_are_not_changed() -> None:
@@ -428,7 +428,7 @@ def test_no_gradient_is_recorded_and_inputs_are_not_changed() -> None:
     before = {name: part.clone() for name, part in batch.items()}
     batch["score"].requires_grad_()
     config = VisualCreditSettings()
-    found = visual_factors(**batch, config=config)
+    found = visual_factors(**batch, settings=config)
     advantages = torch.ones(2, 4, dtype=torch.float64, requires_grad=True)
     assert not any(part.requires_grad for part in (*found, product(found), apply_credit(advantages, found, config)))
     for name, part in batch.items():
@@ -440,5 +440,5 @@ def test_stages_can_be_called_one_by_one() -> None:
     batch = make_batch(rows)
     tokens = token_factor(batch["score"], batch["valid"], batch["response_mask"], config)
     trajectory = trajectory_factor(tokens.trajectory_score, tokens.visual, batch["group"], config)
-    whole = visual_factors(**batch, config=config)
+    whole = visual_factors(**batch, settings=config)
     assert torch.equal(tokens.factor * trajectory.unsqueeze(1), product(whole))

@@ -32,6 +32,9 @@ class Outside(Method):
 
     name = "outside"
 
+    def advantages(self, step, rewards, response_mask):
+        return rewards
+
 
 @pytest.mark.parametrize(
     ("overrides", "expected", "estimator"),
@@ -74,3 +77,9 @@ def test_dotted_path_of_something_else_is_refused():
 
 def test_estimators_given_to_verl_are_the_names_of_the_methods():
     assert {method.name for method in METHODS} == set(ESTIMATORS)
+
+
+def test_method_without_advantages_is_refused_as_the_estimator(monkeypatch):
+    monkeypatch.setattr("verl_mapo.training.method.Nothing", type("Nothing", (Method,), {"name": "x"}), raising=False)
+    with pytest.raises(ConfigError, match=r"Nothing does not define advantages\(\)"):
+        enabled_methods(compose_config("algorithm.adv_estimator=verl_mapo.training.method.Nothing"))

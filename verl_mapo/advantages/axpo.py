@@ -124,7 +124,7 @@ class AxpoAdvantage(NamedTuple):
 
 
 @torch.no_grad()
-def axpo_groups(group: Tensor, role: Tensor, prefix_id: Tensor, config: AxpoSettings) -> Tensor:
+def axpo_groups(group: Tensor, role: Tensor, prefix_id: Tensor, settings: AxpoSettings) -> Tensor:
     """The groups within which advantages are computed (Eq. 2 and 3), so that any estimator can compute the base.
 
     Args:
@@ -132,13 +132,13 @@ def axpo_groups(group: Tensor, role: Tensor, prefix_id: Tensor, config: AxpoSett
         role: (B,) integer, PLAIN, SOURCE or CONTINUATION.
         prefix_id: (B,) int64, the session number of a SOURCE, or of the source that a CONTINUATION goes on from; -1 for
             PLAIN.
-        config: the settings; only ``separate_group`` is read.
+        settings: the settings; only ``separate_group`` is read.
 
     Returns:
         (B,) int64. The continuations of each prefix get a new number above those of ``group``; every other row keeps
         its number. As in ``group``, every number up to the largest occurs, unless a uid has continuations only.
     """
-    if not config.separate_group:
+    if not settings.separate_group:
         return group
     continuation = (role == CONTINUATION).nonzero().squeeze(1)
     groups = group.clone()
@@ -168,7 +168,7 @@ def recovered_prefixes(
 
 @torch.no_grad()
 def loss_masks(
-    response_mask: Tensor, recovered: Tensor, role: Tensor, prefix_length: Tensor, config: AxpoSettings
+    response_mask: Tensor, recovered: Tensor, role: Tensor, prefix_length: Tensor, settings: AxpoSettings
 ) -> tuple[Tensor, Tensor]:
     """The tokens that the loss acts on, and the tokens by whose number it is divided.
 
@@ -181,13 +181,13 @@ def loss_masks(
         role: (B,) integer, PLAIN, SOURCE or CONTINUATION.
         prefix_length: (B,) int64, the tokens of a SOURCE's prefix, or those that a CONTINUATION was given, counted
             from the left of the response axis.
-        config: the settings; only ``unrecovered_source`` is read.
+        settings: the settings; only ``unrecovered_source`` is read.
 
     Returns:
         Two (B, L) bool tensors. First: ``response_mask`` without the given tokens of a CONTINUATION and without a
         SOURCE's tokens after its prefix. Second: ``response_mask`` without the rows of continuations.
     """
-    continuation, cut = role == CONTINUATION, _credited(role, recovered, config)
+    continuation, cut = role == CONTINUATION, _credited(role, recovered, settings)
     acted_on = response_mask != 0
     divided_by = acted_on.clone()
     divided_by.index_fill_(0, continuation.nonzero().squeeze(1), False)
@@ -199,7 +199,7 @@ def loss_masks(
 
 @torch.no_grad()
 def grpo_base(
-    outcome: Tensor, response_mask: Tensor, groups: Tensor, config: AxpoSettings, norm_by_std: bool = True
+    outcome: Tensor, response_mask: Tensor, groups: Tensor, settings: AxpoSettings, norm_by_std: bool = True
 ) -> Tensor:
     """GRPO over the groups of :func:`axpo_groups`: Eq. 2 for the original rollouts, Eq. 3 for the continuations.
 
@@ -209,7 +209,7 @@ def grpo_base(
         outcome: (B,) float32 or float64, R.
         response_mask: (B, L), the first of :func:`loss_masks`; integer, bool or outcome's dtype.
         groups: (B,) int64.
-        config: the settings; only ``std`` is read.
+        settings: the settings; only ``std`` is read.
         norm_by_std: verl's ``norm_adv_by_std_in_grpo``.
 
     Returns:
@@ -217,7 +217,7 @@ def grpo_base(
     """
     live = has_policy_token(response_mask)
     norm = group_normalise(
-        outcome.double(), groups, live, by_std=norm_by_std, keep_lone=True, correction=config.correction
+        outcome.double(), groups, live, by_std=norm_by_std, keep_lone=True, correction=settings.correction
     )
     return response_mask.to(outcome.dtype, copy=True).mul_(norm.value.to(outcome.dtype).unsqueeze(1))
 
@@ -231,7 +231,7 @@ def axpo_advantage(
     role: Tensor,
     prefix_length: Tensor,
     prefix_id: Tensor,
-    config: AxpoSettings,
+    settings: AxpoSettings,
     norm_by_std: bool = True,
     outcome_weight: float = 1.0,
 ) -> AxpoAdvantage:
@@ -248,17 +248,17 @@ def axpo_advantage(
         role: (B,) integer, PLAIN, SOURCE or CONTINUATION.
         prefix_length: (B,) int64, as for :func:`loss_masks`.
         prefix_id: (B,) int64, as for :func:`axpo_groups`.
-        config: the settings.
+        settings: the settings.
         norm_by_std: verl's ``norm_adv_by_std_in_grpo``.
         outcome_weight: the factor of A_out in ``base``; MAPO's is
             :attr:`verl_mapo.advantages.mapo.MapoSettings.outcome_weight`.
     """
     live, rewards = has_policy_token(response_mask), outcome.double()
     recovered = _recovered(rewards, live, group, role, prefix_id)
-    member = live & (role != CONTINUATION) if config.separate_group else live
-    lifted = torch.where(recovered & config.prefix_credit, rewards.clamp_min(1), rewards)
-    value = _against_own_replacement(rewards, lifted, group, member, config.correction, norm_by_std)
-    credited = _credited(role, recovered, config) & live
+    member = live & (role != CONTINUATION) if settings.separate_group else live
+    lifted = torch.where(recovered & settings.prefix_credit, rewards.clamp_min(1), rewards)
+    value = _against_own_replacement(rewards, lifted, group, member, settings.correction, norm_by_std)
+    credited = _credited(role, recovered, settings) & live
     rows = credited.nonzero().squeeze(1)
     prefix = torch.arange(base.shape[1], device=base.device) < prefix_length[rows].unsqueeze(1)
     weighted = (outcome_weight * value[rows]).to(base.dtype).unsqueeze(1)
@@ -290,10 +290,10 @@ def _against_own_replacement(
     return (lifted - mean) / (std + EPS) if norm_by_std else lifted - mean
 
 
-def _credited(role: Tensor, recovered: Tensor, config: AxpoSettings) -> Tensor:
+def _credited(role: Tensor, recovered: Tensor, settings: AxpoSettings) -> Tensor:
     """(B,) bool: sources whose prefix gets Eq. 5 and whose remaining tokens are masked."""
     source = role == SOURCE
-    return source if config.unrecovered_source == "mask" else source & recovered
+    return source if settings.unrecovered_source == "mask" else source & recovered
 
 
 def _recovered(outcome: Tensor, live: Tensor, group: Tensor, role: Tensor, prefix_id: Tensor) -> Tensor:

@@ -174,7 +174,7 @@ def mapo_advantage(
     turn_spans: Tensor,
     response_mask: Tensor,
     group: Tensor,
-    config: MapoSettings,
+    settings: MapoSettings,
     norm_by_std: bool = True,
 ) -> MapoAdvantage:
     """The advantage of every policy token of a batch. All tensors on one device; rows in any order.
@@ -191,30 +191,30 @@ def mapo_advantage(
             and disjoint; (-1, -1) where absent. Read under ``credit: turn`` only.
         response_mask: (B, L), 1 on policy tokens, 0 on observations and padding; integer, bool or outcome's dtype.
         group: (B,) int64 group numbers, see :func:`verl_mapo.advantages.groups.group_ids`.
-        config: the settings.
+        settings: the settings.
         norm_by_std: verl's ``norm_adv_by_std_in_grpo``, for both parts.
     """
     dtype = outcome.dtype
     outcome, turn_scores = outcome.double(), turn_scores.double()
     live = has_policy_token(response_mask)
-    eligible = live & (outcome >= CORRECT) if config.coupling == "gated" else live
+    eligible = live & (outcome >= CORRECT) if settings.coupling == "gated" else live
     out = group_normalise(outcome, group, live, by_std=norm_by_std, keep_lone=True)
-    alignment, has_alignment = aggregate(turn_scores, turn_status, config.discount, config.aggregation)
+    alignment, has_alignment = aggregate(turn_scores, turn_status, settings.discount, settings.aggregation)
     alignment, has_alignment = torch.where(live, alignment, 0.0), has_alignment & live
 
-    base = config.outcome_weight * out.value
-    if config.credit == "turn":
-        sem, a_sem = _turn_semantics(turn_scores, turn_status, eligible, group, config, norm_by_std)
-        at_turns = base.unsqueeze(1) + config.beta * sem.value
+    base = settings.outcome_weight * out.value
+    if settings.credit == "turn":
+        sem, a_sem = _turn_semantics(turn_scores, turn_status, eligible, group, settings, norm_by_std)
+        at_turns = base.unsqueeze(1) + settings.beta * sem.value
         advantages = _spread(base.to(dtype), at_turns.to(dtype), turn_spans, response_mask.shape[1])
         advantages.masked_fill_(response_mask == 0, 0.0)
     else:
-        value, valid = _participants(alignment, has_alignment, turn_status, eligible, group, config.no_tool)
-        sem = group_normalise(value, group, valid, by_std=norm_by_std, min_std=config.min_std)
-        a_sem, rollout = sem.value, base + config.beta * sem.value
-        if config.coupling == "reward_sum":
+        value, valid = _participants(alignment, has_alignment, turn_status, eligible, group, settings.no_tool)
+        sem = group_normalise(value, group, valid, by_std=norm_by_std, min_std=settings.min_std)
+        a_sem, rollout = sem.value, base + settings.beta * sem.value
+        if settings.coupling == "reward_sum":
             lift = torch.where(valid, value - sem.stats.mean[group], 0.0)
-            total = _norm_of_sum(outcome, lift, live, group, config, norm_by_std)
+            total = _norm_of_sum(outcome, lift, live, group, settings, norm_by_std)
             sem, rollout = sem._replace(floored=total.floored & sem.counted), total.value
         advantages = response_mask.to(dtype, copy=True).mul_(rollout.to(dtype).unsqueeze(1))
     return MapoAdvantage(
@@ -248,19 +248,21 @@ def _participants(
 
 
 def _norm_of_sum(
-    outcome: Tensor, lift: Tensor, live: Tensor, group: Tensor, config: MapoSettings, norm_by_std: bool
+    outcome: Tensor, lift: Tensor, live: Tensor, group: Tensor, settings: MapoSettings, norm_by_std: bool
 ) -> Normalised:
     """groupnorm(R + beta S). S is given as ``lift``, (B,): its difference from the group's mean, with the same result.
 
     A rollout without an S has lift 0, which is the mean. ``min_std`` is in units of S, and S enters the sum times beta,
     so the floor is beta * min_std: it applies where outcomes are equal and S nearly so, and vanishes with beta.
     """
-    floor = config.beta * config.min_std
-    return group_normalise(outcome + config.beta * lift, group, live, by_std=norm_by_std, min_std=floor, keep_lone=True)
+    floor = settings.beta * settings.min_std
+    return group_normalise(
+        outcome + settings.beta * lift, group, live, by_std=norm_by_std, min_std=floor, keep_lone=True
+    )
 
 
 def _turn_semantics(
-    turn_scores: Tensor, turn_status: Tensor, eligible: Tensor, group: Tensor, config: MapoSettings, norm_by_std: bool
+    turn_scores: Tensor, turn_status: Tensor, eligible: Tensor, group: Tensor, settings: MapoSettings, norm_by_std: bool
 ) -> tuple[Normalised, Tensor]:
     """Each scored turn against all scored turns of its group: z_it = (s_it - m_g) / sigma_g, one m and sigma a group.
 
@@ -285,7 +287,7 @@ def _turn_semantics(
         rollout's scored turns, (B,).
     """
     scored = (turn_status == SCORED) & eligible.unsqueeze(1)
-    sem = group_normalise(turn_scores, group, scored, by_std=norm_by_std, min_std=config.min_std)
+    sem = group_normalise(turn_scores, group, scored, by_std=norm_by_std, min_std=settings.min_std)
     return sem, sem.value.sum(dim=1) / scored.sum(dim=1).clamp_min(1)
 
 

@@ -165,7 +165,7 @@ def visual_factors(
     valid: Tensor,
     response_mask: Tensor,
     group: Tensor,
-    config: VisualCreditSettings,
+    settings: VisualCreditSettings,
     in_statistics: Tensor | None = None,
 ) -> VisualFactors:
     """The factors of every policy token of a batch. All tensors on one device; rows in any order.
@@ -176,45 +176,45 @@ def visual_factors(
         response_mask: (B, L), 1 on policy tokens; integer, bool or float.
         group: (B,) int64 group numbers, see :func:`verl_mapo.advantages.groups.group_ids`. With those of
             :func:`verl_mapo.advantages.axpo.axpo_groups`, AXPO's continuations of one prefix are a group of their own.
-        config: the settings.
+        settings: the settings.
         in_statistics: (B,) bool, the rows that are compared within their group; all when None. Every other row, such as
             a continuation that shares the group of its uid, has its token factors and trajectory factor 1.
     """
-    if config.offset == "official":
+    if settings.offset == "official":
         score = _official_offset(score, valid & response_mask.bool())
-    if config.group == "official":
+    if settings.group == "official":
         group = torch.arange(len(score), device=score.device) // OFFICIAL_GROUP
-    tokens = token_factor(score, valid, response_mask, config)
+    tokens = token_factor(score, valid, response_mask, settings)
     member = tokens.visual if in_statistics is None else tokens.visual & in_statistics
-    trajectory = trajectory_factor(tokens.trajectory_score, member, group, config)
+    trajectory = trajectory_factor(tokens.trajectory_score, member, group, settings)
     return VisualFactors(tokens.factor, trajectory.to(score.dtype), *tokens[1:])
 
 
 @torch.no_grad()
-def apply_credit(advantages: Tensor, factors: VisualFactors, config: VisualCreditSettings) -> Tensor:
+def apply_credit(advantages: Tensor, factors: VisualFactors, settings: VisualCreditSettings) -> Tensor:
     """Eq. 7: multiply the advantages of any estimator by both factors.
 
     Args:
         advantages: (B, L) float; not changed.
         factors: the factors of the same rows.
-        config: the settings; only ``sign`` is read.
+        settings: the settings; only ``sign`` is read.
 
     Returns:
         (B, L); where the factors are 1, bit for bit the advantages.
     """
     credited = torch.mul(advantages, factors.token).mul_(factors.trajectory.unsqueeze(1))
-    return credited if config.sign == "both" else torch.where(advantages > 0, credited, advantages)
+    return credited if settings.sign == "both" else torch.where(advantages > 0, credited, advantages)
 
 
 @torch.no_grad()
-def token_factor(score: Tensor, valid: Tensor, response_mask: Tensor, config: VisualCreditSettings) -> TokenFactor:
+def token_factor(score: Tensor, valid: Tensor, response_mask: Tensor, settings: VisualCreditSettings) -> TokenFactor:
     """VGPO's second stage, Eq. 3 to 5, and s of Eq. 6; a row's results depend on that row alone.
 
     Args:
         score: (B, L) float32 or float64, rho in [0, 1]; not read where not valid.
         valid: (B, L) bool, the token has a score.
         response_mask: (B, L), 1 on policy tokens; integer, bool or float.
-        config: the settings.
+        settings: the settings.
     """
     shaped = TokenFactor(
         factor=torch.empty_like(score),
@@ -225,21 +225,21 @@ def token_factor(score: Tensor, valid: Tensor, response_mask: Tensor, config: Vi
     rows = max(1, _CHUNK // score.shape[1])
     inputs = (score, valid, response_mask, *shaped)
     for part in zip(*(tensor.split(rows) for tensor in inputs), strict=True):
-        _shape_rows(*part[:3], TokenFactor(*part[3:]), config)
+        _shape_rows(*part[:3], TokenFactor(*part[3:]), settings)
     return shaped
 
 
-def _shape_rows(score: Tensor, valid: Tensor, mask: Tensor, out: TokenFactor, config: VisualCreditSettings) -> None:
+def _shape_rows(score: Tensor, valid: Tensor, mask: Tensor, out: TokenFactor, settings: VisualCreditSettings) -> None:
     """:func:`token_factor` of some rows, written to ``out``. Masks are floats, which multiply fast."""
     policy = mask.bool()
     scored, policy = (at.view(torch.uint8).to(score.dtype) for at in (policy & valid, policy))
     rho, t = score.nan_to_num(0.0).mul_(scored), policy.cumsum(dim=1)
     length = policy.sum(dim=1, keepdim=True)
-    gate = _gate(rho, scored, t, length, config)
+    gate = _gate(rho, scored, t, length, settings)
     out.gate.copy_(gate)
 
     # Eq. 3
-    weight = gate.mul_(t).mul_(config.beta / length.clamp_min(1)).mul_(rho).add_(rho)
+    weight = gate.mul_(t).mul_(settings.beta / length.clamp_min(1)).mul_(rho).add_(rho)
     # Minimum over the scored tokens: the others are moved to the largest float first.
     lowest = (scored - 1).mul_(-torch.finfo(score.dtype).max).add_(weight).amin(dim=1, keepdim=True)
     count, total = scored.sum(dim=1).double(), weight.sum(dim=1, dtype=torch.float64)
@@ -249,24 +249,26 @@ def _shape_rows(score: Tensor, valid: Tensor, mask: Tensor, out: TokenFactor, co
     mean_minmaxed = (mean - lowest.squeeze(1)) * scale.squeeze(1)
     out.visual.copy_(count > 0)
     # s of Eq. 6
-    out.trajectory_score.copy_({"sum": total, "mean": mean, "official": mean_minmaxed * count}[config.trajectory_score])
-    if not config.intra:
+    out.trajectory_score.copy_(
+        {"sum": total, "mean": mean, "official": mean_minmaxed * count}[settings.trajectory_score]
+    )
+    if not settings.intra:
         out.factor.fill_(1)
         return
     torch.sub(weight, lowest, out=out.factor)
     out.factor.mul_(scale.to(score.dtype)).sub_(mean_minmaxed.to(score.dtype).unsqueeze(1)).mul_(scored).add_(1)
-    if config.clamp != "none":
-        out.factor.clamp_(*BOUNDS[config.clamp][0])
+    if settings.clamp != "none":
+        out.factor.clamp_(*BOUNDS[settings.clamp][0])
 
 
-def _gate(rho: Tensor, scored: Tensor, t: Tensor, length: Tensor, config: VisualCreditSettings) -> Tensor:
+def _gate(rho: Tensor, scored: Tensor, t: Tensor, length: Tensor, settings: VisualCreditSettings) -> Tensor:
     """Eq. 4 as (R, L) floats: 1 on exactly the k highest scores of each row's tail; of equal scores, the earlier ones.
 
     numpy sorts floats with vector instructions, in a third of the time that torch's topk or kthvalue takes.
     """
-    before = torch.floor((1 - config.gamma) * length.double() + _ROUNDING).to(t.dtype)
+    before = torch.floor((1 - settings.gamma) * length.double() + _ROUNDING).to(t.dtype)
     tail = torch.gt(t, before, out=torch.empty_like(t)).mul_(scored)
-    k = torch.ceil(config.kappa * tail.sum(dim=1, keepdim=True).double() - _ROUNDING).long()
+    k = torch.ceil(settings.kappa * tail.sum(dim=1, keepdim=True).double() - _ROUNDING).long()
     candidates = torch.addcmul(tail - 1, rho, tail)  # rho in the tail, else -1
     ascending = torch.from_numpy(np.sort(candidates.numpy(force=True), axis=1)).to(t.device)
     lowest = ascending.gather(1, (t.shape[1] - k).clamp_max(t.shape[1] - 1))
@@ -281,20 +283,22 @@ def _gate(rho: Tensor, scored: Tensor, t: Tensor, length: Tensor, config: Visual
 
 
 @torch.no_grad()
-def trajectory_factor(trajectory_score: Tensor, member: Tensor, group: Tensor, config: VisualCreditSettings) -> Tensor:
+def trajectory_factor(
+    trajectory_score: Tensor, member: Tensor, group: Tensor, settings: VisualCreditSettings
+) -> Tensor:
     """VGPO's third stage, Eq. 6: 1 + phi of each member within its group; 1 for every other row.
 
     Args:
         trajectory_score: (B,) float64, s.
         member: (B,) bool, the row is compared.
         group: (B,) int64 group numbers.
-        config: the settings.
+        settings: the settings.
 
     Returns:
         (B,) float64; 1 throughout a group of fewer than two members.
     """
     factor = torch.ones_like(trajectory_score)
-    if not config.inter or not member.any():
+    if not settings.inter or not member.any():
         return factor
     score, group = trajectory_score[member], group[member]
     n_groups = int(group.max()) + 1
@@ -304,7 +308,7 @@ def trajectory_factor(trajectory_score: Tensor, member: Tensor, group: Tensor, c
     minmaxed = (score - lowest[group]) * _over_range(lowest, highest)[group]
     mean = score.new_zeros(n_groups).scatter_reduce_(0, group, minmaxed, "mean", include_self=False)
     factor[member] = 1 + minmaxed - mean[group]
-    return factor if config.clamp == "none" else factor.clamp_(*BOUNDS[config.clamp][1])
+    return factor if settings.clamp == "none" else factor.clamp_(*BOUNDS[settings.clamp][1])
 
 
 def _over_range(lowest: Tensor, highest: Tensor) -> Tensor:

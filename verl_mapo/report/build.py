@@ -30,7 +30,7 @@ from verl_mapo.report.data_sources import source_table
 from verl_mapo.report.findings import checked_alarms, headlines
 from verl_mapo.report.load import RunData
 from verl_mapo.report.pictures import REQUESTED, RETURNED, data_url
-from verl_mapo.report.sampling import Case, Chapter, chapters
+from verl_mapo.report.selection import Case, Chapter, chapters
 from verl_mapo.report.series import drawn_panels
 from verl_mapo.run_folder import RunFolder
 

@@ -182,7 +182,7 @@ def align(
         turn_spans=step.columns[TURN_SPANS.name],
         response_mask=response_mask,
         group=step.comparison_group,
-        config=settings,
+        settings=settings,
         norm_by_std=norm_by_std,
     )
     step.results[names.MAPO] = result

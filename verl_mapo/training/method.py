@@ -120,7 +120,7 @@ class Method:
         Returns:
             (B, L) in the dtype of ``rewards``, 0 where the mask is 0.
         """
-        raise TypeError(f"{type(self).__name__} is no advantage estimator: it does not override advantages()")
+        raise TypeError(f"{type(self).__name__} does not define advantages(), so it is no advantage estimator")
 
     def after_advantage(self, step: StepBatch) -> None:
         """Change the advantages that the estimator computed; it may be the estimator of another method or of verl."""

@@ -54,6 +54,12 @@ def estimator_method(config: DictConfig) -> type[Method] | None:
     if estimator not in names.ESTIMATORS and not is_dotted_path(estimator):
         return None
     try:
-        return _REGISTRY.find(estimator)
+        method = _REGISTRY.find(estimator)
     except ValueError as error:
         raise ConfigError(f"{names.ADV_ESTIMATOR}={estimator} is refused: {error}.") from None
+    if method.advantages is Method.advantages:
+        raise ConfigError(
+            f"{names.ADV_ESTIMATOR}={estimator} is refused: {method.__name__} does not define advantages(), so it "
+            "is no estimator; define it, or give the name of an estimator such as mapo."
+        )
+    return method

@@ -18,7 +18,7 @@ import json
 import pytest
 
 from verl_mapo.report.load import RunData
-from verl_mapo.report.sampling import chapters
+from verl_mapo.report.selection import chapters
 
 
 def titles(run, **changes):

@@ -1,0 +1,42 @@
+# Copyright 2026 The verl_mapo authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Declarations of panels and alarms: titles are unique, and every metric has the prefix of its owner."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from verl_mapo.report.panels import ALARMS, LEARNING, ROLLOUTS
+from verl_mapo.training.methods import METHODS
+
+PREFIXES = {"mapo": "mapo/", "axpo": "axpo/", "vgpo": "visual_credit/"}
+
+
+def test_titles_of_panels_are_unique():
+    panels = [*ROLLOUTS, *LEARNING, *(panel for method in METHODS for panel in method.panels)]
+    assert max(Counter(panel.title for panel in panels).values()) == 1
+
+
+def test_panels_and_alarms_of_a_method_are_about_its_own_metrics():
+    for method in METHODS:
+        metrics = [curve.metric for panel in method.panels for curve in panel.curves]
+        metrics += [alarm.metric for alarm in method.alarms]
+        assert all(metric.startswith(PREFIXES[method.name]) for metric in metrics), method.name
+
+
+def test_alarm_of_a_metric_has_the_limit_that_its_panel_draws():
+    panels = [*ROLLOUTS, *(panel for method in METHODS for panel in method.panels)]
+    limits = {curve.metric: panel.limit for panel in panels for curve in panel.curves if panel.limit is not None}
+    for alarm in (*ALARMS, *(alarm for method in METHODS for alarm in method.alarms)):
+        assert limits.get(alarm.metric, alarm.limit) == alarm.limit, alarm.metric
