@@ -87,7 +87,7 @@ def test_cpu_stack_is_added_without_an_accelerator(launches, tmp_path, monkeypat
 def test_eval_only_validates(launches, tmp_path):
     invoke("eval", "--run", str(tmp_path), "task=toy")
     [(arguments, _)] = launches
-    assert arguments[-2:] == ["trainer.val_only=true", "task=toy"]
+    assert arguments[-3:] == ["trainer.val_only=true", "data.train_files=${data.val_files}", "task=toy"]
 
 
 @pytest.mark.parametrize(

@@ -106,3 +106,21 @@ def test_message_names_all_faults():
 def test_select_returns_the_default_where_a_part_of_the_path_is_absent():
     config = OmegaConf.create({"a": {"b": None, "c": 3}})
     assert (select(config, "a.c"), select(config, "a.b", 5), select(config, "x.y.z")) == (3, 5, None)
+
+
+@dataclass(frozen=True)
+class Lenient:
+    """A settings class that would ignore misspelt settings."""
+
+    NODE: ClassVar[str] = "node"
+    size: int = 1
+
+
+def test_settings_class_that_would_ignore_unknown_keys_is_refused():
+    with pytest.raises(ConfigError, match="Lenient, the settings class of node, must be a pydantic dataclass with"):
+        parse(Lenient, OmegaConf.create({}))
+
+
+def test_settings_class_without_a_node_is_refused():
+    with pytest.raises(ConfigError, match="has no NODE"):
+        parse(int, OmegaConf.create({}))

@@ -244,7 +244,9 @@ def evaluate(
     verbose: Verbose = False,
 ) -> None:
     """Evaluate the run's last checkpoint (or the model if there is none) on data.val_files, without training."""
-    raise typer.Exit(_launch(run, config, ["trainer.val_only=true", *(overrides or [])], timeout_h, verbose))
+    # verl opens the training data even where it does not train.
+    idle = ["trainer.val_only=true", "data.train_files=${data.val_files}"]
+    raise typer.Exit(_launch(run, config, [*idle, *(overrides or [])], timeout_h, verbose))
 
 
 @app.command()

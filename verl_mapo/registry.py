@@ -75,7 +75,7 @@ class Registry(Generic[T]):
                 f"PYTHONPATH, or use one of {', '.join(self.builtin)}"
             ) from None
         if self.base is None:
-            if callable(found):
+            if callable(found) and not isinstance(found, type):
                 return found
             raise ValueError(f"{name!r} is not a function, as every {self.kind} is")
         if isinstance(found, type) and issubclass(found, self.base):

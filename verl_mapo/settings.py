@@ -24,8 +24,9 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import is_pydantic_dataclass
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 """pydantic configuration of every settings class: unknown keys, infinities and NaN are errors."""
@@ -46,8 +47,10 @@ def parse(cls: type[T], config: Any) -> T:
         config: the whole hydra configuration; where the node is absent, every setting has its default.
 
     Raises:
-        ConfigError: with one sentence for every invalid setting.
+        ConfigError: with one sentence for every invalid setting, or because ``cls`` is no settings class.
     """
+    if not isinstance(getattr(cls, "NODE", None), str):
+        raise ConfigError(f"{_name_of(cls)} has no NODE: set it to the path of its settings, such as 'algorithm.mine'.")
     return parse_node(cls, select(config, cls.NODE), cls.NODE)
 
 
@@ -60,8 +63,15 @@ def parse_node(cls: type[T], node: Mapping[str, Any] | None, where: str) -> T:
         where: dotted path of the node, for the messages.
 
     Raises:
-        ConfigError: with one sentence for every invalid setting.
+        ConfigError: with one sentence for every invalid setting, or because ``cls`` is no settings class.
     """
+    if not is_pydantic_dataclass(cls) or cls.__pydantic_config__.get("extra") != "forbid":
+        raise ConfigError(
+            f"{_name_of(cls)}, the settings class of {where}, must be a pydantic dataclass with config=STRICT (from "
+            "verl_mapo.settings), because misspelt settings would otherwise be ignored."
+        )
+    if node is not None and not isinstance(node, Mapping | DictConfig):
+        raise ConfigError(f"{where}={node!r} is refused: it holds several settings, for example {where}.NAME=VALUE.")
     values = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else dict(node or {})
     try:
         return TypeAdapter(cls).validate_python(values)
@@ -79,6 +89,10 @@ def select(config: Any, path: str, default: Any = None) -> Any:
     """
     value = OmegaConf.select(config, path)
     return default if value is None else value
+
+
+def _name_of(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _sentence(fault: Mapping[str, Any], cls: type, where: str) -> str:

@@ -57,9 +57,12 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.workers.utils.padding.response_from_nested",
         "verl.workers.utils.padding.response_to_nested",
     ),
-    "advantage estimators": _members(
-        "verl.trainer.ppo.core_algos",
-        "ADV_ESTIMATOR_REGISTRY AdvantageEstimator compute_grpo_vectorized_outcome_advantage register_adv_est",
+    "advantage estimators": (
+        "verl.trainer.config.algorithm.AlgoConfig",
+        *_members(
+            "verl.trainer.ppo.core_algos",
+            "ADV_ESTIMATOR_REGISTRY AdvantageEstimator compute_grpo_vectorized_outcome_advantage register_adv_est",
+        ),
     ),
     "engine": (
         "verl.workers.engine.base.EngineRegistry._engines",

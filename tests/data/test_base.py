@@ -28,7 +28,7 @@ from typer.testing import CliRunner
 
 from verl_mapo.cli import app
 from verl_mapo.data import DATA_SETS, DataSet, convert
-from verl_mapo.data.base import read_examples
+from verl_mapo.data.base import Row, read_examples
 from verl_mapo.settings import ConfigError
 
 
@@ -159,3 +159,35 @@ def test_command_ends_with_a_message(tmp_path, arguments, message):
 def test_list_shows_every_built_in_data_set():
     done = CliRunner().invoke(app, ["data", "list"])
     assert done.exit_code == 0 and all(name in done.stdout for name in DATA_SETS.names)
+
+
+class Misfit(DataSet):
+    """Rows that do not fit: an undeclared column, a number for a text, a missing file."""
+
+    name = "misfit"
+
+    def rows(self, source):
+        if (source / "missing").exists():
+            (source / "nowhere").read_text()
+        extra = {"index": 0, "colour": "red"} if (source / "colour").exists() else {"index": 0}
+        yield Row(
+            data_source=self.name,
+            prompt=[{"role": "user", "content": "?"}],
+            images=[],
+            reward_model={"style": "exact", "ground_truth": ["a"]},
+            extra_info=extra,
+        )
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("colour", r"extra_info.colour, which Misfit.extra_info does not declare"),
+        ("truth", "misfit: a row does not fit the schema"),
+        ("missing", "is not a folder of misfit: .*nowhere"),
+    ],
+)
+def test_row_or_file_that_does_not_fit_is_an_error_with_a_sentence(tmp_path, file, message):
+    (tmp_path / file).touch()
+    with pytest.raises(ConfigError, match=message):
+        convert(Misfit(), tmp_path, tmp_path / "out")

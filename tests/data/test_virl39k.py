@@ -43,7 +43,7 @@ def test_verl_reads_every_row(rows):
     for index, answer in enumerate((r"\boxed{17^\circ}", r"\boxed{B}", r"\boxed{4}")):
         row = rows[index]
         assert row["data_source"] == "ViRL39K" and row["index"] == index
-        assert row["reward_model"] == {"style": "math", "ground_truth": answer}
+        assert row["reward_model"] == {"style": "math", "ground_truth": answer, "options": None}
         assert row["extra_info"] == {"index": index, "qid": f"q{index}", "category": "Math"}
 
 

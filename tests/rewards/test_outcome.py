@@ -153,3 +153,19 @@ def test_check_of_the_data_names_every_unknown_style():
 @pytest.mark.parametrize("changes", [{"manager": "naive"}, {"custom": "reward.py"}, {"outcome": "exact"}])
 def test_styles_that_are_not_used_are_not_checked(changes):
     check_styles(config_of(**changes), ["rule", None])
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [("no", "returned 'no'; it must return True or False"), (ZeroDivisionError("x"), "raised ZeroDivisionError: x")],
+)
+def test_error_in_an_answer_check_is_raised_with_its_name(monkeypatch, result, message):
+    def check(answer, truth, **_):
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    monkeypatch.setattr("support.rewards.same_length", check)
+    row = {"reward_model": {"style": "support.rewards.same_length", "ground_truth": "blue"}}
+    with pytest.raises(RuntimeError, match=f"support.rewards.same_length {message}"):
+        evaluate(answer_outcome(), "pink", **row)

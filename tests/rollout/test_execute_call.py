@@ -25,6 +25,7 @@ from verl_mapo.rollout.parser import BadCall, ToolCall
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.statuses import LabelFault, TurnStatus
 from verl_mapo.rollout.trajectory import Turn
+from verl_mapo.tools.base import Arguments, ToolContext, VisualTool
 from verl_mapo.tools.coordinates import CoordinateSpace, View
 from verl_mapo.tools.image_history import ImageHistory, full_view
 
@@ -101,3 +102,24 @@ def test_call_that_cannot_be_executed_has_a_status_and_a_sentence(history, call,
     result, turn = run(call, history)
     assert result == Refusal(sentence) and turn.status is status and turn.faults == faults
     assert turn.view is None and turn.pixels is None
+
+
+class Faulty(VisualTool):
+    """A tool with an error in it."""
+
+    name = "faulty"
+    description = "Fail."
+    arguments = Arguments
+
+    def run(self, arguments, history):
+        return history.pixels(0) if arguments.img_idx == 0 else 1 / 0
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [(0, r"faulty returned Image; run\(\) must return a ToolImage"), (1, "faulty raised ZeroDivisionError")],
+)
+def test_error_in_a_tool_is_raised_with_the_name_of_the_tool(history, index, message):
+    tools = {"faulty": Faulty(ToolContext(CoordinateSpace.pixels, True, 28))}
+    with pytest.raises(RuntimeError, match=message):
+        execute_call(ToolCall("faulty", {"img_idx": index}), Turn((0, 1), ""), history, tools, scorer_side=40)

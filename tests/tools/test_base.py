@@ -100,7 +100,7 @@ def test_label_is_optional_when_a_call_is_parsed(context):
 
 
 def test_tool_is_found_by_name_or_dotted_path():
-    assert TOOLS.names == ["zoom", "rotate", "mark"]
+    assert {"zoom", "rotate", "mark"} <= set(TOOLS.names)
     assert TOOLS.find("verl_mapo.tools.zoom.Zoom") is TOOLS.find("zoom")
     with pytest.raises(ValueError, match="did you mean 'zoom'"):
         TOOLS.find("zom")
@@ -108,12 +108,28 @@ def test_tool_is_found_by_name_or_dotted_path():
         TOOLS.find("verl_mapo.tools.base.Arguments")
 
 
-def test_scored_tool_whose_arguments_have_no_label_is_refused(context):
-    class Unlabelled(Named):
-        arguments = Arguments
+class Undescribed(Arguments):
+    """Arguments of which one has no description."""
 
-    with pytest.raises(TypeError, match="must derive from LabelledArguments"):
-        Unlabelled(context)
+    size: int
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"arguments": Arguments}, "the arguments of the scored tool 'named' must derive from LabelledArguments"),
+        ({"scored": False, "arguments": dict}, "the arguments of the tool 'named' must derive from Arguments"),
+        ({"scored": False, "arguments": Undescribed}, "the argument 'size' of the tool 'named' has no description"),
+        ({"description": None}, "the tool Wrong has no description"),
+        ({"name": None}, "the tool Wrong has no name"),
+        ({"run": VisualTool.run}, r"the tool 'named' does not define run\(\)"),
+    ],
+)
+def test_tool_that_declares_too_little_is_refused(declared, message):
+    with pytest.raises(ValueError, match=message):
+        type("Wrong", (Named,), declared).check_declaration()
+    for name in TOOLS.names:
+        TOOLS.find(name).check_declaration()
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ class ImagePath(TypedDict, total=False):
     max_pixels: int | None
 
 
-class RewardModel(TypedDict):
+class RewardModel(TypedDict, total=False):
     """How the answer is checked.
 
     Keys:
@@ -74,6 +74,7 @@ class RewardModel(TypedDict):
 
     style: str
     ground_truth: str
+    options: list[str]
 
 
 class Row(TypedDict):
@@ -127,7 +128,9 @@ class DataSet(ABC):
                 "data_source": pa.string(),
                 "prompt": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
                 "images": pa.list_(pa.struct({"image": pa.string(), "max_pixels": pa.int64()})),
-                "reward_model": pa.struct({"style": pa.string(), "ground_truth": pa.string()}),
+                "reward_model": pa.struct(
+                    {"style": pa.string(), "ground_truth": pa.string(), "options": pa.list_(pa.string())}
+                ),
                 "extra_info": pa.struct({"index": pa.int64(), **cls.extra_info}),
             }
         )
@@ -159,16 +162,16 @@ def convert(dataset: DataSet, source: Path | str, out: Path, limit: int | None =
         limit: number of rows to write; None for all.
 
     Raises:
-        ConfigError: the source does not exist, or has no rows that can be converted.
+        ConfigError: the source does not exist, has no rows, or has a row that does not fit the schema.
     """
     out.mkdir(parents=True, exist_ok=True)
     folder = _local_folder(source, out / "source")
     file, draft = out / "train.parquet", out / ".train.parquet"
-    rows = islice(dataset.rows(folder), limit)
+    rows = islice(_readable(dataset, folder), limit)
     count = images = 0
     with pq.ParquetWriter(draft, dataset.schema()) as writer, tqdm(desc=dataset.name, unit="row") as bar:
         while batch := list(islice(rows, BATCH)):
-            writer.write_table(pa.Table.from_pylist(batch, dataset.schema()))
+            writer.write_table(_table(batch, dataset))
             count += len(batch)
             images += sum(len(row["images"]) for row in batch)
             bar.update(len(batch))
@@ -177,6 +180,29 @@ def convert(dataset: DataSet, source: Path | str, out: Path, limit: int | None =
         raise ConfigError(f"--source {source} holds no row of {dataset.name}: give the folder of the published files.")
     draft.replace(file)
     return Conversion(file, count, images)
+
+
+def _readable(dataset: DataSet, folder: Path) -> Iterator[Row]:
+    """The rows of a data set; a file that cannot be opened is an error of the source."""
+    try:
+        yield from dataset.rows(folder)
+    except OSError as error:
+        raise ConfigError(f"--source {folder} is not a folder of {dataset.name}: {error}") from error
+
+
+def _table(rows: list[Row], dataset: DataSet) -> pa.Table:
+    schema = dataset.schema()
+    known = {"index", *dataset.extra_info}
+    for row in rows:
+        if unknown := sorted(set(row["extra_info"]) - known):
+            raise ConfigError(
+                f"{dataset.name}: a row has extra_info.{unknown[0]}, which {type(dataset).__name__}.extra_info "
+                "does not declare: add it there with its type."
+            )
+    try:
+        return pa.Table.from_pylist(rows, schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ConfigError(f"{dataset.name}: a row does not fit the schema {schema.names}: {error}") from error
 
 
 def read_examples(folder: Path) -> Iterator[dict[str, Any]]:

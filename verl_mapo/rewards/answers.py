@@ -78,11 +78,18 @@ def find_check(name: str) -> AnswerCheck:
     """The answer check with a built-in name or at a dotted path.
 
     Raises:
-        ValueError: there is none, or it is an async function.
+        ValueError: there is none, it is an async function, or it cannot be called like a check.
     """
     check = CHECKS.find(name)
     if inspect.iscoroutinefunction(check):
         raise ValueError(f"{name!r} is an async function, but an answer check is a plain one, which may block")
+    try:
+        inspect.signature(check).bind("answer", "truth", options=(), tolerance=0.0)
+    except TypeError as error:
+        raise ValueError(
+            f"{name!r} cannot be called as check(answer, truth, options=..., tolerance=...) ({error}); a check that "
+            "does not use the keywords takes **_ as its last parameter"
+        ) from None
     return check
 
 

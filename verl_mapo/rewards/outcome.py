@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from verl.protocol import DataProtoItem
 
 from verl_mapo import names
-from verl_mapo.rewards.answers import CHECKS, FAST_CHECKS, extract, find_check, truths_of
+from verl_mapo.rewards.answers import CHECKS, FAST_CHECKS, AnswerCheck, extract, find_check, truths_of
 from verl_mapo.rewards.judge import Judge
 from verl_mapo.rewards.settings import AUTO, DescriptionAlignmentSettings
 from verl_mapo.rollout.prompts import text_of
@@ -85,7 +85,7 @@ class AnswerOutcome:
         }
 
         def compare() -> bool:
-            return any(check(answer, truth, **keywords) for truth in truths)
+            return any(_apply(check, name, answer, truth, keywords) for truth in truths)
 
         if not answer:
             return False
@@ -135,6 +135,17 @@ class CustomOutcome:
         responses = row.batch["responses"]
         length = int(row.batch["attention_mask"][-responses.shape[-1] :].sum())
         return self.tokenizer.decode(responses[:length], skip_special_tokens=True)
+
+
+def _apply(check: AnswerCheck, name: str, answer: str, truth: str, keywords: dict[str, Any]) -> bool:
+    """Call a check; an exception or a result that is no bool is an error in the check, which the message names."""
+    try:
+        equal = check(answer, truth, **keywords)
+    except Exception as error:
+        raise RuntimeError(f"The answer check {name} raised {type(error).__name__}: {error}") from error
+    if not isinstance(equal, bool):
+        raise RuntimeError(f"The answer check {name} returned {equal!r}; it must return True or False.")
+    return equal
 
 
 def check_styles(config: Any, styles: Iterable[Any]) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from verl_mapo.rollout.images import thumbnail
 from verl_mapo.rollout.parser import BadCall, ToolCall
@@ -67,7 +68,7 @@ def execute_call(
         turn.label = tool.label_of(arguments)
         turn.img_idx = arguments.img_idx
         turn.box_said = tool.box_of(arguments)
-        image = tool.run(arguments, history)
+        image = _run(tool, arguments, history)
     except (ArgumentError, BoxError) as error:
         turn.status = TurnStatus.BAD_ARGUMENTS if isinstance(error, ArgumentError) else TurnStatus.BAD_BOX
         turn.faults = [LabelFault.REFUSED] if tool.scored else []
@@ -78,4 +79,20 @@ def execute_call(
     turn.computed = image.computed
     if tool.scored or image.computed:
         turn.pixels = thumbnail(image.pixels, scorer_side)
+    return image
+
+
+def _run(tool: VisualTool, arguments: Any, history: ImageHistory) -> ToolImage:
+    """Run a tool; any exception that is not meant for the model is an error in the tool, which the message names."""
+    try:
+        image = tool.run(arguments, history)
+    except (ArgumentError, BoxError):
+        raise
+    except Exception as error:
+        raise RuntimeError(f"The tool {tool.name} raised {type(error).__name__}: {error}") from error
+    if not isinstance(image, ToolImage):
+        raise RuntimeError(
+            f"The tool {tool.name} returned {type(image).__name__}; run() must return a ToolImage, as history.crop() "
+            "and history.computed() do."
+        )
     return image

@@ -35,8 +35,9 @@ class VisualToolSettings:
     The largest number of turns is verl's own ``actor_rollout_ref.rollout.multi_turn.max_assistant_turns``.
 
     Attributes:
-        tools: the tools that the model may call, in the order in which they are declared: ``zoom``, ``rotate``,
-            ``mark`` or the dotted path of a subclass of :class:`verl_mapo.tools.base.VisualTool`.
+        tools: the tools that the model may call, in the order in which they are declared: names in
+            :data:`verl_mapo.tools.base.TOOLS`, or dotted paths of subclasses of
+            :class:`verl_mapo.tools.base.VisualTool`.
         tool_options: the options of each tool, by the tool's name; options that are not given have their defaults.
         describe: when the model describes a region. ``before``: a label with the call [reader]; ``after``: a
             description in the turn after the image [the abstract allows it]; ``both``.
@@ -53,7 +54,7 @@ class VisualToolSettings:
     NODE: ClassVar[str] = VISUAL_TOOL_NODE
 
     tools: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: ["zoom"])
-    tool_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    tool_options: dict[str, dict[str, Any]] = Field(default_factory=dict, validate_default=True)
     describe: Describe = "before"
     max_label_tokens: PositiveInt = 32
     max_retries: Annotated[int, Field(ge=0)] = 2
@@ -66,7 +67,10 @@ class VisualToolSettings:
     @field_validator("tools")
     @classmethod
     def _are_tools(cls, tools: list[str]) -> list[str]:
-        found = [TOOLS.find(tool).name for tool in tools]
+        classes = [TOOLS.find(tool) for tool in tools]
+        for tool in classes:
+            tool.check_declaration()
+        found = [tool.name for tool in classes]
         twice = next((name for name in found if found.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"there is more than one tool with the name {twice!r}")
@@ -84,7 +88,8 @@ class VisualToolSettings:
                     f"{_options_node(name)} is set, but {name} is not in {cls.NODE}.tools, which has "
                     f"{', '.join(tools)}: add it or leave the options out."
                 )
-            parse_node(tools[name].Options, given, _options_node(name))
+        for name, tool in tools.items():
+            parse_node(tool.Options, options.get(name), _options_node(name))
         return options
 
     def space(self, model_type: str | None) -> CoordinateSpace:

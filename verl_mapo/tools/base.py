@@ -114,10 +114,28 @@ class VisualTool(ABC):
     Options: ClassVar[type] = NoOptions
 
     def __init__(self, context: ToolContext, options: Any = None):
-        if self.scored and not issubclass(self.arguments, LabelledArguments):
-            raise TypeError(f"{type(self).__qualname__} is scored, so its arguments must derive from LabelledArguments")
         self.context = context
         self.options = self.Options() if options is None else options
+
+    @classmethod
+    def check_declaration(cls) -> None:
+        """Check, at the start of a run, that the class declares what the model and the loop need.
+
+        Raises:
+            ValueError: naming what is missing.
+        """
+        for attribute, kind in (("name", str), ("description", str), ("arguments", type)):
+            if not isinstance(getattr(cls, attribute, None), kind):
+                raise ValueError(f"the tool {cls.__qualname__} has no {attribute}")
+        base = LabelledArguments if cls.scored else Arguments
+        if not issubclass(cls.arguments, base):
+            kind = "scored tool" if cls.scored else "tool"
+            raise ValueError(f"the arguments of the {kind} {cls.name!r} must derive from {base.__qualname__}")
+        bare = [name for name, field in cls.arguments.model_fields.items() if not field.description]
+        if bare:
+            raise ValueError(f"the argument {bare[0]!r} of the tool {cls.name!r} has no description for the model")
+        if abstract := sorted(cls.__abstractmethods__):
+            raise ValueError(f"the tool {cls.name!r} does not define {abstract[0]}()")
 
     @abstractmethod
     def run(self, arguments: Any, history: ImageHistory) -> ToolImage:

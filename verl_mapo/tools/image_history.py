@@ -142,6 +142,9 @@ class ImageHistory:
     def computed(self, index: int, pixels: Image.Image) -> ToolImage:
         """An image that a tool drew or computed from an image shown.
 
+        The new image has the view of the old one, so the tool must not move pixels, or must know that recorded boxes on
+        its images will be those of the unmoved image. Pixels and later crops are right in both cases.
+
         Args:
             index: index of the image shown; the new image has the same view.
             pixels: the new image at full resolution, turned like the view, of any size.

@@ -16,10 +16,12 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import fields
 
 from datasets import Dataset
 from omegaconf import DictConfig
 from packaging.version import Version
+from verl.trainer.config.algorithm import AlgoConfig
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, AdvantageEstimator
 
 from verl_mapo import names
@@ -53,6 +55,7 @@ def check_config(config: DictConfig) -> None:
     parse(VisualToolSettings, config)
     for method in METHODS:
         parse(method.Settings, config)
+    _check_nodes(config)
     if select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
         alignment_settings(config)
     _check_weights(config)
@@ -62,6 +65,17 @@ def check_config(config: DictConfig) -> None:
         _check_groups(config)
     for method in enabled_methods(config):
         method(config).check()
+
+
+def _check_nodes(config: DictConfig) -> None:
+    """Check that no node under ``algorithm`` is a misspelt node of a method, whose settings would be ignored."""
+    used = [method for method in (*METHODS, *enabled_methods(config)) if method.Settings is not None]
+    nodes = {method.Settings.NODE.removeprefix("algorithm.") for method in used}
+    verls = {field.name for field in fields(AlgoConfig)}
+    for name in config.algorithm:
+        close = difflib.get_close_matches(str(name), nodes, n=1, cutoff=0.75)
+        if name not in nodes | verls and close:
+            raise ConfigError(f"algorithm.{name} is not a setting; did you mean algorithm.{close[0]}?")
 
 
 def _check_stock_estimator(config: DictConfig) -> None:

@@ -63,7 +63,20 @@ def register_estimator(name: str) -> None:
         if any(column.name not in step.columns for column in method.required_columns):
             raise ConfigError(method.without_columns)
         advantages = method.advantages(step, token_level_rewards, response_mask)
+        _check(advantages, token_level_rewards, name)
         return advantages, advantages
+
+
+def _check(advantages: Any, rewards: Tensor, name: str) -> None:
+    """Check what a method returned before verl trains on it."""
+    if not isinstance(advantages, Tensor) or advantages.shape != rewards.shape:
+        found = tuple(advantages.shape) if isinstance(advantages, Tensor) else type(advantages).__name__
+        raise ValueError(
+            f"algorithm.adv_estimator={name}: advantages() returned {found}; it must return a tensor of the shape of "
+            f"the rewards, {tuple(rewards.shape)}."
+        )
+    if not advantages.isfinite().all():
+        raise ValueError(f"algorithm.adv_estimator={name}: advantages() returned a NaN or an infinity.")
 
 
 for _name in ESTIMATORS:

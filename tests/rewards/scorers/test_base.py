@@ -95,5 +95,5 @@ def test_options_class_that_would_ignore_unknown_keys_is_refused(monkeypatch, de
         factor: float = 1.0
 
     monkeypatch.setattr(OptionsScorer, "Options", Options)
-    with pytest.raises(ConfigError, match=r"OptionsScorer\.Options has to be a pydantic dataclass .*STRICT"):
+    with pytest.raises(ConfigError, match="must be a pydantic dataclass with config=STRICT"):
         check_scorer(ScorerSettings(kind=OPTIONS_SCORER))
