@@ -56,7 +56,7 @@ def test_plugin_setting_that_excludes_the_package_is_named():
     assert done.returncode == 1
     text = " ".join(done.stdout.split())
     assert "VERL_USE_EXTERNAL_PLUGINS=other keeps verl from loading this package: unset the variable, or add" in text
-    assert "trainers sync, colocate_async, separate_async: verl does not know it" in text
+    assert "trainers sync, colocate_async, separate_async: It is not registered" in text
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_broken_entry_point_is_explained(broken):
     text = " ".join(done.stdout.split())
     assert done.returncode == 1
     assert "The entry point names verl_mapo.not_there, which cannot be imported" in text
-    assert "advantage estimators mapo, axpo, vgpo: verl does not know it" in text
+    assert "advantage estimators mapo, axpo, vgpo: It is not registered" in text
 
 
 def test_examine_checks_installation_symbols_and_registries():
