@@ -85,9 +85,14 @@ def test_cpu_stack_is_added_without_an_accelerator(launches, tmp_path, monkeypat
 
 
 def test_eval_only_validates(launches, tmp_path):
-    invoke("eval", "--run", str(tmp_path), "task=toy")
+    invoke("eval", "--run", str(tmp_path), "trainer.val_before_train=false")
     [(arguments, _)] = launches
-    assert arguments[-3:] == ["trainer.val_only=true", "data.train_files=${data.val_files}", "task=toy"]
+    assert arguments[-4:] == [
+        "data.train_files=${data.val_files}",
+        "trainer.val_before_train=false",
+        "trainer.val_only=true",
+        "trainer.val_before_train=true",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -244,9 +244,10 @@ def evaluate(
     verbose: Verbose = False,
 ) -> None:
     """Evaluate the run's last checkpoint (or the model if there is none) on data.val_files, without training."""
-    # verl opens the training data even where it does not train.
-    idle = ["trainer.val_only=true", "data.train_files=${data.val_files}"]
-    raise typer.Exit(_launch(run, config, [*idle, *(overrides or [])], timeout_h, verbose))
+    # verl opens the training data even where it does not train, and obeys val_only only where it validates first.
+    arguments = ["data.train_files=${data.val_files}", *(overrides or [])]
+    arguments += ["trainer.val_only=true", "trainer.val_before_train=true"]
+    raise typer.Exit(_launch(run, config, arguments, timeout_h, verbose))
 
 
 @app.command()

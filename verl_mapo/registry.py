@@ -74,6 +74,10 @@ class Registry(Generic[T]):
                 f"the dotted path {name!r} leads to no {self.kind} ({error}): install the package or add its folder to "
                 f"PYTHONPATH, or use one of {', '.join(self.builtin)}"
             ) from None
+        except Exception as error:
+            raise ValueError(
+                f"importing {name!r} raised {type(error).__name__} ({error}): import its module by itself to see where"
+            ) from error
         if self.base is None:
             if callable(found) and not isinstance(found, type):
                 return found

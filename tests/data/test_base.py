@@ -184,7 +184,7 @@ class Misfit(DataSet):
     [
         ("colour", r"extra_info.colour, which Misfit.extra_info does not declare"),
         ("truth", "misfit: a row does not fit the schema"),
-        ("missing", "is not a folder of misfit: .*nowhere"),
+        ("missing", "cannot be read as misfit: FileNotFoundError: .*nowhere"),
     ],
 )
 def test_row_or_file_that_does_not_fit_is_an_error_with_a_sentence(tmp_path, file, message):

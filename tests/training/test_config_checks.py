@@ -52,7 +52,7 @@ def test_shipped_configuration_holds_the_defaults_of_every_settings_class():
             "algorithm.adv_estimator=mappo",
             "algorithm.adv_estimator=mappo is no estimator of this package or of verl: did you mean mapo?",
         ),
-        ("+algorithm.mapoo.beta=1", "algorithm.mapoo is not a setting; did you mean algorithm.mapo?"),
+        ("+algorithm.visual_credt.beta=1", "visual_credt is not a setting; did you mean algorithm.visual_credit?"),
         ("+algorithm.axpo=3", "algorithm.axpo=3 is refused: it holds several settings"),
         ("algorithm.mapo.beta=-1", "algorithm.mapo.beta=-1 is refused"),
         ("visual_tool.describe=during", "visual_tool.describe='during' is refused"),

@@ -65,9 +65,9 @@ def test_method_from_another_package_is_found_by_its_dotted_path_and_composes(mo
     assert enabled_methods(config) == [Outside, VisualCredit] and estimator_method(config) is Outside
 
 
-def test_path_with_a_colon_is_a_dotted_path():
-    config = compose_config("algorithm.adv_estimator=verl_mapo.training.mapo:Mapo")
-    assert estimator_method(config) is Mapo and enabled_methods(config) == [Mapo]
+def test_path_of_a_built_in_method_is_refused_in_favour_of_its_name():
+    with pytest.raises(ConfigError, match="verl_mapo.training.mapo:Mapo is refused: use its name, mapo"):
+        estimator_method(compose_config("algorithm.adv_estimator=verl_mapo.training.mapo:Mapo"))
 
 
 def test_dotted_path_of_something_else_is_refused():

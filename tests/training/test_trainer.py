@@ -37,6 +37,7 @@ from verl_mapo.rollout.statuses import EndReason, TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.settings import ConfigError
 from verl_mapo.tools.coordinates import View
+from verl_mapo.training.mapo import Mapo
 from verl_mapo.training.trainer import VisualTrainer, extend_all
 
 MODES = {
@@ -267,3 +268,21 @@ def test_vgpo_multiplies_verls_grpo_by_the_factors(queue, make_trainer):
 def test_dotted_path_that_leads_to_no_method_is_refused(make_trainer):
     with pytest.raises(ConfigError, match="algorithm.adv_estimator=nowhere.Method is refused"):
         make_trainer("algorithm.adv_estimator=nowhere.Method")
+
+
+class Halved(Mapo):
+    """A method of another package that builds on a built-in one."""
+
+    name = "halved"
+
+    def advantages(self, step, rewards, response_mask):
+        return super().advantages(step, rewards, response_mask) / 2
+
+
+def test_method_that_derives_from_a_built_in_one_runs(queue, make_trainer, monkeypatch):
+    monkeypatch.setattr("verl_mapo.training.method.Halved", Halved, raising=False)
+    metrics: dict = {}
+    trainer = make_trainer("algorithm.adv_estimator=verl_mapo.training.method.Halved")
+    trainer._compute_advantage(put_rows(queue, [0.3, 0.1, 0.2, 0.2, 0.9]), metrics)
+    assert queue.fields["advantages"].unbind()[0].tolist() == pytest.approx([0.7 * ROOT] * 5, abs=1e-4)
+    assert metrics["mapo/alignment/mean"] == pytest.approx(0.2)

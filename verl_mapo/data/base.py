@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -164,8 +165,13 @@ def convert(dataset: DataSet, source: Path | str, out: Path, limit: int | None =
     Raises:
         ConfigError: the source does not exist, has no rows, or has a row that does not fit the schema.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ConfigError(f"--out {out} is a file: give a folder.") from None
     folder = _local_folder(source, out / "source")
+    if folder.resolve() == out.resolve():
+        raise ConfigError(f"--out {out} is the folder of the source: give another one.")
     file, draft = out / "train.parquet", out / ".train.parquet"
     rows = islice(_readable(dataset, folder), limit)
     count = images = 0
@@ -183,22 +189,27 @@ def convert(dataset: DataSet, source: Path | str, out: Path, limit: int | None =
 
 
 def _readable(dataset: DataSet, folder: Path) -> Iterator[Row]:
-    """The rows of a data set; a file that cannot be opened is an error of the source."""
+    """The rows of a data set; whatever its files do not allow is an error of the source."""
     try:
         yield from dataset.rows(folder)
-    except OSError as error:
-        raise ConfigError(f"--source {folder} is not a folder of {dataset.name}: {error}") from error
+    except ConfigError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+        fault = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"--source {folder} cannot be read as {dataset.name}: {fault}") from error
 
 
 def _table(rows: list[Row], dataset: DataSet) -> pa.Table:
     schema = dataset.schema()
-    known = {"index", *dataset.extra_info}
     for row in rows:
-        if unknown := sorted(set(row["extra_info"]) - known):
+        if unknown := sorted(set(row["extra_info"]) - {"index", *dataset.extra_info}):
             raise ConfigError(
                 f"{dataset.name}: a row has extra_info.{unknown[0]}, which {type(dataset).__name__}.extra_info "
                 "does not declare: add it there with its type."
             )
+        unknown = set(row) - set(schema.names) | set(row["reward_model"]) - set(RewardModel.__annotations__)
+        if unknown:
+            raise ConfigError(f"{dataset.name}: a row has {min(unknown)!r}, which verl_mapo.data.base.Row has not.")
     try:
         return pa.Table.from_pylist(rows, schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -217,7 +228,7 @@ def read_examples(folder: Path) -> Iterator[dict[str, Any]]:
     """
     places = (folder, folder / "data")
     for ending in ("parquet", "jsonl", "json"):
-        files = sorted(file for place in places for file in place.glob(f"*.{ending}"))
+        files = sorted(file for place in places for file in place.glob(f"[!.]*.{ending}"))
         for file in files:
             if ending == "parquet":
                 for batch in pq.ParquetFile(file).iter_batches(BATCH):

@@ -52,8 +52,10 @@ class ViRL39K(DataSet):
         """
         archive, images = source / "images.zip", source / "images"
         if archive.exists() and not images.exists():
+            draft = source / ".images"
             with zipfile.ZipFile(archive) as file:
-                file.extractall(source)
+                file.extractall(draft)
+            (draft / "images").rename(images)  # an interrupted unpacking leaves no folder images
         for index, example in enumerate(read_examples(source)):
             yield self._row(source, index, example)
 

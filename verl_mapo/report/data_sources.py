@@ -71,7 +71,7 @@ def source_table(run: RunData) -> SourceTable | None:
     chosen = [("Validation", "val", step) for step in run.ends("val")]
     chosen += [("Training", "train", step) for step in run.ends("train")[-1:]]
     columns = [_by_source(run.rollouts(step, split)) for _, split, step in chosen]
-    data_sources = sorted({data_source for column in columns for data_source in column})
+    data_sources = sorted({data_source for column in columns for data_source in column}, key=str)
     if len(data_sources) < 2:
         return None
     rows = [(data_source, [_figures(column.get(data_source)) for column in columns]) for data_source in data_sources]

@@ -20,6 +20,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+import numpy as np
 from verl.protocol import DataProtoItem
 
 from verl_mapo import names
@@ -143,9 +144,9 @@ def _apply(check: AnswerCheck, name: str, answer: str, truth: str, keywords: dic
         equal = check(answer, truth, **keywords)
     except Exception as error:
         raise RuntimeError(f"The answer check {name} raised {type(error).__name__}: {error}") from error
-    if not isinstance(equal, bool):
+    if not isinstance(equal, bool | np.bool_):
         raise RuntimeError(f"The answer check {name} returned {equal!r}; it must return True or False.")
-    return equal
+    return bool(equal)
 
 
 def check_styles(config: Any, styles: Iterable[Any]) -> None:

@@ -93,7 +93,7 @@ class Turn:
         """The turn as plain JSON types; with ``pixels`` only where they cannot be cut out of an original again."""
         record = asdict(self)
         view = record.pop("view")
-        kept = self.pixels if self.computed else None
+        kept = (self.pixels or None) if self.computed else None
         return {
             **record,
             "status": self.status.value,

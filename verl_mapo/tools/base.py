@@ -45,8 +45,8 @@ class Arguments(BaseModel):
     """Base class of the arguments of a tool: strict types, finite numbers, no unknown names.
 
     The JSON schema that the model is shown is generated from the subclass, so every field needs a description
-    (``Field(description=...)``). ``{units}`` in a description stands for the units of the model's coordinates. A field
-    whose default is None may be left out.
+    (``Field(description=...)``). Types are those of JSON: Literal instead of Enum, list instead of tuple. In a
+    description, ``{units}`` stands for the units of the model's coordinates. A field whose default is None may be left out.
 
     Attributes:
         img_idx: index of the image that the call is about, among those shown so far.
@@ -134,6 +134,8 @@ class VisualTool(ABC):
         bare = [name for name, field in cls.arguments.model_fields.items() if not field.description]
         if bare:
             raise ValueError(f"the argument {bare[0]!r} of the tool {cls.name!r} has no description for the model")
+        if not isinstance(cls.Options, type):
+            raise ValueError(f"the Options of the tool {cls.name!r} must be a settings class, or be left out")
         if abstract := sorted(cls.__abstractmethods__):
             raise ValueError(f"the tool {cls.name!r} does not define {abstract[0]}()")
 
@@ -180,8 +182,9 @@ class VisualTool(ABC):
         """The JSON schema of the arguments: the tool's own first, ``img_idx`` last."""
         schema = self.arguments.model_json_schema(schema_generator=_PlainSchema)
         labelled = self.scored and self.context.labels
-        shown = [name for name in schema["properties"] if name != "img_idx" and (name != "label" or labelled)]
-        required = [name for name in shown if name in schema.get("required", ()) or name == "label"]
+        hidden = {"img_idx"} if labelled or not issubclass(self.arguments, LabelledArguments) else {"img_idx", "label"}
+        shown = [name for name in schema["properties"] if name not in hidden]
+        required = [name for name in shown if name in schema.get("required", ()) or (labelled and name == "label")]
         parameters = {
             "type": "object",
             "properties": {name: self._property(schema["properties"][name]) for name in [*shown, "img_idx"]},

@@ -124,7 +124,7 @@ class ImageHistory:
             quarter_turns: number of clockwise quarter turns, added to those of the image.
 
         Raises:
-            BoxError: there is no image with this index, or the box lies outside a computed image.
+            BoxError: there is no image with this index, or the box is empty or lies outside the image.
         """
         view = self.view(index)
         region, pixels = self._cut(index, box, quarter_turns)
@@ -147,12 +147,12 @@ class ImageHistory:
 
         Args:
             index: index of the image shown; the new image has the same view.
-            pixels: the new image at full resolution, turned like the view, of any size.
+            pixels: the new image at full resolution, turned like the view, of any size and mode.
 
         Raises:
             BoxError: there is no image with this index.
         """
-        return self._shown(self.view(index), pixels, computed=True)
+        return self._shown(self.view(index), pixels.convert("RGB"), computed=True)
 
     def add(self, image: ToolImage) -> int:
         """Record that an image was shown; returns its index."""
@@ -168,6 +168,8 @@ class ImageHistory:
         view = self.view(index)
         original = self.originals[view.image].pixels
         region = view.region if box is None else outward(box, original.size)
+        if region[0] >= region[2] or region[1] >= region[3]:
+            raise BoxError("the box is empty or lies outside the image")
         if index not in self.canvases:
             return region, _turned_part(original, region, view.quarter_turns + quarter_turns)
         region, canvas = _intersection(region, view.region), self.canvases[index]

@@ -98,6 +98,7 @@ class Axpo(Method):
 
         verl takes the divisor from ``loss_mask``.
         """
+        self.require_columns(step)
         role, prefix_id = step.columns[ROLE.name], step.columns[PREFIX_ID.name]
         step.continuation = role == CONTINUATION
         step.comparison_group = axpo_groups(step.group, role, prefix_id, self.settings)

@@ -73,7 +73,7 @@ def _check_nodes(config: DictConfig) -> None:
     nodes = {method.Settings.NODE.removeprefix("algorithm.") for method in used}
     verls = {field.name for field in fields(AlgoConfig)}
     for name in config.algorithm:
-        close = difflib.get_close_matches(str(name), nodes, n=1, cutoff=0.75)
+        close = difflib.get_close_matches(str(name), nodes, n=1, cutoff=0.9)
         if name not in nodes | verls and close:
             raise ConfigError(f"algorithm.{name} is not a setting; did you mean algorithm.{close[0]}?")
 

@@ -60,8 +60,7 @@ def register_estimator(name: str) -> None:
                 f"algorithm.adv_estimator={name} needs the columns that verl's V1 trainers carry: set "
                 "trainer.use_v1=true."
             )
-        if any(column.name not in step.columns for column in method.required_columns):
-            raise ConfigError(method.without_columns)
+        method.require_columns(step)
         advantages = method.advantages(step, token_level_rewards, response_mask)
         _check(advantages, token_level_rewards, name)
         return advantages, advantages

@@ -97,11 +97,11 @@ class Mapo(Method):
 
     def metrics(self, step: StepBatch) -> dict[str, float]:
         """See :func:`mapo_metrics`."""
-        return mapo_metrics(step.results[self.name], step.outcome, step.columns[TURN_STATUS.name], step.original)
+        return mapo_metrics(step.results[names.MAPO], step.outcome, step.columns[TURN_STATUS.name], step.original)
 
     def records(self, step: StepBatch) -> dict[int, dict[str, Any]]:
         """The alignment, A_out and A_sem of every row."""
-        result: MapoAdvantage = step.results[self.name]
+        result: MapoAdvantage = step.results[names.MAPO]
         return {
             row: {
                 "alignment": float(result.alignment[row]) if result.has_alignment[row] else None,

@@ -28,7 +28,7 @@ from torch import Tensor
 from verl_mapo import names
 from verl_mapo.charts import Alarm, Panel
 from verl_mapo.columns import Column
-from verl_mapo.settings import parse, select
+from verl_mapo.settings import ConfigError, parse, select
 
 if TYPE_CHECKING:
     from verl_mapo.training.step_batch import StepBatch
@@ -83,7 +83,7 @@ class Method:
     @property
     def norm_by_std(self) -> bool:
         """verl's ``algorithm.norm_adv_by_std_in_grpo``: whether advantages are divided by the group's spread."""
-        return bool(select(self.config, "algorithm.norm_adv_by_std_in_grpo", True))
+        return bool(self.config.algorithm.get("norm_adv_by_std_in_grpo", True))
 
     def check(self) -> None:
         """Check the configuration before anything is started.
@@ -101,6 +101,15 @@ class Method:
         Raises:
             ConfigError: the method cannot work with this model.
         """
+
+    def require_columns(self, step: StepBatch) -> None:
+        """Check that a batch has the required columns.
+
+        Raises:
+            ConfigError: with :attr:`without_columns`.
+        """
+        if any(column.name not in step.columns for column in self.required_columns):
+            raise ConfigError(self.without_columns)
 
     def log_prob_request(self) -> dict[str, Any]:
         """The requests to the log-prob pass, by key; they are in the batch's ``extra_info`` during that pass only."""

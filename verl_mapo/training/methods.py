@@ -57,6 +57,8 @@ def estimator_method(config: DictConfig) -> type[Method] | None:
         method = _REGISTRY.find(estimator)
     except ValueError as error:
         raise ConfigError(f"{names.ADV_ESTIMATOR}={estimator} is refused: {error}.") from None
+    if method in METHODS and estimator != method.name:
+        raise ConfigError(f"{names.ADV_ESTIMATOR}={estimator} is refused: use its name, {method.name}.")
     if method not in METHODS and getattr(method, "name", None) in (None, *names.ESTIMATORS):
         raise ConfigError(
             f"{names.ADV_ESTIMATOR}={estimator} is refused: {method.__name__} needs a name of its own, other than "

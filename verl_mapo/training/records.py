@@ -58,9 +58,9 @@ def describe_rows(step: StepBatch, split: str, methods: Sequence[Method] = ()) -
             "outcome": float(step.outcome[row]),
             "advantage": advantages[row],
             "trajectory": extra.get(TRAJECTORY),
-            **empty,
-            "alignment": extra["reward_extra_info"].get("alignment"),
+            "alignment": extra.get("reward_extra_info", {}).get("alignment"),
         }
+        record |= {key: None for key in empty if key not in record}
         for added in additions:
             record |= added.get(row, {})
         records.append(record)

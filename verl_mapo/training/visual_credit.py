@@ -129,11 +129,11 @@ class VisualCredit(Method):
             mask = torch.where(step.continuation.unsqueeze(1), mask, step.loss_mask)
         factors = visual_factors(score, ~score.isnan(), mask, step.comparison_group, self.settings)
         step.write(advantages=apply_credit(step.padded("advantages"), factors, self.settings))
-        step.results[self.name] = Credited(score, mask, factors)
+        step.results[names.VGPO] = Credited(score, mask, factors)
 
     def metrics(self, step: StepBatch) -> dict[str, float]:
         """See :func:`credit_metrics`."""
-        credited: Credited = step.results[self.name]
+        credited: Credited = step.results[names.VGPO]
         return credit_metrics(credited.focus, credited.written, credited.factors, self.settings)
 
     def records(self, step: StepBatch) -> dict[int, dict[str, Any]]:
