@@ -46,7 +46,8 @@ class Arguments(BaseModel):
 
     The JSON schema that the model is shown is generated from the subclass, so every field needs a description
     (``Field(description=...)``). Types are those of JSON: Literal instead of Enum, list instead of tuple. In a
-    description, ``{units}`` stands for the units of the model's coordinates. A field whose default is None may be left out.
+    description, ``{units}`` stands for the units of the model's coordinates. A field whose default is None may be left
+    out.
 
     Attributes:
         img_idx: index of the image that the call is about, among those shown so far.
