@@ -16,7 +16,7 @@ export PATH="$(cd "$ENVIRONMENT" && pwd)/bin:$PATH" OMP_NUM_THREADS=1
 say "1/3 Lint"
 ruff check .
 ruff format --check .
-say "2/3 Quick tests (about 6 minutes)"
+say "2/3 Quick tests (about 8 minutes)"
 python -m pytest -q -n 2 --dist loadfile -m "not e2e" -p no:warnings
 at_once=$(runs_that_fit 2)
 say "3/3 Twelve training runs with stock verl, ray, FSDP2 and vLLM, $at_once at a time (two at a time: 20 minutes; one by" \

@@ -136,7 +136,8 @@ def config_of(manager="description_alignment", custom=None, **alignment) -> Dict
 
 
 def test_known_styles_pass_the_check_of_the_data():
-    check_styles(config_of(), ["exact", "multiple_choice", "numeric", "math", "support.rewards.same_length"])
+    styles = ["exact", "multiple_choice", "numeric", "math", "support.rewards.same_length"]
+    assert check_styles(config_of(), styles) is None
 
 
 def test_check_of_the_data_names_every_unknown_style():
@@ -152,7 +153,7 @@ def test_check_of_the_data_names_every_unknown_style():
 
 @pytest.mark.parametrize("changes", [{"manager": "naive"}, {"custom": "reward.py"}, {"outcome": "exact"}])
 def test_styles_that_are_not_used_are_not_checked(changes):
-    check_styles(config_of(**changes), ["rule", None])
+    assert check_styles(config_of(**changes), ["rule", None]) is None
 
 
 @pytest.mark.parametrize(
