@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Runs all tests on a machine that has only Python 3.10-3.12 and pip: environment, quick tests on two cores, then the
-# training runs, two at a time if memory allows. Just under 30 minutes on two cores.
+# training runs, two at a time if memory allows. About 30 minutes on two cores.
 #
 #   scripts/test.sh [ENVIRONMENT]           # .venv by default; made if absent
 #
-# Five more runs cover the remaining combinations of method, model family and mode: pytest -m matrix.
+# Six more runs cover the remaining combinations of method, model family and mode: pytest -m matrix.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh

@@ -53,5 +53,7 @@ def test_run_with_parts_of_other_packages_trains_and_is_recorded(toys, tmp_path)
     assert 0 <= metrics[1]["tool_bonus/share"] <= 1 and "mapo/outcome/mean" not in metrics[1]
     records = rollouts_of(tmp_path / "run", 1)
     assert {record["data_source"] for record in records} == {"csv_questions"}
+    assert {record["outcome"] for record in records} <= {0.0, 1.0} and len(records) == 8 * PROMPTS
+    # The tiny model has not seen a prompt with two tools, so it may look at nothing: test_examples.py plays the calls.
     scores = [turn["score"] for record in records for turn in record["trajectory"]["turns"] if turn["described"]]
-    assert scores and all(0 <= score <= 1 for score in scores), "the example's scorer stays in this range"
+    assert all(0 <= score <= 1 for score in scores), "the example's scorer stays in this range"
