@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import compress
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -57,6 +56,7 @@ from verl_mapo.rollout.axpo.first_call import FirstCallFinder
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.mapo import NO_ALIGNMENT, align
 from verl_mapo.training.method import Method
+from verl_mapo.training.rollout_metrics import mean_of
 
 if TYPE_CHECKING:
     from verl_mapo.training.step_batch import StepBatch
@@ -299,17 +299,17 @@ def axpo_metrics(rows: AxpoRows, settings: AxpoSettings) -> dict[str, float]:
     known = continuation & ~rows.cached_tokens.isnan()
     seconds = rows.columns[EXPLORE_SECONDS.name]
     metrics = {
-        "outcome/original": _mean(rows.outcome[~continuation].tolist()),
-        "outcome/resampled": _mean(rows.outcome[continuation].tolist()),
-        "subgroup_size": _mean([users.sum() / used_tools.sum()] if used_tools.any() else []),
-        "trigger_rate": _mean(triggered[used_tools].tolist()),
+        "outcome/original": mean_of(rows.outcome[~continuation].tolist()),
+        "outcome/resampled": mean_of(rows.outcome[continuation].tolist()),
+        "subgroup_size": mean_of([users.sum() / used_tools.sum()] if used_tools.any() else []),
+        "trigger_rate": mean_of(triggered[used_tools].tolist()),
         "recovery_rate": prefixes(continuation & correct) / selected if selected else None,
         "slots/offered": offered,
         "slots/used": used,
         "slots/unspent": offered - used,
         "lost": lost,
-        "confidence/selected": _mean(confidence[rivals & (role == SOURCE)].tolist()),
-        "confidence/passed_over": _mean(confidence[rivals & (role == PLAIN)].tolist()),
+        "confidence/selected": mean_of(confidence[rivals & (role == SOURCE)].tolist()),
+        "confidence/passed_over": mean_of(confidence[rivals & (role == PLAIN)].tolist()),
         "extra_tokens": (rows.response_tokens - prefix_length)[continuation].sum()
         / rows.response_tokens[~continuation].sum(),
         "seconds/mean": seconds[~continuation].mean(),
@@ -331,7 +331,3 @@ def _record(step: StepBatch, result: AxpoAdvantage, row: int) -> dict[str, Any]:
         "recovered": bool(result.recovered[row]) if role == SOURCE else None,
         "cached_tokens": step.extra_fields[row].get("num_cached_tokens"),
     }
-
-
-def _mean(values: list[float]) -> float | None:
-    return fmean(values) if values else None

@@ -45,12 +45,12 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
     calls = [turn for turn in turns if turn.called]
     visual = [turn for turn in turns if turn.described]
     metrics = {
-        "tool_rate": _mean(trajectory.called for trajectory in trajectories),
-        "turns": _mean(len(trajectory.turns) for trajectory in trajectories),
-        "valid_call_rate": _mean(turn.status in (TurnStatus.OK, TurnStatus.NO_ROOM) for turn in calls),
-        "crop_area": _mean(area for trajectory in trajectories for area in trajectory.crop_areas),
-        "label_tokens": _mean(turn.label_tokens for turn in visual if turn.label_tokens),
-        "repeat_iou": _mean(overlap for trajectory in trajectories for overlap in trajectory.repeat_ious),
+        "tool_rate": mean_of(trajectory.called for trajectory in trajectories),
+        "turns": mean_of(len(trajectory.turns) for trajectory in trajectories),
+        "valid_call_rate": mean_of(turn.status in (TurnStatus.OK, TurnStatus.NO_ROOM) for turn in calls),
+        "crop_area": mean_of(area for trajectory in trajectories for area in trajectory.crop_areas),
+        "label_tokens": mean_of(turn.label_tokens for turn in visual if turn.label_tokens),
+        "repeat_iou": mean_of(overlap for trajectory in trajectories for overlap in trajectory.repeat_ious),
     }
     for reason, count in Counter(trajectory.end_reason for trajectory in trajectories).items():
         metrics[f"end/{reason}"] = count / len(trajectories)
@@ -61,6 +61,7 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
     return {f"rollout_visual/{name}": value for name, value in metrics.items() if value is not None}
 
 
-def _mean(values: Iterable[float]) -> float | None:
+def mean_of(values: Iterable[float]) -> float | None:
+    """The mean of some values; None without any, so that the metric is left out."""
     values = [*values]
     return fmean(values) if values else None
