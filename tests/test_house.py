@@ -1,16 +1,5 @@
-# Copyright 2026 The verl_mapo authors
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
 """The limits that scripts/house.py holds the package to, and what the script finds in a small package."""
 
 from __future__ import annotations
@@ -134,3 +123,12 @@ def test_tables_fit_a_terminal_of_120_columns(package):
     shown = console.file.getvalue()
     assert max(map(len, shown.splitlines())) <= 120
     assert "…" not in shown
+
+
+def test_every_python_file_begins_with_the_spdx_header():
+    root = house.PACKAGE.parent
+    header = ["# SPDX-FileCopyrightText: 2026 The verl_mapo authors", "# SPDX-License-Identifier: Apache-2.0"]
+    files = [file for room in ("verl_mapo", "tests", "scripts", "docs") for file in (root / room).rglob("*.py")]
+    lines = {file: file.read_text().splitlines() for file in files if file.stat().st_size}
+    without = [file for file, text in lines.items() if [line for line in text if not line.startswith("#!")][:2] != header]
+    assert not without

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
 """An answer check that ignores the order of a list: a complete answer check outside verl_mapo."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
 """Questions in a CSV file beside their images: a complete data set outside verl_mapo."""
 
 from __future__ import annotations

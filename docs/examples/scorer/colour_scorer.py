@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
 """A scorer that compares the colour in a label with the image's mean colour: a complete scorer outside verl_mapo."""
 
 from __future__ import annotations

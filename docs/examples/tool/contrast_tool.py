@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
 """A tool that raises the contrast of an image: a complete tool outside verl_mapo."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
 """GRPO with a bonus for correct rollouts that called a tool: a complete method outside verl_mapo."""
 
 from __future__ import annotations
