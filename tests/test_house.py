@@ -130,5 +130,5 @@ def test_every_python_file_begins_with_the_spdx_header():
     header = ["# SPDX-FileCopyrightText: 2026 The verl_mapo authors", "# SPDX-License-Identifier: Apache-2.0"]
     files = [file for room in ("verl_mapo", "tests", "scripts", "docs") for file in (root / room).rglob("*.py")]
     lines = {file: file.read_text().splitlines() for file in files if file.stat().st_size}
-    without = [file for file, text in lines.items() if [line for line in text if not line.startswith("#!")][:2] != header]
+    without = [file for file, text in lines.items() if text[text[0].startswith("#!") :][:2] != header]
     assert not without
