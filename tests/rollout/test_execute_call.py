@@ -9,7 +9,7 @@ import io
 import pytest
 from PIL import Image
 
-from verl_mapo.rollout.execute_call import Refusal, execute_call
+from verl_mapo.rollout.execute_call import CallExecutor, Refusal
 from verl_mapo.rollout.parser import BadCall, ToolCall
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.statuses import LabelFault, TurnStatus
@@ -18,7 +18,8 @@ from verl_mapo.tools.base import Arguments, ToolContext, VisualTool
 from verl_mapo.tools.coordinates import CoordinateSpace, View
 from verl_mapo.tools.image_history import ImageHistory, full_view
 
-TOOLS = VisualToolSettings(tools=["zoom", "rotate", "mark"]).build_tools(CoordinateSpace.pixels, 28)
+SETTINGS = VisualToolSettings(tools=["zoom", "rotate", "mark"], scorer_side=40)
+TOOLS = SETTINGS.build_tools(CoordinateSpace.pixels, 28)
 
 
 @pytest.fixture
@@ -28,7 +29,8 @@ def history():
 
 def run(call, history):
     turn = Turn((0, 1), "")
-    return execute_call(call, turn, history, TOOLS, scorer_side=40), turn
+    (result,) = CallExecutor(TOOLS, SETTINGS).execute([call], [turn], history)
+    return result, turn
 
 
 def test_scored_tool_fills_the_turn_and_keeps_a_thumbnail(history):
@@ -37,7 +39,7 @@ def test_scored_tool_fills_the_turn_and_keeps_a_thumbnail(history):
     assert turn.view == image.view == View(0, (0, 0, 100, 50), 0, (100, 50)) and turn.described and not turn.computed
     assert turn.box_said == turn.box_asked == (-20, 0, 100, 50) and turn.box_executed == (0, 0, 100, 50)
     assert Image.open(io.BytesIO(turn.pixels)).size == (40, 20)
-    assert len(history.views) == 1, "the caller adds the image"
+    assert history.views[1:] == [image.view]
 
 
 def test_plain_image_of_an_unscored_tool_keeps_no_pixels(history):
@@ -111,4 +113,4 @@ class Faulty(VisualTool):
 def test_error_in_a_tool_is_raised_with_the_name_of_the_tool(history, index, message):
     tools = {"faulty": Faulty(ToolContext(CoordinateSpace.pixels, True, 28))}
     with pytest.raises(RuntimeError, match=message):
-        execute_call(ToolCall("faulty", {"img_idx": index}), Turn((0, 1), ""), history, tools, scorer_side=40)
+        CallExecutor(tools, SETTINGS).execute([ToolCall("faulty", {"img_idx": index})], [Turn((0, 1), "")], history)

@@ -34,8 +34,8 @@ def test_descriptions_are_asked_for_after_the_image(describe, asked):
 
 def test_observation_holds_the_image_and_its_text():
     image = Image.new("RGB", (28, 28))
-    message = observation(image_text(2, (28, 56)), image)
+    message = observation((image_text(2, (28, 56)), image))
     assert message["content"][1] == {"type": "image", "image": image}
     assert text_of(message) == "<tool_response>\nImage 2, 28 x 56 pixels.\n</tool_response>"
-    assert text_of(observation("No.")) == "<tool_response>\nNo.\n</tool_response>"
+    assert text_of(observation(("No.", None))) == "<tool_response>\nNo.\n</tool_response>"
     assert text_of({"role": "user", "content": "plain"}) == "plain"

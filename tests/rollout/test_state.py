@@ -46,5 +46,5 @@ def test_turns_of_a_prefix_are_copies(state):
 
 def test_position_in_an_observation_or_past_the_end_is_no_prefix(state):
     for position in (state.trajectory.turns[0].span[1] + 1, len(state.response_ids)):
-        with pytest.raises(ValueError, match="not inside an assistant turn"):
+        with pytest.raises(ValueError, match="not inside the first call"):
             state.prefix(position)

@@ -9,9 +9,10 @@ import copy
 from functools import lru_cache
 from typing import Any
 
+import torch
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
-from verl.experimental.agent_loop.agent_loop import DictConfigWrap
+from verl.experimental.agent_loop.agent_loop import AgentLoopWorker, DictConfigWrap
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.workers.rollout.replica import TokenOutput
 
@@ -91,3 +92,13 @@ def prompt_of(path: str, question: str = "What colour is the square?") -> list[d
     """The messages of a row with one image."""
     content = [{"type": "image", "image": path}, {"type": "text", "text": question}]
     return [{"role": "system", "content": "You are a helpful assistant."}, {"role": "user", "content": content}]
+
+
+def verl_inputs(model: Any, output: VisualToolOutput) -> dict[str, torch.Tensor]:
+    """The image features and position ids that verl's agent-loop worker computes of a finished rollout."""
+    worker = object.__new__(AgentLoopWorker)
+    worker.tokenizer, worker.processor = model.tokenizer, model.processor
+    input_ids = torch.tensor([output.prompt_ids + output.response_ids])
+    features = worker._compute_multi_modal_inputs(output, input_ids)
+    positions = worker._compute_position_ids(input_ids, torch.ones_like(input_ids), features)
+    return {**features, "position_ids": positions}

@@ -50,7 +50,7 @@ def test_continuous_token_builder_of_verl_gives_the_same_tokens(writer):
     mask = [False] * len(ids)
     for number, turn in enumerate(turns):
         if number:
-            message = prompts.observation(prompts.image_text(1, crop.image.size), crop.image)
+            message = prompts.observation((prompts.image_text(1, crop.image.size), crop.image))
             ids = builder.merge_context_tokens([], [message], ids).token_ids
             mask += [False] * (len(ids) - len(mask))
         ids = builder.merge_assistant_tokens(ids, tokenizer.encode(turn, add_special_tokens=False)).token_ids

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from verl_mapo.names import IMAGES_PER_PROMPT, MAX_ASSISTANT_TURNS
 from verl_mapo.rollout.images import image_token_side, pixel_limits
-from verl_mapo.rollout.prompts import image_text, observation
+from verl_mapo.rollout.prompts import image_text, observation, text_of
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, select
 
@@ -49,16 +49,15 @@ def check_context_length(config: DictConfig, settings: VisualToolSettings, token
             f"{MAX_ASSISTANT_TURNS}=null sets no limit to the turns of a rollout: set it, for example to 6."
         )
     crop = largest_crop_tokens(settings, processor.image_processor, dict(config.data.get("mm_processor_kwargs") or {}))
-    parts = observation(image_text(turns, (9999, 9999)))["content"]
-    text = len(tokenizer.encode("".join(part["text"] for part in parts)))
-    observations = turns - 1
+    text = len(tokenizer.encode(text_of(observation((image_text(turns, (9999, 9999)), None)))))
+    observations = (turns - 1) * settings.calls_per_turn
     need = observations * (crop + text) + turns * LEAST_TURN_TOKENS
     if need > rollout.response_length:
         raise ConfigError(
             f"A rollout of {turns} turns may need {observations} observations x ({crop} crop + {text} text) tokens "
             f"+ {turns} turns x {LEAST_TURN_TOKENS} tokens = {need}, but "
             f"data.max_response_length={rollout.response_length}: raise it to {need}, or lower "
-            f"visual_tool.max_crop_pixels or {MAX_ASSISTANT_TURNS}."
+            f"visual_tool.max_crop_pixels, visual_tool.calls_per_turn or {MAX_ASSISTANT_TURNS}."
         )
     whole = rollout.prompt_length + rollout.response_length
     if rollout.max_model_len and whole > rollout.max_model_len:
@@ -68,7 +67,8 @@ def check_context_length(config: DictConfig, settings: VisualToolSettings, token
             f"raise it to {whole}."
         )
     images = select(config, IMAGES_PER_PROMPT)
-    if images is not None and images < turns:
+    shown = 1 + observations
+    if images is not None and images < shown:
         raise ConfigError(
-            f"{IMAGES_PER_PROMPT}={images}, but a rollout of {turns} turns may show {turns} images: set it to {turns}."
+            f"{IMAGES_PER_PROMPT}={images}, but a rollout of {turns} turns may show {shown} images: set it to {shown}."
         )

@@ -4,17 +4,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from verl_mapo.rollout.images import thumbnail
 from verl_mapo.rollout.parser import BadCall, ToolCall
+from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.statuses import LabelFault, TurnStatus
 from verl_mapo.rollout.trajectory import Turn
 from verl_mapo.tools.base import ArgumentError, VisualTool
-from verl_mapo.tools.coordinates import BoxError
+from verl_mapo.tools.coordinates import BoxError, CoordinateSpace
 from verl_mapo.tools.image_history import ImageHistory, ToolImage
+
+_LONGEST_REASON = 300
+"""Characters of a tool's reason that the model is told."""
 
 
 @dataclass(frozen=True)
@@ -28,47 +32,95 @@ class Refusal:
     sentence: str
 
 
-def execute_call(
-    call: ToolCall | BadCall, turn: Turn, history: ImageHistory, tools: Mapping[str, VisualTool], scorer_side: int
-) -> ToolImage | Refusal:
-    """Run a tool call, and fill in the fields of its turn.
+@dataclass(frozen=True)
+class CallExecutor:
+    """Executes the calls of a run.
 
-    Args:
-        call: the call that was parsed from the turn's text.
-        turn: the turn of the call; changed in place.
-        history: the images shown so far; it is not changed.
+    Attributes:
         tools: the tools by name.
-        scorer_side: longest side, in pixels, of the copy of the image that is kept for the scorer and the report.
-
-    Returns:
-        The image to show to the model, or the reason why there is none.
+        settings: ``aliases``, ``parsing`` and ``scorer_side`` are read.
     """
-    if isinstance(call, BadCall):
-        turn.status = call.status
-        return Refusal(call.sentence)
-    tool = tools.get(call.name)
-    if tool is None:
-        turn.status = TurnStatus.UNKNOWN_TOOL
-        return Refusal(f"There is no tool {call.name[:40]!r}; the tools are: {', '.join(tools)}.")
-    turn.tool = tool.name
-    turn.described = tool.scored
-    try:
-        arguments = tool.parse(call.arguments)
+
+    tools: Mapping[str, VisualTool]
+    settings: VisualToolSettings
+
+    def execute(
+        self, calls: Sequence[ToolCall | BadCall], turns: Sequence[Turn], history: ImageHistory
+    ) -> list[ToolImage | Refusal]:
+        """Execute the calls of an assistant turn in order; a call may be about the image of an earlier one.
+
+        Args:
+            calls: the calls that were read from the text.
+            turns: the turn of each call; changed in place.
+            history: the images shown so far; the new images are added.
+
+        Returns:
+            For each call the image to show to the model, or the reason why there is none.
+        """
+        results = []
+        for call, turn in zip(calls, turns, strict=True):
+            result = self._execute(call, turn, history)
+            if isinstance(result, ToolImage):
+                history.add(result)
+            results.append(result)
+        return results
+
+    def _execute(self, call: ToolCall | BadCall, turn: Turn, history: ImageHistory) -> ToolImage | Refusal:
+        if isinstance(call, BadCall):
+            turn.status = call.status
+            return Refusal(call.sentence)
+        turn.lenient = call.lenient
+        tool = self.tools.get(self.settings.aliases.get(call.name, call.name)) if history.views else None
+        if tool is None:
+            turn.status = TurnStatus.UNKNOWN_TOOL
+            tools = f"the tools are: {', '.join(self.tools)}" if history.views else "this question has no image"
+            return Refusal(f"There is no tool {call.name[:40]!r}; {tools}.")
+        turn.tool = tool.name
+        turn.described = tool.scored
+        try:
+            image = self._run(tool, call.arguments, turn, history)
+        except (ArgumentError, BoxError) as error:
+            turn.status = TurnStatus.BAD_ARGUMENTS if isinstance(error, ArgumentError) else TurnStatus.BAD_BOX
+            turn.faults = [LabelFault.REFUSED] if tool.scored else []
+            return Refusal(f"The call of {tool.name} was refused: {str(error)[:_LONGEST_REASON]}.")
+        turn.status = TurnStatus.OK
+        turn.view = image.view
+        turn.box_asked = image.asked
+        turn.computed = image.computed
+        if tool.scored or image.computed:
+            turn.pixels = thumbnail(image.pixels, self.settings.scorer_side)
+        return image
+
+    def _run(self, tool: VisualTool, written: Any, turn: Turn, history: ImageHistory) -> ToolImage:
+        arguments = self._parse(tool, written, turn)
         turn.label = tool.label_of(arguments)
         turn.img_idx = arguments.img_idx
         turn.box_said = tool.box_of(arguments)
-        image = _run(tool, arguments, history)
-    except (ArgumentError, BoxError) as error:
-        turn.status = TurnStatus.BAD_ARGUMENTS if isinstance(error, ArgumentError) else TurnStatus.BAD_BOX
-        turn.faults = [LabelFault.REFUSED] if tool.scored else []
-        return Refusal(f"The call of {tool.name} was refused: {error}.")
-    turn.status = TurnStatus.OK
-    turn.view = image.view
-    turn.box_asked = image.asked
-    turn.computed = image.computed
-    if tool.scored or image.computed:
-        turn.pixels = thumbnail(image.pixels, scorer_side)
-    return image
+        if turn.box_said is not None:
+            space = tool.context.space
+            other = space.other_space_of(turn.box_said, history.view(arguments.img_idx).size)
+            turn.other_units = other and other.value
+            if other is CoordinateSpace.normalized_1:
+                raise BoxError(f"the box looks like fractions of the image; its numbers have to be {space.units}")
+        return _run(tool, arguments, history)
+
+    def _parse(self, tool: VisualTool, written: Any, turn: Turn) -> Any:
+        """The arguments of a call, spelled as the schema has it or, if the run allows it, in another way."""
+        if isinstance(written, dict):
+            written = {self.settings.aliases.get(name, name): value for name, value in written.items()}
+        try:
+            return tool.parse(written)
+        except ArgumentError:
+            if self.settings.parsing == "strict":
+                raise
+            try:
+                arguments = tool.parse(tool.respell(written))
+            except ArgumentError:
+                arguments = None
+            if arguments is None:
+                raise
+            turn.lenient = True
+            return arguments
 
 
 def _run(tool: VisualTool, arguments: Any, history: ImageHistory) -> ToolImage:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
+from bisect import bisect_left
 from typing import Any
 
 from PIL import Image
@@ -20,12 +21,13 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetr
 from verl.utils.profiler import simple_timer
 
 from verl_mapo.names import AGENT_LOOP
-from verl_mapo.rollout import prompts
-from verl_mapo.rollout.execute_call import Refusal, execute_call
+from verl_mapo.rollout import image_features, prompts
+from verl_mapo.rollout.execute_call import CallExecutor, Refusal
 from verl_mapo.rollout.images import ImageStore, ProcessorResize, UnreadableImage, image_token_side, pixel_limits
 from verl_mapo.rollout.labels import LabelChecker
 from verl_mapo.rollout.output import VisualToolOutput
-from verl_mapo.rollout.parser import BadCall, ToolCall, parse_call
+from verl_mapo.rollout.parser import OPEN, THINK, BadCall, ToolCall, read_calls, too_many_calls
+from verl_mapo.rollout.plain_text import PlainText
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.state import LoopState
 from verl_mapo.rollout.statuses import EndReason, TurnStatus
@@ -35,9 +37,13 @@ from verl_mapo.tools.image_history import ImageHistory
 
 logger = logging.getLogger(__name__)
 
+image_features.compute_from_images_alone()
+
 _IMAGES = ImageStore()
 _PLACEHOLDERS = ("<|image_pad|>", "<|video_pad|>")
 _FRAMES = ("<|vision_start|>", "<|vision_end|>")
+_TOKENS_OF_THE_TURN_HEADER = 8
+"""Tokens before a turn among which a chat template opens a thought."""
 
 
 @register(AGENT_LOOP)
@@ -63,6 +69,8 @@ class VisualToolAgentLoop(AgentLoopBase):
         )
         self.tools = settings.build_tools(settings.space(hf_model_type), side)
         self.label_checker = LabelChecker(settings.describe, settings.max_label_tokens, self.tokenizer)
+        self.executor = CallExecutor(self.tools, settings)
+        self.plain_text = PlainText(self.tokenizer, _PLACEHOLDERS)
         self.placeholders = set(self.tokenizer.convert_tokens_to_ids(list(_PLACEHOLDERS)))
         self.frames = set(self.tokenizer.convert_tokens_to_ids(list(_FRAMES)))
 
@@ -78,12 +86,12 @@ class VisualToolAgentLoop(AgentLoopBase):
         """
         state = start or await self._open(row["raw_prompt"])
         trajectory = state.trajectory
+        self.label_checker.read_again(trajectory.turns)
         while trajectory.end_reason is None:
             if self.settings.seed is not None:
-                sampling_params = {**sampling_params, "seed": self._seed(row, len(trajectory.turns))}
+                sampling_params = {**sampling_params, "seed": self._seed(row, len(trajectory.assistant_turns))}
             trajectory.end_reason = await self._turn(state, sampling_params)
-        if trajectory.turns and trajectory.turns[-1].shown_for_scoring:
-            self.label_checker.check_description(trajectory.turns[-1], "")
+        self.label_checker.read_descriptions(trajectory.turns, "")
         for version in ("min_global_steps", "max_global_steps"):
             state.extra_fields.setdefault(version, row.get("global_steps"))
         return self._output(state)
@@ -104,7 +112,10 @@ class VisualToolAgentLoop(AgentLoopBase):
             logger.error("A rollout ends before its first turn, because an image cannot be shown: %s", error)
             originals, end_reason = [], EndReason.UNREADABLE_IMAGE
             raw_prompt = [{**message, "content": prompts.text_of(message)} for message in raw_prompt]
-        messages = prompts.declare(list(raw_prompt), self.tools.values(), self.settings.describe)
+        messages = self.plain_text.messages(prompts.without_declarations(raw_prompt))
+        if originals:
+            settings = self.settings
+            messages = prompts.declare(messages, self.tools.values(), settings.describe, settings.calls_per_turn)
         history = ImageHistory.of(originals, self.resize_crop)
         prompt_ids = await self.ct_build_initial_tokens(messages, images=history.images or None)
         trajectory = Trajectory(paths, [original.pixels.size for original in originals], end_reason=end_reason)
@@ -116,29 +127,30 @@ class VisualToolAgentLoop(AgentLoopBase):
         if room < 1:
             return limit
         written = await self._generate(state, {**sampling_params, "max_tokens": room})
-        turns = state.trajectory.turns
+        trajectory = state.trajectory
         turn, clean = self._read(state)
-        last = turns[-1] if turns else None
-        turns.append(turn)
+        notes = self.label_checker.read_descriptions(trajectory.turns, turn.text)
+        trajectory.turns.append(turn)
         if not clean:
             return EndReason.VISION_TOKEN
         if not written:
             return EndReason.EMPTY
-        notes = []
-        if last is not None and last.shown_for_scoring:
-            notes = self.label_checker.check_description(last, turn.text)
-        call = parse_call(turn.text)
         if written == room and state.response_ids[-1] != self.tokenizer.eos_token_id:
             turn.status = TurnStatus.CUT
             return limit
-        if call is None:
+        calls = read_calls(turn.text, self._thinking(state), self.settings.parsing == "lenient")
+        if not calls:
             turn.status = TurnStatus.ANSWER
             return EndReason.ANSWER
-        if len(turns) >= self.max_turns:
-            turn.status = TurnStatus.NO_TURNS_LEFT
+        if len(calls) > self.settings.calls_per_turn:
+            calls = [too_many_calls(calls, self.settings.calls_per_turn)]
+        trajectory.turns[-1:] = parts = self._split(state, turn, calls)
+        if len(trajectory.assistant_turns) >= self.max_turns:
+            for part in parts:
+                part.status = TurnStatus.NO_TURNS_LEFT
             return EndReason.MAX_TURNS
         with simple_timer("tool_calls", state.metrics):
-            return await self._execute(state, turn, call, notes)
+            return await self._execute(state, parts, calls, notes)
 
     async def _generate(self, state: LoopState, sampling_params: dict[str, Any]) -> int:
         """Let the model write a turn; returns the number of tokens that it wrote."""
@@ -175,37 +187,75 @@ class VisualToolAgentLoop(AgentLoopBase):
         text = self.tokenizer.decode(tokens[:kept], skip_special_tokens=True)
         return Turn((state.turn_start, end), text, status=TurnStatus.CUT), clean == len(tokens)
 
+    def _thinking(self, state: LoopState) -> bool:
+        """Whether the chat template has opened a thought at the start of the current turn."""
+        context = [*state.prompt_ids, *state.response_ids[: state.turn_start]][-_TOKENS_OF_THE_TURN_HEADER:]
+        return self.tokenizer.decode(context).rstrip().endswith(THINK)
+
+    def _split(self, state: LoopState, turn: Turn, calls: list[ToolCall | BadCall]) -> list[Turn]:
+        """The turn of each call: the text is cut after every call but the last."""
+        begin, end = turn.span
+        tokens = state.response_ids[begin:end]
+
+        def position(characters: int) -> int:
+            """The position on the response axis after so many characters of the text."""
+            counts = range(len(tokens) + 1)
+            length = lambda count: len(self.tokenizer.decode(tokens[:count], skip_special_tokens=True))
+            return begin + bisect_left(counts, characters, key=length)
+
+        cuts = [0, *(call.place[1] for call in calls[:-1]), len(turn.text)]
+        edges = [begin, *map(position, cuts[1:-1]), end]
+        tagged = [turn.text.startswith(OPEN, call.place[0]) for call in calls]
+        return [
+            Turn(
+                (edges[index], edges[index + 1]),
+                turn.text[cuts[index] : cuts[index + 1]],
+                continues=index > 0,
+                call_start=position(call.place[0] + len(OPEN)) if tagged[index] else None,
+            )
+            for index, call in enumerate(calls)
+        ]
+
     async def _execute(
-        self, state: LoopState, turn: Turn, call: ToolCall | BadCall, notes: list[str]
+        self, state: LoopState, turns: list[Turn], calls: list[ToolCall | BadCall], notes: list[str]
     ) -> EndReason | None:
-        """Execute a call and return its image, or the reason why there is none, to the model."""
-        side = self.settings.scorer_side
-        result = await asyncio.to_thread(execute_call, call, turn, state.history, self.tools, side)
-        if isinstance(result, Refusal):
+        """Execute the calls of a turn and return their images, or the reasons why there are none, to the model."""
+        shown = len(state.history.views)
+        history = state.history.first(shown)
+        results = await asyncio.to_thread(self.executor.execute, calls, turns, history)
+        if all(isinstance(result, Refusal) for result in results):
             if state.retries >= self.settings.max_retries:
                 return EndReason.BAD_CALLS
             state.retries += 1
-            return await self._append(state, turn, " ".join([result.sentence, *notes]))
-        if turn.described:
-            notes = notes + self.label_checker.check_label(turn)
-        text = " ".join([prompts.image_text(len(state.history.views), result.view.size), *notes])
-        end_reason = await self._append(state, turn, text, result.image)
+        replies: list[tuple[str, Image.Image | None]] = []
+        for turn, result in zip(turns, results, strict=True):
+            if isinstance(result, Refusal):
+                replies.append((result.sentence, None))
+                continue
+            told = self.label_checker.check_label(turn) if turn.described else []
+            replies.append((" ".join([prompts.image_text(shown, result.view.size), *told]), result.image))
+            shown += 1
+        replies[-1] = (" ".join([replies[-1][0], *notes]), replies[-1][1])
+        end_reason = await self._append(state, turns, replies)
         if end_reason is None:
-            state.history.add(result)
-        else:
-            turn.status, turn.described, turn.pixels = TurnStatus.NO_ROOM, False, None
+            state.history = history
+            return None
+        for turn in turns:
+            if turn.status is TurnStatus.OK:
+                turn.status, turn.described, turn.pixels = TurnStatus.NO_ROOM, False, None
         return end_reason
 
     async def _append(
-        self, state: LoopState, turn: Turn, text: str, image: Image.Image | None = None
+        self, state: LoopState, turns: list[Turn], replies: list[tuple[str, Image.Image | None]]
     ) -> EndReason | None:
         """Commit an observation, unless it leaves no room for an answer; returns the reason to stop in that case."""
-        message = prompts.observation(text, image)
-        merge, *_ = await self.ct_merge_context_msg([], [message], state.token_ids, state.response_mask)
+        message = self.plain_text.messages([prompts.observation(*replies)])
+        merge, *_ = await self.ct_merge_context_msg([], message, state.token_ids, state.response_mask)
         room, limit = self._room(state)
         if len(merge.token_ids) - len(state.token_ids) >= room:
             return limit
-        turn.observation = text
+        for turn, (text, _) in zip(turns, replies, strict=True):
+            turn.observation = text
         self._merge(state, merge)
         state.turn_start = len(state.response_ids)
         return None
@@ -230,14 +280,14 @@ class VisualToolAgentLoop(AgentLoopBase):
             state.response_ids, state.response_mask, state.response_logprobs = [self.tokenizer.eos_token_id], [0], [0.0]
         return VisualToolOutput(
             state,
-            self.max_turns,
+            self.max_turns * self.settings.calls_per_turn,
             prompt_ids=state.prompt_ids,
             response_ids=state.response_ids,
             response_mask=state.response_mask,
             response_logprobs=state.response_logprobs if self.rollout_config.calculate_log_probs else None,
             multi_modal_data={"images": state.history.images} if state.history.images else {},
             mm_processor_kwargs=self.mm_kwargs,
-            num_turns=2 * len(state.trajectory.turns),
+            num_turns=2 * len(state.trajectory.assistant_turns),
             metrics=AgentLoopMetrics(**state.metrics),
         )
 

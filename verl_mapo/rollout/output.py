@@ -21,16 +21,16 @@ class VisualToolOutput(AgentLoopOutput):
 
     Args:
         state: the state in which the rollout ended.
-        max_turns: the largest number of assistant turns of the run, which is the length of the columns.
+        max_calls: the largest number of calls of a rollout of the run, which is the length of the columns.
         fields: the fields of verl's class.
     """
 
     _state: LoopState = PrivateAttr()
-    _max_turns: int = PrivateAttr()
+    _max_calls: int = PrivateAttr()
 
-    def __init__(self, state: LoopState, max_turns: int, **fields: Any):
+    def __init__(self, state: LoopState, max_calls: int, **fields: Any):
         super().__init__(extra_fields={**state.extra_fields, TRAJECTORY: state.trajectory}, **fields)
-        self._state, self._max_turns = state, max_turns
+        self._state, self._max_calls = state, max_calls
 
     @property
     def state(self) -> LoopState:
@@ -59,4 +59,4 @@ class VisualToolOutput(AgentLoopOutput):
             extra[_REWARD_TERMS] = {name: value for name, value in terms.items() if name != ALIGNMENT_SCORES}
         row = super(VisualToolOutput, self.model_copy(update={"extra_fields": extra})).as_dict()
         row["extra_fields"][TRAJECTORY] = self._state.trajectory.to_record()
-        return row | (self._state.trajectory.columns(self._max_turns) if scored else {})
+        return row | (self._state.trajectory.columns(self._max_calls) if scored else {})

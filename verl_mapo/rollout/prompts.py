@@ -10,6 +10,7 @@ were trained on. A template's own support for tools is not used: verl's schema m
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,7 +22,7 @@ from verl_mapo.tools.coordinates import Size
 
 _TOOLS = """# Tools
 
-You may call one function in a turn to assist with the user query.
+You may call {calls} in a turn to assist with the user query.
 
 You are provided with function signatures within <tools></tools> XML tags:
 <tools>
@@ -37,35 +38,71 @@ _DESCRIBE = """
 
 When you are shown the region, describe what you see in it between <description> and </description> before you go on."""
 
+_DECLARATION = re.compile(r"(?:^#+ *tools?\b[^<]*)?<tools>(.*?)</tools>(?:.*</tool_call>)?", re.S | re.I | re.M)
+_NAME = re.compile(r'"name"\s*:\s*"([^"]+)"')
+_FRAME = re.compile(r"</?tool_response>")
+
 DEFAULT_SYSTEM = "You are a helpful assistant."
 
 
-def declare(messages: list[dict[str, Any]], tools: Iterable[VisualTool], describe: Describe) -> list[dict[str, Any]]:
+def declare(
+    messages: list[dict[str, Any]], tools: Iterable[VisualTool], describe: Describe, calls_per_turn: int = 1
+) -> list[dict[str, Any]]:
     """The messages with the tools declared in the system message; the given list is not changed.
 
     Args:
         messages: a prompt; a system message is added where it has none.
         tools: the tools, in the order in which they are declared.
         describe: whether the run asks for labels or descriptions, see ``visual_tool.describe``.
+        calls_per_turn: ``visual_tool.calls_per_turn``.
     """
     schemas = "\n".join(json.dumps(tool.schema(), ensure_ascii=False) for tool in tools)
-    declaration = _TOOLS.format(schemas=schemas) + (_DESCRIBE if describe in ("after", "both") else "")
+    calls = "one function" if calls_per_turn == 1 else f"up to {calls_per_turn} functions"
+    declaration = _TOOLS.format(schemas=schemas, calls=calls) + (_DESCRIBE if describe in ("after", "both") else "")
     system, rest = {"role": "system", "content": DEFAULT_SYSTEM}, messages
     if messages and messages[0]["role"] == "system":
         system, rest = messages[0], messages[1:]
-    text = system["content"]
-    if isinstance(text, list):
-        text = "".join(part["text"] for part in text)
-    return [{"role": "system", "content": f"{text}\n\n{declaration}"}, *rest]
+    return [{"role": "system", "content": f"{text_of(system)}\n\n{declaration}"}, *rest]
 
 
-def observation(text: str, image: Image.Image | None = None) -> dict[str, Any]:
-    """The message that returns a tool's image, or a sentence, to the model."""
-    parts: list[dict[str, Any]] = [{"type": "text", "text": "<tool_response>\n"}]
-    if image is not None:
-        parts.append({"type": "image", "image": image})
-    parts.append({"type": "text", "text": f"{text}\n</tool_response>"})
+def without_declarations(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages of a data row without declarations of tools that the row itself makes, see :func:`declared_tools`.
+
+    The run declares its own tools. What is removed reaches from a heading such as ``# Tools`` or from ``<tools>`` to
+    the last ``</tool_call>`` of the message.
+    """
+
+    def kept(content: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+        if isinstance(content, str):
+            return _DECLARATION.sub("", content).rstrip() if "<tools>" in content else content
+        return [{**part, "text": kept(part["text"])} if part.get("type") == "text" else part for part in content]
+
+    return [{**message, "content": kept(message["content"])} for message in messages]
+
+
+def declared_tools(messages: list[dict[str, Any]]) -> list[str]:
+    """The names of the tools that the messages of a data row declare between ``<tools>`` and ``</tools>``."""
+    blocks = [match for message in messages for match in _DECLARATION.findall(text_of(message))]
+    return list(dict.fromkeys(name for block in blocks for name in _NAME.findall(block)))
+
+
+def observation(*replies: tuple[str, Image.Image | None]) -> dict[str, Any]:
+    """The message that returns the results of the calls of a turn to the model.
+
+    Args:
+        replies: for each call a text and the image before it, or None if there is none.
+    """
+    parts: list[dict[str, Any]] = []
+    for index, (text, image) in enumerate(replies):
+        parts.append({"type": "text", "text": "\n" * (index > 0) + "<tool_response>\n"})
+        if image is not None:
+            parts.append({"type": "image", "image": image})
+        parts.append({"type": "text", "text": f"{_FRAME.sub(_loosened, text)}\n</tool_response>"})
     return {"role": "user", "content": parts}
+
+
+def _loosened(tag: re.Match[str]) -> str:
+    return f"{tag.group()[0]} {tag.group()[1:]}"
 
 
 def image_text(index: int, size: Size) -> str:
@@ -76,4 +113,4 @@ def image_text(index: int, size: Size) -> str:
 def text_of(message: dict[str, Any]) -> str:
     """The text of a message, without its images."""
     content = message["content"]
-    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)

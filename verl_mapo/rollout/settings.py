@@ -27,11 +27,18 @@ class VisualToolSettings:
         tools: the tools that the model may call, in the order in which they are declared: names in
             :data:`verl_mapo.tools.base.TOOLS`, or dotted paths of subclasses of
             :class:`verl_mapo.tools.base.VisualTool`.
+        aliases: other names under which the model may call a tool or give an argument, for example those in a row's own
+            declaration of tools: ``{image_zoom_in_tool: zoom, bbox: bbox_2d}``. They are not declared.
+        parsing: ``lenient`` reads calls in other spellings where their meaning is certain, and counts them; ``strict``
+            refuses them [ours].
+        calls_per_turn: largest number of calls in one assistant turn. They are executed in order and each has its own
+            label, span and score; more of them are refused [ours: 1].
         tool_options: the options of each tool, by the tool's name; options that are not given have their defaults.
         describe: when the model describes a region. ``before``: a label with the call [reader]; ``after``: a
             description in the turn after the image [the abstract allows it]; ``both``.
         max_label_tokens: largest number of tokens of a label or a description [paper: capped; ours: the number].
-        max_retries: number of failed calls of one rollout that the model may correct; the next failed call ends it.
+        max_retries: number of turns of one rollout whose calls all failed and that the model may correct; the next one
+            ends the rollout.
         coordinates: the units of the model's coordinates; ``auto`` derives them from the model type.
         max_image_pixels: largest number of pixels at which the model sees an original; None: the processor's limit.
         max_crop_pixels: largest number of pixels at which the model sees a tool's image; None: the processor's limit.
@@ -43,11 +50,14 @@ class VisualToolSettings:
     NODE: ClassVar[str] = VISUAL_TOOL_NODE
 
     tools: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: ["zoom"])
+    aliases: dict[str, str] = Field(default_factory=dict)
+    parsing: Literal["strict", "lenient"] = "lenient"
+    calls_per_turn: PositiveInt = 1
     tool_options: dict[str, dict[str, Any]] = Field(default_factory=dict, validate_default=True)
     describe: Describe = "before"
     max_label_tokens: PositiveInt = 32
     max_retries: Annotated[int, Field(ge=0)] = 2
-    coordinates: Literal["auto", "pixels", "normalized_1000"] = "auto"
+    coordinates: Literal["auto", "pixels", "normalized_1000", "normalized_1"] = "auto"
     max_image_pixels: PositiveInt | None = None
     max_crop_pixels: PositiveInt | None = None
     scorer_side: PositiveInt = 224
@@ -64,6 +74,20 @@ class VisualToolSettings:
         if twice is not None:
             raise ValueError(f"there is more than one tool with the name {twice!r}")
         return tools
+
+    @field_validator("aliases")
+    @classmethod
+    def _lead_to_tools(cls, aliases: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if "tools" not in info.data:  # they are invalid themselves
+            return aliases
+        tools = [TOOLS.find(tool) for tool in info.data["tools"]]
+        known = list(dict.fromkeys(name for tool in tools for name in (tool.name, *tool.arguments.model_fields)))
+        for alias, name in aliases.items():
+            if name not in known:
+                raise ValueError(f"{alias!r} stands for {name!r}, which is none of {', '.join(known)}")
+            if alias in known:
+                raise ValueError(f"{alias!r} is the name of a tool or an argument itself")
+        return aliases
 
     @field_validator("tool_options")
     @classmethod
@@ -94,7 +118,8 @@ class VisualToolSettings:
         except KeyError:
             raise ConfigError(
                 f"visual_tool.coordinates='auto' has no units for the model type {model_type!r}: set it to 'pixels' "
-                "(absolute pixels of the image as seen) or 'normalized_1000' (0 to 1000 along each side)."
+                "(absolute pixels of the image as seen), 'normalized_1000' (0 to 1000 along each side) or "
+                "'normalized_1' (0 to 1 along each side)."
             ) from None
 
     def build_tools(self, space: CoordinateSpace, image_token_side: int) -> dict[str, VisualTool]:

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from verl_mapo.rollout.statuses import TurnStatus
-from verl_mapo.rollout.trajectory import Trajectory
+from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.tools.image_history import ImageHistory
 
 _INHERITED = ("min_global_steps",)
@@ -59,26 +59,28 @@ class LoopState:
         request id is kept, so that verl's load balancer chooses the engine that has the prefix in its cache.
 
         Args:
-            prefix_length: a position inside an assistant turn, at its start or before its end.
+            prefix_length: a position inside an assistant turn, at its start or before the end of its first call.
 
         Raises:
             ValueError: the position lies in an observation or past the end.
         """
         before = [turn for turn in self.trajectory.turns if turn.span[1] <= prefix_length]
         current = self.trajectory.turns[len(before) :][:1]
-        if not current or prefix_length < current[0].span[0]:
-            raise ValueError(f"position {prefix_length} is not inside an assistant turn of this rollout")
+        if not current or current[0].continues or prefix_length < current[0].span[0]:
+            raise ValueError(
+                f"position {prefix_length} is not inside the first call of an assistant turn"
+            )
         shown = len(self.history.originals) + sum(turn.status is TurnStatus.OK for turn in before)
-        turns = [replace(turn) for turn in before]
+        trajectory = replace(self.trajectory, turns=[*map(Turn.without_description, before)])
         return LoopState(
             prompt_ids=self.prompt_ids,
             history=self.history.first(shown),
-            trajectory=replace(self.trajectory, turns=turns, end_reason=None, prefix_length=prefix_length),
+            trajectory=replace(trajectory, end_reason=None, prefix_length=prefix_length),
             response_ids=self.response_ids[:prefix_length],
             response_mask=[0] * prefix_length,
             response_logprobs=[0.0] * prefix_length,
             turn_start=current[0].span[0],
-            retries=sum(turn.corrected for turn in before),
+            retries=trajectory.retries,
             request_id=self.request_id,
             extra_fields={name: self.extra_fields[name] for name in _INHERITED if name in self.extra_fields},
         )

@@ -39,7 +39,7 @@ class TurnStatus(Explained):
     CUT = "cut", "The turn reached a length limit before it ended."
     OK = "ok", "The call was executed and its image was shown."
     NO_JSON = "no_json", "The call is not closed, is not valid JSON, or lacks a name or arguments."
-    TWO_CALLS = "two_calls", "The turn holds more than one call."
+    TOO_MANY_CALLS = "too_many_calls", "The turn holds more calls than visual_tool.calls_per_turn allows."
     UNKNOWN_TOOL = "unknown_tool", "The call names a tool that does not exist."
     BAD_ARGUMENTS = "bad_arguments", "The arguments do not have the form that the tool asks for."
     BAD_BOX = "bad_box", "The call names an image or a region that does not exist."
@@ -58,8 +58,13 @@ class LabelFault(Explained):
     REFUSED = "refused", "The tool refused the call, so there is no image."
     NO_LABEL = "no_label", "The call has no label."
     LONG_LABEL = "long_label", "The label is longer than visual_tool.max_label_tokens."
-    NO_DESCRIPTION = "no_description", "The next turn does not describe the image."
+    NO_DESCRIPTION = "no_description", "No later turn describes the image."
     LONG_DESCRIPTION = "long_description", "The description is longer than visual_tool.max_label_tokens."
+
+    @property
+    def is_of_description(self) -> bool:
+        """Whether a description is missing or wrong."""
+        return self in (LabelFault.NO_DESCRIPTION, LabelFault.LONG_DESCRIPTION)
 
 
 class EndReason(Explained):

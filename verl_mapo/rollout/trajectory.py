@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,15 +18,20 @@ from verl_mapo.tools.coordinates import View, iou
 
 @dataclass
 class Turn:
-    """One assistant turn.
+    """One assistant turn, or the part of an assistant turn with several calls that ends with one of them.
 
     Attributes:
         span: half-open positions of its policy tokens on the response axis.
         text: what the model wrote, special tokens removed.
         status: how it ended, and whether its call was executed.
+        continues: whether it continues the assistant turn of the turn before it, which holds an earlier call.
+        call_start: position on the response axis of the first token after the call's opening tag; None without a call
+            or without that tag.
+        lenient: whether its call was read although it was spelled in another way than the system message shows.
+        other_units: the units in which the box of the call was probably written, if they are not those of the run.
         tool: name of the tool called; None for a turn without a call of an existing tool.
         label: what the model expects to see, in its own words; None without a label.
-        description: what the model wrote in the next turn about the image; None without a description.
+        description: what the model wrote in a later turn about the image; None without a description.
         label_tokens: number of tokens of the label, or of the description if there is no label; 0 without both.
         img_idx: index of the image that the call names, among those shown so far; None without a valid call.
         view: the part of an original that the returned image shows; None if no image was returned.
@@ -43,6 +48,10 @@ class Turn:
     span: tuple[int, int]
     text: str
     status: TurnStatus = TurnStatus.ANSWER
+    continues: bool = False
+    call_start: int | None = None
+    lenient: bool = False
+    other_units: str | None = None
     tool: str | None = None
     label: str | None = None
     description: str | None = None
@@ -72,6 +81,13 @@ class Turn:
     def shown_for_scoring(self) -> bool:
         """Whether this is a visual turn whose call returned an image."""
         return self.described and self.pixels is not None
+
+    def without_description(self) -> Turn:
+        """A copy that has not been described yet; the loop reads descriptions again from the turns that follow."""
+        faults = [fault for fault in self.faults if not fault.is_of_description]
+        return replace(
+            self, description=None, faults=faults, label_tokens=0 if self.label is None else self.label_tokens
+        )
 
     @property
     def box_executed(self) -> tuple[int, int, int, int] | None:
@@ -136,6 +152,22 @@ class Trajectory:
     prefix_length: int = 0
 
     @property
+    def assistant_turns(self) -> list[list[Turn]]:
+        """The turns grouped by assistant turn, in order."""
+        groups: list[list[Turn]] = []
+        for turn in self.turns:
+            if turn.continues:
+                groups[-1].append(turn)
+            else:
+                groups.append([turn])
+        return groups
+
+    @property
+    def retries(self) -> int:
+        """Number of assistant turns whose calls all failed and that the model could correct."""
+        return sum(all(turn.corrected for turn in group) for group in self.assistant_turns)
+
+    @property
     def visual_turns(self) -> list[Turn]:
         """The turns whose alignment is scored, in order."""
         return [turn for turn in self.turns if turn.described]
@@ -168,16 +200,16 @@ class Trajectory:
             found += [max(earlier)] if earlier else []
         return found
 
-    def columns(self, max_turns: int) -> dict[str, torch.Tensor]:
+    def columns(self, length: int) -> dict[str, torch.Tensor]:
         """The tensors of :data:`verl_mapo.columns.TURN_COLUMNS`.
 
         Args:
-            max_turns: their length T, the same in every row of a run.
+            length: their length T, the same in every row of a run.
         """
-        scores = torch.full((max_turns,), float("nan"), dtype=TURN_SCORES.dtype)
-        status = torch.full((max_turns,), ABSENT, dtype=TURN_STATUS.dtype)
-        spans = torch.full((max_turns, 2), -1, dtype=TURN_SPANS.dtype)
-        for index, turn in enumerate(self.visual_turns[:max_turns]):
+        scores = torch.full((length,), float("nan"), dtype=TURN_SCORES.dtype)
+        status = torch.full((length,), ABSENT, dtype=TURN_STATUS.dtype)
+        spans = torch.full((length, 2), -1, dtype=TURN_SPANS.dtype)
+        for index, turn in enumerate(self.visual_turns[:length]):
             status[index] = UNSCORED if turn.score is None else SCORED
             scores[index] = float("nan") if turn.score is None else turn.score
             spans[index] = torch.tensor(turn.span)

@@ -8,6 +8,8 @@ A tool is one subclass of :class:`VisualTool`. To use a tool of another package,
 
 from __future__ import annotations
 
+import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -168,6 +170,23 @@ class VisualTool(ABC):
             message = fault["msg"].removeprefix("Value error, ")
             raise ArgumentError(f"{place}: {message[0].lower()}{message[1:]}") from None
 
+    def respell(self, arguments: Any) -> Any:
+        """The arguments with values that have the wrong form in the right one, where their meaning is certain.
+
+        It reads JSON inside a string, numbers written as strings or with a decimal point, a list inside a list, two
+        corners, and a box written with names (``x1``, ``y1``, ``x2``, ``y2``). Other values are left as they are.
+        """
+        if isinstance(arguments, str):
+            arguments = _decoded(arguments)
+        try:
+            self.arguments.model_validate(arguments)
+            return arguments
+        except ValidationError as error:
+            wrong = {fault["loc"][0] for fault in error.errors(include_url=False, include_input=False) if fault["loc"]}
+        if not isinstance(arguments, dict):
+            return arguments
+        return {name: _respelled(value) if name in wrong else value for name, value in arguments.items()}
+
     def _parameters(self) -> dict[str, Any]:
         """The JSON schema of the arguments: the tool's own first, ``img_idx`` last."""
         schema = self.arguments.model_json_schema(schema_generator=_PlainSchema)
@@ -202,6 +221,39 @@ class _PlainSchema(GenerateJsonSchema):
 
 def _part(schema: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {key: schema[key]} if key in schema else {}
+
+
+_NUMBERS = re.compile(r"[\[(]?\s*(-?\d+(?:\.\d+)?(?:\s*[,\s]\s*-?\d+(?:\.\d+)?)*)\s*[\])]?", re.ASCII)
+_SIDES = (("x1", "y1", "x2", "y2"), ("left", "top", "right", "bottom"), ("xmin", "ymin", "xmax", "ymax"), ("x", "y"))
+
+
+def _respelled(value: Any) -> Any:
+    """A number, or a flat list of numbers, that a value stands for; the value itself where that is not certain."""
+    if isinstance(value, str):
+        value = _decoded(value)
+    if isinstance(value, dict):
+        names = next((names for names in _SIDES if set(names) == set(value)), ())
+        value = [value[name] for name in names] or value
+    if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
+        value = [number for item in value for number in item]
+    return [*map(_number, value)] if isinstance(value, list) else _number(value)
+
+
+def _decoded(text: str) -> Any:
+    """The value of a text that is JSON or a list of numbers; otherwise the text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        numbers = _NUMBERS.fullmatch(text.strip()) if len(text) < 200 else None
+        return [float(number) for number in re.split(r"[,\s]+", numbers.group(1))] if numbers else text
+
+
+def _number(value: Any) -> Any:
+    """An integer for a whole number, however it is written; any other value as it is."""
+    if isinstance(value, str) and _NUMBERS.fullmatch(value.strip()):
+        decoded = _decoded(value)
+        value = decoded if isinstance(decoded, int | float) else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 TOOLS: Registry[type[VisualTool]] = Registry(

@@ -34,10 +34,12 @@ class CoordinateSpace(Enum):
 
     ``pixels``: absolute pixels of the image as the model saw it, after the processor's resize (Qwen2.5-VL).
     ``normalized_1000``: 0 to 1000 along each side, whatever the image's size (Qwen3-VL).
+    ``normalized_1``: 0 to 1 along each side, as models of other families and some data sets have it.
     """
 
     pixels = "pixels"
     normalized_1000 = "normalized_1000"
+    normalized_1 = "normalized_1"
 
     @classmethod
     def of_model(cls, model_type: str) -> CoordinateSpace:
@@ -51,12 +53,48 @@ class CoordinateSpace(Enum):
     @property
     def units(self) -> str:
         """The units in words, for the model."""
-        return "in pixels of that image" if self is CoordinateSpace.pixels else "each from 0 to 1000 across that image"
+        side = _SIDE.get(self)
+        return f"each from 0 to {side} across that image" if side else "in pixels of that image"
 
     def to_view(self, box: Box, view: Size) -> Box:
         """Convert a box from the model's units to pixels of a view of size ``view``."""
-        x, y = (1.0, 1.0) if self is CoordinateSpace.pixels else (view[0] / 1000, view[1] / 1000)
+        side = _SIDE.get(self)
+        x, y = (view[0] / side, view[1] / side) if side else (1.0, 1.0)
         return box[0] * x, box[1] * y, box[2] * x, box[3] * y
+
+    def other_space_of(self, box: Box, view: Size) -> CoordinateSpace | None:
+        """The units in which a box was probably written, if they are not these; None if it fits these.
+
+        A box whose numbers are all between 0 and 1 is taken for fractions. A box that reaches more than a tenth beyond
+        the image is taken for the units in which it lies inside; a smaller excess is a model's inaccuracy.
+
+        Args:
+            box: as the model wrote it.
+            view: (width, height) of the image in pixels as the model saw it.
+        """
+        if not all(math.isfinite(value) for value in box):
+            return None
+        if self is not CoordinateSpace.normalized_1 and min(box) >= 0 and max(box) <= 1:
+            return CoordinateSpace.normalized_1
+        fits = {space for space in CoordinateSpace if space._holds(box, view)}
+        if self in fits:
+            return None
+        others = (CoordinateSpace.normalized_1000, CoordinateSpace.pixels)
+        return next((space for space in others if space in fits), None)
+
+    def _holds(self, box: Box, view: Size) -> bool:
+        """Whether a box lies in the image, or at most a tenth beyond it."""
+        width, height = (_SIDE[self], _SIDE[self]) if self in _SIDE else view
+        excess = 1 + _INACCURACY
+        return min(box) >= -_INACCURACY * max(width, height) and (
+            max(box[0], box[2]) <= excess * width and max(box[1], box[3]) <= excess * height
+        )
+
+
+_SIDE = {CoordinateSpace.normalized_1000: 1000, CoordinateSpace.normalized_1: 1}
+"""Length of a side of the image in units that do not depend on the image's size."""
+
+_INACCURACY = 0.1
 
 
 _SPACE_OF_MODEL = {

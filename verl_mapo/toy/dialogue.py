@@ -227,7 +227,7 @@ class DialogueWriter:
     @lru_cache(maxsize=64)  # noqa: B019
     def observation(self, size: Size) -> str:
         """The text after a turn with a call: the observation of an image of this size, and the next turn's header."""
-        message = prompts.observation(prompts.image_text(1, size), "crop")
+        message = prompts.observation((prompts.image_text(1, size), "crop"))
         return "\n" + self.processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
 
     def write(self, parts: list[tuple[str, bool]], images: list[tuple[Any, Size]]) -> Tokens:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel
 
-from verl_mapo.rollout.parser import ToolCall, parse_call
+from verl_mapo.rollout.parser import ToolCall, read_calls
 from verl_mapo.tools.base import ArgumentError
 from verl_mapo.tools.coordinates import BoxError
 from verl_mapo.tools.image_history import ImageHistory
@@ -129,7 +129,7 @@ def _generate_turn(model: PreTrainedModel, writer: DialogueWriter, rollouts: lis
 
 def _execute_call(writer: DialogueWriter, rollout: Rollout) -> bool:
     """Execute the call in the latest turn; False if there is none or it is invalid."""
-    call = parse_call(rollout.text)
+    call = next(iter(read_calls(rollout.text)), None)
     if not isinstance(call, ToolCall) or call.name != writer.zoom.name:
         return False
     try:

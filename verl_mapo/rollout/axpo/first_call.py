@@ -46,15 +46,14 @@ class FirstCallFinder:
         self.open, self.close = (_one_token(tokenizer, tag) for tag in (OPEN, CLOSE))
 
     def first_call(self, state: LoopState) -> FirstCall | None:
-        """The first call of a finished rollout; None where there is none, or no token follows its opening tag."""
+        """The first call of a finished rollout; None where there is none, its opening tag is not one
+        token, or no token follows it."""
         turn = next((turn for turn in state.trajectory.turns if turn.called), None)
         if turn is None:
             return None
-        begin, end = turn.span
-        tokens = state.response_ids[begin:end]
-        if self.open not in tokens[:-1]:
+        prefix_length, end = turn.call_start, turn.span[1]
+        if prefix_length is None or prefix_length >= end or state.response_ids[prefix_length - 1] != self.open:
             return None
-        prefix_length = begin + tokens.index(self.open) + 1
         call = state.response_ids[prefix_length:end]
         size = call.index(self.close) if self.close in call else len(call)
         logprobs = state.response_logprobs[prefix_length : prefix_length + max(size, 1)]

@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps text of a model or of a data row from becoming anything but text.
+
+A tokenizer reads ``<|image_pad|>`` in an observation or a question as an image, although no image belongs to it; and it
+refuses half a surrogate pair, which JSON may hold.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+_CONTROL_TOKEN = re.compile(r"<\|.*\|>", re.DOTALL)
+
+
+def well_formed(value: Any) -> Any:
+    """A decoded value with U+FFFD in the place of each half of a surrogate pair.
+
+    Raises:
+        RecursionError: the value is nested too deeply.
+    """
+    if isinstance(value, str):
+        return _HALF_PAIR.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_HALF_PAIR.sub("\ufffd", str(key)): well_formed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [well_formed(item) for item in value]
+    return value
+
+
+class PlainText:
+    """Changes texts so that a tokenizer finds no special token in them: a space follows the first character of each.
+
+    Special are the tokens that the tokenizer marks as special, its named ones (``eos_token`` and the like), the
+    placeholders of the processor, and every added token that is spelled ``<|...|>``. Tags such as ``<think>``, which
+    Qwen3's tokenizer has as single tokens, are plain text and stay.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        placeholders: further special tokens, such as those of the processor.
+    """
+
+    def __init__(self, tokenizer: Any, placeholders: Iterable[str] = ()):
+        added = tokenizer.added_tokens_decoder.values()
+        special = {token.content for token in added if token.special or _CONTROL_TOKEN.fullmatch(token.content)}
+        special |= set(tokenizer.all_special_tokens) | set(placeholders)
+        longest_first = sorted(filter(None, special), key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    def text(self, text: str) -> str:
+        """A text without special tokens and halves of surrogate pairs."""
+        text, found = well_formed(text), 1
+        while found:  # the halves of a token may meet around another
+            text, found = self._special.subn(lambda match: f"{match.group()[0]} {match.group()[1:]}", text)
+        return text
+
+    def messages(self, messages: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Messages whose texts are plain; the given ones are not changed."""
+        return [{**message, "content": self._content(message["content"])} for message in messages]
+
+    def _content(self, content: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+        if isinstance(content, str):
+            return self.text(content)
+        return [{**part, "text": self.text(part["text"])} if part.get("type") == "text" else part for part in content]
