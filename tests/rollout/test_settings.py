@@ -49,6 +49,13 @@ def test_tools_are_built_in_the_order_given_with_their_options():
             {"tools": ["rotate"], "tool_options": {"rotate": {"x": 1}}},
             "visual_tool.tool_options.rotate.x=1 is not a setting; there are no settings here.",
         ),
+        (
+            {"aliases": {"crop": "zom"}},
+            "visual_tool.aliases={'crop': 'zom'} is refused: 'crop' stands for 'zom'",
+        ),
+        ({"aliases": {"label": "zoom"}}, "'label' is the name of a tool or an argument itself"),
+        ({"calls_per_turn": 0}, "visual_tool.calls_per_turn=0 is refused"),
+        ({"parsing": "loose"}, "visual_tool.parsing='loose' is refused"),
         ({"min_side": 3}, "visual_tool.min_side=3 is not a setting"),
     ],
 )

@@ -144,3 +144,59 @@ def test_tools_import_nothing_of_verl_or_ray_and_little_of_the_package():
             for name in names:
                 assert name.split(".")[0] not in ("verl", "ray"), f"{file.name} imports {name}"
                 assert not name.startswith("verl_mapo") or name.startswith(allowed), f"{file.name} imports {name}"
+
+
+BOX = [10, 20, 30, 40]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"bbox_2d": "[10, 20, 30, 40]"},
+        {"bbox_2d": "10, 20, 30, 40"},
+        {"bbox_2d": "(10.0 20 30 40)"},
+        {"bbox_2d": ["10", "20", "30", "40.0"]},
+        {"bbox_2d": [[10, 20, 30, 40]]},
+        {"bbox_2d": [[10, 20], [30, 40]]},
+        {"bbox_2d": {"x1": 10, "y1": 20, "x2": 30, "y2": 40}},
+        {"bbox_2d": BOX, "img_idx": 0.0},
+        {"bbox_2d": BOX, "img_idx": "0"},
+        '{"bbox_2d": [10, 20, 30, 40]}',
+    ],
+)
+def test_other_spelling_of_a_value_is_read_where_its_meaning_is_certain(written):
+    zoom = TOOLS.find("zoom")(ToolContext(CoordinateSpace.pixels, labels=True, image_token_side=28))
+    with pytest.raises(ArgumentError):
+        zoom.parse(written)
+    arguments = zoom.parse(zoom.respell(written))
+    assert arguments.bbox_2d == BOX and arguments.img_idx == 0
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"bbox_2d": [10, 20, 30]},
+        {"bbox_2d": "ten"},
+        {"bbox_2d": BOX, "img_idx": 0.5},
+        {"bbox_2d": BOX, "img_idx": True},
+        {"bbox_2d": BOX, "img_idx": None},
+        {"bbox_2d": {"x": 10, "y": 20, "w": 30, "h": 40}},
+        {"bbox_2d": [BOX, BOX]},
+        {"bbox_2d": [True, 1, 2, 3]},
+        {"bbox_2d": BOX, "more": 1},
+        "x",
+        [1],
+        None,
+    ],
+)
+def test_value_without_a_certain_meaning_is_refused(written):
+    zoom = TOOLS.find("zoom")(ToolContext(CoordinateSpace.pixels, labels=True, image_token_side=28))
+    with pytest.raises(ArgumentError):
+        zoom.parse(zoom.respell(written))
+
+
+def test_values_in_the_right_form_are_not_respelled():
+    zoom = TOOLS.find("zoom")(ToolContext(CoordinateSpace.pixels, labels=True, image_token_side=28))
+    written = {"bbox_2d": BOX, "label": "12"}
+    assert zoom.respell(written) == written
+    assert zoom.respell({"bbox_2d": "[10, 20, 30, 40]", "label": "12"})["label"] == "12"

@@ -103,3 +103,46 @@ def test_outward_and_iou_by_hand():
     assert outward((1.2, 2.0, 3.1, 4.0000000001), (10, 10)) == (1, 2, 4, 4)
     assert iou((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
     assert iou((0, 0, 1, 1), (2, 2, 3, 3)) == 0
+
+
+PIXELS, THOUSAND, ONE = CoordinateSpace.pixels, CoordinateSpace.normalized_1000, CoordinateSpace.normalized_1
+
+
+@pytest.mark.parametrize("space", list(CoordinateSpace))
+def test_whole_image_in_every_space(space):
+    side = {"normalized_1000": 1000, "normalized_1": 1}.get(space.value)
+    box = (0, 0, side, side) if side else (0, 0, 400, 300)
+    assert space.to_view(box, (400, 300)) == (0, 0, 400, 300)
+
+
+@pytest.mark.parametrize(
+    ("space", "box", "other"),
+    [
+        (PIXELS, (0.1, 0.2, 0.5, 0.9), ONE),
+        (PIXELS, (0, 0, 1, 1), ONE),
+        (PIXELS, (10, 20, 380, 290), None),
+        (PIXELS, (10, 20, 420, 310), None),
+        (PIXELS, (500, 500, 900, 1000), THOUSAND),
+        (PIXELS, (500, 500, 9000, 9000), None),
+        (PIXELS, (float("nan"), 0, 1, 1), None),
+        (THOUSAND, (0.1, 0.2, 0.5, 0.9), ONE),
+        (THOUSAND, (10, 20, 1003, 1000), None),
+        (THOUSAND, (10, 20, 3000, 2000), None),
+        (ONE, (0.1, 0.2, 0.5, 1.05), None),
+        (ONE, (10, 20, 380, 290), THOUSAND),
+        (ONE, (0, 0, 1, 1), None),
+    ],
+)
+def test_box_in_other_units_is_recognised(space, box, other):
+    assert space.other_space_of(box, (400, 300)) is other
+
+
+def test_box_in_pixels_of_a_large_view_is_recognised():
+    assert THOUSAND.other_space_of((100, 100, 3000, 1900), (4000, 2000)) is PIXELS
+
+
+@given(st.sampled_from(CoordinateSpace), st.lists(st.floats(0, 1), min_size=4, max_size=4))
+def test_box_inside_the_image_is_never_taken_for_other_units_but_fractions(space, unit):
+    side = {"normalized_1000": (1000, 1000), "normalized_1": (1, 1)}.get(space.value, (400, 300))
+    box = (unit[0] * side[0], unit[1] * side[1], unit[2] * side[0], unit[3] * side[1])
+    assert space.other_space_of(box, (400, 300)) in (None, ONE)

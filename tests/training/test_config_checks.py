@@ -115,7 +115,8 @@ def test_dummy_weights_are_refused_from_vllm_0_28_on(monkeypatch, vllm, refused)
 
 def rows(style: str = "exact", **columns: str) -> Dataset:
     """Two rows of training data."""
-    row = {"prompt": "q", "reward_model": {"style": style, "ground_truth": "x"}, **columns}
+    prompt = [{"role": "user", "content": "q"}]
+    row = {"prompt": prompt, "reward_model": {"style": style, "ground_truth": "x"}, **columns}
     return Dataset.from_list([row, row])
 
 
@@ -146,3 +147,15 @@ def test_run_that_asks_for_no_part_of_this_package_is_stock():
     assert not uses_this_package(compose_config(*stock))
     for part in range(3):
         assert uses_this_package(compose_config(*(stock[:part] + stock[part + 1 :])))
+
+
+def test_rows_that_declare_tools_are_reported_in_words(caplog):
+    system = 'Be brief.\n\n# Tools\n<tools>\n{"function": {"name": "image_zoom_in_tool"}}\n</tools>'
+    prompts = [[{"role": "system", "content": system}], [{"role": "user", "content": "What?"}]]
+    rows = Dataset.from_dict({"prompt": prompts, "reward_model": [{"style": "exact"}] * 2})
+    check_rows(compose_config(), rows)
+    assert "1 of 2 rows declare tools of their own (image_zoom_in_tool)" in caplog.text
+    assert "set +visual_tool.aliases.image_zoom_in_tool=zoom." in caplog.text
+    caplog.clear()
+    check_rows(compose_config("+visual_tool.aliases.image_zoom_in_tool=zoom"), rows)
+    assert "1 of 2 rows" in caplog.text and "aliases" not in caplog.text

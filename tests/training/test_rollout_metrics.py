@@ -34,6 +34,7 @@ def test_metrics_of_two_rollouts_are_means_over_rollouts_calls_and_visual_turns(
             "rollout_visual/tool_rate": 2 / 3,
             "rollout_visual/turns": 5 / 3,
             "rollout_visual/valid_call_rate": 2 / 3,
+            "rollout_visual/lenient_rate": 0,
             "rollout_visual/crop_area": (0.5 + 0.25) / 2,
             "rollout_visual/label_tokens": 4,
             "rollout_visual/repeat_iou": 0.5,
@@ -43,6 +44,21 @@ def test_metrics_of_two_rollouts_are_means_over_rollouts_calls_and_visual_turns(
             "rollout_visual/faults/refused": 1 / 3,
         }
     )
+
+
+def test_lenient_calls_and_boxes_in_other_units_are_counted_and_logged(caplog):
+    lenient = Turn((0, 3), "x", TurnStatus.OK, lenient=True, box_said=(1, 2, 3, 4))
+    fractions = Turn((3, 5), "x", TurnStatus.BAD_BOX, box_said=(0, 0, 1, 1), other_units="normalized_1")
+    metrics = trajectory_metrics([Trajectory(["p"], [(20, 10)], [lenient, fractions, lenient], EndReason.ANSWER)])
+    assert metrics["rollout_visual/lenient_rate"] == pytest.approx(2 / 3)
+    assert metrics["rollout_visual/other_units_rate"] == pytest.approx(1 / 3)
+    assert "1 of 3 boxes" in caplog.text and "set visual_tool.coordinates=normalized_1" in caplog.text
+
+
+def test_calls_of_one_turn_count_as_one_turn():
+    second = Turn((3, 5), "y", TurnStatus.OK, continues=True)
+    metrics = trajectory_metrics([Trajectory(["p"], [(9, 9)], [Turn((0, 3), "x", TurnStatus.OK), second])])
+    assert metrics["rollout_visual/turns"] == 1
 
 
 def test_mean_over_nothing_is_left_out():

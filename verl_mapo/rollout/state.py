@@ -67,9 +67,7 @@ class LoopState:
         before = [turn for turn in self.trajectory.turns if turn.span[1] <= prefix_length]
         current = self.trajectory.turns[len(before) :][:1]
         if not current or current[0].continues or prefix_length < current[0].span[0]:
-            raise ValueError(
-                f"position {prefix_length} is not inside the first call of an assistant turn"
-            )
+            raise ValueError(f"position {prefix_length} is not inside the first call of an assistant turn")
         shown = len(self.history.originals) + sum(turn.status is TurnStatus.OK for turn in before)
         trajectory = replace(self.trajectory, turns=[*map(Turn.without_description, before)])
         return LoopState(

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from dataclasses import fields
 
 from datasets import Dataset
@@ -16,10 +17,13 @@ from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, AdvantageEstimat
 from verl_mapo import names
 from verl_mapo.rewards.outcome import check_styles
 from verl_mapo.rewards.settings import alignment_settings
+from verl_mapo.rollout.prompts import declared_tools
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
 from verl_mapo.versions import distribution_version
+
+logger = logging.getLogger(__name__)
 
 
 def uses_this_package(config: DictConfig) -> bool:
@@ -108,6 +112,29 @@ def _check_weights(config: DictConfig) -> None:
         )
 
 
+def warn_of_declarations(config: DictConfig, *datasets: Dataset) -> None:
+    """Log how many rows declare tools of their own, which are removed from their prompts, and what may be done."""
+    settings, key = parse(VisualToolSettings, config), config.data.prompt_key
+    prompts = [messages for dataset in datasets if key in dataset.column_names for messages in dataset[key]]
+    declared = [tools for messages in prompts if (tools := declared_tools(messages))]
+    if not declared:
+        return
+    foreign = sorted({name for tools in declared for name in tools})
+    unknown = [name for name in foreign if name not in settings.aliases]
+    logger.warning(
+        "%d of %d rows declare tools of their own (%s). These declarations are removed from the prompts, because the "
+        "run declares %s.%s",
+        len(declared),
+        len(prompts),
+        ", ".join(foreign),
+        ", ".join(settings.tools),
+        "".join(
+            f" If the model was trained to call {name}, set +visual_tool.aliases.{name}={settings.tools[0]}."
+            for name in unknown
+        ),
+    )
+
+
 def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
     """Check that some agent loop that records visual turns will run, and that every answer can be checked.
 
@@ -127,5 +154,7 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
             f"{names.DEFAULT_AGENT_LOOP}={loop} records no visual turns, which {names.ADV_ESTIMATOR}={estimator} "
             f"needs: set {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
         )
+    if loop == names.AGENT_LOOP:
+        warn_of_declarations(config, training, *others)
     scored = [dataset for dataset in (training, *others) if "reward_model" in dataset.column_names]
     check_styles(config, ((target or {}).get("style") for dataset in scored for target in dataset["reward_model"]))

@@ -4,16 +4,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from verl_mapo.rollout.statuses import TurnStatus
-from verl_mapo.rollout.trajectory import Trajectory
+from verl_mapo.rollout.trajectory import Trajectory, Turn
 
 if TYPE_CHECKING:
     from verl_mapo.training.step_batch import StepBatch
+
+
+logger = logging.getLogger(__name__)
+
+_FEW = 0.05
+"""Share of a step's boxes in other units below which nothing is logged."""
 
 
 def rollout_metrics(step: StepBatch) -> dict[str, float]:
@@ -27,20 +34,26 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
 
     ``crop_area``: share of the original that a crop covers. ``repeat_iou``: largest overlap of a crop with an earlier
     crop of the same image in the rollout. ``label_tokens``: tokens of a label or description, if there is one.
+    ``lenient_rate``: share of calls that were read although they were spelled in another way than the system message
+    shows. ``other_units_rate``: share of boxes that look as if they were written in other units than the run's.
     ``end/*``: shares of rollouts by end reason. ``bad_call/*``: shares of calls by status. ``faults/*``: shares of
     visual turns by fault.
     """
     turns = [turn for trajectory in trajectories for turn in trajectory.turns]
     calls = [turn for turn in turns if turn.called]
     visual = [turn for turn in turns if turn.described]
+    boxes = [turn for turn in calls if turn.box_said is not None]
     metrics = {
         "tool_rate": mean_of(trajectory.called for trajectory in trajectories),
-        "turns": mean_of(len(trajectory.turns) for trajectory in trajectories),
+        "turns": mean_of(len(trajectory.assistant_turns) for trajectory in trajectories),
         "valid_call_rate": mean_of(turn.status in (TurnStatus.OK, TurnStatus.NO_ROOM) for turn in calls),
+        "lenient_rate": mean_of(turn.lenient for turn in calls),
+        "other_units_rate": mean_of(turn.other_units is not None for turn in boxes),
         "crop_area": mean_of(area for trajectory in trajectories for area in trajectory.crop_areas),
         "label_tokens": mean_of(turn.label_tokens for turn in visual if turn.label_tokens),
         "repeat_iou": mean_of(overlap for trajectory in trajectories for overlap in trajectory.repeat_ious),
     }
+    _warn_of_other_units(boxes)
     for reason, count in Counter(trajectory.end_reason for trajectory in trajectories).items():
         metrics[f"end/{reason}"] = count / len(trajectories)
     for status, count in Counter(turn.status for turn in calls if turn.status != TurnStatus.OK).items():
@@ -48,6 +61,20 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
     for fault, count in Counter(fault for turn in visual for fault in turn.faults).items():
         metrics[f"faults/{fault}"] = count / len(visual)
     return {f"rollout_visual/{name}": value for name, value in metrics.items() if value is not None}
+
+
+def _warn_of_other_units(boxes: list[Turn]) -> None:
+    """Log how many boxes look as if they were written in other units than the run's, if they are not a few."""
+    for units, count in Counter(turn.other_units for turn in boxes if turn.other_units).items():
+        if count > _FEW * len(boxes):
+            logger.warning(
+                "%d of %d boxes of this step look as if they were written in the units %s. If the model writes boxes "
+                "in these units, set visual_tool.coordinates=%s.",
+                count,
+                len(boxes),
+                units,
+                units,
+            )
 
 
 def mean_of(values: Iterable[float]) -> float | None:
