@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 from functools import lru_cache
 from typing import Any
 
@@ -16,9 +17,12 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopWorker, DictConfigW
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.workers.rollout.replica import TokenOutput
 
+from verl_mapo.names import TRAJECTORY
+from verl_mapo.rollout.images import image_token_side
 from verl_mapo.rollout.loop import VisualToolAgentLoop
 from verl_mapo.rollout.output import VisualToolOutput
 from verl_mapo.rollout.state import LoopState
+from verl_mapo.rollout.statuses import EndReason
 
 
 class ScriptedServer:
@@ -102,3 +106,28 @@ def verl_inputs(model: Any, output: VisualToolOutput) -> dict[str, torch.Tensor]
     features = worker._compute_multi_modal_inputs(output, input_ids)
     positions = worker._compute_position_ids(input_ids, torch.ones_like(input_ids), features)
     return {**features, "position_ids": positions}
+
+
+def call(box=(10, 10, 40, 40), label="red square", name="zoom", **more) -> str:
+    """The text of a turn with a thought and a call."""
+    arguments = {"bbox_2d": list(box), **({} if label is None else {"label": label}), **more}
+    body = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
+    return f"<think>hm</think>\n<tool_call>\n{body}\n</tool_call>"
+
+
+def assert_consistent(model, output) -> None:
+    """Check what holds for every finished rollout."""
+    assert len(output.response_ids) == len(output.response_mask) == len(output.response_logprobs) >= 1
+    tokens = output.prompt_ids + output.response_ids
+    image = model.processor.image_token_id
+    runs = sum(token == image and before != image for before, token in zip([None, *tokens], tokens, strict=False))
+    images = (output.multi_modal_data or {}).get("images", [])
+    assert runs == len(images)
+    side = image_token_side(model.processor.image_processor)
+    assert tokens.count(image) == sum(image.width * image.height for image in images) // side**2
+    trajectory = output.extra_fields[TRAJECTORY]
+    assert isinstance(trajectory.end_reason, EndReason)
+    sampled = [i for i, mask in enumerate(output.response_mask) if mask]
+    spans = [i for turn in trajectory.turns for i in range(*turn.span)]
+    assert sampled == [i for i in spans if i >= trajectory.prefix_length]
+    assert trajectory.columns(4)["turn_spans"].shape == (4, 2)
