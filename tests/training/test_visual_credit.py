@@ -90,6 +90,14 @@ def test_advantage_of_vgpo_before_the_factors_is_verls_grpo(queue, make_trainer)
     assert step.group.tolist() == group_ids(list("aabb")).tolist()
 
 
+def test_advantage_of_vgpo_is_only_centred_without_division_by_std(queue, make_trainer):
+    put_rows(queue, [[1, 1, 1]] * 4, [[0.5] * 3] * 4, [0.0] * 4)
+    step = fetch(queue, ["a_0_0", "a_1_0", "b_0_0", "b_1_0"])
+    method = make_method(make_trainer, "algorithm.norm_adv_by_std_in_grpo=false")
+    advantages = method.advantages(step, torch.eye(4)[:, :3], torch.ones(4, 3))
+    assert advantages[:, 0].tolist() == [0, 0, 0.5, -0.5], "outcomes 1, 1 and 1, 0"
+
+
 def test_late_over_early_is_below_one_if_focus_falls():
     score = torch.tensor([[0.8, 0.8, 0.4, 0.4], [0.6, 0.3, float("nan"), float("nan")]])
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
