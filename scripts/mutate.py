@@ -25,11 +25,13 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import importlib.util
 import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,7 +39,9 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from difflib import unified_diff
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -45,15 +49,21 @@ from typing import Any
 import yaml
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "verl_mapo"
 ROOMS = ("advantages", "tools", "rollout", "rewards/answers.py", "training")
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.yaml")
 
-PYTEST = "-m pytest -q -x -m 'not e2e' -p no:cacheprovider -p no:warnings --hypothesis-profile=mutation"
+PYTEST = ["-q", "-x", "-m", "not e2e", "-p", "no:cacheprovider", "-p", "no:warnings", "--hypothesis-profile=mutation"]
 """Stops at the first failure; the profile, in tests/conftest.py, does not look for a smaller example."""
+
+PRELOADED = (
+    *("pytest", "hypothesis", "torch.distributed.fsdp", "torchvision", "transformers", "datasets", "tensordict", "ray"),
+    *("transfer_queue", "hydra", "fastapi", "uvicorn", "aiohttp", "networkx"),
+)
+"""Modules of other packages that take long to import. verl is not among them, because it imports the package."""
 
 LONGEST = 900
 """Seconds that the tests of one file may take without a mutant."""
@@ -166,44 +176,79 @@ def copy_tree(target: Path, root: Path = ROOT) -> None:
 
 
 def _enter(copies: Any) -> None:
-    """Make a new process work in a copy of its own."""
+    """Make a new process work in a copy of its own, with everything but the package imported.
+
+    Its tests run in processes that are forked from it, so that a mutant does not pay for these imports.
+    """
     copy = copies.get()
     os.chdir(copy)
-    os.environ.update(PYTHONPATH=copy, OMP_NUM_THREADS="1")
-    command = [sys.executable, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)"]
-    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-    if not Path(found).resolve().is_relative_to(Path(copy).resolve()):
-        raise RuntimeError(f"Python imports {PACKAGE} from {found} and not from the copy, {copy}.")
+    sys.path.insert(0, copy)
+    sys.dont_write_bytecode = True
+    os.environ.update(PYTHONPATH=copy, PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1")
+    for name in PRELOADED:
+        importlib.import_module(name)
+    if PACKAGE in sys.modules:
+        raise RuntimeError(f"One of {', '.join(PRELOADED)} imports {PACKAGE}: leave it out of PRELOADED.")
+
+
+def _run(tests: Sequence[str], limit: float) -> tuple[str, str]:
+    """Run tests in a forked process.
+
+    Args:
+        tests: test files.
+        limit: seconds after which the process, and those that it has started, are killed.
+
+    Returns:
+        ``survived`` if all tests pass, ``killed`` if not, ``timeout`` at the limit; and the end of their output.
+    """
+    with tempfile.TemporaryFile() as log:
+        child = get_context("fork").Process(target=_pytest, args=(tests, log.fileno()))
+        child.start()
+        child.join(limit)
+        outcome = "timeout" if child.is_alive() else "killed" if child.exitcode else "survived"
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.join()
+        log.seek(0)
+        return outcome, log.read().decode(errors="replace")[-2000:]
+
+
+def _pytest(tests: Sequence[str], log: int) -> None:
+    import pytest
+
+    os.setsid()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    found = importlib.util.find_spec(PACKAGE).origin
+    if not Path(found).is_relative_to(Path.cwd()):
+        raise RuntimeError(f"Python imports {PACKAGE} from {found} and not from the copy.")
+    sys.exit(pytest.main([*PYTEST, *tests]))
 
 
 def _usual(tests: Sequence[str]) -> tuple[float, str]:
     """How long tests take without a mutant, and their output if they fail."""
-    from cosmic_ray.testing import run_tests
-    from cosmic_ray.work_item import TestOutcome
-
     began = time.monotonic()
-    outcome, output = run_tests(f"{sys.executable} {PYTEST} {' '.join(tests)}", LONGEST)
-    return time.monotonic() - began, "" if outcome == TestOutcome.SURVIVED else output[-2000:] or "no output"
+    outcome, output = _run(tests, LONGEST)
+    return time.monotonic() - began, "" if outcome == "survived" else f"{outcome}: {output}"
 
 
 def _try(mutant: Any, tests: Sequence[str], limit: float) -> Result:
     """Run the tests of one mutant, in the copy in which this process works."""
-    from cosmic_ray.mutating import mutate_and_test
-    from cosmic_ray.work_item import TestOutcome, WorkerOutcome
+    from cosmic_ray.mutating import use_mutation
+    from cosmic_ray.plugins import get_operator
 
     began = time.monotonic()
-    result = mutate_and_test([mutant], f"{sys.executable} {PYTEST} {' '.join(tests)}", limit)
-    if result.worker_outcome != WorkerOutcome.NORMAL:
-        raise RuntimeError(f"cosmic-ray could not make the mutant {mutant}: {result.output}")
-    outcome = "survived" if result.test_outcome == TestOutcome.SURVIVED else "killed"
+    operator = get_operator(mutant.operator_name)(**mutant.operator_args)
+    with use_mutation(mutant.module_path, operator, mutant.occurrence) as (before, after):
+        outcome, _ = _run(tests, limit)
     return Result(
         str(mutant.module_path),
         mutant.start_pos[0],
         mutant.operator_name.removeprefix("core/"),
         mutant.definition_name or "",
-        "timeout" if result.output == "timeout" else outcome,
+        outcome,
         round(time.monotonic() - began, 1),
-        "\n".join(result.diff.splitlines()[3:]),
+        "\n".join(list(unified_diff(before.splitlines(), after.splitlines(), n=2, lineterm=""))[2:]),
     )
 
 
@@ -216,7 +261,9 @@ def explained(result: Result, equivalent: Iterable[dict[str, str]]) -> bool:
 
 def table_of(results: Iterable[Result], rooms: Iterable[str]) -> Table:
     """The outcomes by room; a room is a part of the path of its files."""
-    table = Table("room", "mutants", "killed", "timeout", "equivalent", "survived", "score", title="Mutants")
+    table = Table(
+        Column("room", no_wrap=True), "mutants", "killed", "timeout", "equivalent", "survived", "score", title="Mutants"
+    )
     counts = {
         room: Counter(result.outcome for result in results if result.file.startswith(f"{PACKAGE}/{room}"))
         for room in rooms
