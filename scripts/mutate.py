@@ -124,7 +124,8 @@ def _imports(test: Path) -> set[str]:
 def draw(files: Iterable[str], seed: int, root: Path = ROOT) -> list[Any]:
     """One of cosmic-ray's mutants for every place of the files, in random order; their paths are relative to ``root``.
 
-    Annotations of functions, unions in annotations and ``if TYPE_CHECKING`` are left out: nothing evaluates them.
+    Annotations of functions, unions in annotations and ``if TYPE_CHECKING`` are left out, because nothing evaluates
+    them; and ``strict`` of zip, which is an assertion about our own code.
     """
     import attrs
     from cosmic_ray.commands.init import init
@@ -136,7 +137,7 @@ def draw(files: Iterable[str], seed: int, root: Path = ROOT) -> list[Any]:
         mutants = [item.mutations[0] for item in database.work_items]
         database.close()
     mutants = [attrs.evolve(mutant, module_path=mutant.module_path.relative_to(root)) for mutant in mutants]
-    skipped = {Path(file): list(_never_evaluated(ast.parse((root / file).read_text()))) for file in files}
+    skipped = {Path(file): list(_left_out(ast.parse((root / file).read_text()))) for file in files}
     places = defaultdict(list)
     for mutant in sorted(mutants, key=lambda it: (it.module_path, it.start_pos, it.operator_name, it.occurrence)):
         place = (mutant.start_pos, mutant.end_pos)
@@ -148,8 +149,8 @@ def draw(files: Iterable[str], seed: int, root: Path = ROOT) -> list[Any]:
     return drawn
 
 
-def _never_evaluated(tree: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """First and last positions of code that a mutant cannot change the meaning of."""
+def _left_out(tree: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """First and last positions of the code that :func:`draw` leaves out."""
     for node in ast.walk(tree):
         found: list[ast.AST | None] = []
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -158,6 +159,8 @@ def _never_evaluated(tree: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int
             found = [node.returns, *(argument.annotation for argument in every if argument)]
         elif isinstance(node, ast.AnnAssign):
             found = [part for part in ast.walk(node.annotation) if isinstance(part, ast.BinOp)]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "zip":
+            found = [keyword.value for keyword in node.keywords]
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             found = [node.test]
         for part in found:

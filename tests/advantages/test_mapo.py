@@ -693,6 +693,15 @@ def test_float32_and_float64_agree(device: str, mask_dtype: torch.dtype, credit:
 
 
 @pytest.mark.parametrize("credit", ["trajectory", "turn"])
+def test_mask_of_the_outcomes_dtype_is_not_changed(credit: str) -> None:
+    batch = make_batch(LOOKS)
+    batch["response_mask"] = batch["response_mask"].to(batch["outcome"].dtype)
+    before = batch["response_mask"].clone()
+    assert run(batch, credit=credit).advantages.abs().max() > 0
+    assert torch.equal(batch["response_mask"], before)
+
+
+@pytest.mark.parametrize("credit", ["trajectory", "turn"])
 def test_batch_with_zero_turns_has_the_outcome_advantage_only(credit: str) -> None:
     batch = make_batch([("a", 1.0, []), ("a", 0.0, [])])
     for name in ("turn_scores", "turn_status", "turn_spans"):

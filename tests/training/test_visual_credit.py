@@ -61,7 +61,7 @@ def test_advantages_are_multiplied_except_in_rows_without_images(queue, make_tra
 
 def test_source_is_scored_by_all_its_tokens_and_continuations_among_themselves(queue, make_trainer):
     """The loss acts on a source's prefix alone; its trajectory score counts every token that it wrote."""
-    scores = [[0.1] * 4, [0.4] * 4, [0.2, 0.2, 0.2], [0.2, 0.6, 0.6]]
+    scores = [[0.1] * 4, [0.2] * 4, [0.2, 0.2, 0.2], [0.2, 0.6, 0.6]]  # of its prefix alone, 0.2: below the first row's
     put_rows(queue, [[1, 1, 1, 1], [1, 0, 0, 0], [0, 1, 1], [0, 1, 1]], scores, [1.0] * 4)
     step = fetch(queue, [f"a_{number}_0" for number in range(4)])
     role, prefix_id = torch.tensor([PLAIN, SOURCE, CONTINUATION, CONTINUATION]), torch.tensor([-1, 1, 1, 1])
