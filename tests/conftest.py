@@ -10,14 +10,24 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import Phase, settings
 from PIL import Image, ImageDraw
 
 torch.set_num_threads(1)
 settings.register_profile("shared machine", deadline=None)  # how long an example takes is the neighbours' doing
+settings.register_profile(  # of scripts/mutate.py: a failing example is enough, and it is the same every time
+    "mutation", deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate]
+)
 settings.load_profile("shared machine")
 
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give real runs two hours, on any machine; the others have the limit in pyproject.toml."""
+    for item in items:
+        if item.get_closest_marker("e2e"):
+            item.add_marker(pytest.mark.timeout(7200))
 
 
 @pytest.fixture(scope="session")

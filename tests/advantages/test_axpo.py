@@ -280,6 +280,14 @@ def test_without_division_by_std_advantages_are_only_centred() -> None:
     assert result.advantages[0, :2].tolist() == [0.5, 0.5]
 
 
+def test_mask_of_the_outcomes_dtype_is_not_changed() -> None:
+    batch = make_batch(question("a", 4, 1, {}))
+    mask = batch["response_mask"].to(batch["outcome"].dtype)
+    before = mask.clone()
+    assert grpo_base(batch["outcome"], mask, batch["group"], AxpoSettings()).abs().max() > 0
+    assert torch.equal(mask, before)
+
+
 def test_observation_inside_a_prefix_has_advantage_zero() -> None:
     rows = question("a", 4, 1, {0: [1.0, 0.0]})
     rows[0] = rows[0]._replace(mask="1011011", prefix_length=4)

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verl_mapo.advantages.groups import EPS, group_ids, group_normalise, group_stats
+from verl_mapo.advantages.groups import EPS, group_ids, group_normalise, group_stats, has_policy_token
 
 NAN = float("nan")
 
@@ -140,6 +140,11 @@ def test_row_order_does_not_matter(rows: list[tuple[float, int, bool]], random, 
         ).value
 
     assert torch.allclose(run(list(range(len(rows))))[order], run(order), atol=1e-9)
+
+
+def test_policy_token_is_found_wherever_it_is() -> None:
+    masks = torch.cat([torch.eye(700), torch.zeros(1, 700)])
+    assert has_policy_token(masks).tolist() == [True] * 700 + [False]
 
 
 def test_no_gradient_is_recorded() -> None:

@@ -322,6 +322,18 @@ def test_only_scored_rollout_of_a_group_has_no_semantic_advantage() -> None:
     assert result.semantic_counted.tolist() == [False]
 
 
+def test_floor_applies_to_the_scores_of_turns_and_not_to_outcomes() -> None:
+    """Both spreads are below 0.01: that of the scores is raised to it, that of the outcomes is not."""
+    batch = make_batch([("a", 0.500, [0.250]), ("a", 0.504, [0.251])])
+    by_rollout, by_turn = run(batch), run(batch, credit="turn")
+    for result in (by_rollout, by_turn):
+        assert result.a_out.tolist() == pytest.approx([-math.sqrt(0.5), math.sqrt(0.5)], abs=1e-3)
+        assert result.a_sem.tolist() == pytest.approx([-0.05, 0.05], abs=1e-4)
+        assert result.semantic_floored.tolist() == [True]
+    expected = [math.sqrt(0.5) + 0.4 * 0.05, 0, math.sqrt(0.5)]
+    assert by_turn.advantages[1, :3].tolist() == pytest.approx(expected, abs=1e-3), "turn, observation, answer"
+
+
 def test_floor_keeps_noise_small_and_is_reported() -> None:
     batch = make_batch([("a", 0.0, [0.250]), ("a", 0.0, [0.251]), ("b", 0.0, [0.2]), ("b", 0.0, [0.3]), ("c", 1.0, [])])
     result = run(batch)
@@ -678,6 +690,15 @@ def test_float32_and_float64_agree(device: str, mask_dtype: torch.dtype, credit:
     assert result.advantages.device.type == device
     assert not result.advantages.requires_grad
     assert torch.allclose(result.advantages.cpu().double(), exact.advantages, atol=1e-5)
+
+
+@pytest.mark.parametrize("credit", ["trajectory", "turn"])
+def test_mask_of_the_outcomes_dtype_is_not_changed(credit: str) -> None:
+    batch = make_batch(LOOKS)
+    batch["response_mask"] = batch["response_mask"].to(batch["outcome"].dtype)
+    before = batch["response_mask"].clone()
+    assert run(batch, credit=credit).advantages.abs().max() > 0
+    assert torch.equal(batch["response_mask"], before)
 
 
 @pytest.mark.parametrize("credit", ["trajectory", "turn"])

@@ -262,6 +262,12 @@ def test_row_without_images_has_factor_one_and_enters_no_statistic(intra: bool) 
     assert torch.equal(apply_credit(advantages, found, VisualCreditSettings())[[1, 3]], advantages[[1, 3]])
 
 
+def test_without_in_statistics_all_rows_with_an_image_are_compared() -> None:
+    batch = make_batch([Row("a", HAND), Row("a", [NAN] * 4), Row("a", [0.9, 0.8])])
+    del batch["in_statistics"]
+    assert visual_factors(**batch, settings=VisualCreditSettings()).trajectory.tolist() == [0.5, 1, 1.5]
+
+
 def test_batch_without_images_or_rows_is_handled() -> None:
     assert product(run([Row("a", [NAN, NAN]), Row("a", [None, None])])).tolist() == [[1, 1], [1, 1]]
     batch = make_batch([Row("a", HAND)])

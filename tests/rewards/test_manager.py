@@ -69,6 +69,15 @@ def test_turn_with_a_fault_has_alignment_0_without_the_scorer():
     assert manager.scorer.scorer.batches == [1]
 
 
+@pytest.mark.parametrize("fault", LabelFault)
+def test_every_fault_has_alignment_0_though_there_are_texts_and_an_image(fault):
+    manager = manager_of(describe="both")
+    (result,) = run(manager, row_of([fault_turn(fault, label="label 0.9", description="I see 0.8")]))
+    extra = result["reward_extra_info"]
+    assert extra["alignment_scores"] == [0.0] and extra["zero_by_fault"] == 1.0
+    assert manager.scorer.scorer.batches == []
+
+
 def test_unscored_turn_is_left_out_of_the_mean():
     (result,) = run(manager_of(), row_of([visual_turn("label nan"), visual_turn("label 0.4"), fault_turn()]))
     extra = result["reward_extra_info"]

@@ -40,6 +40,26 @@ def test_crop_and_answer_have_their_tokens_masks_and_record(model, picture):
     assert output.response_mask[zoom.span[1] : answer.span[0]] == [0] * (answer.span[0] - zoom.span[1])
 
 
+def test_sampled_tokens_keep_their_log_probs_and_other_tokens_have_zero(model, picture):
+    async def run():
+        loop = make_loop(model, compose_config(), [call(), "<answer>red</answer>"])
+        generate, written = loop.server_manager.generate, []
+
+        async def generate_with_different_log_probs(*args, **kwargs):
+            output = await generate(*args, **kwargs)
+            output.log_probs = [-0.001 * (1 + len(written) + place) for place in range(len(output.token_ids))]
+            written.extend(output.log_probs)
+            return output
+
+        loop.server_manager.generate = generate_with_different_log_probs
+        return await loop.run({}, raw_prompt=prompt_of(picture), global_steps=1), written
+
+    output, written = asyncio.run(run())
+    pairs = list(zip(output.response_logprobs, output.response_mask, strict=True))
+    assert [logprob for logprob, sampled in pairs if sampled] == written
+    assert {logprob for logprob, sampled in pairs if not sampled} == {0.0}
+
+
 def test_zoom_into_a_marked_image_is_scored_on_the_marked_pixels(model, picture):
     turns = [call((10, 10, 40, 40), None, "mark"), call((5, 5, 60, 60), img_idx=1), "<answer>red</answer>"]
     output = play(model, compose_config("visual_tool.tools=[zoom,mark]"), prompt_of(picture), turns)
@@ -119,6 +139,14 @@ def test_description_belongs_to_the_turn_before_it(model, picture):
     assert first.description == "a square" and first.faults == []
     assert second.faults == third.faults == [LabelFault.NO_DESCRIPTION]
     assert "Describe the region" in third.observation, "a missing description is told with the next observation"
+
+
+def test_description_in_the_last_turn_belongs_to_the_turn_before_it(model, picture):
+    turns = [call(label=None), "<description>a square</description><answer>red</answer>"]
+    output = play(model, compose_config("visual_tool.describe=after"), prompt_of(picture), turns)
+    zoom, answer = output.extra_fields[TRAJECTORY].turns
+    assert answer.status is TurnStatus.ANSWER
+    assert zoom.description == "a square" and zoom.faults == [] and zoom.label_tokens > 0
 
 
 def test_describe_both_asks_for_label_and_description(model, picture):

@@ -23,10 +23,22 @@ def test_scores_join_their_turns_and_become_columns(output):
     output.extra_fields["reward_extra_info"] = {ALIGNMENT_SCORES: [0.5, None], "alignment": 0.5}
     row = output.as_dict()
     assert row["turn_scores"][0] == 0.5 and row["turn_status"].tolist() == [1, 2, 0, 0]
+    assert row["turn_scores"][1].isnan(), "unscored is not zero"
     assert row["extra_fields"]["reward_extra_info"] == {"alignment": 0.5}
     trajectory = Trajectory.from_record(row["extra_fields"][TRAJECTORY])
     assert [turn.score for turn in trajectory.turns] == [0.5, None, None]
     assert trajectory.turns[0].pixels is None, "crops do not go into the row"
+
+
+def test_scores_pass_over_turns_that_are_not_visual(tiny_models, picture):
+    script = ["<tool_call>{", CALL, CALL, "<answer>a</answer>"]
+    output = play(tiny_models["qwen2_5_vl"], compose_config(), prompt_of(picture), script)
+    output.extra_fields["reward_extra_info"] = {ALIGNMENT_SCORES: [0.5, 0.25]}
+    row = output.as_dict()
+    turns = Trajectory.from_record(row["extra_fields"][TRAJECTORY]).turns
+    assert [turn.score for turn in turns] == [None, 0.5, 0.25, None]
+    assert row["turn_scores"][:2].tolist() == [0.5, 0.25]
+    assert row["turn_spans"][:2].tolist() == [list(turns[1].span), list(turns[2].span)]
 
 
 def test_row_is_the_same_when_it_is_made_twice(output):

@@ -31,6 +31,13 @@ def test_prefix_holds_what_came_before_it(state):
     assert prefix.request_id == state.request_id and prefix.extra_fields == {"min_global_steps": 1}
 
 
+def test_prefix_counts_the_corrected_calls_before_it(tiny_models, picture):
+    good, bad = call("zoom", label="a square", bbox_2d=[0, 0, 90, 90]), call("zoom", bbox_2d=[9, 9, 1, 1])
+    state = play(tiny_models["qwen2_5_vl"], compose_config(), prompt_of(picture), [good, bad, bad, "a"]).state
+    starts = [turn.span[0] for turn in state.trajectory.turns]
+    assert state.retries == 2 and [state.prefix(start).retries for start in starts] == [0, 0, 1, 2]
+
+
 def test_prefix_shares_images_with_the_source_and_keeps_computed_ones(state):
     prefix = state.prefix(state.trajectory.turns[2].span[0])
     assert len(prefix.history.images) == 2 and len(state.history.images) == 3

@@ -75,6 +75,11 @@ def test_clip_refuses_unusable_boxes(box):
         clip(box, (100, 100))
 
 
+def test_clip_limits_a_box_to_the_width_and_the_height():
+    assert clip((-5, -6, 300, 400), (100, 50)) == (0, 0, 100, 50)
+    assert clip((5, 6, 30, 40), (100, 50)) == (5, 6, 30, 40)
+
+
 @given(placed(), st.floats(1, 100), st.floats(1.5, 100))
 def test_grown_box_is_large_enough_and_contains_the_box(case, min_side, max_aspect):
     size, box = case
@@ -102,7 +107,7 @@ def test_scale_by_hand():
 def test_outward_and_iou_by_hand():
     assert outward((1.2, 2.0, 3.1, 4.0000000001), (10, 10)) == (1, 2, 4, 4)
     assert iou((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
-    assert iou((0, 0, 1, 1), (2, 2, 3, 3)) == 0
+    assert iou((0, 0, 1, 1), (2, 2, 3, 3)) == iou((0, 0, 2, 2), (0, 3, 2, 5)) == iou((0, 0, 2, 2), (3, 0, 5, 2)) == 0
 
 
 PIXELS, THOUSAND, ONE = CoordinateSpace.pixels, CoordinateSpace.normalized_1000, CoordinateSpace.normalized_1

@@ -23,6 +23,14 @@ def test_rotating_twice_adds_the_angles(history, context):
     assert turned.view.quarter_turns == 1 and turned.pixels.getpixel((0, 0)) == (0, 198, 0)
 
 
+def test_rotating_a_crop_turns_that_crop_and_not_its_original(history, context):
+    history.add(history.crop(0, (10, 20, 30, 60)))
+    rotate = Rotate(context)
+    turned = rotate.run(rotate.parse({"angle": 90, "img_idx": 1}), history)
+    assert turned.view.region == (10, 20, 30, 60) and turned.pixels.size == (40, 20)
+    assert turned.pixels.getpixel((0, 0)) == (20, 118, 0), "the bottom left of the region, (10, 59)"
+
+
 @pytest.mark.parametrize("arguments", [{}, {"angle": 45}, {"angle": "90"}])
 def test_other_angles_are_refused(context, arguments):
     with pytest.raises(ArgumentError, match="angle"):

@@ -4,8 +4,8 @@ import pytest
 from PIL import ImageOps
 from pydantic import ValidationError
 
-from verl_mapo.tools.base import ArgumentError
-from verl_mapo.tools.coordinates import BoxError
+from verl_mapo.tools.base import ArgumentError, ToolContext
+from verl_mapo.tools.coordinates import BoxError, CoordinateSpace
 from verl_mapo.tools.rotate import Rotate
 from verl_mapo.tools.zoom import Zoom, ZoomOptions
 
@@ -25,6 +25,13 @@ def test_crop_is_cut_from_the_original_at_full_resolution(history, zoom):
     assert crop.pixels.size == (25, 25) and crop.image.size == (56, 56)
     assert crop.pixels.getpixel((0, 0)) == (100, 50, 0)
     assert len(history.views) == 1, "running a tool does not change the history"
+
+
+def test_box_from_0_to_1000_is_converted_once(history):
+    zoom = Zoom(ToolContext(CoordinateSpace.normalized_1000, labels=True, image_token_side=4))
+    crop = call(zoom, history, bbox_2d=[250, 500, 500, 750])
+    assert crop.view.region == (25, 50, 50, 75) and crop.asked == pytest.approx((25, 50, 50, 75))
+    assert crop.pixels.getpixel((0, 0)) == (50, 100, 0)
 
 
 def test_zoom_into_a_turned_crop_is_mapped_back_to_the_original(history, zoom, context):

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from support.fake_queue import FakeQueue, scored_rows
+from support.fake_queue import FakeQueue, jagged, scored_rows
 from support.ranks import token_weights
 from transfer_queue import KVBatchMeta
 
 from verl_mapo.advantages.axpo import AxpoSettings, loss_masks
-from verl_mapo.columns import AXPO_COLUMNS, CONTINUATION, PLAIN, SOURCE
+from verl_mapo.columns import AXPO_COLUMNS, CONTINUATION, PLAIN, SOURCE, VISUAL_FOCUS
 from verl_mapo.rollout.statuses import EndReason, TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.settings import ConfigError
@@ -119,6 +119,57 @@ def test_advantages_of_a_step_are_those_of_its_groups(run_step):
     assert plain == pytest.approx([ROOT] * 3, abs=1e-4)
     assert source == pytest.approx([0, 0, 0, 0], abs=1e-4), "its 0 replaced, both rewards are 1"
     assert right == pytest.approx([0, 0, ROOT, ROOT], abs=1e-4) and wrong == pytest.approx([0, 0, -ROOT], abs=1e-4)
+
+
+def put_recovered_prompt(queue: FakeQueue) -> KVBatchMeta:
+    """One prompt of three, right without a tool, a source and wrong, and two continuations, right and wrong.
+
+    All rollouts but the first have a visual turn with a score.
+    """
+    call = {"span": (0, 2), "text": "x", "status": TurnStatus.OK, "tool": "zoom", "described": True}
+    turns = [[], *([Turn(score=score, **call)] for score in (0.2, 0.4, 0.3, 0.1))]
+    trajectories = [Trajectory([], [], own, EndReason.ANSWER) for own in turns]
+    queue.fields.update(scored_rows([torch.ones(4)] * 5, [1.0, 0.0, 0.0, 1.0, 0.0], trajectories))
+    queue.fields["uid"] = list("aaaaa")
+    values = [
+        [PLAIN, SOURCE, PLAIN, CONTINUATION, CONTINUATION],
+        [0, 2, 0, 2, 2],
+        [-1, 1, -1, 1, 1],
+        [NAN, 0.4, 0.6, NAN, NAN],
+        [0] * 5,
+        [2.0] * 5,
+    ]
+    for column, rows in zip(AXPO_COLUMNS, values, strict=True):
+        queue.fields[column.name] = torch.tensor(rows, dtype=column.dtype)
+    columns = [trajectory.columns(1) for trajectory in trajectories]
+    queue.fields.update({name: torch.stack([column[name] for column in columns]) for name in columns[0]})
+    return queue.batch([f"a_{number}_0" for number in range(5)], prompt_len=[10] * 5, response_len=[4] * 5)
+
+
+@pytest.mark.parametrize("alignment", [False, True])
+def test_without_division_by_std_all_groups_are_only_centred(queue, make_trainer, alignment):
+    """With alignment, MAPO compares the continuations with each other and not with the prompt's other rollouts."""
+    settings = ["algorithm.norm_adv_by_std_in_grpo=false", f"algorithm.axpo.alignment={str(alignment).lower()}"]
+    make_trainer("method=axpo", "algorithm.axpo.continuations=2", *settings)._compute_advantage(
+        put_recovered_prompt(queue), {}
+    )
+    advantages = [row.tolist() for row in queue.fields["advantages"].unbind()]
+    wrong, tried = (0.4 * (0.4 - 0.3), 0.4 * 0.1) if alignment else (0, 0)
+    assert advantages[0] == pytest.approx([2 / 3] * 4)
+    assert advantages[1] == pytest.approx([1 / 3, 1 / 3, 0, 0]), "with its 0 replaced: 1 less the mean of 1, 1, 0"
+    assert advantages[2] == pytest.approx([-1 / 3 + wrong] * 4)
+    assert advantages[3] == pytest.approx([0, 0, 0.5 + tried, 0.5 + tried])
+    assert advantages[4] == pytest.approx([0, 0, -0.5 - tried, -0.5 - tried])
+
+
+def test_visual_credit_scores_a_source_by_all_its_tokens(queue, make_trainer):
+    """The source's four tokens have the larger sum, 1.0 against 0.9; the two of its prefix would have the smaller."""
+    batch = put_resampled_prompt(queue)
+    focus = ([0.3] * 3, [0.25] * 4, [0.2] * 4, [0.2] * 3)
+    queue.fields[VISUAL_FOCUS.name] = jagged([torch.tensor([*row, NAN]) for row in focus])
+    credit = [f"algorithm.visual_credit.{setting}" for setting in ("enable=true", "intra=false", "beta=0")]
+    make_trainer("method=axpo", "algorithm.axpo.continuations=2", *credit)._compute_advantage(batch, {})
+    assert queue.fields["advantages"].unbind()[0].tolist() == pytest.approx([0.5 * ROOT] * 3, abs=1e-4)
 
 
 def test_metrics_of_a_step_count_prefixes_tokens_and_seconds(run_step):

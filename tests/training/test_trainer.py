@@ -218,6 +218,11 @@ def test_rows_divide_evenly_into_micro_batches_that_are_cut_by_rows(make_trainer
     assert with_reference._get_required_batch_multiple(2) == 2 * 120
 
 
+def test_a_last_mini_batch_that_is_not_full_is_a_step(make_trainer):
+    settings = ["method=axpo", "data.train_batch_size=5", "actor_rollout_ref.actor.ppo_mini_batch_size=2"]
+    assert make_trainer(*settings, stock=Stock).optimizer_steps == 3
+
+
 def test_update_with_added_rows_has_a_fixed_number_of_mini_batches(make_trainer):
     seen = []
     workers = SimpleNamespace(update_actor=lambda batch: seen.append(dict(batch.extra_info)))
@@ -237,6 +242,15 @@ def test_balanced_batch_gives_every_mini_batch_its_share_of_each_kind(queue, mak
     balanced = make_trainer(*settings, stock=Stock, actor_rollout_wg=workers)._balance_batch(batch, {})
     order = [int(key.split("_")[1]) for key in balanced.keys]
     assert sorted(roles[row] for row in order[:4]) == sorted(roles[row] for row in order[4:])
+
+
+def test_balanced_batch_gives_every_mini_batch_its_share_of_the_padding(queue, make_trainer):
+    queue.fields[ROLE.name] = torch.full((4,), PLAIN, dtype=ROLE.dtype)
+    batch = queue.batch([f"a_{number}_0" for number in range(4)], is_padding=[True, False, True, False])
+    workers = SimpleNamespace(_dispatch_info={"actor": [0]})
+    settings = ["method=axpo", "data.train_batch_size=4", "actor_rollout_ref.actor.ppo_mini_batch_size=2"]
+    balanced = make_trainer(*settings, stock=Stock, actor_rollout_wg=workers)._balance_batch(batch, {})
+    assert sorted(tag["is_padding"] for tag in balanced.tags[:2]) == [False, True]
 
 
 def test_vgpo_multiplies_verls_grpo_by_the_factors(queue, make_trainer):

@@ -61,7 +61,7 @@ def test_advantages_are_multiplied_except_in_rows_without_images(queue, make_tra
 
 def test_source_is_scored_by_all_its_tokens_and_continuations_among_themselves(queue, make_trainer):
     """The loss acts on a source's prefix alone; its trajectory score counts every token that it wrote."""
-    scores = [[0.1] * 4, [0.4] * 4, [0.2, 0.2, 0.2], [0.2, 0.6, 0.6]]
+    scores = [[0.1] * 4, [0.2] * 4, [0.2, 0.2, 0.2], [0.2, 0.6, 0.6]]  # of its prefix alone, 0.2: below the first row's
     put_rows(queue, [[1, 1, 1, 1], [1, 0, 0, 0], [0, 1, 1], [0, 1, 1]], scores, [1.0] * 4)
     step = fetch(queue, [f"a_{number}_0" for number in range(4)])
     role, prefix_id = torch.tensor([PLAIN, SOURCE, CONTINUATION, CONTINUATION]), torch.tensor([-1, 1, 1, 1])
@@ -88,6 +88,14 @@ def test_advantage_of_vgpo_before_the_factors_is_verls_grpo(queue, make_trainer)
     grpo, _ = compute_grpo_outcome_advantage(rewards, mask, np.array(list("aabb")))
     assert torch.allclose(make_method(make_trainer).advantages(step, rewards, mask), grpo, atol=1e-5)
     assert step.group.tolist() == group_ids(list("aabb")).tolist()
+
+
+def test_advantage_of_vgpo_is_only_centred_without_division_by_std(queue, make_trainer):
+    put_rows(queue, [[1, 1, 1]] * 4, [[0.5] * 3] * 4, [0.0] * 4)
+    step = fetch(queue, ["a_0_0", "a_1_0", "b_0_0", "b_1_0"])
+    method = make_method(make_trainer, "algorithm.norm_adv_by_std_in_grpo=false")
+    advantages = method.advantages(step, torch.eye(4)[:, :3], torch.ones(4, 3))
+    assert advantages[:, 0].tolist() == [0, 0, 0.5, -0.5], "outcomes 1, 1 and 1, 0"
 
 
 def test_late_over_early_is_below_one_if_focus_falls():

@@ -59,6 +59,14 @@ def test_second_call_is_not_used(model, picture):
     assert FirstCallFinder(model.tokenizer).first_call(state).prefix_length == 1
 
 
+def test_prefix_ends_at_the_first_of_two_tags(model, picture):
+    state = rollout(model, picture, f"a <tool_call>{CALL}</tool_call> b <tool_call>{CALL}</tool_call>", "done")
+    finder = FirstCallFinder(model.tokenizer)
+    begin, end = state.trajectory.turns[0].span
+    assert state.response_ids[begin:end].count(finder.open) == 2
+    assert finder.first_call(state).prefix_length == state.response_ids.index(finder.open) + 1
+
+
 def test_unclosed_call_reaches_to_the_end_of_its_turn(model, picture):
     state = rollout(model, picture, f"<tool_call>{CALL}", "<answer>a</answer>")
     assert FirstCallFinder(model.tokenizer).first_call(state).prefix_length == 1

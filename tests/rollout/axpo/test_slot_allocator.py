@@ -56,6 +56,16 @@ def test_first_prefix_is_decided_as_early_as_possible():
     assert allocation.has_slot("d", 0) is True and allocation.has_slot("a", 1) is False
 
 
+def test_second_prefix_comes_after_the_first_prefix_of_every_prompt_whatever_its_score():
+    allocation = allocator(2)
+    allocation.add_prompts(2)
+    allocation.submit("a", [0.1, 0.2])
+    assert allocation.has_slot("a", 1) is None
+    allocation.submit("b", [0.9])
+    decided = {("a", 0): True, ("a", 1): False, ("b", 0): True}
+    assert {request: allocation.has_slot(*request) for request in decided} == decided
+
+
 def test_first_prefixes_do_not_wait_where_slots_suffice_for_all():
     allocation = allocator(8)
     allocation.add_prompts(8)
