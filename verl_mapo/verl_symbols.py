@@ -50,7 +50,7 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.trainer.config.algorithm.AlgoConfig",
         *_members(
             "verl.trainer.ppo.core_algos",
-            "ADV_ESTIMATOR_REGISTRY AdvantageEstimator compute_grpo_vectorized_outcome_advantage register_adv_est",
+            "ADV_ESTIMATOR_REGISTRY AdvantageEstimator register_adv_est",
         ),
     ),
     "engine": (
