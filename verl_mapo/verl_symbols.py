@@ -65,6 +65,10 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.utils.ulysses.get_ulysses_sequence_parallel_group",
         "verl.utils.ulysses.get_ulysses_sequence_parallel_rank",
     ),
+    "rows without images": (
+        "verl.models.transformers.qwen2_vl._get_input_embeds",
+        "verl.utils.transformers_compat.unpack_visual_output",
+    ),
     "agent loop": (
         *_members(_AGENT_LOOP, "AgentLoopMetrics _agent_loop_registry register"),
         *_members(
