@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from verl_mapo.rollout.statuses import TurnStatus
+from verl_mapo.rollout.statuses import EndReason, TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -27,18 +27,23 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
 
     ``crop_area``: share of the original that a crop covers. ``repeat_iou``: largest overlap of a crop with an earlier
     crop of the same image in the rollout. ``label_tokens``: tokens of a label or description, if there is one.
+    ``unreadable_images/share``: share of the rollouts with images that ended because one cannot be shown.
     ``end/*``: shares of rollouts by end reason. ``bad_call/*``: shares of calls by status. ``faults/*``: shares of
     visual turns by fault.
     """
     turns = [turn for trajectory in trajectories for turn in trajectory.turns]
     calls = [turn for turn in turns if turn.called]
     visual = [turn for turn in turns if turn.described]
+    illustrated = [trajectory for trajectory in trajectories if trajectory.images]
     metrics = {
         "tool_rate": mean_of(trajectory.called for trajectory in trajectories),
         "turns": mean_of(len(trajectory.turns) for trajectory in trajectories),
         "valid_call_rate": mean_of(turn.status in (TurnStatus.OK, TurnStatus.NO_ROOM) for turn in calls),
         "crop_area": mean_of(area for trajectory in trajectories for area in trajectory.crop_areas),
         "label_tokens": mean_of(turn.label_tokens for turn in visual if turn.label_tokens),
+        "unreadable_images/share": mean_of(
+            trajectory.end_reason == EndReason.UNREADABLE_IMAGE for trajectory in illustrated
+        ),
         "repeat_iou": mean_of(overlap for trajectory in trajectories for overlap in trajectory.repeat_ious),
     }
     for reason, count in Counter(trajectory.end_reason for trajectory in trajectories).items():
