@@ -61,6 +61,7 @@ class Alarm:
             share of the mean of the first values.
         sentence: what is wrong and what to do; a format string with the fields ``first`` and ``last``, those two means.
         falls: whether the alarm is raised by a fall instead of by a rise.
+        whole_run: whether all values of the run count instead of the last ones; ``last`` is then their mean.
     """
 
     metric: str
@@ -68,3 +69,4 @@ class Alarm:
     limit: float
     sentence: str
     falls: bool = False
+    whole_run: bool = False

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The table of all names that this package adds to verl. Importing this module registers them.
+"""The table of all that this package adds to verl: names, and one correction. Importing this module registers them.
 
 verl imports this module at the end of ``import verl`` in every process, through the entry point group ``verl.plugins``
 or through ``VERL_USE_EXTERNAL_MODULES=verl_mapo.registration``. The import has to be fast, so this module imports
@@ -21,13 +21,14 @@ from verl_mapo.platforms import cpu
 
 
 class Entry(NamedTuple):
-    """The names of one kind, and the modules that register them.
+    """The names of one kind, or a correction of verl, and the module that makes them known to verl.
 
     Attributes:
         kind: verl's term for it.
-        names: values of the setting that chooses one.
-        registry: the module of verl that holds the registry; its import triggers the import of ``module``.
-        module: the module of this package that registers the names when it is imported.
+        names: values of the setting that chooses one; empty for a correction.
+        registry: the module of verl that holds the registry, or that is corrected; its import triggers the import of
+            ``module``.
+        module: the module of this package that registers the names, or corrects verl, when it is imported.
     """
 
     kind: str
@@ -51,6 +52,12 @@ TABLE = (
         (names.REWARD_MANAGER,),
         "verl.experimental.reward_loop.reward_manager",
         "verl_mapo.rewards.manager",
+    ),
+    Entry(
+        "rows without images",
+        (),
+        "verl.models.transformers.qwen2_vl",
+        "verl_mapo.training.rows_without_images",
     ),
 )
 

@@ -50,7 +50,7 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.trainer.config.algorithm.AlgoConfig",
         *_members(
             "verl.trainer.ppo.core_algos",
-            "ADV_ESTIMATOR_REGISTRY AdvantageEstimator compute_grpo_vectorized_outcome_advantage register_adv_est",
+            "ADV_ESTIMATOR_REGISTRY AdvantageEstimator register_adv_est",
         ),
     ),
     "engine": (
@@ -64,6 +64,10 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.utils.tensordict_utils.get_non_tensor_data",
         "verl.utils.ulysses.get_ulysses_sequence_parallel_group",
         "verl.utils.ulysses.get_ulysses_sequence_parallel_rank",
+    ),
+    "rows without images": (
+        "verl.models.transformers.qwen2_vl._get_input_embeds",
+        "verl.utils.transformers_compat.unpack_visual_output",
     ),
     "agent loop": (
         *_members(_AGENT_LOOP, "AgentLoopMetrics _agent_loop_registry register"),

@@ -220,7 +220,7 @@ def test_plain_rollouts_equal_grpo_bit_for_bit(by_std: bool, unrecovered_source:
 def test_advantages_of_plain_rows_and_continuations_equal_verls_grpo(name: str, by_std: bool) -> None:
     core_algos = pytest.importorskip("verl.trainer.ppo.core_algos")
     rows = question("a", 8, 2, {0: [1.0, 0.0, 0.0, 1.0], 3: [0.0] * 4}) + question("b", 5, 0, {1: [1.0, 0.0]})
-    rows += [Row("c", 0.25), Row("c", 0.5), Row("c", 1.0), Row("d", 1.0)]
+    rows += [Row("c", 0.25), Row("c", 0.5), Row("c", 1.0)]
     batch = make_batch(rows, dtype=torch.float32)
     result, mask = run(batch, norm_by_std=by_std), masks_of(batch, AxpoSettings())[0]
     rewards = torch.zeros(len(rows), LENGTH)
@@ -262,16 +262,32 @@ def test_group_of_equal_outcomes_has_no_advantage(n: int, std: str) -> None:
     assert everyone_wrong.advantages.eq(0).all()
 
 
-def test_equal_nonzero_outcomes_have_no_advantage() -> None:
-    rows = [row._replace(outcome=0.1) for row in question("a", 7, 0, {0: [0.0, 0.0]})]
-    result = run(make_batch(rows))
-    assert result.advantages.abs().max() < 1e-8
+@given(
+    st.integers(2, 64),
+    st.floats(0, 1, width=32),
+    st.sampled_from(["sample", "population"]),
+    st.booleans(),
+    st.sampled_from([torch.float32, torch.float64]),
+)
+def test_equal_fractional_rewards_have_exactly_no_advantage(
+    n: int, value: float, std: str, by_std: bool, dtype: torch.dtype
+) -> None:
+    rows = [row._replace(outcome=value) for row in question("a", n, 0, {0: [0.0, 0.0], 1: [0.0] * 5})]
+    result = run(make_batch(rows, dtype), by_std, std=std)
+    assert result.advantages.eq(0).all()
 
 
-@pytest.mark.parametrize(("retry", "by_std", "expected"), [(1.0, True, 1 / (1 + EPS)), (1.0, False, 1), (0.0, True, 0)])
-def test_source_alone_in_its_group_keeps_its_reward_as_in_verl(retry: float, by_std: bool, expected: float) -> None:
-    result = run(make_batch(question("a", 1, 0, {0: [retry, 0.0]})), norm_by_std=by_std)
-    assert result.advantages[0].tolist() == pytest.approx([expected] * 2 + [0] * 6)
+@pytest.mark.parametrize("by_std", [True, False])
+def test_row_without_a_peer_has_no_advantage(by_std: bool) -> None:
+    """A source alone in its group, and the only continuation of its prefix that has survived."""
+    alone = run(make_batch(question("a", 1, 0, {0: [1.0, 0.0]})), norm_by_std=by_std)
+    assert alone.advantages[0].eq(0).all() and alone.recovered[0]
+    rows = question("a", 4, 1, {0: [1.0]})
+    masked = [*rows, *(row._replace(mask="") for row in resamples("a", 0, [0.0, 0.0, 0.0]))]
+    for survivor in (make_batch(rows), make_batch(masked)):
+        result = run(survivor, norm_by_std=by_std)
+        assert result.advantages[4:].eq(0).all()
+        assert result.advantages[0, 0] > 0, "it still recovers its prefix"
 
 
 def test_without_division_by_std_advantages_are_only_centred() -> None:
@@ -532,7 +548,7 @@ def cases(draw: st.DrawFn) -> tuple[list[Row], AxpoSettings, bool, float]:
 def slow_relative(value: float, peers: list[float], config: AxpoSettings, by_std: bool) -> float:
     """How far ``value``, one of ``peers``, is from them."""
     if len(peers) == 1:
-        return value / (1 + EPS) if by_std else value
+        return 0.0
     spread = statistics.stdev(peers) if config.std == "sample" else statistics.pstdev(peers)
     return (value - statistics.fmean(peers)) / (spread + EPS if by_std else 1)
 

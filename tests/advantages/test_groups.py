@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verl_mapo.advantages.groups import EPS, group_ids, group_normalise, group_stats, has_policy_token
+from verl_mapo.advantages.groups import EPS, group_ids, group_normalise, group_stats, grpo_advantage, has_policy_token
 
 NAN = float("nan")
 
@@ -105,16 +105,39 @@ def test_invalid_members_are_zero_and_not_read() -> None:
     assert done.counted.tolist() == [True, False]
 
 
-@pytest.mark.parametrize(
-    ("keep_lone", "by_std", "expected"), [(False, True, 0), (True, True, 7 / (1 + EPS)), (True, False, 7)]
-)
-def test_only_valid_member_is_zero_or_kept(keep_lone: bool, by_std: bool, expected: float) -> None:
-    done = group_normalise(
-        f64(7, NAN), torch.tensor([0, 0]), torch.tensor([True, False]), by_std=by_std, min_std=0.1, keep_lone=keep_lone
-    )
-    assert done.value.tolist() == pytest.approx([expected, 0])
+@pytest.mark.parametrize("by_std", [True, False])
+def test_only_valid_member_is_compared_with_nothing_and_gets_zero(by_std: bool) -> None:
+    done = group_normalise(f64(7, NAN), torch.tensor([0, 0]), torch.tensor([True, False]), by_std=by_std, min_std=0.1)
+    assert done.value.tolist() == [0, 0]
     assert done.counted.tolist() == [False]
     assert done.floored.tolist() == [False]
+
+
+@given(
+    st.integers(2, 64),
+    st.floats(-1e3, 1e3, width=32),
+    st.lists(st.integers(-2, 2), min_size=1, max_size=64),
+    st.booleans(),
+    st.sampled_from([torch.float32, torch.float64]),
+)
+def test_members_that_are_equal_up_to_float32_rounding_get_exactly_zero(
+    size: int, value: float, steps: list[int], by_std: bool, dtype: torch.dtype
+) -> None:
+    """Each member is the value or one of the float32 numbers next to it."""
+    step = np.spacing(np.float32(value))
+    rounded = [np.float32(value + steps[i % len(steps)] * step) for i in range(size)]
+    values, group = torch.tensor(np.array(rounded), dtype=dtype), torch.zeros(size, dtype=torch.int64)
+    flat = group_normalise(torch.cat([values, values + 1]), torch.cat([group, group + 1]), by_std=by_std)
+    assert flat.value.eq(0).all() and flat.stats.std.eq(0).all() and flat.value.dtype == dtype
+
+
+def test_smallest_spread_above_rounding_still_counts() -> None:
+    done = group_normalise(f64(0.7, 0.7 + 1e-5), torch.tensor([0, 0]), by_std=False)
+    assert done.value.tolist() == pytest.approx([-5e-6, 5e-6])
+
+
+def test_reward_that_is_no_number_is_not_hidden_by_a_zero() -> None:
+    assert group_normalise(f64(1, NAN), torch.tensor([0, 0])).value.isnan().all()
 
 
 def test_floor_applies_to_flat_groups_only() -> None:
@@ -127,17 +150,15 @@ def test_floor_applies_to_flat_groups_only() -> None:
     assert torch.equal(floored.value[2:], free.value[2:])
 
 
-@given(members, st.randoms(use_true_random=False), st.booleans(), st.booleans())
-def test_row_order_does_not_matter(rows: list[tuple[float, int, bool]], random, by_std: bool, keep_lone: bool) -> None:
+@given(members, st.randoms(use_true_random=False), st.booleans())
+def test_row_order_does_not_matter(rows: list[tuple[float, int, bool]], random, by_std: bool) -> None:
     order = list(range(len(rows)))
     random.shuffle(order)
     values, group, valid = (torch.tensor(column) for column in zip(*rows, strict=True))
     values = values.double()
 
     def run(pick: list[int]) -> torch.Tensor:
-        return group_normalise(
-            values[pick], group[pick], valid[pick], by_std=by_std, min_std=0.1, keep_lone=keep_lone
-        ).value
+        return group_normalise(values[pick], group[pick], valid[pick], by_std=by_std, min_std=0.1).value
 
     assert torch.allclose(run(list(range(len(rows))))[order], run(order), atol=1e-9)
 
@@ -145,6 +166,28 @@ def test_row_order_does_not_matter(rows: list[tuple[float, int, bool]], random, 
 def test_policy_token_is_found_wherever_it_is() -> None:
     masks = torch.cat([torch.eye(700), torch.zeros(1, 700)])
     assert has_policy_token(masks).tolist() == [True] * 700 + [False]
+
+
+@pytest.mark.parametrize("by_std", [True, False])
+@pytest.mark.parametrize("name", ["compute_grpo_outcome_advantage", "compute_grpo_vectorized_outcome_advantage"])
+def test_grpo_is_verls_where_every_row_has_a_peer_and_a_token(name: str, by_std: bool) -> None:
+    core_algos = pytest.importorskip("verl.trainer.ppo.core_algos")
+    generator = torch.Generator().manual_seed(0)
+    index = np.array([f"uid-{g}" for g, size in enumerate([8, 8, 5, 2]) for _ in range(size)], dtype=object)
+    rewards, mask = torch.zeros(len(index), 6), torch.ones(len(index), 6)
+    rewards[:, 2] = torch.randint(0, 5, (len(index),), generator=generator) / 4
+    mask[torch.arange(len(index)), torch.randint(0, 6, (len(index),), generator=generator)] = 0
+    expected, _ = getattr(core_algos, name)(rewards, mask, index, norm_adv_by_std_in_grpo=by_std)
+    found = grpo_advantage(rewards.sum(dim=1), mask, group_ids(index), by_std=by_std)
+    assert found.dtype == expected.dtype == torch.float32
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_row_without_a_token_in_the_loss_changes_no_other_row() -> None:
+    mask, group = torch.tensor([[1, 1], [0, 1], [0, 0]]), torch.tensor([0, 0, 0])
+    found = grpo_advantage(f64(1, 0, 9), mask, group)
+    root = math.sqrt(0.5)
+    assert found.tolist() == [pytest.approx([root, root], abs=1e-5), pytest.approx([0, -root], abs=1e-5), [0, 0]]
 
 
 def test_no_gradient_is_recorded() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from verl_mapo.report.findings import checked_alarms, headlines
 from verl_mapo.report.load import RunData
+from verl_mapo.rollout.statuses import EndReason
 
 
 def raised(write_run, **series):
@@ -26,6 +27,7 @@ def raised(write_run, **series):
         ("mapo__alignment/unscored_share", [0.1], [0.2], "20% of visual turns"),
         ("rollout_visual__repeat_iou", [0.8], [0.9], "IoU of 0.90"),
         ("rollout_visual__crop_area", [0.6], [0.75], "covers 75%"),
+        ("rollout_visual__unreadable_images/share", [0.0] * 20, [0.4] + [0.0] * 19, "2.0% of the training rollouts"),
     ],
 )
 def test_every_alarm_is_raised_beyond_its_limit_and_not_at_it(metric, quiet, wrong, words, write_run):
@@ -33,6 +35,19 @@ def test_every_alarm_is_raised_beyond_its_limit_and_not_at_it(metric, quiet, wro
     assert sentence == ""
     (sentence,) = raised(lambda metrics: write_run(metrics, name="wrong"), **{metric: wrong}).values()
     assert words in sentence and sentence.endswith(".")
+
+
+def test_held_out_images_that_cannot_be_shown_raise_an_alarm(write_run, make_record):
+    def sentences(name, ends):
+        records = [make_record(split="val", uid=str(number)) for number in range(len(ends))]
+        for record, end in zip(records, ends, strict=True):
+            record["trajectory"]["end_reason"] = end.value
+        run = RunData.open(write_run({5: {"x": 1.0}}, {5: records}, name))
+        return {alarm.watched: alarm.sentence for alarm in checked_alarms(run)}
+
+    missing, answered = EndReason.UNREADABLE_IMAGE, EndReason.ANSWER
+    assert sentences("sound", [answered] * 3) == {"unreadable held-out images": ""}
+    assert "25.0% of the held-out rollouts" in sentences("broken", [missing] + [answered] * 3).popitem()[1]
 
 
 def test_series_that_was_not_logged_is_not_watched(write_run):

@@ -38,6 +38,7 @@ def test_metrics_of_two_rollouts_are_means_over_rollouts_calls_and_visual_turns(
             "rollout_visual/crop_area": (0.5 + 0.25) / 2,
             "rollout_visual/label_tokens": 4,
             "rollout_visual/repeat_iou": 0.5,
+            "rollout_visual/unreadable_images/share": 0,
             "rollout_visual/end/answer": 2 / 3,
             "rollout_visual/end/bad_calls": 1 / 3,
             "rollout_visual/bad_call/bad_box": 1 / 3,
@@ -59,6 +60,17 @@ def test_calls_of_one_turn_count_as_one_turn():
     second = Turn((3, 5), "y", TurnStatus.OK, continues=True)
     metrics = trajectory_metrics([Trajectory(["p"], [(9, 9)], [Turn((0, 3), "x", TurnStatus.OK), second])])
     assert metrics["rollout_visual/turns"] == 1
+
+
+def test_share_of_unreadable_images_is_of_the_rollouts_with_images():
+    answer = Turn((0, 3), "y")
+    shown, missing = Trajectory(["p"], [(9, 9)], [answer], EndReason.ANSWER), Trajectory(["q"])
+    missing.end_reason = EndReason.UNREADABLE_IMAGE
+    text = Trajectory([], [], [answer], EndReason.ANSWER)
+    metrics = trajectory_metrics([shown, text, text, missing, shown])
+    assert metrics["rollout_visual/unreadable_images/share"] == pytest.approx(1 / 3)
+    assert metrics["rollout_visual/end/unreadable_image"] == pytest.approx(1 / 5)
+    assert "rollout_visual/unreadable_images/share" not in trajectory_metrics([text])
 
 
 def test_mean_over_nothing_is_left_out():

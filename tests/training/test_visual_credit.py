@@ -83,10 +83,13 @@ def test_engine_without_focus_stops_the_run_with_a_sentence(queue, make_trainer)
 
 def test_advantage_of_vgpo_before_the_factors_is_verls_grpo(queue, make_trainer):
     put_rows(queue, [[1, 1, 1]] * 4, [[0.5] * 3] * 4, [0.0] * 4)
-    step = fetch(queue, ["a_0_0", "a_1_0", "b_0_0", "b_1_0"])
     rewards, mask = torch.eye(4)[:, :3], torch.ones(4, 3)
-    grpo, _ = compute_grpo_outcome_advantage(rewards, mask, np.array(list("aabb")))
-    assert torch.allclose(make_method(make_trainer).advantages(step, rewards, mask), grpo, atol=1e-5)
+    queue.fields["rm_scores"] = jagged([*rewards])
+    step = fetch(queue, ["a_0_0", "a_1_0", "b_0_0", "b_1_0"])
+    for by_std in (True, False):
+        method = make_method(make_trainer, f"algorithm.norm_adv_by_std_in_grpo={by_std}")
+        grpo, _ = compute_grpo_outcome_advantage(rewards, mask, np.array(list("aabb")), norm_adv_by_std_in_grpo=by_std)
+        assert torch.allclose(method.advantages(step, rewards, mask), grpo, atol=1e-5)
     assert step.group.tolist() == group_ids(list("aabb")).tolist()
 
 

@@ -30,7 +30,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from verl_mapo.advantages.groups import EPS, group_normalise, has_policy_token
+from verl_mapo.advantages.groups import EPS, are_equal, grpo_advantage, has_policy_token
 from verl_mapo.columns import CONTINUATION, CORRECT, SOURCE
 from verl_mapo.names import AXPO_NODE
 from verl_mapo.settings import STRICT
@@ -144,7 +144,7 @@ def recovered_prefixes(
 
     Args:
         outcome: (B,) float, R; 1 is correct.
-        response_mask: (B, L), 1 on policy tokens. A row without any is padding, whatever its role.
+        response_mask: (B, L), 1 on policy tokens. A row without any does not count, whatever its role.
         group: (B,) int64, the number of each row's uid.
         role: (B,) integer, PLAIN, SOURCE or CONTINUATION.
         prefix_id: (B,) int64, as for :func:`axpo_groups`.
@@ -192,8 +192,6 @@ def grpo_base(
 ) -> Tensor:
     """GRPO over the groups of :func:`axpo_groups`: Eq. 2 for the original rollouts, Eq. 3 for the continuations.
 
-    With ``std: sample`` this is verl's GRPO of those groups.
-
     Args:
         outcome: (B,) float32 or float64, R.
         response_mask: (B, L), the first of :func:`loss_masks`; integer, bool or outcome's dtype.
@@ -204,11 +202,7 @@ def grpo_base(
     Returns:
         (B, L) in outcome's dtype, 0 where the mask is 0.
     """
-    live = has_policy_token(response_mask)
-    norm = group_normalise(
-        outcome.double(), groups, live, by_std=norm_by_std, keep_lone=True, correction=settings.correction
-    )
-    return response_mask.to(outcome.dtype, copy=True).mul_(norm.value.to(outcome.dtype).unsqueeze(1))
+    return grpo_advantage(outcome, response_mask, groups, by_std=norm_by_std, correction=settings.correction)
 
 
 @torch.no_grad()
@@ -226,8 +220,8 @@ def axpo_advantage(
 ) -> AxpoAdvantage:
     """Replace the advantage on the prefixes of the sources by Eq. 5. All tensors on one device; rows in any order.
 
-    Every other row is unchanged bit for bit. A row without a policy token is padding and enters no statistic. A source
-    alone in its group keeps its reward, as in verl's GRPO (mean 0, std 1).
+    Every other row is unchanged bit for bit. Which rows take part is the rule of :mod:`verl_mapo.advantages.groups`; a
+    correct continuation without a token in the loss recovers nothing.
 
     Args:
         outcome: (B,) float32 or float64, R.
@@ -260,8 +254,7 @@ def _against_own_replacement(
 ) -> Tensor:
     """(B,) each row's ``lifted`` reward, normalised over its group's rewards with only the row's own reward replaced.
 
-    The sums of a group with one entry replaced are the group's sums minus the old entry plus the new one. For rewards
-    of 0 and 1 they are exact, so a group of equal rewards has a standard deviation of exactly 0.
+    The sums of a group with one entry replaced are the group's sums minus the old entry plus the new one.
     """
 
     def sums(values: Tensor) -> Tensor:
@@ -274,9 +267,8 @@ def _against_own_replacement(
     second = sums(rewards.square()) - rewards.square() + lifted.square()
     mean = first / count
     std = ((second - first * mean).clamp_min(0) / (count - correction).clamp_min(1)).sqrt()
-    lone = count == 1
-    mean, std = torch.where(lone, 0.0, mean), torch.where(lone, 1.0, std)
-    return (lifted - mean) / (std + EPS) if norm_by_std else lifted - mean
+    centred = torch.where(are_equal(mean, std), 0.0, lifted - mean)
+    return centred / (std + EPS) if norm_by_std else centred
 
 
 def _credited(role: Tensor, recovered: Tensor, settings: AxpoSettings) -> Tensor:

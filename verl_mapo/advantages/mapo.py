@@ -5,8 +5,7 @@
     A_i = A_out,i + beta * A_sem,i     A_out = groupnorm(R)     A_sem = groupnorm(S)     over the rollouts of one prompt
 
 Functions take an outcome per rollout, a score per visual turn and the positions of the tokens; they know nothing of
-verl, scorers or images. Numbers per row are float64, because rounding noise in a group of equal outcomes would be
-divided by 1e-6; only the (B, L) result has the caller's dtype.
+verl, scorers or images. Numbers per row are float64; only the (B, L) result has the caller's dtype.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from verl_mapo.advantages.groups import EPS, Normalised, group_normalise, group_stats, has_policy_token
+from verl_mapo.advantages.groups import Normalised, group_normalise, group_stats, has_policy_token
 from verl_mapo.columns import ABSENT, CORRECT, SCORED
 from verl_mapo.names import MAPO_NODE
 from verl_mapo.settings import STRICT
@@ -168,9 +167,9 @@ def mapo_advantage(
 ) -> MapoAdvantage:
     """The advantage of every policy token of a batch. All tensors on one device; rows in any order.
 
-    With ``beta = 0`` this is verl's GRPO. A rollout whose visual turns are all unscored takes no part in the semantic
-    statistics and has A_sem = 0, whatever ``no_tool`` says: unscored is not zero. A row without a policy token is
-    padding: it gets 0 and enters no statistic.
+    With ``beta = 0`` this is :func:`~verl_mapo.advantages.groups.grpo_advantage`. A rollout whose visual turns are all
+    unscored takes no part in the semantic statistics and has A_sem = 0, whatever ``no_tool`` says: unscored is not
+    zero. Which rows take part at all is the rule of :mod:`verl_mapo.advantages.groups`.
 
     Args:
         outcome: (B,) float32 or float64, R.
@@ -178,7 +177,7 @@ def mapo_advantage(
         turn_status: (B, T) integer, ABSENT, SCORED or UNSCORED.
         turn_spans: (B, T, 2) int64, half-open positions of each turn's policy tokens on the response axis, in order
             and disjoint; (-1, -1) where absent. Read under ``credit: turn`` only.
-        response_mask: (B, L), 1 on policy tokens, 0 on observations and padding; integer, bool or outcome's dtype.
+        response_mask: (B, L), 1 on the tokens that the loss acts on; integer, bool or outcome's dtype.
         group: (B,) int64 group numbers, see :func:`verl_mapo.advantages.groups.group_ids`.
         settings: the settings.
         norm_by_std: verl's ``norm_adv_by_std_in_grpo``, for both parts.
@@ -187,7 +186,7 @@ def mapo_advantage(
     outcome, turn_scores = outcome.double(), turn_scores.double()
     live = has_policy_token(response_mask)
     eligible = live & (outcome >= CORRECT) if settings.coupling == "gated" else live
-    out = group_normalise(outcome, group, live, by_std=norm_by_std, keep_lone=True)
+    out = group_normalise(outcome, group, live, by_std=norm_by_std)
     alignment, has_alignment = aggregate(turn_scores, turn_status, settings.discount, settings.aggregation)
     alignment, has_alignment = torch.where(live, alignment, 0.0), has_alignment & live
 
@@ -213,7 +212,7 @@ def mapo_advantage(
         alignment=alignment.to(dtype),
         has_alignment=has_alignment,
         outcome_counted=out.counted,
-        outcome_flat=out.counted & (out.stats.std < EPS),
+        outcome_flat=out.counted & (out.stats.std == 0),
         semantic_counted=sem.counted,
         semantic_floored=sem.floored,
     )
@@ -245,9 +244,7 @@ def _norm_of_sum(
     so the floor is beta * min_std: it applies where outcomes are equal and S nearly so, and vanishes with beta.
     """
     floor = settings.beta * settings.min_std
-    return group_normalise(
-        outcome + settings.beta * lift, group, live, by_std=norm_by_std, min_std=floor, keep_lone=True
-    )
+    return group_normalise(outcome + settings.beta * lift, group, live, by_std=norm_by_std, min_std=floor)
 
 
 def _turn_semantics(

@@ -38,6 +38,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from verl_mapo.advantages.focus import Position, Prototype
+from verl_mapo.advantages.groups import EQUAL
 from verl_mapo.names import VISUAL_CREDIT_NODE
 from verl_mapo.settings import STRICT
 
@@ -46,9 +47,6 @@ OFFICIAL_GROUP = 8
 
 BOUNDS = {"official": ((0.1, 2.0), (0.9, 2.0)), "symmetric": ((0.1, 1.9), (0.9, 1.1))}
 """Smallest and largest token factor, then trajectory factor, of each ``clamp``."""
-
-EQUAL = 1e-6
-"""Scores whose range is below this share of the largest count as equal: min-max would scale rounding errors to 1."""
 
 _ROUNDING = 1e-9
 """Tolerance for float64 rounding in gamma T and kappa n, which may be whole numbers."""
@@ -301,7 +299,7 @@ def trajectory_factor(
 
 
 def _over_range(lowest: Tensor, highest: Tensor) -> Tensor:
-    """The factor by which a min-max scales: 1 / (highest - lowest), or 0 if both are equal or there is no score."""
+    """The factor by which a min-max scales: 1 / (highest - lowest); 0 if they count as EQUAL or there is no score."""
     extent = highest - lowest
     return torch.where(extent > EQUAL * highest, 1 / extent, 0.0)
 

@@ -13,6 +13,7 @@ from verl_mapo.charts import Alarm
 from verl_mapo.report.load import Rollout, RunData
 from verl_mapo.report.panels import ALARMS
 from verl_mapo.report.recovery import REFERENCE, Rate, recovery_of
+from verl_mapo.rollout.statuses import EndReason
 
 EDGE = 3
 """Steps over which the start and the end of a series are averaged."""
@@ -51,14 +52,29 @@ class Headline:
 def checked_alarms(run: RunData) -> list[CheckedAlarm]:
     """The alarms, raised or not, for which the run has logged the metric."""
     alarms = [*ALARMS, *chain.from_iterable(method.alarms for method in run.known_methods)]
-    return [_checked(alarm, values) for alarm in alarms if (values := run.series(alarm.metric)[1])]
+    checked = [_checked(alarm, values) for alarm in alarms if (values := run.series(alarm.metric)[1])]
+    return [*checked, *_held_out_images(run)]
 
 
 def _checked(alarm: Alarm, values: list[float]) -> CheckedAlarm:
-    width = min(EDGE, (len(values) + 1) // 2)
+    width = len(values) if alarm.whole_run else min(EDGE, (len(values) + 1) // 2)
     first, last = fmean(values[:width]), fmean(values[-width:])
     raised = last < alarm.limit * first if alarm.falls else last > alarm.limit
     return CheckedAlarm(alarm.watched, alarm.sentence.format(first=first, last=last) if raised else "")
+
+
+def _held_out_images(run: RunData) -> list[CheckedAlarm]:
+    """The alarm on images of the last validation that cannot be shown; none where no held-out rollout has an image."""
+    rollouts = run.rollouts(run.ends("val")[-1], "val") if run.ends("val") else []
+    ends = [rollout.trajectory.end_reason for rollout in rollouts if rollout.trajectory.images]
+    if not ends:
+        return []
+    share = ends.count(EndReason.UNREADABLE_IMAGE) / len(ends)
+    sentence = (
+        f"The images of {share:.1%} of the held-out rollouts cannot be shown, and these rollouts count as wrong "
+        "answers: the held-out accuracy is lower than the model's. The log of the run names the images."
+    )
+    return [CheckedAlarm("unreadable held-out images", sentence if share else "")]
 
 
 def headlines(run: RunData) -> list[Headline]:

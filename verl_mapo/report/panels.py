@@ -173,6 +173,14 @@ LEARNING = (
 
 ALARMS = (
     Alarm(
+        "rollout_visual/unreadable_images/share",
+        "unreadable images",
+        0.0,
+        "{last:.1%} of the training rollouts with images ended before their first turn, because an image cannot be "
+        "shown. Nothing was learned from them: the log of the run names the images.",
+        whole_run=True,
+    ),
+    Alarm(
         "rollout_visual/tool_rate",
         "tool rate",
         TOOL_RATE_FALL,

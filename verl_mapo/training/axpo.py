@@ -99,16 +99,16 @@ class Axpo(Method):
 
     def advantages(self, step: StepBatch, rewards: Tensor, response_mask: Tensor) -> Tensor:
         """GRPO's or MAPO's advantages over the divided groups, with Eq. 5 on the prefixes of sources."""
-        outcome, weight = rewards.sum(dim=-1), 1.0
+        weight = 1.0
         if self.alignment is not None:
             if any(column.name not in step.columns for column in TURN_COLUMNS):
                 raise ConfigError(NO_ALIGNMENT.format("algorithm.axpo.alignment=true"))
-            base = align(step, rewards, response_mask, self.alignment, self.norm_by_std).advantages
+            base = align(step, response_mask, self.alignment, self.norm_by_std).advantages
             weight = self.alignment.outcome_weight
         else:
-            base = grpo_base(outcome, response_mask, step.comparison_group, self.settings, self.norm_by_std)
+            base = grpo_base(step.outcome, response_mask, step.comparison_group, self.settings, self.norm_by_std)
         result = axpo_advantage(
-            outcome,
+            step.outcome,
             base,
             response_mask,
             step.group,

@@ -56,6 +56,7 @@ def check_config(config: DictConfig) -> None:
         _check_stock_estimator(config)
     else:
         _check_groups(config)
+        _check_kl(config)
     for method in enabled_methods(config):
         method(config).check()
 
@@ -98,6 +99,19 @@ def _check_groups(config: DictConfig) -> None:
             "reward.reward_model.enable=True without a resource pool scores after the rollout, when the crops are "
             "gone and nothing can be resampled: set reward.reward_model.enable_resource_pool=True, or "
             "reward.reward_model.enable=False."
+        )
+
+
+def _check_kl(config: DictConfig) -> None:
+    """Refuse a KL penalty in the reward for a method of this package: its outcomes would be no longer 0 and 1."""
+    estimator = estimator_method(config)
+    if config.algorithm.use_kl_in_reward and issubclass(estimator, METHODS):
+        raise ConfigError(
+            f"algorithm.use_kl_in_reward=True takes the KL penalty out of the reward, but {names.ADV_ESTIMATOR}="
+            f"{select(config, names.ADV_ESTIMATOR)} needs the reward to tell right answers from wrong ones, and would "
+            "divide the penalty by the spread of a group's rewards, whatever the coefficient: set "
+            "algorithm.use_kl_in_reward=false and actor_rollout_ref.actor.use_kl_loss=true, which adds the KL to the "
+            "loss."
         )
 
 

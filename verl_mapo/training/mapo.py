@@ -68,8 +68,7 @@ class Mapo(Method):
 
     def advantages(self, step: StepBatch, rewards: Tensor, response_mask: Tensor) -> Tensor:
         """See :func:`align`."""
-        result = align(step, rewards, response_mask, self.settings, self.norm_by_std)
-        return result.advantages
+        return align(step, response_mask, self.settings, self.norm_by_std).advantages
 
     def after_advantage(self, step: StepBatch) -> None:
         """Stop a run whose scorer fails on most turns instead of training on the rest.
@@ -152,20 +151,17 @@ class Mapo(Method):
     )
 
 
-def align(
-    step: StepBatch, rewards: Tensor, response_mask: Tensor, settings: MapoSettings, norm_by_std: bool
-) -> MapoAdvantage:
+def align(step: StepBatch, response_mask: Tensor, settings: MapoSettings, norm_by_std: bool) -> MapoAdvantage:
     """MAPO's advantage over the comparison groups of a batch; kept in ``step.results`` for metrics and records.
 
     Args:
         step: the batch, with the columns of visual turns.
-        rewards: (B, L) float, token-level rewards.
         response_mask: (B, L), 1 on the tokens that the loss acts on.
         settings: the settings of MAPO.
         norm_by_std: verl's ``norm_adv_by_std_in_grpo``.
     """
     result = mapo_advantage(
-        outcome=rewards.sum(dim=-1),
+        outcome=step.outcome,
         turn_scores=step.columns[TURN_SCORES.name],
         turn_status=step.columns[TURN_STATUS.name],
         turn_spans=step.columns[TURN_SPANS.name],

@@ -112,7 +112,8 @@ class Method:
 
         Args:
             step: the batch; results to be logged or recorded go to ``step.results[self.name]``.
-            rewards: (B, L) float32, token-level rewards; their sum over a row is its outcome.
+            rewards: (B, L) float32, token-level rewards: the outcome, less verl's KL penalty if
+                ``algorithm.use_kl_in_reward`` is set. ``step.outcome`` is the outcome without the penalty.
             response_mask: (B, L), 1 on the tokens that the loss acts on.
 
         Returns:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from verl_mapo.rollout.statuses import TurnStatus
+from verl_mapo.rollout.statuses import EndReason, TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
     crop of the same image in the rollout. ``label_tokens``: tokens of a label or description, if there is one.
     ``lenient_rate``: share of calls that were read although they were spelled in another way than the system message
     shows. ``other_units_rate``: share of boxes that look as if they were written in other units than the run's.
+    ``unreadable_images/share``: share of the rollouts with images that ended because one cannot be shown.
     ``end/*``: shares of rollouts by end reason. ``bad_call/*``: shares of calls by status. ``faults/*``: shares of
     visual turns by fault.
     """
@@ -43,6 +44,7 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
     calls = [turn for turn in turns if turn.called]
     visual = [turn for turn in turns if turn.described]
     boxes = [turn for turn in calls if turn.box_said is not None]
+    illustrated = [trajectory for trajectory in trajectories if trajectory.images]
     metrics = {
         "tool_rate": mean_of(trajectory.called for trajectory in trajectories),
         "turns": mean_of(len(trajectory.assistant_turns) for trajectory in trajectories),
@@ -51,6 +53,9 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
         "other_units_rate": mean_of(turn.other_units is not None for turn in boxes),
         "crop_area": mean_of(area for trajectory in trajectories for area in trajectory.crop_areas),
         "label_tokens": mean_of(turn.label_tokens for turn in visual if turn.label_tokens),
+        "unreadable_images/share": mean_of(
+            trajectory.end_reason == EndReason.UNREADABLE_IMAGE for trajectory in illustrated
+        ),
         "repeat_iou": mean_of(overlap for trajectory in trajectories for overlap in trajectory.repeat_ious),
     }
     _warn_of_other_units(boxes)

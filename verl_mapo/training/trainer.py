@@ -32,6 +32,7 @@ from verl_mapo.training.minibatches import stratified_order
 from verl_mapo.training.records import RECORD_FIELDS, describe_rows
 from verl_mapo.training.rollout_metrics import rollout_metrics
 from verl_mapo.training.step_batch import StepBatch, to_dense
+from verl_mapo.training.step_checks import check_tokens
 
 PADDING = -1
 """The kind of a padding row, beside the codes of a method's kind column."""
@@ -93,6 +94,7 @@ class VisualTrainer(PPOTrainer):
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Compute the advantages, metrics and records of a step in this order, which recipes/all/README.md explains."""
         step = self._fetch(batch)
+        check_tokens(step)
         for method in self.methods:
             method.before_advantage(step)
         with estimating(step, self.estimator) if self.estimator else nullcontext():

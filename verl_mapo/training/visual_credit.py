@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
 from verl_mapo import names
+from verl_mapo.advantages.groups import grpo_advantage, has_policy_token
 from verl_mapo.advantages.visual_credit import (
     BOUNDS,
     VisualCreditSettings,
@@ -47,7 +47,7 @@ class Credited(NamedTuple):
 class VisualCredit(Method):
     """Multiplies the advantages of any estimator by the factors of :mod:`verl_mapo.advantages.visual_credit`.
 
-    With ``algorithm.adv_estimator=vgpo``, the estimator is verl's GRPO.
+    With ``algorithm.adv_estimator=vgpo``, the estimator is GRPO.
     """
 
     name = names.VGPO
@@ -91,14 +91,8 @@ class VisualCredit(Method):
         return {VISUAL_FOCUS.name: focus_request(self.visual_token_ids, self.settings)}
 
     def advantages(self, step: StepBatch, rewards: Tensor, response_mask: Tensor) -> Tensor:
-        """verl's GRPO, for ``algorithm.adv_estimator=vgpo``."""
-        from verl.trainer.ppo.core_algos import compute_grpo_vectorized_outcome_advantage
-
-        index = np.array(step.uids, dtype=object)
-        advantages, _ = compute_grpo_vectorized_outcome_advantage(
-            rewards, response_mask, index, norm_adv_by_std_in_grpo=self.norm_by_std
-        )
-        return advantages
+        """GRPO, for ``algorithm.adv_estimator=vgpo``: :func:`verl_mapo.advantages.groups.grpo_advantage`."""
+        return grpo_advantage(step.outcome, response_mask, step.comparison_group, by_std=self.norm_by_std)
 
     def after_advantage(self, step: StepBatch) -> None:
         """Multiply the advantages of the estimator by the factors (Eq. 7).
@@ -113,10 +107,11 @@ class VisualCredit(Method):
                 "engine on NVIDIA and AMD GPUs and on the CPU stack (`verl-mapo doctor` shows what is registered)."
             )
         mask = step.padded("response_mask")
+        live = has_policy_token(mask)
         if step.loss_mask is not None:
             # A source's tokens after its prefix are not in the loss, but still count in its trajectory score.
             mask = torch.where(step.continuation.unsqueeze(1), mask, step.loss_mask)
-        factors = visual_factors(score, ~score.isnan(), mask, step.comparison_group, self.settings)
+        factors = visual_factors(score, ~score.isnan(), mask, step.comparison_group, self.settings, live)
         step.write(advantages=apply_credit(step.padded("advantages"), factors, self.settings))
         step.results[names.VGPO] = Credited(score, mask, factors)
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from verl_mapo.advantages.groups import group_normalise, has_policy_token
+from verl_mapo.advantages.groups import grpo_advantage
 from verl_mapo.charts import Curve, Panel
 from verl_mapo.columns import CORRECT
 from verl_mapo.settings import STRICT
@@ -39,14 +39,11 @@ class ToolBonus(Method):
     panels = (Panel("Rollouts with a bonus", (Curve("share", "tool_bonus/share"),), "Should rise.", share=True),)
 
     def advantages(self, step, rewards: Tensor, response_mask: Tensor) -> Tensor:
-        outcome = rewards.sum(dim=-1)
         called = torch.tensor([trajectory is not None and trajectory.called for trajectory in step.trajectories])
-        earned = called & (outcome >= CORRECT)
+        earned = called & (step.outcome >= CORRECT)
         step.results[self.name] = earned
-        value = outcome + self.settings.bonus * earned
-        valid = has_policy_token(response_mask)
-        norm = group_normalise(value, step.group, valid, by_std=self.norm_by_std, keep_lone=True)
-        return norm.value.unsqueeze(1) * response_mask
+        value = step.outcome + self.settings.bonus * earned
+        return grpo_advantage(value, response_mask, step.group, by_std=self.norm_by_std)
 
     def metrics(self, step) -> dict[str, float]:
         return {"tool_bonus/share": float(step.results[self.name][step.original].float().mean())}

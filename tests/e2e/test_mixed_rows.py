@@ -1,0 +1,132 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Real runs over data as people have it: good rows beside rows whose picture is missing, odd, or absent."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import struct
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image, ImageDraw
+from support.real_run import rollouts_of, toy_overrides, train
+
+from verl_mapo.report.build import build_report
+from verl_mapo.report.findings import checked_alarms
+from verl_mapo.report.load import RunData
+from verl_mapo.rollout.statuses import EndReason
+from verl_mapo.toy.dataset import SCHEMA
+
+pytestmark = pytest.mark.e2e
+
+N, STEPS = 8, 2
+KINDS = ["good", "missing", "transparent", "broken_exif", "text_only", "bytes"]
+
+
+def broken_exif() -> bytes:
+    """EXIF data whose camera name has the type of a fraction, and whose orientation is valid (a quarter turn)."""
+    camera, orientation = struct.pack("<HHII", 0x010F, 5, 1, 38), struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    tiff = b"II*\0" + struct.pack("<IH", 8, 2) + camera + orientation + struct.pack("<III", 0, 7, 9)
+    return b"Exif\0\0" + tiff
+
+
+def write_rows(toy: Any, folder: Path) -> Path:
+    """A parquet with two rows of each kind, made of rows of the toy; returns its path."""
+    folder.mkdir()
+    rows = []
+    for number, row in enumerate(pq.read_table(toy.train).to_pylist()[: STEPS * len(KINDS)]):
+        kind, (path,) = KINDS[number % len(KINDS)], row["images"]
+        image, file = Image.open(path).convert("RGB"), folder / f"{kind}_{number}"
+        if kind == "missing":
+            path = folder / "not_mounted" / f"{number}.png"
+        elif kind == "transparent":
+            figure = Image.new("RGBA", image.size, (0, 0, 0, 0))
+            ImageDraw.Draw(figure).rectangle((10, 10, 60, 60), outline=(0, 0, 0, 255), width=5)
+            figure.save(path := file.with_suffix(".png"))
+        elif kind == "broken_exif":
+            image.save(path := file.with_suffix(".jpg"), exif=broken_exif())
+        elif kind == "bytes":
+            buffer = io.BytesIO()
+            image.save(buffer, "PNG")
+            path = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        row["images"] = [str(path)]
+        if kind == "text_only":
+            row["images"], row["prompt"][-1]["content"] = [], "Which letter comes after A? Answer in one letter."
+        row["extra_info"] |= {"index": number, "kind": kind}
+        rows.append(row)
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file := folder / "train.parquet")
+    return file
+
+
+def kind_of(record: dict[str, Any]) -> str:
+    """The kind of a rollout's row, from its first image."""
+    images = record["trajectory"]["images"]
+    if not images:
+        return "text_only"
+    name = Path(images[0])
+    if images[0].startswith("data:") or not images[0]:
+        return "bytes"
+    found = next((kind for kind in ("transparent", "broken_exif") if name.name.startswith(kind)), "good")
+    return "missing" if "not_mounted" in name.parts else found
+
+
+@pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen3_vl"])
+def run(request, toys, tmp_path_factory) -> Path:
+    """Two steps over such rows in micro-batches of one."""
+    toy, folder = toys[request.param], tmp_path_factory.mktemp("mixed")
+    data = write_rows(toy, folder / "data")
+    overrides = [
+        *toy_overrides(toy),
+        f"data.train_files={data}",
+        f"data.train_batch_size={len(KINDS)}",
+        f"actor_rollout_ref.actor.ppo_mini_batch_size={len(KINDS)}",
+        "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1",
+        "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=1",
+    ]
+    metrics = train(folder / "run", overrides)
+    assert sorted(metrics) == [1, 2]
+    (folder / "run" / "metrics.json").write_text(json.dumps(metrics))
+    return folder / "run"
+
+
+def rows_by_kind(run: Path) -> dict[str, list[dict[str, Any]]]:
+    """The records of all steps by the kind of their row."""
+    found = defaultdict(list)
+    for step in range(1, STEPS + 1):
+        for record in rollouts_of(run, step):
+            found[kind_of(record)].append(record)
+    return found
+
+
+def test_only_the_rollouts_of_missing_pictures_end_before_their_first_turn(run):
+    found = rows_by_kind(run)
+    assert {kind: len(records) for kind, records in found.items()} == dict.fromkeys(KINDS, STEPS * N)
+    ended = {kind: {record["trajectory"]["end_reason"] for record in found[kind]} for kind in KINDS}
+    assert ended["missing"] == {EndReason.UNREADABLE_IMAGE}
+    assert all(EndReason.UNREADABLE_IMAGE not in ended[kind] for kind in KINDS if kind != "missing"), ended
+    assert all(record["advantage"] is None and not record["trajectory"]["turns"] for record in found["missing"])
+    assert all(record["advantage"] is not None for kind in KINDS if kind != "missing" for record in found[kind])
+
+
+def test_every_missing_picture_is_counted_in_metrics_and_report(run, tmp_path):
+    metrics = json.loads((run / "metrics.json").read_text())
+    missing = [0.0] * STEPS
+    for step in range(STEPS):
+        records = rollouts_of(run, step + 1)
+        ended = [record["trajectory"]["end_reason"] == EndReason.UNREADABLE_IMAGE for record in records]
+        shown = [bool(record["trajectory"]["images"]) for record in records]
+        missing[step] = sum(ended) / sum(shown)
+        logged = metrics[str(step + 1)]
+        assert logged["rollout_visual/unreadable_images/share"] == pytest.approx(missing[step])
+        assert logged["actor/grad_norm"] > 0
+    alarms = {alarm.watched: alarm.sentence for alarm in checked_alarms(RunData.open(run))}
+    assert f"{sum(missing) / STEPS:.1%} of the training rollouts with images" in alarms["unreadable images"]
+    page = build_report(run, tmp_path, samples=STEPS * len(KINDS) * N).html.read_text()
+    assert "an image cannot be shown" in page
