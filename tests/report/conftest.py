@@ -65,7 +65,8 @@ def record_of(step=1, uid="g", session=0, outcome=1.0, images=(), turns=None, **
         "axpo": None,
         "credit": None,
     }
-    return json.loads(json.dumps(values | changes))
+    values |= changes
+    return json.loads(json.dumps({"question_id": f"{values['data_source']}: {values['question']}"} | values))
 
 
 def axpo_of(role="plain", prefix_id=-1, **changes) -> dict:

@@ -86,4 +86,5 @@ def scored_rows(
         "raw_prompt": [[{"role": "user", "content": "q"}]] * count,
         "reward_model": [{"ground_truth": "x"}] * count,
         "data_source": ["s"] * count,
+        "index": [*range(count)],
     }

@@ -18,7 +18,18 @@ from verl_mapo.training.step_batch import StepBatch
 
 TRAJECTORY = Trajectory(["p.png"], [(10, 10)], [Turn((0, 2), "x")], EndReason.ANSWER)
 KEYS = {
-    *("step", "split", "data_source", "uid", "session", "question", "ground_truth", "outcome", "advantage"),
+    *(
+        "step",
+        "split",
+        "data_source",
+        "uid",
+        "session",
+        "question_id",
+        "question",
+        "ground_truth",
+        "outcome",
+        "advantage",
+    ),
     *("trajectory", "alignment", "a_out", "a_sem", "axpo", "credit"),
 }
 

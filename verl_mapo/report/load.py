@@ -83,6 +83,8 @@ class Rollout:
         data_source: the data set of its question.
         uid: the prompt that it belongs to; unique within one step and split.
         session: its number within the prompt.
+        question_id: identifies the data row, the same at every step, see
+            :func:`verl_mapo.training.question_id.question_id`.
         question: text of the last message of the prompt.
         ground_truth: the correct answer, as text.
         outcome: its reward.
@@ -97,6 +99,7 @@ class Rollout:
     data_source: str
     uid: str
     session: int
+    question_id: str
     question: str
     ground_truth: str
     outcome: float
@@ -263,12 +266,11 @@ class RunData:
         return HeldOut(*ends, [(before[question], after[question]) for question in before if question in after])
 
 
-def _by_question(rollouts: list[Rollout]) -> dict[tuple, list[Rollout]]:
-    # uids are drawn anew at every validation, so a question is identified by its data source, text, truth and images.
-    found: dict[tuple, list[Rollout]] = {}
+def _by_question(rollouts: list[Rollout]) -> dict[str, list[Rollout]]:
+    # uids are drawn anew at every validation.
+    found: dict[str, list[Rollout]] = {}
     for rollout in rollouts:
-        key = rollout.data_source, rollout.question, rollout.ground_truth, *rollout.trajectory.images
-        found.setdefault(key, []).append(rollout)
+        found.setdefault(rollout.question_id, []).append(rollout)
     return found
 
 

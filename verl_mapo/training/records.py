@@ -12,9 +12,10 @@ from verl_mapo.names import TRAJECTORY
 from verl_mapo.rollout.prompts import text_of
 from verl_mapo.training.method import Method
 from verl_mapo.training.methods import METHODS
+from verl_mapo.training.question_id import question_id
 from verl_mapo.training.step_batch import StepBatch, to_list
 
-RECORD_FIELDS = ("raw_prompt", "reward_model", "data_source")
+RECORD_FIELDS = ("raw_prompt", "reward_model", "data_source", "index")
 """Fields of verl that records need, in addition to those that every step reads."""
 
 
@@ -26,7 +27,8 @@ def describe_rows(step: StepBatch, split: str, methods: Sequence[Method] = ()) -
         split: ``train`` or ``val``.
         methods: the methods whose results are recorded; none in validation.
     """
-    prompts, rewards, data_sources = (to_list(step.fields[name]) for name in RECORD_FIELDS)
+    prompts, rewards, data_sources, indices = (to_list(step.fields[name]) for name in RECORD_FIELDS)
+    ids: dict[str, str] = {}
     advantages = _mean_advantages(step) if split == "train" else [None] * len(step)
     additions = [method.records(step) for method in methods]
     empty = dict.fromkeys(chain.from_iterable(method.record_keys for method in (*METHODS, *methods)))
@@ -36,14 +38,18 @@ def describe_rows(step: StepBatch, split: str, methods: Sequence[Method] = ()) -
             continue
         uid, session, _ = key.rsplit("_", 2)
         extra = step.extra_fields[row]
+        truth = rewards[row]["ground_truth"]
+        if uid not in ids:
+            ids[uid] = question_id(data_sources[row], indices[row], truth, prompts[row])
         record = {
             "step": step.number,
             "split": split,
             "data_source": data_sources[row],
             "uid": uid,
             "session": int(session),
+            "question_id": ids[uid],
             "question": text_of(prompts[row][-1]),
-            "ground_truth": str(rewards[row]["ground_truth"]),
+            "ground_truth": str(truth),
             "outcome": float(step.outcome[row]),
             "advantage": advantages[row],
             "trajectory": extra.get(TRAJECTORY),

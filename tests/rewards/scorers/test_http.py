@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from openai import APIStatusError, APITimeoutError
 from PIL import Image
 from support.rewards import picture, served
+from transformers import CLIPImageProcessor
 
 from verl_mapo.rewards.scorers.base import build_scorer
 from verl_mapo.rewards.scorers.http import HttpScorer
@@ -29,7 +30,7 @@ class EmbeddingsServer(FastAPI):
     Attributes:
         seen: bodies of the requests.
         keys: values of their authorization headers.
-        images: sizes of the images in them.
+        images: the images in them.
         faults: status codes for the next requests, taken from the front; 0 delays the response.
     """
 
@@ -38,7 +39,7 @@ class EmbeddingsServer(FastAPI):
         self.seen: list[dict] = []
         self.keys: set[str | None] = set()
         self.faults: list[int] = []
-        self.images: list[tuple[int, int]] = []
+        self.images: list[Image.Image] = []
         self.post("/v1/embeddings")(self.embed)
 
     async def embed(self, request: Request) -> Response:
@@ -57,7 +58,7 @@ class EmbeddingsServer(FastAPI):
             url = body["messages"][0]["content"][0]["image_url"]["url"]
             header, _, data = url.partition(",")
             assert header == "data:image/png;base64"
-            self.images.append(Image.open(io.BytesIO(base64.b64decode(data))).size)
+            self.images.append(Image.open(io.BytesIO(base64.b64decode(data))))
             vectors = [[3.0, 0.0]]
         data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
         reply = {"object": "list", "data": data[::-1], "model": body["model"], "usage": {}}
@@ -79,7 +80,25 @@ def scorer_of(server: EmbeddingsServer, **changed) -> HttpScorer:
 def test_scores_are_cosines_in_the_order_of_the_pairs(server):
     images = [picture(index, (20 + index, 30)) for index in range(3)]
     assert scorer_of(server).score(TEXTS, images) == pytest.approx([1.0, 0.5, -1.0])
-    assert sorted(server.images) == [(20, 30), (21, 30), (22, 30)]
+    assert len(server.images) == 3
+
+
+@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
+@pytest.mark.parametrize("size", [(80, 20), (20, 80)])
+def test_both_ends_of_an_image_survive_the_servers_centre_crop(server, fit, size):
+    plain = Image.new("RGB", size)
+    start, end = plain.copy(), plain.copy()
+    start.paste((255, 0, 0), (0, 0, 10, 10))
+    end.paste((255, 0, 0), (size[0] - 10, size[1] - 10, *size))
+    for image in (plain, start, end):  # one by one: a batch is sent in any order
+        scorer_of(server, fit=fit).score(TEXTS[:1], [image])
+    seen = CLIPImageProcessor()(server.images, return_tensors="pt")["pixel_values"]
+    assert all((seen[0] - other).abs().max() > 1 for other in seen[1:])
+
+
+def test_image_is_sent_unchanged_if_the_server_decides(server):
+    scorer_of(server, fit="model").score(TEXTS[:1], [picture(0, (80, 20))])
+    assert [image.size for image in server.images] == [(80, 20)]
 
 
 def test_texts_are_sent_in_one_request_before_any_image(server):

@@ -40,6 +40,7 @@ def test_defaults_need_only_a_model():
         ({**CLIP, "max_batch": 0}, "max_batch=0 is refused: it should be greater than 0"),
         ({**CLIP, "retries": -1}, "retries=-1 is refused"),
         ({**CLIP, "device": "tpu"}, "device='tpu' is refused: it should be 'auto', 'cpu' or 'cuda'"),
+        ({**CLIP, "fit": "crop"}, "fit='crop' is refused: it should be 'stretch', 'letterbox' or 'model'"),
         ({**CLIP, "options": 3}, "options=3 is refused: it should be a mapping of the scorer's own options"),
         ({**CLIP, "modle": 1}, "modle=1 is not a setting; did you mean scorer.model?"),
     ],

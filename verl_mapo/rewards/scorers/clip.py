@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 from PIL import Image
-from transformers import AutoModel, AutoProcessor
+from transformers import AutoModel, AutoProcessor, BatchFeature
 
 from verl_mapo.names import ALIGNMENT_NODE
 from verl_mapo.rewards.scorers.base import AlignmentScorer
+from verl_mapo.rewards.scorers.fit import letterboxed
 from verl_mapo.rewards.scorers.settings import ScorerSettings
 from verl_mapo.settings import ConfigError
 
@@ -19,10 +21,11 @@ from verl_mapo.settings import ConfigError
 class ClipScorer(AlignmentScorer):
     """Scores with a transformers model that has ``get_text_features`` and ``get_image_features``.
 
-    A text that is longer than the text tower's number of positions is truncated; its end-of-text token is kept.
+    A text that is longer than the text tower's number of positions is truncated; its end-of-text token is kept. The
+    model sees the whole image, see :attr:`ScorerSettings.fit`.
 
     Args:
-        settings: ``model``, ``device``, ``dtype`` and ``num_gpus`` are read.
+        settings: ``model``, ``fit``, ``device``, ``dtype`` and ``num_gpus`` are read.
 
     Raises:
         ConfigError: the model cannot be loaded, or does not embed texts and images in one space.
@@ -54,15 +57,34 @@ class ClipScorer(AlignmentScorer):
         # SigLIP pools the last position and was trained on padded texts; CLIP pools the end-of-text token.
         padding = "max_length" if model.config.model_type.startswith("siglip") else "longest"
         self.text_options = {"padding": padding, "truncation": True, "max_length": text.max_position_embeddings}
+        self.fit, self.image_options = settings.fit, {}
+        image_processor = self.processor.image_processor
+        self.fill = tuple(round(255 * mean) for mean in image_processor.image_mean)
+        if getattr(image_processor, "max_num_patches", None):
+            self.fit = "model"  # SigLIP2's NaFlex has no square input: it takes every image whole and in its ratio
+        elif self.fit != "model":
+            self.image_options = {"do_center_crop": False, "size": _input_size(image_processor)}
 
     @torch.inference_mode()
     def score(self, texts: list[str], images: list[Image.Image]) -> list[float]:
         """See :meth:`AlignmentScorer.score`."""
         text_inputs = self.processor(text=texts, return_tensors="pt", **self.text_options).to(self.device)
-        image_inputs = self.processor(images=images, return_tensors="pt").to(self.device, self.model.dtype)
+        image_inputs = self.image_inputs(images).to(self.device, self.model.dtype)
         text_features = _features(self.model.get_text_features(**text_inputs))
         image_features = _features(self.model.get_image_features(**image_inputs))
         return torch.cosine_similarity(text_features, image_features, dim=-1).tolist()
+
+    def image_inputs(self, images: list[Image.Image]) -> BatchFeature:
+        """What the model gets of some images: ``pixel_values`` (images, 3, side, side), or patches for NaFlex."""
+        shown = [letterboxed(image, self.fill) for image in images] if self.fit == "letterbox" else images
+        return self.processor(images=shown, return_tensors="pt", **self.image_options)
+
+
+def _input_size(image_processor: Any) -> dict[str, int]:
+    """Height and width of the images that a processor makes."""
+    size = image_processor.crop_size if getattr(image_processor, "do_center_crop", False) else image_processor.size
+    edge = size["shortest_edge"]
+    return {"height": edge or size["height"], "width": edge or size["width"]}
 
 
 def _features(output: object) -> torch.Tensor:

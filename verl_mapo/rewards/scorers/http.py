@@ -4,7 +4,8 @@
 
 Texts are sent as ``input``, because vLLM omits CLIP's start and end tokens from texts sent as chat messages. An image
 is sent as a chat message with a data URL, which is vLLM's extension of the protocol. Texts and images are never sent at
-the same time: vLLM 0.24 returns wrong text embeddings for texts that share a batch with images.
+the same time: vLLM 0.24 returns wrong text embeddings for texts that share a batch with images. The server
+preprocesses the images, so they are made square here: a resize of the shortest edge and a centre crop then keep all.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from PIL import Image
 
 from verl_mapo.rewards.endpoint import api_key
 from verl_mapo.rewards.scorers.base import AlignmentScorer
+from verl_mapo.rewards.scorers.fit import letterboxed, stretched
 from verl_mapo.rewards.scorers.settings import ScorerSettings
 
 
@@ -28,7 +30,7 @@ class HttpScorer(AlignmentScorer):
     A failed request is sent again ``retries`` times with growing pauses, all within ``timeout_s``.
 
     Args:
-        settings: ``url``, ``model``, ``api_key_env``, ``timeout_s`` and ``retries`` are read.
+        settings: ``url``, ``model``, ``fit``, ``api_key_env``, ``timeout_s`` and ``retries`` are read.
 
     Raises:
         ConfigError: the environment variable of the key is not set.
@@ -39,6 +41,7 @@ class HttpScorer(AlignmentScorer):
         from openai.types import CreateEmbeddingResponse
 
         self.model = settings.model
+        self.square = {"stretch": stretched, "letterbox": letterboxed, "model": lambda image: image}[settings.fit]
         self.reply = CreateEmbeddingResponse
         self.client = OpenAI(
             base_url=settings.url,
@@ -59,7 +62,7 @@ class HttpScorer(AlignmentScorer):
         return [_cosine(text, image) for text, image in zip(text_vectors, image_vectors, strict=True)]
 
     def _embed_image(self, image: Image.Image) -> list[list[float]]:
-        url = {"type": "image_url", "image_url": {"url": _data_url(image)}}
+        url = {"type": "image_url", "image_url": {"url": _data_url(self.square(image))}}
         return self._embed(messages=[{"role": "user", "content": [url]}])
 
     def _embed(self, **body: Any) -> list[list[float]]:

@@ -14,6 +14,7 @@ from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from verl_mapo.rewards.endpoint import Retries, Seconds, base_url
+from verl_mapo.rewards.scorers.fit import Fit
 from verl_mapo.settings import STRICT
 
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
@@ -29,6 +30,10 @@ class ScorerSettings:
         model: ``clip``: folder or hub name; ``http``: the name under which the server serves the model.
         url: ``http``: the base URL, ending in ``/v1``.
         api_key_env: ``http``: name of the environment variable that holds the key; None sends no key.
+        fit: how an image that is not square is given to a model with a square input: ``stretch`` resizes it to the
+            square, ``letterbox`` pads it with the model's mean colour, and ``model`` leaves it to the model's own
+            preprocessing, which in the released CLIPs cuts off the ends of the longer side. SigLIP2's NaFlex has no
+            square input; it gets every image whole and in its ratio.
         device: ``auto`` is cuda in an actor that holds a share of a GPU, and cpu otherwise.
         dtype: data type of the weights; the cosine itself is computed in float32.
         placement: ``worker``: one scorer in every reward worker; ``actor``: one named Ray actor that all of them share.
@@ -46,6 +51,7 @@ class ScorerSettings:
     model: str | None = Field(default=None, validate_default=True)
     url: str | None = Field(default=None, validate_default=True)
     api_key_env: str | None = None
+    fit: Fit = "stretch"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     placement: Literal["worker", "actor"] = Field(default="worker", validate_default=True)

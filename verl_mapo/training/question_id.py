@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The identity of a question: a hash of its data row, the same at every step and in every run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+def question_id(data_source: str, index: Any, ground_truth: Any, prompt: Any) -> str:
+    """16 hexadecimal digits that are equal for equal rows alone.
+
+    The index alone would not do: verl gives index 0 to a row without one, and two files of one data source may count
+    from 0 each. Nor would the text: images that are given as bytes have no name.
+
+    Args:
+        data_source: the row's data set.
+        index: the row's ``extra_info.index``.
+        ground_truth: its correct answer.
+        prompt: its messages; images in them are hashed by their pixels, their bytes or their path, as they are given.
+    """
+    digest = blake2b(digest_size=8)
+    for part in _parts((data_source, index, ground_truth, prompt)):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _parts(value: Any) -> Iterator[bytes]:
+    """A value as bytes, each part with its type and length in front, so that no two values give the same bytes."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        items = sorted(value.items(), key=lambda item: str(item[0]))
+        yield b"mapping %d " % len(items)
+        for item in items:
+            yield from _parts(item)
+    elif isinstance(value, list | tuple):
+        yield b"sequence %d " % len(value)
+        for each in value:
+            yield from _parts(each)
+    else:
+        kind, content = _leaf(value)
+        yield f"{kind} {len(content)} ".encode()
+        yield content
+
+
+def _leaf(value: Any) -> tuple[str, bytes]:
+    if isinstance(value, Image.Image):
+        return f"image {value.mode} {value.size}", _pixels(value)
+    if isinstance(value, bytes | bytearray):
+        return "bytes", bytes(value)
+    if isinstance(value, str):
+        return "text", value.encode("utf-8", "surrogatepass")
+    if value is None or isinstance(value, bool | int | float):
+        return "value", repr(value).encode()
+    return type(value).__name__, b""  # its repr may hold an address, which differs between steps
+
+
+def _pixels(image: Image.Image) -> bytes:
+    try:
+        return image.tobytes() + bytes(image.getpalette() or ())
+    except (OSError, ValueError, SyntaxError):
+        return b""  # a file without readable pixels
