@@ -32,6 +32,8 @@ def environment() -> dict[str, str]:
         "TORCHDYNAMO_DISABLE": "1",
         # ray would otherwise change CUDA_VISIBLE_DEVICES in actors that ask for no GPU.
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # ray would otherwise run its workers at nice 15: beside other work, a run would hardly go on.
+        "RAY_worker_niceness": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
