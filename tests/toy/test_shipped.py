@@ -55,7 +55,7 @@ def test_default_toy_copies_both_shipped_models(no_training, tmp_path):
     except Trains:
         pytest.fail(f"The shipped models are not those of the default settings any more: {COMMAND}")
     for name, folder in zip(NAMES, (toy.model, toy.clip), strict=True):
-        assert folder.parent == tmp_path and folder.name.startswith(f"shipped-{name}-")
+        assert folder.parent == tmp_path and folder.name.startswith(f"{name}-shipped-")
         for file in (shipped.MODELS / name).iterdir():
             assert file.name == shipped.MADE_BY or (folder / file.name).read_bytes() == file.read_bytes()
     assert prepare(tmp_path, "qwen2_5_vl", "full") == toy
@@ -120,9 +120,9 @@ def test_shipped_models_are_small():
 
 
 def test_shipped_model_calls_the_tool_and_has_room_to_improve():
-    rollouts = rollouts_of(shipped.MODELS / NAMES[0], 96)
-    assert sum(rollout.called for rollout in rollouts) / 96 > 0.8
-    assert 0.3 < sum(rollout.right for rollout in rollouts) / 96 < 0.75
+    rollouts = rollouts_of(shipped.MODELS / NAMES[0], 48)
+    assert sum(rollout.called for rollout in rollouts) / 48 > 0.8
+    assert 0.3 < sum(rollout.right for rollout in rollouts) / 48 < 0.75
 
 
 @pytest.mark.e2e

@@ -88,7 +88,7 @@ def prepare(
     cache = _ArtifactCache(
         Path(folder).absolute(), {"generator": GENERATOR, "task": asdict(task), "seed": seed}, retrain
     )
-    data = cache.get(f"{size}-scenes", rows, 0.03 * sum(rows.values()), partial(_write_scenes, task, seed, rows))
+    data = cache.get(f"{size}-scenes", rows, 0.007 * sum(rows.values()), partial(_write_scenes, task, seed, rows))
     scorer = cache.get_model(
         f"{size}-clip", _clip_key(clip), 0.06 * clip.stage.steps, lambda out, _: train_clip(task, clip, seed, out)
     )
@@ -163,7 +163,7 @@ class _ArtifactCache:
     ) -> Path:
         """As :meth:`get`; but if a shipped model was made by the same settings, it is copied instead of built."""
         if not self.retrain and (sums := shipped.checksums(name, self._made_by(name, settings))):
-            return self.get(f"shipped-{name}", {"files": sums}, 1, lambda out, _: shipped.copy(name, out))
+            return self.get(f"{name}-shipped", {"files": sums}, 1, lambda out, _: shipped.copy(name, out))
         return self.get(name, settings, seconds, build)
 
     def get(self, name: str, settings: dict[str, Any], seconds: float, build: Callable[[Path, Path], None]) -> Path:
