@@ -3,13 +3,12 @@
 """A training step on the CPU stack: mapo, the same without scoring, verl's grpo + tool_agent on the same data, axpo.
 
 Real runs of a tiny model, two at a time: the two sides of a comparison run at once, each on its half of the cores, and
-swap the halves from round to round, so that whatever else slows the machine slows both. verl's replay buffer polls
-every 2 s, which would hide everything else at this size, so all runs use a buffer that polls every 20 ms; a stock step
-is up to 2 s longer. The stock side gets the same prompt tokens (the tool declaration stands in its system prompt), an
-equal zoom tool and observation. Steps are compared by the time per token of the batch, since the policies' rollouts
-differ in length; axpo by the time per trained token, of which the prompts and prefixes that its continuations bring
-once more are none. What scoring costs is less than what two equal runs differ by, so the CPU time of the reward worker,
-which does it, is told too: were it all on the one core a side has here, a step would take that much longer.
+swap the halves from round to round, so that whatever else slows the machine slows both. The stock side gets the same
+prompt tokens (the tool declaration stands in its system prompt), an equal zoom tool and observation. Steps are compared
+by the time per token of the batch, since the policies' rollouts differ in length; axpo by the time per trained token,
+of which the prompts and prefixes that its continuations bring once more are none. What scoring costs is less than what
+two equal runs differ by, so the CPU time of the reward worker, which does it, is told too: were it all on the one core
+a side has here, a step would take that much longer.
 
     python scripts/bench_step.py [--steps 8] [--rounds 2]
 """
@@ -33,7 +32,6 @@ from typing import Any
 import psutil
 from verl.tools.base_tool import BaseTool
 from verl.tools.schemas import ToolResponse
-from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
 WARM_UP = 2
 PROMPTS = 4  # a step, of 8 rollouts each
@@ -86,13 +84,6 @@ TOOL_ROLE = """{%- for message in messages -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
 """
-
-
-class EagerReplayBuffer(ReplayBuffer):
-    """verl's buffer, looking fifty times a second."""
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, poll_interval=0.02, **kwargs)
 
 
 class StockZoom(BaseTool):
@@ -203,8 +194,6 @@ def measure(cores: set[int], folder: Path, toy: Any, steps: int, overrides: list
         "trainer.val_before_train=false",
         f"trainer.default_local_dir={folder}/checkpoints",
         f"trainer.rollout_data_dir={folder}/trajectories",
-        f"trainer.v1.sampler.custom_sampler.path={__file__}",
-        "trainer.v1.sampler.custom_sampler.name=EagerReplayBuffer",
         "actor_rollout_ref.actor.optim.lr=1e-6",
         *overrides,
     ]

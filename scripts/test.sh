@@ -4,7 +4,8 @@
 #
 #   scripts/test.sh [ENVIRONMENT]           # .venv by default; made if absent
 #
-# Six more runs cover the remaining combinations of method, model family and mode: pytest -m matrix.
+# pytest -m matrix covers the remaining combinations of method, model family and mode with six more runs, the quickstart,
+# and the training of the models that ship with the package.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh

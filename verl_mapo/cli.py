@@ -109,8 +109,13 @@ def toy(
         ),
     ] = 0.7,
     seed: Annotated[int, typer.Option(help="Seed of the data and of all weights.")] = 0,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train the models, for about eight minutes, even if they are shipped.")
+    ] = False,
 ) -> None:
     """Make the toy: a synthetic visual search task, a tiny warm-started model, and a tiny CLIP.
+
+    The models of the default settings ship with the package. Other settings train other models, in minutes.
 
     The command prints the overrides with which a run uses the toy:
     verl-mapo train --run RUN task=toy $(verl-mapo toy --out TOY)
@@ -128,7 +133,15 @@ def toy(
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     rates = {} if tool_rate is None else {"p_call": tool_rate, "p_call_optional": tool_rate}
     demonstrations = DemonstrationRates(p_right=tool_accuracy, **rates)
-    made = prepare(out.resolve(), family=family, size=size, task=task, seed=seed, demonstrations=demonstrations)
+    made = prepare(
+        out.resolve(),
+        family=family,
+        size=size,
+        task=task,
+        seed=seed,
+        demonstrations=demonstrations,
+        retrain=retrain,
+    )
     typer.echo(f"data.train_files={made.train}")
     typer.echo(f"data.val_files={made.test}")
     typer.echo(f"actor_rollout_ref.model.path={made.model}")

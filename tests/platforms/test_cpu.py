@@ -42,10 +42,14 @@ ON_CPU = """
 import importlib.metadata, torch
 from verl.utils.device import get_device_id, get_device_name, get_torch_device
 from verl.utils.distributed import initialize_global_process_group_ray
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp import transformer_impl
 from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 
+buffer = ["sync", {}, None, "drop", {}]
+found["polls"] = [kind(*buffer).poll_interval for kind in (ReplayBuffer, ReplayBufferAsync)]
+found["polls"].append(ReplayBuffer(*buffer, poll_interval=3.0).poll_interval)
 found["device"] = [get_device_name(), str(get_device_id()), get_torch_device().__name__]
 found["engines"] = [EngineRegistry.get_engine_cls(kind, "fsdp2").__name__ for kind in ("language_model", "value_model")]
 os.environ["DIST_INIT_METHOD"] = f"file://{os.environ['RENDEZVOUS']}"
@@ -127,6 +131,10 @@ def test_verl_uses_the_cpu_as_its_device(on_cpu: dict) -> None:
 
 def test_verl_finds_its_fsdp2_engines(on_cpu: dict) -> None:
     assert on_cpu["engines"] == ["FocusEngine", "FSDPEngineWithValueHead"]
+
+
+def test_replay_buffers_poll_often_unless_told_otherwise(on_cpu: dict) -> None:
+    assert on_cpu["polls"] == [0.1, 0.1, 3.0]
 
 
 def test_process_group_uses_gloo(on_cpu: dict) -> None:

@@ -59,3 +59,14 @@ def test_rows_hold_the_final_paths_of_images(tmp_path):
     path = write_split(TASK, 0, "test", 1, tmp_path, tmp_path / "later")
     [image] = pq.read_table(path).to_pylist()[0]["images"]
     assert image == str(tmp_path / "later" / "images" / "test_00000.png")
+
+
+def test_scenes_do_not_depend_on_the_number_of_processes(tmp_path):
+    written = []
+    for workers in (1, 3):
+        folder = tmp_path / str(workers)
+        folder.mkdir()
+        write_split(TASK, 0, "train", 70, folder, tmp_path / "final", workers)
+        files = (file for file in folder.rglob("*") if file.is_file())
+        written.append({file.relative_to(folder): file.read_bytes() for file in files})
+    assert len(written[0]) == 71 and written[0] == written[1]

@@ -105,5 +105,5 @@ def test_invalid_setting_ends_the_command_with_a_message(tmp_path):
 def test_artifacts_keep_their_names():
     """The names of artifacts are hashes; a changed name makes every toy anew and must be deliberate."""
     recipe = room.RECIPES["smoke"]
-    assert room._clip_key(room.CLIPS["smoke"]).keys() == {"scenes", "pace"}
-    assert room._dialogues_key(recipe).keys() == {"dialogues", "habit", "demonstrations"}
+    assert room._clip_key(room.CLIPS["smoke"]).keys() == {"scenes", "pace", "stored"}
+    assert room._dialogues_key(recipe).keys() == {"dialogues", "habit", "demonstrations", "stored"}

@@ -85,3 +85,18 @@ def test_continuations_padding_and_other_agent_loops_are_not_counted(queue):
     step.continuation = torch.tensor([0, CONTINUATION, 0, 0]) == CONTINUATION
     assert rollout_metrics(step)["rollout_visual/turns"] == 1
     assert step.original.tolist() == [True, False, True, False]
+
+
+def test_seconds_of_original_rollouts_have_the_names_of_verl(queue):
+    answer = Trajectory([], [], [Turn((0, 3), "y")], EndReason.ANSWER)
+    queue.fields.update(scored_rows([torch.ones(3)] * 3, [0.0] * 3, [answer] * 3))
+    waited = [{"generate_sequences": 1.0, "tool_calls": 0.5}, {"generate_sequences": 3.0}, {"generate_sequences": 9.0}]
+    queue.fields["metrics"] = waited
+    step = StepBatch.fetch(queue.batch([f"a_{row}_0" for row in range(3)], is_padding=[False, False, True]), number=1)
+    seconds = {name: value for name, value in rollout_metrics(step).items() if name.startswith("timing_s")}
+    assert seconds == {
+        "timing_s/agent_loop/generate_sequences/mean": 2.0,
+        "timing_s/agent_loop/generate_sequences/max": 3.0,
+        "timing_s/agent_loop/tool_calls/mean": 0.5,
+        "timing_s/agent_loop/tool_calls/max": 0.5,
+    }

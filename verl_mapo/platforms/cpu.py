@@ -3,10 +3,10 @@
 """verl on a machine without accelerator: FSDP2 with gloo, vLLM's CPU build, and a logical GPU in ray.
 
 Only ``VERL_PLATFORM=cpu`` selects this platform; otherwise :func:`register` adds a name to verl's table of platforms
-and changes nothing else. verl 0.9.1 has no hooks for some of the changes that a CPU needs, so six functions below patch
-verl, vLLM or importlib; the docstring of each says what fails without it. All but one are applied when the module that
-they patch is imported, so that registration itself imports nothing. They reach every process of a run, vLLM's engine
-process included, because every process imports verl and verl imports its plugins.
+and changes nothing else. verl 0.9.1 has no hooks for some of the changes that a CPU needs, so seven functions below
+patch verl, vLLM or importlib; the docstring of each says what fails or waits without it. All but one are applied when
+the module that they patch is imported, so that registration itself imports nothing. They reach every process of a run,
+vLLM's engine process included, because every process imports verl and verl imports its plugins.
 """
 
 import functools
@@ -32,6 +32,8 @@ def environment() -> dict[str, str]:
         "TORCHDYNAMO_DISABLE": "1",
         # ray would otherwise change CUDA_VISIBLE_DEVICES in actors that ask for no GPU.
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # ray would otherwise run its workers at nice 15: beside other work, a run would hardly go on.
+        "RAY_worker_niceness": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
@@ -64,6 +66,7 @@ def register() -> None:
     wrapt.register_post_import_hook(_use_gloo_once, "verl.utils.distributed")
     wrapt.register_post_import_hook(_register_engines, "verl.workers.engine.fsdp.transformer_impl")
     wrapt.register_post_import_hook(_offload_without_pinning, "verl.workers.engine.fsdp.transformer_impl")
+    wrapt.register_post_import_hook(_poll_often, "verl.trainer.ppo.v1.replay_buffer")
     wrapt.register_post_import_hook(_keep_linear_weights, "vllm.model_executor.layers.utils")
     wrapt.register_post_import_hook(
         _separate_weight_sockets, "verl.workers.rollout.vllm_rollout.bucketed_weight_transfer"
@@ -111,6 +114,12 @@ def _keep_linear_weights(layers_utils: ModuleType) -> None:
         dispatch(layer, remove_weight=False)
 
     layers_utils.dispatch_cpu_unquantized_gemm = dispatch_and_keep
+
+
+def _poll_often(replay_buffer: ModuleType) -> None:
+    """Look for finished rollouts every 0.1 s instead of every 2 s: a step of a tiny model takes only a few seconds."""
+    buffer = replay_buffer.ReplayBuffer
+    buffer.__init__ = functools.partialmethod(buffer.__init__, poll_interval=0.1)
 
 
 def _offload_without_pinning(transformer_impl: ModuleType) -> None:

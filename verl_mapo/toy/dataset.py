@@ -4,6 +4,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,10 +44,16 @@ SCHEMA = pa.schema(
 """Columns of the parquet files. ``target_box`` is in pixels of the image; box and name are empty for a count."""
 
 
+SCENES_A_WORKER = 200
+"""Number of scenes from which another process pays: it draws them in a second, which is what its start takes."""
+
+Split = Literal["train", "test"]
+
+
 def write_split(
-    task: VisualSearch, seed: int, split: Literal["train", "test"], count: int, folder: Path, final: Path
+    task: VisualSearch, seed: int, split: Split, count: int, folder: Path, final: Path, workers: int | None = None
 ) -> Path:
-    """Write ``<split>.parquet`` and ``images/<split>_<index>.png``.
+    """Write ``<split>.parquet`` and ``images/<split>_<index>.png``, the same with any number of processes.
 
     Args:
         task: settings of the scenes.
@@ -51,21 +62,39 @@ def write_split(
         count: number of scenes.
         folder: where to write.
         final: the folder's path once it is complete; the paths in the rows begin with it.
+        workers: number of processes; None for one on each core, as far as there are enough scenes.
 
     Returns:
         The path of the parquet file.
     """
     images = folder / "images"
     images.mkdir(exist_ok=True)
-    rows = []
-    for index in tqdm(range(count), desc=f"writing {split} scenes", unit="scene"):
-        scene = task.scene(seed, split, index)
-        name = f"{split}_{index:05d}.png"
-        scene.image.save(images / name)
-        rows.append(_row(scene.question, split, index, final.absolute() / "images" / name))
+    write = partial(_write_scene, task, seed, split, images, final.absolute() / "images")
+    workers = workers or max(1, min(len(os.sched_getaffinity(0)), count // SCENES_A_WORKER))
+    scenes = tqdm(_in_order(write, count, workers), total=count, desc=f"writing {split} scenes", unit="scene")
     path = folder / f"{split}.parquet"
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
+    pq.write_table(pa.Table.from_pylist([*scenes], SCHEMA), path)
     return path
+
+
+def _in_order(function: Callable[[int], dict[str, Any]], count: int, workers: int) -> Iterator[dict[str, Any]]:
+    """The results of a function of 0 to ``count - 1``, in this order.
+
+    New processes are started instead of forked, because a fork of a process that has used torch may hang.
+    """
+    if workers == 1:
+        yield from map(function, range(count))
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(function, range(count), chunksize=32)
+
+
+def _write_scene(task: VisualSearch, seed: int, split: Split, images: Path, final: Path, index: int) -> dict[str, Any]:
+    """Write the image of a scene; returns the scene's row."""
+    scene = task.scene(seed, split, index)
+    name = f"{split}_{index:05d}.png"
+    scene.image.save(images / name)
+    return _row(scene.question, split, index, final / name)
 
 
 def _row(question: Question, split: str, index: int, image: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
 
 from verl_mapo.toy.language import Stage
+from verl_mapo.toy.tiny_vlm import save_weights
 from verl_mapo.toy.visual_search import CELL, GRID, NAMES, SIDE, Scene, VisualSearch
 from verl_mapo.toy.warm_start import one_thread
 
@@ -64,7 +65,7 @@ def train_clip(task: VisualSearch, recipe: ClipRecipe, seed: int, out: Path) -> 
     with one_thread():
         images, captions = draw_pairs(task, processor, seed, recipe.scenes)
         _fit(model, processor, images, captions, recipe.stage, random.Random(seed))
-    model.eval().save_pretrained(out)
+    save_weights(model.eval(), out)
     processor.save_pretrained(out)
 
 

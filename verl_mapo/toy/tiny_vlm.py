@@ -35,6 +35,9 @@ WIDTH, LAYERS, TOWER_LAYERS, HEAD = 128, 4, 3, 32
 
 32 is the smallest head dimension that vLLM's CPU attention supports."""
 
+STORED = "float16"
+"""The type in which weights are stored. Models compute in float32; saving them rounds their weights."""
+
 _CONTRAST = 20.0
 _SUPPRESSED_LOGIT = -30.0
 
@@ -179,5 +182,11 @@ def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> Non
     model.generation_config = GenerationConfig(
         do_sample=True, temperature=1.0, eos_token_id=stops, pad_token_id=tokenizer.pad_token_id
     )
-    model.save_pretrained(folder)
+    save_weights(model, folder)
     processor.save_pretrained(folder)
+
+
+def save_weights(model: PreTrainedModel, folder: Path) -> None:
+    """Write a model's configuration, which says float32, and its weights rounded to :data:`STORED`."""
+    stored = getattr(torch, STORED)
+    model.save_pretrained(folder, state_dict={name: value.to(stored) for name, value in model.state_dict().items()})

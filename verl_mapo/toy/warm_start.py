@@ -26,6 +26,7 @@ from transformers import PreTrainedModel
 from verl_mapo.toy.dialogue import (
     END,
     IMAGE,
+    Demonstration,
     DemonstrationRates,
     DialogueWriter,
     Family,
@@ -132,6 +133,14 @@ class WarmStart:
                 fit(self.model, at_rates, self.features, self.recipe.call_rates, "rates of calling")
             self._suppress_forbidden([at_rates() for _ in range(64)])
         save(self.model, self.writer.processor, out)
+
+    def example(self) -> Tokens:
+        """One whole dialogue with a call, as the last stages train on."""
+        scene = self.task.scene(self.seed, "warm_start", 0)
+        target = scene.question.target or scene.objects[0]
+        shown = Demonstration(scene.question, scene.question.answer, target.name, target.cell)
+        frame = self.writer.frame
+        return self.writer.dialogue(shown, ("scene", frame.scene_size), ("crop", frame.crop_size))
 
     def _short(self, rng: random.Random) -> Tokens:
         """A question up to the box, then the crop of any object with its letter.

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""``rollout_visual/*``: metrics of the rollouts of a step: tool use, crops, labels, faults and end reasons."""
+"""Metrics of the rollouts of a step.
+
+``rollout_visual/*``: tool use, crops, labels, faults and end reasons. ``timing_s/agent_loop/*``: seconds of a rollout.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 from verl_mapo.rollout.statuses import EndReason, TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
+from verl_mapo.training.step_batch import StepBatch, to_list
 
-if TYPE_CHECKING:
-    from verl_mapo.training.step_batch import StepBatch
+LOOP_SECONDS = ("generate_sequences", "tool_calls", "compute_score")
+"""verl's names of what a rollout waits for: the policy, the tools, the reward."""
 
 
 logger = logging.getLogger(__name__)
@@ -26,7 +29,27 @@ _FEW = 0.05
 def rollout_metrics(step: StepBatch) -> dict[str, float]:
     """Metrics of the original rollouts of a step that recorded a trajectory."""
     rows = zip(step.trajectories, step.original.tolist(), strict=True)
-    return trajectory_metrics([trajectory for trajectory, kept in rows if kept and trajectory is not None])
+    metrics = trajectory_metrics([trajectory for trajectory, kept in rows if kept and trajectory is not None])
+    return metrics | loop_seconds(step)
+
+
+def loop_seconds(step: StepBatch) -> dict[str, float]:
+    """Mean and maximum of the seconds that an original rollout waited for the policy, for its tools and for its reward.
+
+    The names are those of verl's V0 trainer; its V1 trainer keeps the seconds in TransferQueue and logs none of them.
+    Rollouts run at the same time, so their seconds do not add up to ``timing_s/gen``.
+    """
+    if "metrics" not in step.fields.keys():
+        return {}
+    rows = zip(to_list(step.fields["metrics"]), step.original.tolist(), strict=True)
+    kept = [seconds for seconds, original in rows if original]
+    found = {name: [seconds[name] for seconds in kept if name in seconds] for name in LOOP_SECONDS}
+    return {
+        f"timing_s/agent_loop/{name}/{kind}": value(values)
+        for name, values in found.items()
+        if values
+        for kind, value in (("mean", fmean), ("max", max))
+    }
 
 
 def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:

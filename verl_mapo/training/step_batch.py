@@ -24,7 +24,7 @@ from verl_mapo.columns import Column
 from verl_mapo.names import TRAJECTORY
 from verl_mapo.rollout.trajectory import Trajectory
 
-_FIELDS = ("extra_fields", "rm_scores", "response_mask")
+_FIELDS = ("extra_fields", "metrics", "rm_scores", "response_mask")
 """Fields of verl that every step reads."""
 
 
