@@ -63,24 +63,28 @@ def doctor(
 
     The exit code is 1 if something is missing.
     """
-    from verl_mapo.doctor import examine, versions
+    from verl_mapo.doctor import examine, quiet, versions
 
+    with quiet() as printed:
+        findings = examine(ray)
+    console.print(_dead_settings_table())
     table = Table("package", "found", "tested", title="Versions")
     for name, found, tested in versions():
         mark = "green" if found.split("+")[0] in tested else "yellow"
         table.add_row(name, f"[{mark}]{found or 'not installed'}", ", ".join(tested))
     console.print(table)
-    findings = examine(ray)
     table = Table("where", "what", "", title="Checks")
     for finding in findings:
         table.add_row(finding.where, finding.what, "[red]missing" if finding.fault else "[green]ok")
     console.print(table)
     faults = [f"{finding.where}, {finding.what}: {finding.fault}" for finding in findings if finding.fault]
+    if not faults:
+        console.print("[green]verl finds everything that this package adds.")
+        return
+    console.print("What other packages printed during the checks:", *printed, sep="\n", style="dim", markup=False)
     for fault in faults:
-        console.print(f"[red]{fault}")
-    if faults:
-        raise typer.Exit(1)
-    console.print("[green]verl finds everything that this package adds.")
+        console.print(fault, style="red", markup=False)
+    raise typer.Exit(1)
 
 
 @app.command()
@@ -252,6 +256,22 @@ def report(
 
     files = build_report(run, out, samples=samples)
     typer.echo(f"Wrote {files.html} and {files.curves}")
+
+
+def _dead_settings_table() -> Table:
+    """The settings that a run refuses or warns of because nothing reads them."""
+    from verl_mapo.training.dead_settings_table import TABLE
+
+    table = Table("setting", "at start", "instead", title="Settings without effect", title_justify="left")
+    table.columns[0].overflow = table.columns[2].overflow = "fold"
+    for where in dict.fromkeys((row.node, row.when.words) for row in TABLE):
+        node, words = where
+        table.add_row(f"[bold]{node}[/] {words}")
+        for row in TABLE:
+            if (row.node, row.when.words) == where:
+                severity = "[red]stops" if row.stops else "[yellow]warns"
+                table.add_row(f"  {', '.join(row.values)}", severity, row.instead)
+    return table
 
 
 def _recovery_table(found: Recovery) -> Table:
