@@ -14,7 +14,7 @@ JOBS=${JOBS:-2}
 # make_toy FOLDER: makes a toy whose model calls the tool in about 30 % of its rollouts; sets the array "toy" to the
 # overrides that use it.
 make_toy() {
-    mapfile -t toy < <(verl-mapo toy --out "$1" --tool-rate 0.3 --tool-accuracy 0.5)
+    eval "toy=($(verl-mapo toy --out "$1" --tool-rate 0.3 --tool-accuracy 0.5))"  # they are quoted for a shell
     [ "${#toy[@]}" = 4 ] || { say "The toy was not made; the reason is above."; return 1; }
 }
 

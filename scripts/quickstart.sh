@@ -23,7 +23,7 @@ if [ -n "$ENVIRONMENT" ]; then
 fi
 
 say "2/4 Toy: images; a tiny Qwen2.5-VL and a tiny CLIP, which are trained already (half a minute)"
-mapfile -t toy < <(verl-mapo toy --out "$FOLDER/toy")
+eval "toy=($(verl-mapo toy --out "$FOLDER/toy"))" # the overrides are quoted for a shell
 [ "${#toy[@]}" = 4 ] || { say "The toy was not made; the reason is above."; exit 1; }
 
 say "3/4 MAPO: $STEPS steps of 8 questions x 8 rollouts on stock verl and vLLM (about 4 minutes; log in $RUN/train.log)"

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -85,15 +87,35 @@ def test_eval_only_validates(launches, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "steps"),
-    [
-        ([], None),
-        (["trainer.total_training_steps=4"], 4),
-        (["trainer.total_training_steps=4", "a=b", "trainer.total_training_steps=9"], 9),
-    ],
+    "name", ["lr=1e-4", "实验1", "mapo (copy)", "a, [b] {c}", 'it\'s "$HOME"', "${x}\\", "-#:~", "[/b]"]
 )
-def test_last_override_gives_the_number_of_steps(overrides, steps):
-    assert cli._total_steps(overrides) == steps
+def test_run_folder_may_have_any_name(launches, tmp_path, name):
+    assert invoke("train", "--run", str(tmp_path / name)).exit_code == 0
+    [(arguments, options)] = launches
+    with initialize_config_module("verl_mapo.config", version_base=None):
+        config = compose("run", [*arguments[4:], "hydra.job.name=any"], return_hydra_config=True)
+    folder = RunFolder((tmp_path / name).resolve())
+    assert config.hydra.run.dir == str(folder.hydra) and options["log"] == folder.log
+    assert config.trainer.rollout_data_dir == str(folder.trajectories)
+    assert config.trainer.default_local_dir == str(folder.checkpoints)
+
+
+def test_override_that_hydra_cannot_read_stops_the_command_in_words(launches, tmp_path):
+    done = invoke("train", "--run", str(tmp_path / "run"), "actor_rollout_ref.model.path=/models/lr=1e-4")
+    assert done.exit_code == 2 and not launches and not (tmp_path / "run").exists()
+    assert 'actor_rollout_ref.model.path="/models/lr=1e-4"' in "".join(done.output.split("\n"))
+
+
+def test_toy_prints_overrides_for_a_shell(tmp_path, monkeypatch):
+    toy = SimpleNamespace(train="/a b/train.parquet", test="/a b/lr=1.parquet", model="/a b/model", clip="/clip")
+    monkeypatch.setattr("verl_mapo.toy.prepare.prepare", lambda *_, **__: toy)
+    words = shlex.split(invoke("toy", "--out", str(tmp_path)).stdout)
+    assert words == [
+        'data.train_files="/a b/train.parquet"',
+        'data.val_files="/a b/lr=1.parquet"',
+        'actor_rollout_ref.model.path="/a b/model"',
+        "reward.description_alignment.scorer.model=/clip",
+    ]
 
 
 @pytest.mark.parametrize("method", ["mapo", "axpo", "vgpo"])

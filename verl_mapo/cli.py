@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
+from verl_mapo.overrides import check_overrides, in_shell, last_value, path_override
 from verl_mapo.run_folder import RunFolder
 from verl_mapo.settings import ConfigError, parse_node
 
@@ -62,24 +63,28 @@ def doctor(
 
     The exit code is 1 if something is missing.
     """
-    from verl_mapo.doctor import examine, versions
+    from verl_mapo.doctor import examine, quiet, versions
 
+    with quiet() as printed:
+        findings = examine(ray)
+    console.print(_dead_settings_table())
     table = Table("package", "found", "tested", title="Versions")
     for name, found, tested in versions():
         mark = "green" if found.split("+")[0] in tested else "yellow"
         table.add_row(name, f"[{mark}]{found or 'not installed'}", ", ".join(tested))
     console.print(table)
-    findings = examine(ray)
     table = Table("where", "what", "", title="Checks")
     for finding in findings:
         table.add_row(finding.where, finding.what, "[red]missing" if finding.fault else "[green]ok")
     console.print(table)
     faults = [f"{finding.where}, {finding.what}: {finding.fault}" for finding in findings if finding.fault]
+    if not faults:
+        console.print("[green]verl finds everything that this package adds.")
+        return
+    console.print("What other packages printed during the checks:", *printed, sep="\n", style="dim", markup=False)
     for fault in faults:
-        console.print(f"[red]{fault}")
-    if faults:
-        raise typer.Exit(1)
-    console.print("[green]verl finds everything that this package adds.")
+        console.print(fault, style="red", markup=False)
+    raise typer.Exit(1)
 
 
 @app.command()
@@ -120,6 +125,8 @@ def toy(
     The command prints the overrides with which a run uses the toy:
     verl-mapo train --run RUN task=toy $(verl-mapo toy --out TOY)
 
+    They are quoted for a shell where the folder's name needs it; then paste them instead.
+
     For AXPO, use --tool-rate 0.3 --tool-accuracy 0.5: its paper reports that 0.3 of the rollouts call the tool.
 
     verl-mapo probe then estimates whether AXPO can recover anything. If the rates change, only the model is made again.
@@ -142,10 +149,9 @@ def toy(
         demonstrations=demonstrations,
         retrain=retrain,
     )
-    typer.echo(f"data.train_files={made.train}")
-    typer.echo(f"data.val_files={made.test}")
-    typer.echo(f"actor_rollout_ref.model.path={made.model}")
-    typer.echo(f"reward.description_alignment.scorer.model={made.clip}")
+    paths = {"data.train_files": made.train, "data.val_files": made.test, "actor_rollout_ref.model.path": made.model}
+    for setting, path in (paths | {"reward.description_alignment.scorer.model": made.clip}).items():
+        typer.echo(in_shell(path_override(setting, path)))
 
 
 @data.command("list")
@@ -181,7 +187,7 @@ def convert_data(
         raise typer.BadParameter(str(error), param_hint="NAME") from None
     written = convert(dataset(), source, out.resolve(), limit)
     console.print(f"Wrote {written.rows} rows with {written.images} images.", highlight=False)
-    typer.echo(f"data.train_files={written.file}")
+    typer.echo(in_shell(path_override("data.train_files", written.file)))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -205,7 +211,7 @@ def probe(
     from verl_mapo.report.recovery import REFERENCE, recovery_of
 
     if RunFolder(run).rollouts("train"):
-        console.print(
+        typer.echo(
             f"{run} already holds rollouts. They are read and nothing is launched; use a new folder for a new probe."
         )
     else:
@@ -262,7 +268,23 @@ def report(
     from verl_mapo.report.build import build_report
 
     files = build_report(run, out, samples=samples)
-    console.print(f"Wrote {files.html} and {files.curves}")
+    typer.echo(f"Wrote {files.html} and {files.curves}")
+
+
+def _dead_settings_table() -> Table:
+    """The settings that a run refuses or warns of because nothing reads them."""
+    from verl_mapo.training.dead_settings_table import TABLE
+
+    table = Table("setting", "at start", "instead", title="Settings without effect", title_justify="left")
+    table.columns[0].overflow = table.columns[2].overflow = "fold"
+    for where in dict.fromkeys((row.node, row.when.words) for row in TABLE):
+        node, words = where
+        table.add_row(f"[bold]{node}[/] {words}")
+        for row in TABLE:
+            if (row.node, row.when.words) == where:
+                severity = "[red]stops" if row.stops else "[yellow]warns"
+                table.add_row(f"  {', '.join(row.values)}", severity, row.instead)
+    return table
 
 
 def _recovery_table(found: Recovery) -> Table:
@@ -297,23 +319,25 @@ def _launch(run: Path, config: str, overrides: list[str], timeout_h: float, verb
     from verl_mapo.platforms import cpu
     from verl_mapo.report.progress import Progress
 
+    check_overrides(overrides)
     folder = RunFolder(run.resolve())
+    paths = {
+        "hydra.run.dir": folder.hydra,
+        "trainer.rollout_data_dir": folder.trajectories,
+        "trainer.default_local_dir": folder.checkpoints,
+    }
+    in_folder = [path_override(setting, path) for setting, path in paths.items()]
     metrics = folder.next_metrics()
     metrics.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics)}
     arguments = ["--config-path", "pkg://verl_mapo.config", "--config-name", config]
-    arguments += [
-        f"hydra.run.dir={folder.hydra}",
-        f"trainer.rollout_data_dir={folder.trajectories}",
-        f"trainer.default_local_dir={folder.checkpoints}",
-        "trainer.logger=[console,file]",
-    ]
+    arguments += [*in_folder, "trainer.logger=[console,file]"]
     if not torch.cuda.is_available():
         environment = {**cpu.environment(), **environment}
         arguments.append("stack=cpu")
     arguments += overrides
     folder.about.write_text(json.dumps(_about(arguments), indent=1))
-    progress = Progress(typer.echo, _total_steps(overrides))
+    progress = Progress(typer.echo, last_value(overrides, "trainer.total_training_steps"))
     echo = None if verbose else progress
     code = launch(arguments, timeout_s=timeout_h * 3600, env=environment, log=folder.log, echo=echo)
     if code and not verbose:
@@ -329,13 +353,6 @@ def _about(arguments: list[str]) -> dict[str, Any]:
         "started": time.strftime("%Y-%m-%d %H:%M:%S"),
         "versions": {name: metadata.version(name) for name in ("verl-mapo", "verl", "torch", "transformers")},
     }
-
-
-def _total_steps(overrides: list[str]) -> int | None:
-    """The number of training steps in the overrides; as in hydra, the last override counts."""
-    name = "trainer.total_training_steps="
-    given = [override.removeprefix(name) for override in overrides if override.startswith(name)]
-    return int(given[-1]) if given else None
 
 
 if __name__ == "__main__":

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
+import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -56,6 +59,35 @@ def examine(ray_actor: bool = True) -> list[Finding]:
         if ray_actor:
             findings += _registries_in_ray_actor()
     return findings
+
+
+@contextmanager
+def quiet() -> Iterator[list[str]]:
+    """Keep what this process and its children write to stdout and stderr inside the ``with`` block.
+
+    Yields:
+        A list that holds the lines that were written, once the block has ended.
+    """
+    lines: list[str] = []
+    streams = {stream: os.dup(stream) for stream in (1, 2)}
+    with tempfile.TemporaryFile() as file:
+        _flush()
+        for stream in streams:
+            os.dup2(file.fileno(), stream)
+        try:
+            yield lines
+        finally:
+            _flush()
+            for stream, original in streams.items():
+                os.dup2(original, stream)
+                os.close(original)
+            file.seek(0)
+            lines += file.read().decode(errors="replace").splitlines()
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 def missing_symbols() -> list[str]:

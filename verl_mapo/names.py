@@ -33,6 +33,7 @@ RESAMPLING_MANAGER = "verl_mapo.rollout.axpo.worker.ResamplingManager"
 ADV_ESTIMATOR = "algorithm.adv_estimator"
 BYPASS_MODE = "algorithm.rollout_correction.bypass_mode"
 AGENT_LOOP_MANAGER = "actor_rollout_ref.rollout.agent.agent_loop_manager_class"
+AGENT_LOOP_FILE = "actor_rollout_ref.rollout.agent.agent_loop_config_path"
 DEFAULT_AGENT_LOOP = "actor_rollout_ref.rollout.agent.default_agent_loop"
 MAX_ASSISTANT_TURNS = "actor_rollout_ref.rollout.multi_turn.max_assistant_turns"
 CUSTOM_REWARD_FUNCTION = "reward.custom_reward_function.path"
@@ -40,6 +41,8 @@ REWARD_MANAGER_NAME = "reward.reward_manager.name"
 IMAGES_PER_PROMPT = "actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt.image"
 MODEL_PATH = "actor_rollout_ref.model.path"
 ROLLOUT_N = "actor_rollout_ref.rollout.n"
+IMPORTED_LATER = ("actor_rollout_ref.model.external_lib", "data.custom_cls.path")
+"""Modules of the user that verl imports while it makes the trainer; they may register agent loops."""
 
 # Nodes of the configuration that this package adds.
 MAPO_NODE = "algorithm.mapo"

@@ -28,9 +28,10 @@ def test_outcome_under_axpo_is_that_of_original_rollouts():
     assert said == ["step 2  outcome 0.250  recovered 0.125"]
 
 
-def test_validation_and_lines_of_the_launcher_are_shown():
-    said, _ = shown(VALIDATION, "verl-mapo: WorkerDict died")
-    assert said == ["step 0  held-out accuracy 0.336  held-out alignment 0.410", "verl-mapo: WorkerDict died"]
+def test_validation_and_lines_of_this_package_are_shown():
+    said, _ = shown(VALIDATION, "(TaskRunnerV1 pid=7) WARNING:2026:verl-mapo: no effect", "verl-mapo: WorkerDict died")
+    assert said[0] == "step 0  held-out accuracy 0.336  held-out alignment 0.410"
+    assert said[1:] == ["verl-mapo: no effect", "verl-mapo: WorkerDict died"]
 
 
 def test_last_lines_of_the_output_are_kept():

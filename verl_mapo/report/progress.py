@@ -46,8 +46,8 @@ class Progress:
     def __call__(self, text: str) -> None:
         line = _COLOURS.sub("", text).rstrip()
         self.last.append(line)
-        if line.startswith("verl-mapo: "):
-            self.say(line)
+        if (own := line.find("verl-mapo: ")) >= 0:
+            self.say(line[own:])
         elif "Started a local Ray instance" in line:
             self.say("ray is up; loading the model and vLLM (about a minute)")
         elif found := _STEP.search(line):

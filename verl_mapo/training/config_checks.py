@@ -9,8 +9,9 @@ import logging
 from dataclasses import fields
 
 from datasets import Dataset
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from packaging.version import Version
+from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
 from verl.trainer.config.algorithm import AlgoConfig
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, AdvantageEstimator
 
@@ -20,6 +21,8 @@ from verl_mapo.rewards.settings import alignment_settings
 from verl_mapo.rollout.prompts import declared_tools
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
+from verl_mapo.training.dead_settings import check_dead_settings
+from verl_mapo.training.dead_settings_table import TABLE
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
 from verl_mapo.versions import distribution_version
 
@@ -59,6 +62,9 @@ def check_config(config: DictConfig) -> None:
         _check_kl(config)
     for method in enabled_methods(config):
         method(config).check()
+    check_dead_settings(config, TABLE)
+    if not any(select(config, path) for path in names.IMPORTED_LATER):
+        _check_agent_loops(config, names.DEFAULT_AGENT_LOOP, {select(config, names.DEFAULT_AGENT_LOOP)})
 
 
 def _check_nodes(config: DictConfig) -> None:
@@ -126,7 +132,7 @@ def _check_weights(config: DictConfig) -> None:
         )
 
 
-def warn_of_declarations(config: DictConfig, *datasets: Dataset) -> None:
+def _warn_of_declarations(config: DictConfig, *datasets: Dataset) -> None:
     """Log how many rows declare tools of their own, which are removed from their prompts, and what may be done."""
     settings, key = parse(VisualToolSettings, config), config.data.prompt_key
     prompts = [messages for dataset in datasets if key in dataset.column_names for messages in dataset[key]]
@@ -158,17 +164,42 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
         others: further rows that will be scored, such as the validation data.
 
     Raises:
-        ConfigError: every training row would run one of verl's own agent loops, or a row's ``reward_model["style"]``
-            names no answer check although it chooses the check.
+        ConfigError: an agent loop does not exist, every training row would run one of verl's own agent loops although
+            the run asks for another, or a row's ``reward_model["style"]`` names no answer check although it chooses
+            the check.
     """
-    loop, estimator = select(config, names.DEFAULT_AGENT_LOOP), select(config, names.ADV_ESTIMATOR)
-    records_nothing = loop in names.STOCK_AGENT_LOOPS and "agent_name" not in training.column_names
-    if estimator in (names.MAPO, names.AXPO) and records_nothing:
+    default, estimator = select(config, names.DEFAULT_AGENT_LOOP), select(config, names.ADV_ESTIMATOR)
+    _check_agent_loops(config, names.DEFAULT_AGENT_LOOP, {default})
+    for dataset in (training, *others):
+        if "agent_name" in dataset.column_names:
+            _check_agent_loops(config, "In the data, agent_name", set(dataset.unique("agent_name")))
+    in_rows = set(training.unique("agent_name")) if "agent_name" in training.column_names else None
+    if in_rows is not None and default == names.AGENT_LOOP and in_rows <= set(names.STOCK_AGENT_LOOPS):
         raise ConfigError(
-            f"{names.DEFAULT_AGENT_LOOP}={loop} records no visual turns, which {names.ADV_ESTIMATOR}={estimator} "
+            f"In the data, agent_name={', '.join(sorted(in_rows))} in every row, so that verl ignores "
+            f"{names.DEFAULT_AGENT_LOOP}={default}: remove the column, or write {names.AGENT_LOOP} in it."
+        )
+    if estimator in (names.MAPO, names.AXPO) and (in_rows or {default}) <= set(names.STOCK_AGENT_LOOPS):
+        raise ConfigError(
+            f"{names.DEFAULT_AGENT_LOOP}={default} records no visual turns, which {names.ADV_ESTIMATOR}={estimator} "
             f"needs: set {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
         )
-    if loop == names.AGENT_LOOP:
-        warn_of_declarations(config, training, *others)
+    if names.AGENT_LOOP in (in_rows or {default}):
+        _warn_of_declarations(config, training, *others)
     scored = [dataset for dataset in (training, *others) if "reward_model" in dataset.column_names]
     check_styles(config, ((target or {}).get("style") for dataset in scored for target in dataset["reward_model"]))
+
+
+def _check_agent_loops(config: DictConfig, where: str, used: set[str | None]) -> None:
+    """Check that agent loops are registered; verl itself looks each up in the first rollout, which then fails.
+
+    A manager of the user may register more of them in its workers, so nothing is checked where there is one.
+    """
+    manager, file = select(config, names.AGENT_LOOP_MANAGER), select(config, names.AGENT_LOOP_FILE)
+    if manager not in (None, names.RESAMPLING_MANAGER):
+        return
+    known = {*_agent_loop_registry, *(entry.name for entry in (OmegaConf.load(file) if file else ()))}
+    for name in sorted(map(str, used - known)):
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}? Otherwise use" if close else "use"
+        raise ConfigError(f"{where}={name} is no agent loop: {hint} one of {', '.join(sorted(known))}.")

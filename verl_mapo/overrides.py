@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Hydra overrides: written so that hydra reads back exactly the given text, and checked before a run is started."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from verl_mapo.settings import ConfigError
+
+_PLAIN = re.compile(r"/[A-Za-z0-9_./+-]*")
+"""Absolute paths that hydra, OmegaConf and a shell read as they are."""
+
+
+def path_override(setting: str, path: Path | str) -> str:
+    """The override that gives a setting a path, whatever characters the path has.
+
+    Args:
+        setting: dotted path of the setting.
+        path: an absolute path.
+
+    Raises:
+        ConfigError: the path is not valid Unicode, which hydra cannot write into its record of the configuration.
+    """
+    text = str(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{setting}={text!r} is refused: the path is not valid UTF-8; rename the folder, for example to runs/mapo."
+        ) from None
+    return f"{setting}={text if _PLAIN.fullmatch(text) else _quoted(text)}"
+
+
+def in_shell(override: str) -> str:
+    """An override as it is written on the command line of a shell."""
+    return shlex.quote(override)
+
+
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Check that hydra can read every override as one value, before a run is started.
+
+    Args:
+        overrides: arguments of the command line; options of hydra, which start with ``-``, are not checked.
+
+    Raises:
+        ConfigError: with the form in which hydra reads the text.
+    """
+    for text in overrides:
+        setting, equals, value = text.partition("=")
+        override = None if text.startswith("-") else _parsed(text)
+        if text.startswith("-") or (override is not None and not override.is_sweep_override()):
+            continue
+        if not equals:
+            raise ConfigError(f"{text} is no override: write SETTING=VALUE, for example data.train_batch_size=128.")
+        fault = "does not read it" if override is None else "takes it for several values"
+        hint = in_shell(f"{setting}={_quoted(value)}")
+        raise ConfigError(f"{text} is refused: hydra {fault}. If the whole text is one value, write {hint}")
+
+
+def last_value(overrides: Sequence[str], setting: str) -> Any:
+    """The value that the last override of a setting gives it, as hydra reads it; None without one.
+
+    Args:
+        overrides: arguments of the command line.
+        setting: dotted path of the setting.
+    """
+    parsed = [_parsed(text) for text in overrides if text.lstrip("+").startswith(f"{setting}=")]
+    return parsed[-1].value() if parsed and parsed[-1] is not None else None
+
+
+def _parsed(text: str) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException:
+        return None
+
+
+def _quoted(text: str) -> str:
+    """A text in quotes for hydra's grammar, with interpolations escaped for OmegaConf.
+
+    Backslashes are literal in both, except right before what they escape: there they are doubled.
+    """
+    text = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", text)
+    text = re.sub(r'(\\*)(?:"|\Z)', lambda found: 2 * found[1] + (r"\"" if found[0].endswith('"') else ""), text)
+    return f'"{text}"'

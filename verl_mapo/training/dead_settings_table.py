@@ -1,0 +1,333 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The table of settings that have no effect, with the condition, and what to do instead.
+
+A setting is listed where nothing that such a run calls reads it. It stops the run if its value asks for other rollouts,
+rewards or weights. It is a warning if its value asks for less time or memory or for other logs, or if it belongs to a
+part that the run has switched off. tests/training/test_dead_settings.py compares the table with the code of the
+installed verl and of this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from omegaconf import DictConfig
+
+from verl_mapo import names
+from verl_mapo.advantages.axpo import AxpoSettings
+from verl_mapo.advantages.mapo import MapoSettings
+from verl_mapo.advantages.visual_credit import VisualCreditSettings
+from verl_mapo.rollout.settings import VisualToolSettings
+from verl_mapo.settings import select
+from verl_mapo.training.dead_settings import Condition, DeadSettings
+from verl_mapo.versions import TESTED
+
+ACTOR = "actor_rollout_ref.actor"
+ROLLOUT = "actor_rollout_ref.rollout"
+MODEL = "actor_rollout_ref.model"
+MULTI_TURN = f"{ROLLOUT}.multi_turn"
+
+
+def _is(path: str, *values: Any) -> Callable[[DictConfig], bool]:
+    """The condition that a setting has one of these values."""
+    return lambda config: select(config, path) in values
+
+
+def _no_alignment(config: DictConfig) -> bool:
+    """Whether no estimator reads ``algorithm.mapo``; a method of another package may."""
+    estimator = str(select(config, names.ADV_ESTIMATOR))
+    with_alignment = estimator == names.AXPO and select(config, f"{names.AXPO_NODE}.alignment", False)
+    return estimator != names.MAPO and "." not in estimator and not with_alignment
+
+
+def _no_visual_credit(config: DictConfig) -> bool:
+    enabled = select(config, f"{names.VISUAL_CREDIT_NODE}.enable", False)
+    return not enabled and select(config, names.ADV_ESTIMATOR) != names.VGPO
+
+
+_SCORES_WITH_MODEL = "reward.reward_model.enable"
+
+NOWHERE = Condition(f"in verl {' or '.join(TESTED['verl'])}, which reads it nowhere", lambda config: True)
+V1 = Condition("with trainer.use_v1=true, whose trainers do not read it", lambda config: True)
+FSDP = Condition("with the engines fsdp and fsdp2", _is(f"{ACTOR}.strategy", *names.ENGINES))
+LOOP = Condition(f"with the agent loop {names.AGENT_LOOP}", _is(names.DEFAULT_AGENT_LOOP, names.AGENT_LOOP))
+REWARD = Condition(
+    f"with the reward manager {names.REWARD_MANAGER}", _is(names.REWARD_MANAGER_NAME, names.REWARD_MANAGER)
+)
+ESTIMATOR = Condition("with the estimators mapo, axpo and vgpo", _is(names.ADV_ESTIMATOR, *names.ESTIMATORS))
+CLIPPED = Condition(
+    "while clip_ratio_low and clip_ratio_high are set, as they are by default",
+    lambda config: None not in [select(config, f"{ACTOR}.clip_ratio_{end}") for end in ("low", "high")],
+)
+GREEDY = Condition(f"with {ROLLOUT}.val_kwargs.temperature=0", _is(f"{ROLLOUT}.val_kwargs.temperature", 0, None))
+NO_KL_LOSS = Condition(
+    f"with {ACTOR}.use_kl_loss=false",
+    lambda config: not select(config, f"{ACTOR}.use_kl_loss") and bool(select(config, f"{ACTOR}.kl_loss_coef")),
+)
+NO_KL_REWARD = Condition(
+    "with algorithm.use_kl_in_reward=false",
+    lambda config: (
+        not select(config, "algorithm.use_kl_in_reward") and bool(select(config, "algorithm.kl_ctrl.kl_coef"))
+    ),
+)
+CRITIC = Condition(
+    "with the estimators mapo, axpo and vgpo, which read no values of a critic",
+    lambda config: ESTIMATOR.holds(config) and bool(select(config, "critic.enable")),
+)
+NO_FUNCTION = Condition("without reward.custom_reward_function.path", _is(names.CUSTOM_REWARD_FUNCTION, None))
+REGISTERED = Condition("with reward.reward_manager.source=register", _is("reward.reward_manager.source", "register"))
+MODEL_SCORES = Condition(
+    f"with {_SCORES_WITH_MODEL}=true and no reward function, because verl then calls no reward manager",
+    lambda config: bool(select(config, _SCORES_WITH_MODEL)) and select(config, names.CUSTOM_REWARD_FUNCTION) is None,
+)
+OTHER_LOOP = Condition("with one of verl's own agent loops", _is(names.DEFAULT_AGENT_LOOP, *names.STOCK_AGENT_LOOPS))
+NO_ALIGNMENT = Condition("without MAPO's alignment advantage", _no_alignment)
+PLAIN_MEAN = Condition(
+    f"with {names.MAPO_NODE}.aggregation=mean or sum", _is(f"{names.MAPO_NODE}.aggregation", "mean", "sum")
+)
+NO_AXPO = Condition(
+    "without adv_estimator=axpo",
+    lambda config: (name := str(select(config, names.ADV_ESTIMATOR))) != names.AXPO and "." not in name,
+)
+NO_CREDIT = Condition("without visual credit", _no_visual_credit)
+
+_REMOVE = "remove it"
+_NEW_REWARD_NODE = "set it below reward, for example reward.custom_reward_function.path or reward.reward_model.enable"
+_LORA = (
+    f"it is for Megatron; set lora_rank, lora_alpha, target_modules, exclude_modules or lora_adapter_path in {MODEL}"
+)
+
+TABLE = (
+    # The agent loop of this package
+    DeadSettings(
+        MULTI_TURN,
+        {"tool_config_path": None, "function_tool_path": None},
+        LOOP,
+        True,
+        "list the tools, built-in names or dotted paths of your own, in visual_tool.tools",
+    ),
+    DeadSettings(
+        "data",
+        {name: f"${{{MULTI_TURN}.{name}}}" for name in ("tool_config_path", "function_tool_path")},
+        LOOP,
+        True,
+        "list the tools in visual_tool.tools",
+    ),
+    DeadSettings(MULTI_TURN, {"max_user_turns": None}, LOOP, True, "limit the turns with max_assistant_turns"),
+    DeadSettings(
+        MULTI_TURN,
+        {"max_parallel_calls": 1, "format": "hermes"},
+        LOOP,
+        True,
+        "remove it; how calls are read is set in visual_tool",
+    ),
+    DeadSettings(
+        MULTI_TURN,
+        {"max_tool_response_length": 256, "tool_response_truncate_side": "middle"},
+        LOOP,
+        True,
+        "limit the tokens of a tool's image with visual_tool.max_crop_pixels; its text is one line",
+    ),
+    DeadSettings(
+        MULTI_TURN,
+        {"enable": True},
+        LOOP,
+        True,
+        f"for one turn without tools set {names.DEFAULT_AGENT_LOOP}=single_turn_agent, otherwise set it to true",
+    ),
+    # The rollout
+    DeadSettings(MULTI_TURN, {"num_repeat_rollouts": None}, NOWHERE, True, f"set {names.ROLLOUT_N}"),
+    DeadSettings(MULTI_TURN, {"use_inference_chat_template": False}, V1, True, _REMOVE),
+    DeadSettings(MULTI_TURN, {"tokenization_sanity_check_mode": "strict"}, V1, False, _REMOVE),
+    DeadSettings(ROLLOUT, {"over_sample_rate": 0}, NOWHERE, True, _REMOVE),
+    DeadSettings(ROLLOUT, {"multi_stage_wake_up": False}, NOWHERE, False, _REMOVE),
+    DeadSettings(ROLLOUT, {"do_sample": True}, V1, True, f"set {ROLLOUT}.temperature=0 for greedy rollouts"),
+    DeadSettings(ROLLOUT, {"repetition_penalty": 1.0}, V1, True, "remove it; rollouts are sampled with 1.0"),
+    DeadSettings(f"{ROLLOUT}.val_kwargs", {"do_sample": False}, GREEDY, True, "set it, for example to 1.0"),
+    DeadSettings(
+        f"{ROLLOUT}.trace",
+        {"backend": None, "token2text": False, "max_samples_per_step_per_worker": None},
+        V1,
+        False,
+        "read the rollouts in trainer.rollout_data_dir or in the report",
+    ),
+    DeadSettings(f"{ROLLOUT}.agent.custom_async_server", {"path": None, "name": None}, NOWHERE, True, _REMOVE),
+    # The reward
+    DeadSettings("custom_reward_function", {"path": None, "name": None}, V1, True, _NEW_REWARD_NODE),
+    DeadSettings(
+        "reward_model",
+        dict.fromkeys(
+            "enable enable_resource_pool model.path n_gpus_per_node nnodes num_workers reward_kwargs reward_manager "
+            "reward_loop_class_name reward_loop_module_path reward_loop_source rollout.name".split()
+        ),
+        V1,
+        True,
+        _NEW_REWARD_NODE,
+    ),
+    DeadSettings("sandbox_fusion", {"url": None}, V1, True, "set reward.sandbox_fusion.url"),
+    DeadSettings(
+        "reward.sandbox_fusion",
+        {"url": None},
+        REWARD,
+        True,
+        "call the sandbox in a function of yours, named in reward.custom_reward_function.path",
+    ),
+    DeadSettings(
+        "reward",
+        {"reward_kwargs": None},
+        REWARD,
+        True,
+        "give arguments to a function of yours in reward.custom_reward_function.reward_kwargs",
+    ),
+    DeadSettings(
+        "reward.custom_reward_function",
+        {"name": "compute_score", "reward_kwargs": None},
+        NO_FUNCTION,
+        True,
+        "set the path of the file that holds the function, too",
+    ),
+    DeadSettings(
+        "reward.reward_manager",
+        {"module.path": None},
+        REGISTERED,
+        True,
+        "set reward.reward_manager.source=importlib for a manager in a file",
+    ),
+    DeadSettings(
+        "reward.reward_manager",
+        {"name": "naive"},
+        MODEL_SCORES,
+        True,
+        "set reward.custom_reward_function.path to a function that asks the reward model",
+    ),
+    # The data
+    DeadSettings("data", {"reward_fn_key": "data_source"}, REWARD, True, "name the column data_source"),
+    DeadSettings("data", {"tokenizer": None}, NOWHERE, True, f"set {MODEL}.tokenizer_path"),
+    DeadSettings(
+        "data",
+        {"truncation": "error"},
+        V1,
+        True,
+        "a long prompt with images is never cut; set data.filter_overlong_prompts=true to leave it out",
+    ),
+    DeadSettings(
+        "data",
+        {
+            "return_raw_input_ids": False,
+            "return_raw_chat": True,
+            "return_full_prompt": False,
+            "return_multi_modal_inputs": True,
+        },
+        NOWHERE,
+        False,
+        _REMOVE,
+    ),
+    # The estimator and the loss
+    DeadSettings(
+        "algorithm",
+        {"gamma": 1.0, "lam": 1.0},
+        ESTIMATOR,
+        True,
+        f"remove it; MAPO's discount over turns is {names.MAPO_NODE}.discount",
+    ),
+    DeadSettings(
+        "algorithm",
+        {"use_pf_ppo": False, "pf_ppo.reweight_method": "pow", "pf_ppo.weight_pow": 2.0},
+        V1,
+        True,
+        _REMOVE,
+    ),
+    DeadSettings(
+        "algorithm.filter_groups",
+        {"max_num_gen_batches": 0},
+        V1,
+        False,
+        "limit the time of the run instead, for example with verl-mapo train --timeout-h 24",
+    ),
+    DeadSettings("algorithm.kl_ctrl", {"kl_coef": 0.001}, NO_KL_REWARD, False, f"set {ACTOR}.use_kl_loss=true"),
+    DeadSettings(ACTOR, {"kl_loss_coef": 0.001}, NO_KL_LOSS, False, f"set {ACTOR}.use_kl_loss=true"),
+    DeadSettings(ACTOR, {"clip_ratio": 0.2}, CLIPPED, True, "set clip_ratio_low and clip_ratio_high"),
+    DeadSettings(ACTOR, {"calculate_sum_pi_squared": False}, V1, True, _REMOVE),
+    DeadSettings("critic", {"enable": None}, CRITIC, False, "set it to false"),
+    # The engine
+    DeadSettings(
+        ACTOR,
+        {"freeze_vision_tower": False},
+        NOWHERE,
+        True,
+        f"all weights are trained; to leave the vision tower out, set {MODEL}.lora_rank=64 and "
+        f"{MODEL}.exclude_modules='.*visual.*'",
+    ),
+    DeadSettings(ACTOR, {"use_torch_compile": True}, NOWHERE, False, f"set {ACTOR}.fsdp_config.use_torch_compile"),
+    DeadSettings(
+        "actor_rollout_ref.ref",
+        {"use_torch_compile": f"${{{ACTOR}.use_torch_compile}}"},
+        NOWHERE,
+        False,
+        "set actor_rollout_ref.ref.fsdp_config.use_torch_compile",
+    ),
+    DeadSettings(ACTOR, {"use_prefix_grouper": False}, V1, False, _REMOVE),
+    DeadSettings(ACTOR, {"grad_clip": 1.0}, FSDP, True, f"set {ACTOR}.optim.clip_grad"),
+    DeadSettings(ACTOR, {"qat.enable": False}, FSDP, True, f"set {ACTOR}.fsdp_config.qat.enable"),
+    DeadSettings(
+        ACTOR,
+        {name: f"${{{MODEL}.{name}}}" for name in ("use_fused_kernels", "use_remove_padding")},
+        FSDP,
+        False,
+        f"set it in {MODEL}",
+    ),
+    DeadSettings(
+        f"{MODEL}.lora",
+        {
+            "rank": 0,
+            "alpha": 32,
+            "dropout": 0.0,
+            "type": "lora",
+            "target_modules": ["linear_qkv", "linear_proj", "linear_fc1", "linear_fc2"],
+            "exclude_modules": [],
+            "adapter_path": None,
+            "freeze_vision_model": True,
+            "freeze_vision_projection": True,
+            "freeze_language_model": True,
+            "dropout_position": "pre",
+            "lora_A_init_method": "xavier",
+            "lora_B_init_method": "zero",
+            "a2a_experimental": False,
+            "dtype": None,
+        },
+        FSDP,
+        True,
+        _LORA,
+    ),
+    DeadSettings("actor_rollout_ref", {"nccl_timeout": 600}, NOWHERE, False, _REMOVE),
+    # The trainer
+    DeadSettings(
+        "trainer",
+        {"balance_batch": True, "esi_redundant_time": 0, "ray_wait_register_center_timeout": 300},
+        V1,
+        False,
+        _REMOVE,
+    ),
+    # Parts of this package that the run has switched off
+    DeadSettings(names.MAPO_NODE, asdict(MapoSettings()), NO_ALIGNMENT, False, "set algorithm.adv_estimator=mapo"),
+    DeadSettings(names.MAPO_NODE, {"discount": 0.95}, PLAIN_MEAN, False, "set aggregation=discounted_mean"),
+    DeadSettings(names.AXPO_NODE, asdict(AxpoSettings()), NO_AXPO, False, "set algorithm.adv_estimator=axpo"),
+    DeadSettings(
+        names.VISUAL_CREDIT_NODE,
+        {name: value for name, value in asdict(VisualCreditSettings()).items() if name != "enable"},
+        NO_CREDIT,
+        False,
+        f"set {names.VISUAL_CREDIT_NODE}.enable=true",
+    ),
+    DeadSettings(
+        names.VISUAL_TOOL_NODE,
+        {name: value for name, value in asdict(VisualToolSettings()).items() if name != "seed"},  # the toy sets it
+        OTHER_LOOP,
+        False,
+        f"set {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}",
+    ),
+)
+"""Every setting that is known to have no effect, by the part of a run that a reader would expect to read it."""
