@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from verl_mapo.run_folder import RunFolder
+from verl_mapo.run_folder import RunFolder, write_whole
 from verl_mapo.settings import ConfigError, parse_node
 
 if TYPE_CHECKING:
@@ -299,7 +299,7 @@ def _launch(run: Path, config: str, overrides: list[str], timeout_h: float, verb
         environment = {**cpu.environment(), **environment}
         arguments.append("stack=cpu")
     arguments += overrides
-    folder.about.write_text(json.dumps(_about(arguments), indent=1))
+    write_whole(folder.about, json.dumps(_about(arguments), indent=1))
     progress = Progress(typer.echo, _total_steps(overrides))
     echo = None if verbose else progress
     code = launch(arguments, timeout_s=timeout_h * 3600, env=environment, log=folder.log, echo=echo)
