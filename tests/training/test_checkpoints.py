@@ -238,7 +238,7 @@ def test_run_that_is_killed_at_any_event_loses_nothing(attempt, whole, tmp_path)
         assert told(folder, STEPS) == whole.told, name
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(kills=st.lists(st.integers(0, 40), max_size=5), limit=st.sampled_from([(), (ONE_KEPT,)]))
 def test_run_that_is_killed_several_times_loses_nothing(kills, limit, attempt, whole, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
