@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -17,32 +18,43 @@ import pytest
 from verl_mapo import launcher
 from verl_mapo.settings import ConfigError
 
-#: Code of a function that starts a child and returns once the child has its name; ray renames processes the same way.
-START_CHILD = """
-import os, signal, subprocess, sys, time
-
-def start(name, code="import time; time.sleep(60)"):
-    rename = f"open('/proc/self/comm', 'w').write({name!r})"
-    child = subprocess.Popen([name, "-c", f"{rename}\\n{code}"], executable=sys.executable)
-    while open(f"/proc/{child.pid}/comm").read().strip() != name[:15]:
-        time.sleep(0.02)
-    return child
-"""
+SUPPORT = Path(__file__).parent / "support"
+IMPORTS = "import os, signal, subprocess, sys, time\nfrom children import start, watched\n"
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Short intervals, and a file that grows whenever the launcher has looked at all processes."""
     monkeypatch.setattr(launcher, "POLL_S", 0.05)
-    monkeypatch.setattr(launcher, "ENDING_S", 1.0)
+    monkeypatch.setattr(launcher, "ENDING_S", 3.0)
+    looks, update = tmp_path / "looks", launcher.ProcessTree.update
+    looks.touch()
+
+    def update_and_tell(tree: launcher.ProcessTree) -> None:
+        update(tree)
+        with looks.open("a") as file:
+            file.write(".")
+
+    monkeypatch.setattr(launcher.ProcessTree, "update", update_and_tell)
+    monkeypatch.setenv("LOOKS", str(looks))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")]))
 
 
-def supervise(code: str, *, log: Path | None = None, timeout_s: float = 30.0, grace_s: float = 0.5) -> int:
-    command = [sys.executable, "-c", START_CHILD + textwrap.dedent(code)]
+def supervise(code: str, *, log: Path | None = None, timeout_s: float = 3600.0, grace_s: float = 0.5) -> int:
+    command = [sys.executable, "-c", IMPORTS + textwrap.dedent(code)]
     return launcher.supervise(command, timeout_s=timeout_s, env=os.environ, log=log, grace_s=grace_s)
 
 
 def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    """Whether a process has ended; one that was killed needs the processor once more for that."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for _ in range(1000):
+            if process.status() == psutil.STATUS_ZOMBIE:
+                break
+            time.sleep(0.01)
+        return process.status() == psutil.STATUS_ZOMBIE
+    return True
 
 
 def pids_in(text: str) -> list[int]:
@@ -65,11 +77,11 @@ def test_dead_worker_is_named_when_the_driver_keeps_waiting(tmp_path: Path) -> N
         engine = start("VLLM::EngineCore")
         worker = start("ray::WorkerDict")
         print("started", engine.pid, flush=True)
-        time.sleep(1)
+        watched()
         worker.kill()
         worker.wait()
         print("killed", worker.pid, flush=True)
-        time.sleep(60)
+        time.sleep(3600)
         """,
         log=log,
     )
@@ -89,59 +101,69 @@ def test_driver_that_fails_within_the_grace_period_keeps_its_code(
     code = supervise(
         f"""
         worker = start({name!r})
-        time.sleep(1)
+        watched()
         worker.kill()
         worker.wait()
-        time.sleep(2)
+        watched()
+        time.sleep(1)
         sys.exit(7)
         """,
         log=log,
-        grace_s=20,
+        grace_s=3600,
     )
     assert code == 7
     assert ("verl failed after ray::WorkerDict (pid " in log.read_text()) is named
 
 
 def test_process_that_is_not_needed_may_end() -> None:
-    assert supervise('start("ray::IDLE", "").wait(); time.sleep(1)', grace_s=0.1) == 0
+    code = "idle = start('ray::IDLE'); watched(); idle.kill(); idle.wait(); watched(); time.sleep(0.5); watched()"
+    assert supervise(code, grace_s=0.1) == 0
 
 
 def test_forked_child_with_the_name_of_an_actor_may_end() -> None:
     code = """
-    start("ray::TaskRunner", "import os, time; os.fork() or (time.sleep(0.5), os._exit(0)); time.sleep(60)")
-    time.sleep(2)
+    child = "from children import watched; import os, time; os.fork() or (watched(), os._exit(0)); os.wait(); "
+    start("ray::TaskRunner", child + "open(os.environ['LOOKS'] + '.forked', 'w'); time.sleep(3600)")
+    while not os.path.exists(os.environ["LOOKS"] + ".forked"):
+        time.sleep(0.02)
+    watched(), time.sleep(0.5), watched()
     """
     assert supervise(code, grace_s=0.1) == 0
 
 
 def test_timeout_names_its_setting_and_ends_the_tree(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
-    code = supervise(
-        """
-        stubborn = start("ray::WorkerDict", "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)")
-        print("started", stubborn.pid, flush=True)
-        time.sleep(60)
-        """,
-        log=log,
-        timeout_s=1.5,
-    )
-    text = log.read_text()
-    assert code == launcher.TIMED_OUT
-    assert "timeout_s=1.5" in text.splitlines()[-1]
-    assert all(gone(pid) for pid in pids_in(text))
+    for timeout_s in (1.5, 15.0, 150.0):  # a busy machine needs longer to start the child that is to be ended
+        code = supervise(
+            """
+            ignore = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); "
+            stubborn = start("ray::WorkerDict", ignore + "time.sleep(3600)")
+            print("started", stubborn.pid, flush=True)
+            time.sleep(3600)
+            """,
+            log=log,
+            timeout_s=timeout_s,
+        )
+        text = log.read_text()
+        assert code == launcher.TIMED_OUT
+        assert f"timeout_s={timeout_s:g}." in text.splitlines()[-1]
+        assert all(gone(pid) for pid in pids_in(text))
+        if "ready" in text and "started" in text:
+            return
+    pytest.fail("the child did not start")
 
 
 def test_orphan_of_the_session_is_ended_and_a_process_outside_is_not(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     outsider = subprocess.Popen(
-        [sys.executable, "-c", "open('/proc/self/comm', 'w').write('ray::WorkerDict'); import time; time.sleep(60)"]
+        [sys.executable, "-c", "open('/proc/self/comm', 'w').write('ray::WorkerDict'); import time; time.sleep(3600)"]
     )
     try:
         code = supervise(
             """
-            nested = START + "raylet = start('raylet'); print('started', raylet.pid, flush=True)"
+            nested = "from children import start; print('started', start('raylet').pid, flush=True)"
             subprocess.run([sys.executable, "-c", nested])
-            """.replace("START", repr(START_CHILD)),
+            """,
             log=log,
         )
         assert code == 0
@@ -156,22 +178,24 @@ def test_orphan_of_the_session_is_ended_and_a_process_outside_is_not(tmp_path: P
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_to_the_launcher_ends_the_tree(number: int, tmp_path: Path) -> None:
     log = tmp_path / "train.log"
-    driver = START_CHILD + "print('started', start('raylet').pid, flush=True); time.sleep(60)"
+    driver = IMPORTS + "print('started', start('raylet').pid, flush=True); time.sleep(3600)"
     program = f"""
         import os, signal, sys
         from pathlib import Path
         from verl_mapo.launcher import supervise
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, the child would inherit the ignored signal
         command = [sys.executable, "-c", {driver!r}]
-        sys.exit(supervise(command, timeout_s=30, env=os.environ, log=Path({str(log)!r})))
+        sys.exit(supervise(command, timeout_s=3600, env=os.environ, log=Path({str(log)!r})))
     """
     running = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 20
-    while not (log.exists() and pids_in(log.read_text())):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    running.send_signal(number)
-    assert running.wait(timeout=20) == 128 + number
+    try:
+        while not (log.exists() and pids_in(log.read_text())):
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.send_signal(number)
+        assert running.wait() == 128 + number
+    finally:
+        running.kill()
     assert f"stopped by {signal.Signals(number).name}" in log.read_text()
     assert all(gone(pid) for pid in pids_in(log.read_text()))
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from verl_mapo.overrides import check_overrides, in_shell, last_value, path_override
-from verl_mapo.run_folder import RunFolder
+from verl_mapo.run_folder import RunFolder, write_whole
 from verl_mapo.settings import ConfigError, parse_node
 
 if TYPE_CHECKING:
@@ -336,7 +336,7 @@ def _launch(run: Path, config: str, overrides: list[str], timeout_h: float, verb
         environment = {**cpu.environment(), **environment}
         arguments.append("stack=cpu")
     arguments += overrides
-    folder.about.write_text(json.dumps(_about(arguments), indent=1))
+    write_whole(folder.about, json.dumps(_about(arguments), indent=1))
     progress = Progress(typer.echo, last_value(overrides, "trainer.total_training_steps"))
     echo = None if verbose else progress
     code = launch(arguments, timeout_s=timeout_h * 3600, env=environment, log=folder.log, echo=echo)

@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,12 +78,14 @@ class RunFolder:
         return [*self.path.glob("metrics.jsonl"), *sorted(self.path.glob("metrics/*.jsonl"))]
 
     def next_metrics(self) -> Path:
-        """The metrics file of the next attempt."""
-        return self.path / "metrics" / f"{len(list(self.path.glob('metrics/*.jsonl'))):03d}.jsonl"
+        """The metrics file of the next attempt; verl empties the file that it is given, so it is a new one."""
+        attempts = [int(file.stem) for file in self.path.glob("metrics/*.jsonl") if file.stem.isdecimal()]
+        return self.path / "metrics" / f"{max(attempts, default=-1) + 1:03d}.jsonl"
 
     def rollouts(self, split: str) -> dict[int, Path]:
         """Step to file of the rollouts of a split, in ascending order of the steps."""
-        return dict(sorted((int(file.stem), file) for file in (self.trajectories / split).glob("*.jsonl")))
+        files = (self.trajectories / split).glob("*.jsonl")
+        return dict(sorted((int(file.stem), file) for file in files if file.stem.isdecimal()))
 
 
 def rollouts_file(rollout_data_dir: Path | str, split: str, step: int) -> Path:
@@ -94,3 +97,19 @@ def rollouts_file(rollout_data_dir: Path | str, split: str, step: int) -> Path:
         step: the global step.
     """
     return Path(rollout_data_dir) / split / f"{step}.jsonl"
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file so that a kill at any moment leaves either its previous content or all of ``text``.
+
+    Args:
+        file: the file; missing folders are made. While it is written, the new content is in ``<file>.part``.
+        text: the content, which is on the disk when the function returns.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.part")
+    with part.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.replace(file)

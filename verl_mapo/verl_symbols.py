@@ -39,10 +39,12 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.trainer.ppo.v1.trainer_base.TRAINER_REGISTRY",
         *_members(
             "verl.trainer.ppo.v1.trainer_base.PPOTrainer",
-            "_balance_batch _compute_advantage _compute_old_log_prob _get_required_batch_multiple _init_dataloader "
-            "_init_tokenizer _log_rollout_data _update_actor _validate actor_rollout_wg config global_steps init "
+            "_balance_batch _compute_advantage _compute_old_log_prob _dump_futures _get_required_batch_multiple "
+            "_init_dataloader _init_tokenizer _log_rollout_data _save_checkpoint _shutdown_dump_executor _update_actor "
+            "_validate actor_rollout_wg checkpoint_callback config global_steps init logger on_step_begin "
             "parameter_sync_step processor replay_buffer tokenizer train_dataset use_reference_policy val_dataset",
         ),
+        "verl.utils.checkpoint.checkpoint_manager.get_checkpoint_tracker_filename",
         "verl.workers.utils.padding.response_from_nested",
         "verl.workers.utils.padding.response_to_nested",
     ),
@@ -120,6 +122,7 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
     ),
     BY_NAME: (
         "verl.single_controller.base.worker_group.WorkerGroup._dispatch_info",
+        "verl.trainer.ppo.checkpoint_callback.CheckpointCallback.on_save",
         "verl.trainer.ppo.v1.replay_buffer.ReplayBuffer.sample",
         "verl.utils.dataset.rl_dataset.RLHFDataset.dataframe",
         *_members(

@@ -9,6 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.real_run import TIMEOUT_S
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test with real runs the time of three runs, instead of the limit in pyproject.toml."""
+    for item in items:
+        if item.get_closest_marker("e2e"):
+            item.add_marker(pytest.mark.timeout(3 * TIMEOUT_S))
 
 
 @pytest.fixture(scope="session")

@@ -4,29 +4,36 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import time
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.real_run import PROMPTS, metrics_of, rollouts_of, start, toy_overrides, train
+from support.checked_run import check_nothing_lost
+from support.kill_at import PLACES
+from support.real_run import PROMPTS, killed, metrics_of, observed, rollouts_of, toy_overrides, train
 
 from verl_mapo.report.build import build_report
 
 pytestmark = pytest.mark.e2e
 
-THREE_STEPS = ["trainer.total_training_steps=3", "trainer.save_freq=2", "trainer.test_freq=3", "data.val_batch_size=8"]
+VALIDATED = (2, 3)
+THREE_STEPS = [
+    "trainer.total_training_steps=3",
+    "trainer.save_freq=1",
+    "trainer.test_freq=2",
+    "data.val_batch_size=8",
+    "data.val_max_samples=8",
+]
+SAME = ("mapo/outcome/mean", "mapo/alignment/mean", "rollout_visual/tool_rate", "actor/grad_norm")
 
 
 @pytest.fixture(scope="module")
 def long_run(toys, tmp_path_factory) -> Path:
-    """Three uninterrupted steps of the tiny Qwen2.5-VL, with a checkpoint after two."""
+    """Three uninterrupted steps of the tiny Qwen2.5-VL with checkpoints, and copies of its folder during the second."""
     run = tmp_path_factory.mktemp("runs") / "uninterrupted"
-    train(run, [*toy_overrides(toys["qwen2_5_vl"]), *THREE_STEPS])
+    train(run, [*toy_overrides(toys["qwen2_5_vl"]), *THREE_STEPS], observed(COPY_AT="2"))
     return run
 
 
@@ -89,23 +96,38 @@ def test_report_of_a_run_has_images_and_curves(run, tmp_path):
     assert "data:image" in page and files.curves.stat().st_size > 10_000
 
 
-def test_killed_run_resumes_with_the_metrics_of_an_uninterrupted_run(long_run, toys, tmp_path):
-    run = tmp_path / "killed"
-    process = start(run, [*toy_overrides(toys["qwen2_5_vl"]), *THREE_STEPS])
-    mark = run / "checkpoints" / "latest_checkpointed_iteration.txt"
-    deadline = time.monotonic() + 600
-    while not mark.exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait(120)
-    assert mark.read_text() == "2"
-    shutil.rmtree(run / "checkpoints" / "global_step_3", ignore_errors=True)
+@pytest.mark.parametrize("place", PLACES)
+def test_kill_at_any_place_of_a_step_leaves_a_folder_from_which_nothing_is_missing(long_run, place):
+    copy = long_run.with_name(f"{long_run.name}@{place}")
+    check_nothing_lost(copy, marked=2 if place == "marked" else 1, validated=VALIDATED)
 
-    train(run, [*toy_overrides(toys["qwen2_5_vl"]), *THREE_STEPS])
-    resumed, whole = metrics_of(run), metrics_of(long_run)
-    assert sorted(resumed) == [1, 2, 3]
-    for name in ("mapo/outcome/mean", "mapo/alignment/mean", "rollout_visual/tool_rate", "actor/grad_norm"):
-        assert resumed[3][name] == pytest.approx(whole[3][name], rel=1e-3), name
+
+def test_killed_run_goes_on_as_if_it_had_not_been(long_run, toys, tmp_path):
+    """The kill falls where verl alone has marked the checkpoint of the step, but not logged its metrics."""
+    overrides = [*toy_overrides(toys["qwen2_5_vl"]), *THREE_STEPS]
+    killed(tmp_path, overrides, "recorded 2")
+    check_nothing_lost(tmp_path, marked=1, validated=VALIDATED)
+    train(tmp_path, overrides)
+    check_same_as(long_run, tmp_path)
+
+
+@pytest.mark.matrix
+def test_run_killed_at_one_place_after_another_goes_on_as_if_it_had_not_been(long_run, toys, tmp_path):
+    overrides = [*toy_overrides(toys["qwen2_5_vl"]), *THREE_STEPS]
+    for place in PLACES:
+        killed(tmp_path, overrides, f"{place} 2")
+        check_nothing_lost(tmp_path, marked=2 if place == "marked" else 1, validated=VALIDATED)
+    train(tmp_path, overrides)
+    check_same_as(long_run, tmp_path)
+
+
+def check_same_as(whole: Path, resumed: Path) -> None:
+    """Every step of the resumed run logged what it logged in the whole run."""
+    check_nothing_lost(resumed, marked=3, validated=VALIDATED)
+    expected, found = metrics_of(whole), metrics_of(resumed)
+    assert sorted(found) == sorted(expected) == [1, 2, 3]
+    for step, name in product(found, SAME):
+        assert found[step][name] == pytest.approx(expected[step][name], rel=1e-3), (step, name)
 
 
 def test_colocate_async_trains_on_photographs(photo_toy, tmp_path):

@@ -47,6 +47,27 @@ def test_incomplete_line_is_left_out_with_a_warning(write_run, caplog):
     assert "line 2 is not valid JSON" in caplog.text and "line 4 is not valid JSON" in caplog.text
 
 
+@pytest.mark.parametrize("cut", [0, 20])
+def test_files_about_the_run_that_a_kill_cut_off_are_left_out_with_a_warning(cut, write_run, caplog):
+    run = write_run({1: {"a": 1.0}})
+    (run / "hydra" / ".hydra").mkdir(parents=True)
+    (run / "hydra" / ".hydra" / "config.yaml").write_text("data: {seed: [1"[:cut])
+    (run / "run.json").write_text('{"command": "verl-mapo train", "versions": {}}'[:cut])
+    found = RunData.open(run)
+    assert (found.about, found.config, found.series("a")) == ({}, {}, ([1], [1.0]))
+    assert "run.json cannot be read and is left out" in caplog.text
+
+
+def test_rollouts_whose_last_line_a_kill_cut_off_are_read_without_it(write_run, make_record, caplog):
+    run = write_run(records={1: [make_record(step=1)] * 2})
+    file = run / "trajectories" / "train" / "1.jsonl"
+    whole = file.read_bytes()
+    for cut in (1, 2, 100):
+        file.write_bytes(whole[:-cut])
+        assert len(RunData.open(run).rollouts(1, "train")) == (2 if cut == 1 else 1)
+    assert "line 2 is not valid JSON" in caplog.text
+
+
 def test_values_that_are_not_finite_numbers_are_left_out(write_run):
     run = write_run({})
     (run / "metrics.jsonl").write_text('{"step": 1, "data": {"a": null, "b": NaN, "c": "text", "d": Infinity, "e": 2}}')

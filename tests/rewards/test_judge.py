@@ -17,7 +17,8 @@ class JudgeServer(FastAPI):
     """Replies with ``reply``, and records the requests and how many came at once.
 
     Attributes:
-        faults: status codes for the next requests, taken from the front; 0 delays the response.
+        faults: status codes for the next requests, taken from the front; 0 gives no response at all.
+        together: number of requests that must have come before the first one is answered.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,7 @@ class JudgeServer(FastAPI):
         self.faults: list[int] = []
         self.seen: list[dict] = []
         self.at_once = self.most_at_once = 0
+        self.together, self.came_together = 1, asyncio.Event()
         self.post("/v1/chat/completions")(self.complete)
 
     async def complete(self, request: Request) -> Response:
@@ -33,7 +35,12 @@ class JudgeServer(FastAPI):
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         fault = self.faults.pop(0) if self.faults else None
-        await asyncio.sleep(1.0 if fault == 0 else 0.02)
+        while fault == 0 and not await request.is_disconnected():
+            await asyncio.sleep(0.01)
+        if self.at_once >= self.together:
+            self.came_together.set()
+        await self.came_together.wait()
+        await asyncio.sleep(0.02)
         self.at_once -= 1
         if fault is not None:
             return Response(status_code=fault or 500)
@@ -50,7 +57,7 @@ def server():
 
 
 def ask(server: JudgeServer, answer: str = "crimson", times: int = 1, **changed) -> list[bool | None]:
-    judge = Judge(JudgeSettings(url=server.url, model="judge", **changed))
+    judge = Judge(JudgeSettings(url=server.url, model="judge", **{"timeout_s": 120.0, **changed}))
 
     async def run() -> list[bool | None]:
         return await asyncio.gather(*(judge.verdict("Which colour?", answer, ["red", "scarlet"]) for _ in range(times)))
@@ -99,5 +106,6 @@ def test_missing_server_gives_no_verdict():
 
 
 def test_concurrent_requests_are_bounded(server):
+    server.together = 3
     assert ask(server, times=12, concurrency=3) == [True] * 12
     assert server.most_at_once == 3

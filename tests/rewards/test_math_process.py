@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """math-verify in a child process, also with a tower of powers that it cannot compute in time."""
 
+import signal
 import threading
-import time
 
 import pytest
 
@@ -14,7 +14,7 @@ TOWER = "9^{9^{9^{9}}}"
 
 @pytest.fixture
 def process():
-    process = MathProcess()
+    process = MathProcess(limit_s=600)
     yield process
     process.close()
 
@@ -30,17 +30,16 @@ def test_comparison_works_in_any_thread(process):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join()
     assert found == expected
 
 
 def test_child_that_takes_too_long_is_replaced(process):
     assert process.equal("2/4", "0.5")
-    process.limit_s = 0.5
-    start = time.monotonic()
+    process.limit_s, child = 0.5, process._child
     assert process.equal(TOWER, "9") is False
-    assert time.monotonic() - start < 5
-    process.limit_s = 30
+    assert child.exitcode == -signal.SIGKILL
+    process.limit_s = 600
     assert process.equal("2/4", "0.5")
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from support.real_run import rollouts_of
+from support.real_run import PROMPTS, metrics_of, rollouts_of
+from verl_mapo.report.load import RunData
 from verl_mapo.rollout.trajectory import Turn
 
 N, K = 8, 4
@@ -55,6 +56,19 @@ def check_groups(run: Path, step: int, credited: bool = False) -> None:
             if recovered:
                 assert source["advantage"] == pytest.approx(source["axpo"]["a_prefix"], abs=1e-5)
             assert abs(sum(rollout["advantage"] for rollout in continuations)) < 1e-4, "the K are their own group"
+
+
+def check_nothing_lost(run: Path, marked: int, validated: tuple[int, ...]) -> None:
+    """A run would go on after the step ``marked``, and the metrics and rollouts of all steps up to it are there."""
+    mark = run / "checkpoints" / "latest_checkpointed_iteration.txt"
+    assert int(mark.read_text()) == marked
+    metrics, report = metrics_of(run), RunData.open(run)
+    for step in range(1, marked + 1):
+        assert {"actor/grad_norm", "mapo/outcome/mean", "timing_s/step"} <= set(metrics[step])
+        assert len(report.rollouts(step, "train")) == N * PROMPTS
+        assert (run / "trajectories" / f"{step}.jsonl").stat().st_size > 0, "verl's own dump"
+        if step in validated:
+            assert any(name.startswith("val-core/") for name in metrics[step]) and report.rollouts(step, "val")
 
 
 def check_credit(metrics: dict[str, float], kappa: float = 0.2, gamma: float = 0.5) -> None:

@@ -11,7 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-TIMEOUT_S = 900
+from verl_mapo.launcher import TIMED_OUT
+
+TIMEOUT_S = 2400
+"""Time limit of a run, in seconds. It takes one to two minutes on two free cores, and longer on busy ones."""
+
 PROMPTS = 4  # a step
 
 
@@ -45,11 +49,32 @@ def start(run: Path, overrides: list[str], env: dict[str, str] | None = None) ->
     )
 
 
+def code_of(process: subprocess.Popen) -> int:
+    """Wait for a run to end; returns its exit code. If the test is stopped before, the run is stopped, too."""
+    try:
+        return process.wait()
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def train(run: Path, overrides: list[str], env: dict[str, str] | None = None) -> dict[int, dict[str, float]]:
     """Run to the end; returns the metrics by step."""
-    code = start(run, overrides, env).wait(TIMEOUT_S + 60)
+    code = code_of(start(run, overrides, env))
     assert code == 0, (run / "train.log").read_text(errors="replace")[-4000:]
     return metrics_of(run)
+
+
+def observed(**variables: str) -> dict[str, str]:
+    """The environment of a run that ``kill_at.py`` observes, with the variables that it reads."""
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {"VERL_USE_EXTERNAL_MODULES": "kill_at", "PYTHONPATH": path, **variables}
+
+
+def killed(run: Path, overrides: list[str], place: str) -> None:
+    """Run until the trainer is killed at a place of a step, such as ``logged 2``."""
+    code = code_of(start(run, overrides, observed(KILL_AT=place)))
+    assert code not in (0, TIMED_OUT), f"the run was not killed at {place!r}, but ended with code {code}"
 
 
 def metrics_of(run: Path) -> dict[int, dict[str, float]]:

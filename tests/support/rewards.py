@@ -150,13 +150,12 @@ def served(app: Callable[..., Any]) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
     thread.start()
-    deadline = time.monotonic() + 10
     while not server.started:
-        assert time.monotonic() < deadline, "the test server did not start"
+        assert thread.is_alive(), "the test server did not start"
         time.sleep(0.01)
     try:
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join()

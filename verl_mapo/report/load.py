@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import chain
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from verl_mapo.columns import CONTINUATION, PLAIN, ROLE_NAMES, SOURCE
 from verl_mapo.rollout.trajectory import Trajectory
@@ -190,7 +191,7 @@ class RunData:
             raise ConfigError(
                 f"run={str(path)!r} holds neither metrics nor trajectories: give the folder that a training wrote to."
             )
-        about = json.loads(folder.about.read_text("utf-8")) if folder.about.is_file() else {}
+        about = _decoded(folder.about, json.loads)
         config = _config(folder, about.pop("config", None))
         return cls(path, about, config, _metrics(folder.metrics), {split: folder.rollouts(split) for split in SPLITS})
 
@@ -275,9 +276,20 @@ def _by_question(rollouts: list[Rollout]) -> dict[str, list[Rollout]]:
 
 
 def _config(folder: RunFolder, recorded: dict[str, Any] | None) -> DictConfig:
-    if recorded is None and folder.config.is_file():
-        return OmegaConf.load(folder.config)
-    return OmegaConf.create(recorded or {})
+    if recorded is None:
+        recorded = _decoded(folder.config, OmegaConf.create)
+    return OmegaConf.create(recorded)
+
+
+def _decoded(file: Path, decode: Callable[[str], Any]) -> Any:
+    """The content of a file; empty where the file is missing or, with a warning, where it is not complete."""
+    if not file.is_file():
+        return {}
+    try:
+        return decode(file.read_text("utf-8")) or {}
+    except (ValueError, YAMLError):
+        logger.warning("%s cannot be read and is left out.", file)
+        return {}
 
 
 def _metrics(files: list[Path]) -> dict[int, dict[str, float]]:

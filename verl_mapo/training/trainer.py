@@ -5,9 +5,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import transfer_queue as tq
@@ -16,6 +20,7 @@ from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1 import PPOTrainer
 from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
+from verl.utils.checkpoint.checkpoint_manager import get_checkpoint_tracker_filename
 
 from verl_mapo import names
 from verl_mapo.columns import Column
@@ -23,7 +28,7 @@ from verl_mapo.rewards.scorers.actor import start_actor
 from verl_mapo.rewards.settings import alignment_settings
 from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
-from verl_mapo.run_folder import rollouts_file
+from verl_mapo.run_folder import rollouts_file, write_whole
 from verl_mapo.settings import parse, select
 from verl_mapo.training.config_checks import check_config, check_rows, uses_this_package
 from verl_mapo.training.estimators import estimating, register_estimator
@@ -33,6 +38,8 @@ from verl_mapo.training.records import RECORD_FIELDS, describe_rows
 from verl_mapo.training.rollout_metrics import rollout_metrics
 from verl_mapo.training.step_batch import StepBatch, to_dense
 from verl_mapo.training.step_checks import check_tokens
+
+logger = logging.getLogger(__name__)
 
 PADDING = -1
 """The kind of a padding row, beside the codes of a method's kind column."""
@@ -53,10 +60,14 @@ class VisualTrainer(PPOTrainer):
         methods: the enabled methods, in the order in which their hooks are called.
         estimator: the method among them whose estimator computes the advantages; None where verl's own does.
         records: the rollouts of the current step, for ``trainer.rollout_data_dir``.
+        unmarked: what verl tells its checkpoint callback about a saved checkpoint that is not marked as the latest yet.
     """
+
+    unmarked: dict[str, Any] | None = None
 
     def __init__(self, config: DictConfig):
         check_config(config)
+        keep_marked_checkpoint(config)
         self.use_methods(config)
         for method in self.methods:
             method.configure()
@@ -150,8 +161,49 @@ class VisualTrainer(PPOTrainer):
 
     def _write(self, split: str, records: list[dict[str, Any]]) -> None:
         file = rollouts_file(self.config.trainer.rollout_data_dir, split, self.global_steps)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("".join(json.dumps(record) + "\n" for record in records))
+        write_whole(file, "".join(json.dumps(record) + "\n" for record in records))
+
+    # verl marks a checkpoint as the latest before it validates, records and logs the step. A run that was killed in
+    # between would go on after that step, without its metrics and rollouts. Here the mark comes last: a step whose
+    # metrics and rollouts are not all on the disk is done again.
+
+    def _save_checkpoint(self) -> None:
+        """Save as verl does, but leave the mark and the checkpoint callback to :meth:`_mark_checkpoint`."""
+        checkpoint = self.config.actor_rollout_ref.actor.checkpoint
+        if checkpoint.async_save:  # Megatron's workers mark such a checkpoint, whenever it is complete
+            super()._save_checkpoint()
+            return
+        saved: list[dict[str, Any]] = []
+        callback = SimpleNamespace(on_save=lambda **event: saved.append(event))
+        with (
+            patched_attribute(self, "checkpoint_callback", callback),
+            patched_attribute(checkpoint, "async_save", True),
+        ):
+            super()._save_checkpoint()
+        (self.unmarked,) = saved
+
+    def _mark_checkpoint(self) -> None:
+        """Mark the checkpoint of the step that has ended as the latest, and call the checkpoint callback."""
+        if self.unmarked is None:
+            return
+        for dump in self._dump_futures:
+            dump.result()
+        if file_logger := self.logger.logger.get("file"):
+            os.fsync(file_logger.fp.fileno())
+        mark = Path(get_checkpoint_tracker_filename(self.config.trainer.default_local_dir))
+        write_whole(mark, str(self.unmarked["global_step"]))
+        event, self.unmarked = self.unmarked | {"async_save": False}, None
+        self.checkpoint_callback.on_save(**event)
+
+    def on_step_begin(self) -> None:
+        """Mark the checkpoint of the step before, whose metrics verl has logged by now."""
+        self._mark_checkpoint()
+        super().on_step_begin()
+
+    def _shutdown_dump_executor(self) -> None:
+        """Mark the checkpoint of the last step: verl calls this method when the last metrics are logged."""
+        super()._shutdown_dump_executor()
+        self._mark_checkpoint()
 
     # For batches to which a method has added rows: the number of mini-batches is given instead of their size.
 
@@ -199,6 +251,25 @@ class VisualTrainer(PPOTrainer):
 
         with patched_attribute(self.actor_rollout_wg, "update_actor", update_by_number):
             return super()._update_actor(batch, metrics)
+
+
+def keep_marked_checkpoint(config: DictConfig) -> None:
+    """Raise a limit of one checkpoint to two: verl would remove the marked checkpoint before the next one is marked.
+
+    verl has two checkpoints on the disk while it saves under either limit, so the disk must have room for two anyway.
+    """
+    trainer = config.trainer
+    if trainer.get("remove_previous_ckpt_in_save"):
+        trainer.remove_previous_ckpt_in_save = False
+        trainer.max_actor_ckpt_to_keep = trainer.max_critic_ckpt_to_keep = 1
+    for setting in ("max_actor_ckpt_to_keep", "max_critic_ckpt_to_keep"):
+        if trainer[setting] == 1:
+            logger.warning(
+                "trainer.%s=1 is raised to 2: a checkpoint is kept until the metrics and rollouts of the next "
+                "checkpoint's step are on the disk, so that a killed run can go on.",
+                setting,
+            )
+            trainer[setting] = 2
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 """The batching scorer: few batches, scores in order, and callers that go on when the scorer fails."""
 
 import asyncio
-import time
+import threading
+from types import SimpleNamespace
 
 import pytest
 from support.rewards import NumberScorer, picture_bytes
@@ -12,18 +13,35 @@ from verl_mapo.rewards.scorers.batching import BatchingScorer
 from verl_mapo.rewards.scorers.settings import ScorerSettings
 
 IMAGE = picture_bytes(0)
+BOUND_S = 600  # of what a passing test never waits for
 
 
 def batching(before=None, **changed) -> BatchingScorer:
-    settings = {"max_wait_ms": 20.0, "timeout_s": 5.0, **changed}
+    settings = {"max_wait_ms": 20.0, "timeout_s": 120.0, **changed}
     return BatchingScorer(NumberScorer(before=before), ScorerSettings(model="a/b", **settings))
 
 
 def score_all(scorer: BatchingScorer, texts: list[str], image: bytes = IMAGE) -> list[float | None]:
     async def run() -> list[float | None]:
-        return await asyncio.wait_for(asyncio.gather(*(scorer.score(text, image) for text in texts)), 20)
+        return await asyncio.gather(*(scorer.score(text, image) for text in texts))
 
     return asyncio.run(run())
+
+
+class Held:
+    """A scorer that scores its first batch only when it is told to.
+
+    Attributes:
+        began: set when the scorer has got its first batch.
+        go: sets it free.
+    """
+
+    def __init__(self) -> None:
+        self.began, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, texts: list[str]) -> None:
+        self.began.set()
+        self.go.wait(BOUND_S)
 
 
 def numbers(count: int) -> list[str]:
@@ -37,19 +55,20 @@ def test_waiting_pairs_are_scored_in_one_batch_and_in_order():
 
 
 def test_full_batch_does_not_wait():
-    scorer = batching(max_batch=4, max_wait_ms=10_000)
-    start = time.monotonic()
-    assert None not in score_all(scorer, numbers(8))
-    assert time.monotonic() - start < 3
+    forever = SimpleNamespace(max_batch=4, max_wait_ms=1e9, timeout_s=120.0, retries=0)
+    assert None not in score_all(BatchingScorer(NumberScorer(), forever), numbers(8))
 
 
 def test_late_pairs_join_the_next_batch():
-    scorer = batching(before=lambda texts: time.sleep(0.4), max_wait_ms=0)
+    held = Held()
+    scorer = batching(before=held, max_wait_ms=0)
 
     async def run() -> list[float | None]:
         calls = [asyncio.create_task(scorer.score("label 0", IMAGE))]
-        await asyncio.sleep(0.1)
+        await asyncio.to_thread(held.began.wait, BOUND_S)
         calls += [asyncio.create_task(scorer.score(text, IMAGE)) for text in numbers(10)]
+        await asyncio.sleep(0)  # the calls begin
+        held.go.set()
         return await asyncio.gather(*calls)
 
     assert asyncio.run(run()) == [0.0, *map(float, range(10))]
@@ -57,17 +76,17 @@ def test_late_pairs_join_the_next_batch():
 
 
 def test_event_loop_runs_while_a_batch_is_scored():
-    scorer = batching(before=lambda texts: time.sleep(0.3))
+    held = Held()
+    scorer = batching(before=held)
 
-    async def run() -> int:
+    async def run() -> float | None:
         call = asyncio.create_task(scorer.score("label 1", IMAGE))
-        ticks = 0
-        while not call.done():
-            await asyncio.sleep(0.01)
-            ticks += 1
-        return ticks
+        await asyncio.to_thread(held.began.wait, BOUND_S)
+        assert not call.done()
+        held.go.set()  # only the event loop gets here, while the scorer waits
+        return await call
 
-    assert asyncio.run(run()) > 10
+    assert asyncio.run(run()) == 1.0
 
 
 def test_failed_batch_is_scored_again_in_halves():
@@ -102,17 +121,17 @@ def test_scorer_that_always_fails_is_called_a_bounded_number_of_times():
 
 
 def test_stalled_batch_is_abandoned_and_the_next_is_scored(caplog):
-    stalls = iter([True])
+    held = Held()
 
     def stall_once(texts: list[str]) -> None:
-        if next(stalls, False):
-            time.sleep(2)
+        if texts == numbers(2):
+            held(texts)
 
-    scorer = batching(before=stall_once, max_batch=2, timeout_s=0.2)
-    start = time.monotonic()
+    scorer = batching(before=stall_once, max_batch=2, timeout_s=3.0)
     assert score_all(scorer, numbers(4)) == [None, None, 2.0, 3.0]
-    assert time.monotonic() - start < 1.5
-    assert "2 pairs are unscored: no result within 0.2 s." in caplog.text
+    assert held.began.is_set() and not held.go.is_set(), "the first batch is still waiting"
+    assert "2 pairs are unscored: no result within 3 s." in caplog.text
+    held.go.set()
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
@@ -146,13 +165,15 @@ def test_half_of_a_surrogate_pair_is_replaced_before_scoring():
 
 
 def test_cancelled_call_does_not_disturb_the_others():
-    scorer = batching(before=lambda texts: time.sleep(0.1))
+    held = Held()
+    scorer = batching(before=held)
 
     async def run() -> float | None:
         leaves = asyncio.create_task(scorer.score("label 1", IMAGE))
         stays = asyncio.create_task(scorer.score("label 2", IMAGE))
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(held.began.wait, BOUND_S)
         leaves.cancel()
+        held.go.set()
         return await stays
 
     assert asyncio.run(run()) == 2.0

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import io
 import math
-import time
 
 import pytest
 from fastapi import FastAPI, Request, Response
@@ -31,7 +30,7 @@ class EmbeddingsServer(FastAPI):
         seen: bodies of the requests.
         keys: values of their authorization headers.
         images: the images in them.
-        faults: status codes for the next requests, taken from the front; 0 delays the response.
+        faults: status codes for the next requests, taken from the front; 0 gives no response at all.
     """
 
     def __init__(self) -> None:
@@ -48,8 +47,8 @@ class EmbeddingsServer(FastAPI):
         self.keys.add(request.headers.get("authorization"))
         fault = self.faults.pop(0) if self.faults else None
         if fault is not None:
-            if fault == 0:
-                await asyncio.sleep(2)
+            while fault == 0 and not await request.is_disconnected():
+                await asyncio.sleep(0.01)
             return Response(status_code=fault or 500)
         if "input" in body:
             angles = [math.radians(float(text.split()[0])) for text in body["input"]]
@@ -73,7 +72,7 @@ def server():
 
 
 def scorer_of(server: EmbeddingsServer, **changed) -> HttpScorer:
-    settings = {"kind": "http", "model": "clip", "url": server.url, "placement": "actor", "timeout_s": 6.0, **changed}
+    settings = {"kind": "http", "model": "clip", "url": server.url, "placement": "actor", "timeout_s": 120.0, **changed}
     return build_scorer(ScorerSettings(**settings))
 
 
@@ -132,7 +131,5 @@ def test_number_of_retries_is_bounded(server):
 
 def test_stalled_request_is_abandoned_after_the_timeout(server):
     server.faults = [0]
-    start = time.monotonic()
     with pytest.raises(APITimeoutError):
         scorer_of(server, timeout_s=0.2, retries=0).score(TEXTS[:1], [picture(0)])
-    assert time.monotonic() - start < 1.5
