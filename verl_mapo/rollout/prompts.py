@@ -76,4 +76,4 @@ def image_text(index: int, size: Size) -> str:
 def text_of(message: dict[str, Any]) -> str:
     """The text of a message, without its images."""
     content = message["content"]
-    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)

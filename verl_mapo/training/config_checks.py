@@ -19,6 +19,7 @@ from verl_mapo.rewards.settings import alignment_settings
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
+from verl_mapo.training.picture_checks import check_pictures
 from verl_mapo.versions import distribution_version
 
 
@@ -109,7 +110,7 @@ def _check_weights(config: DictConfig) -> None:
 
 
 def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
-    """Check that some agent loop that records visual turns will run, and that every answer can be checked.
+    """Check that a loop that records visual turns will run, pictures can be shown, and every answer can be checked.
 
     Args:
         config: the whole configuration.
@@ -117,8 +118,9 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
         others: further rows that will be scored, such as the validation data.
 
     Raises:
-        ConfigError: every training row would run one of verl's own agent loops, or a row's ``reward_model["style"]``
-            names no answer check although it chooses the check.
+        ConfigError: every training row would run one of verl's own agent loops, or a row cannot be shown to the model
+            (:func:`check_pictures`), or its ``reward_model["style"]`` names no answer check although it chooses the
+            check.
     """
     loop, estimator = select(config, names.DEFAULT_AGENT_LOOP), select(config, names.ADV_ESTIMATOR)
     records_nothing = loop in names.STOCK_AGENT_LOOPS and "agent_name" not in training.column_names
@@ -127,5 +129,6 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
             f"{names.DEFAULT_AGENT_LOOP}={loop} records no visual turns, which {names.ADV_ESTIMATOR}={estimator} "
             f"needs: set {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
         )
+    check_pictures(config, training, *others)
     scored = [dataset for dataset in (training, *others) if "reward_model" in dataset.column_names]
     check_styles(config, ((target or {}).get("style") for dataset in scored for target in dataset["reward_model"]))
