@@ -102,8 +102,9 @@ def _unreadable(error: Exception) -> UnreadableImage:
         return error
     if isinstance(error, UnidentifiedImageError):
         return UnreadableImage("it is not an image in a format that Pillow can read")
-    text = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
-    return UnreadableImage(text[:200])
+    if isinstance(error, OSError):
+        return UnreadableImage((error.strerror or str(error))[:200])
+    return UnreadableImage(f"{type(error).__name__}: {error}"[:200])
 
 
 def _open(content: bytes) -> Image.Image:

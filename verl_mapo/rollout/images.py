@@ -180,24 +180,24 @@ def processor_resizes(
     """
     _check_kwargs(image_processor, kwargs)
     factor = image_token_side(image_processor)
-    whole = ProcessorResize(factor, pixel_limits(image_processor, kwargs, None))
-    if not fits_every_shape(whole):
-        fewest, most = whole.limits
+    tokens = f"in whole tokens of {factor} x {factor} pixels"
+    own = ProcessorResize(factor, pixel_limits(image_processor, kwargs, None))
+    if not fits_every_shape(own):
+        fewest, most = own.limits
         raise ConfigError(
-            f"{MM_PROCESSOR_KWARGS}, or the model's preprocessor_config.json without it, lets an image have {fewest} to "
-            f"{most} pixels, in tokens of {factor} x {factor}: {_least_cap(whole)} is the least that is needed at the top, "
-            f"for example {MM_PROCESSOR_KWARGS}.min_pixels={fewest} and {MM_PROCESSOR_KWARGS}.max_pixels="
-            f"{_least_cap(whole)}."
+            f"{MM_PROCESSOR_KWARGS}, or else the model's preprocessor_config.json, limits images to {fewest} to {most} "
+            f"pixels, {tokens}, which leaves no size for some images: set {MM_PROCESSOR_KWARGS}.min_pixels={fewest} "
+            f"and {MM_PROCESSOR_KWARGS}.max_pixels={_least_cap(own)}, or a larger max_pixels."
         )
     resizes = []
     for name in ("max_image_pixels", "max_crop_pixels"):
         cap = getattr(settings, name)
-        resize = ProcessorResize(factor, pixel_limits(image_processor, kwargs, cap))
+        resize = replace(own, limits=pixel_limits(image_processor, kwargs, cap))
         if not fits_every_shape(resize):
             raise ConfigError(
-                f"{settings.NODE}.{name}={cap} is too small, because the model's processor enlarges every image to "
-                f"{resize.limits[0]} pixels or more, in tokens of {factor} x {factor}: set it to {_least_cap(resize)} or "
-                f"more, or to null. It counts pixels; {cap} image tokens are {cap * factor**2} pixels."
+                f"{settings.NODE}.{name}={cap} is too small: the model's processor enlarges images to {own.limits[0]} "
+                f"pixels or more, {tokens}. Set it to {_least_cap(resize)} or more, or to null. It counts pixels; "
+                f"{cap} image tokens are {cap * factor**2} pixels."
             )
         resizes.append(resize)
     return resizes[0], resizes[1]
@@ -217,15 +217,14 @@ def _check_kwargs(image_processor: Any, kwargs: Mapping[str, Any]) -> None:
     own = getattr(image_processor, "size", None) or {}
     if not all(key in own and own[key] for key in ("shortest_edge", "longest_edge")):
         raise ConfigError(
-            f"The model's image processor {type(image_processor).__name__} has no size.shortest_edge and "
-            "size.longest_edge in pixels: the visual tools work with Qwen2-VL's processor, which Qwen2.5-VL and Qwen3-VL "
-            "have, too."
+            f"The model's image processor {type(image_processor).__name__} has no size.shortest_edge and no "
+            "size.longest_edge: the visual tools work with the image processor of Qwen2-VL, Qwen2.5-VL and Qwen3-VL."
         )
     for key in _NOT_READ:
         if key in kwargs:
             raise ConfigError(
-                f"{MM_PROCESSOR_KWARGS}.{key}={kwargs[key]} is not supported by the visual tools: leave it out, and set "
-                f"{MM_PROCESSOR_KWARGS}.min_pixels and {MM_PROCESSOR_KWARGS}.max_pixels to limit the size of images."
+                f"{MM_PROCESSOR_KWARGS}.{key}={kwargs[key]} is not supported by the visual tools: leave it out; "
+                f"{MM_PROCESSOR_KWARGS}.min_pixels and {MM_PROCESSOR_KWARGS}.max_pixels limit the size of images."
             )
     size = kwargs.get("size")
     keys = {"shortest_edge", "longest_edge"}

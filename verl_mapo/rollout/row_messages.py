@@ -327,5 +327,5 @@ def _without_empty(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _present(value: Any) -> bool:
-    """Whether a key of a row is filled: Arrow fills missing keys with None, and pandas fills missing numbers with NaN."""
+    """Whether a key of a row is filled: Arrow fills a missing key with None, and pandas a missing number with NaN."""
     return value is not None and not (isinstance(value, float) and value != value)

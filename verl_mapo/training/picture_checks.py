@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -40,7 +41,7 @@ def check_pictures(config: DictConfig, *rows: Dataset) -> None:
     for dataset in rows:
         kept = [name for name in (prompt, "agent_name", *columns.values()) if name in dataset.column_names]
         batches = dataset.select_columns(kept).with_format("arrow").iter(_BATCH) if kept else []
-        for number, row in enumerate(row for batch in batches for row in _without_bytes(batch).to_pylist()):
+        for number, row in enumerate(row for batch in batches for row in _rows(batch)):
             if (row.get("agent_name") or default) != names.AGENT_LOOP:
                 continue
             media = {medium: row.get(column) or [] for medium, column in columns.items()}
@@ -78,9 +79,13 @@ def _check_row(messages: Any, media: Mapping[str, list]) -> None:
             raise UnreadableImage(f"{name}: {error}") from None
 
 
-def _without_bytes(table: pa.Table) -> pa.Table:
-    """The table without the bytes inside its columns, which are the pictures themselves."""
-    return table.cast(pa.schema([field.with_type(_type_without_bytes(field.type)) for field in table.schema]))
+def _rows(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of a table without the bytes inside its columns, which are the pictures themselves."""
+    for index, field in enumerate(table.schema):
+        if (bare := _type_without_bytes(field.type)) != field.type:
+            with suppress(pa.ArrowInvalid):  # Arrow cannot cast all lists that hold an empty column
+                table = table.set_column(index, field.name, table.column(index).cast(bare))
+    return table.to_pylist()
 
 
 def _type_without_bytes(kind: pa.DataType) -> pa.DataType:
