@@ -39,6 +39,7 @@ MAX_ASSISTANT_TURNS = "actor_rollout_ref.rollout.multi_turn.max_assistant_turns"
 CUSTOM_REWARD_FUNCTION = "reward.custom_reward_function.path"
 REWARD_MANAGER_NAME = "reward.reward_manager.name"
 IMAGES_PER_PROMPT = "actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt.image"
+MM_PROCESSOR_KWARGS = "data.mm_processor_kwargs"
 MODEL_PATH = "actor_rollout_ref.model.path"
 ROLLOUT_N = "actor_rollout_ref.rollout.n"
 IMPORTED_LATER = ("actor_rollout_ref.model.external_lib", "data.custom_cls.path")

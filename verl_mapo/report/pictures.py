@@ -9,9 +9,10 @@ import io
 import logging
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from verl_mapo.charts import BLUE, VERMILION
+from verl_mapo.rollout.decode import UnreadableImage, decode, read_file
 from verl_mapo.rollout.statuses import TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.tools.coordinates import Size
@@ -40,9 +41,8 @@ def open_originals(trajectory: Trajectory, root: Path) -> list[Image.Image | Non
 def _open(reference: str, size: Size | None, root: Path) -> Image.Image | None:
     path = Path(reference.removeprefix("file://"))
     try:
-        with Image.open(path if path.is_file() else root / path) as image:
-            opened = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        opened = decode(read_file(path if path.is_file() else root / path))
+    except (UnreadableImage, OSError) as error:
         logger.warning("The report shows a placeholder for image %r: %s", reference, error)
         return None
     if size is not None and opened.size != size:

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from verl_mapo.names import IMAGES_PER_PROMPT, MAX_ASSISTANT_TURNS
-from verl_mapo.rollout.images import image_token_side, pixel_limits
+from verl_mapo.rollout.images import processor_kwargs, processor_resizes
 from verl_mapo.rollout.prompts import image_text, observation, text_of
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, select
@@ -18,20 +18,8 @@ LEAST_TURN_TOKENS = 16
 """Smallest number of policy tokens that a turn needs for a label and a box."""
 
 
-def largest_crop_tokens(settings: VisualToolSettings, image_processor: Any, processor_kwargs: dict[str, Any]) -> int:
-    """Image tokens of the largest image that a tool can return.
-
-    Args:
-        settings: ``max_crop_pixels`` is read.
-        image_processor: the model's image processor.
-        processor_kwargs: verl's ``data.mm_processor_kwargs``.
-    """
-    _, most = pixel_limits(image_processor, processor_kwargs, settings.max_crop_pixels)
-    return most // image_token_side(image_processor) ** 2
-
-
 def check_context_length(config: DictConfig, settings: VisualToolSettings, tokenizer: Any, processor: Any) -> None:
-    """Check that a rollout has room for the observations that its settings allow.
+    """Check that every image has a size, and a rollout has room for the observations that its settings allow.
 
     Args:
         config: the whole configuration.
@@ -40,7 +28,8 @@ def check_context_length(config: DictConfig, settings: VisualToolSettings, token
         processor: the model's processor.
 
     Raises:
-        ConfigError: a rollout may not fit. The message shows the sum and the settings to change.
+        ConfigError: the limits of pixels contradict each other (:func:`processor_resizes`), or a rollout may not fit.
+            The message shows the sum and the settings to change.
     """
     rollout = config.actor_rollout_ref.rollout
     turns = rollout.multi_turn.max_assistant_turns
@@ -48,7 +37,8 @@ def check_context_length(config: DictConfig, settings: VisualToolSettings, token
         raise ConfigError(
             f"{MAX_ASSISTANT_TURNS}=null sets no limit to the turns of a rollout: set it, for example to 6."
         )
-    crop = largest_crop_tokens(settings, processor.image_processor, dict(config.data.get("mm_processor_kwargs") or {}))
+    _, crops = processor_resizes(settings, processor.image_processor, processor_kwargs(config.data))
+    crop = crops.tokens[1]
     text = len(tokenizer.encode(text_of(observation((image_text(turns, (9999, 9999)), None)))))
     observations = (turns - 1) * settings.calls_per_turn
     need = observations * (crop + text) + turns * LEAST_TURN_TOKENS

@@ -6,23 +6,36 @@ from __future__ import annotations
 
 import asyncio
 import io
-from dataclasses import dataclass
-from functools import partial
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 from weakref import WeakValueDictionary
 
-from PIL import Image, ImageOps
+from omegaconf import OmegaConf
+from PIL import Image
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
-from verl_mapo.tools.coordinates import Size
+from verl_mapo.names import MM_PROCESSOR_KWARGS
+from verl_mapo.rollout.decode import UnreadableImage
+from verl_mapo.rollout.row_messages import PROCESSOR_MAX_ASPECT, AskedSize, Picture, Source
+from verl_mapo.rollout.settings import VisualToolSettings
+from verl_mapo.settings import ConfigError
+from verl_mapo.tools.coordinates import BoxError, Size
 from verl_mapo.tools.image_history import Resize, ToolImage, full_view
 
-PROCESSOR_MAX_ASPECT = 200
-"""Ratio of sides above which the Qwen processors refuse an image."""
+_LARGEST_STRETCH = 2.1
+"""Largest factor by which the limits of a run may change the ratio of an image's sides."""
 
+_THINNEST = 20
+"""Ratio of sides up to which that holds: the thinnest crop of the zoom tool, by default."""
 
-class UnreadableImage(ValueError):
-    """An image of a data row cannot be shown to the model: it is missing, broken or too thin."""
+_STEP = 1.2
+"""Quotient of the ratios that are tried."""
+
+_NOT_READ = ("images_kwargs", "patch_size", "merge_size", "do_resize")
+"""Arguments of the processor that change the size at which the model sees an image, and that are refused."""
 
 
 def image_token_side(image_processor: Any) -> int:
@@ -30,37 +43,210 @@ def image_token_side(image_processor: Any) -> int:
     return image_processor.patch_size * image_processor.merge_size
 
 
-def pixel_limits(image_processor: Any, processor_kwargs: dict[str, Any], cap: int | None) -> tuple[int, int]:
+def processor_kwargs(data: Any) -> dict[str, Any]:
+    """verl's ``data.mm_processor_kwargs`` as plain types, because the processors refuse omegaconf's.
+
+    Args:
+        data: the node ``data`` of the configuration.
+    """
+    node = data.get("mm_processor_kwargs")
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else dict(node or {})
+
+
+def pixel_limits(image_processor: Any, processor_kwargs: Mapping[str, Any], cap: int | None) -> tuple[int, int]:
     """Smallest and largest number of pixels at which the model sees an image.
 
     Args:
         image_processor: the model's image processor; its limits are the defaults.
-        processor_kwargs: verl's ``data.mm_processor_kwargs``; ``min_pixels`` and ``max_pixels`` replace the defaults.
+        processor_kwargs: verl's ``data.mm_processor_kwargs``: ``size`` replaces the defaults, and ``min_pixels`` and
+            ``max_pixels`` replace both.
         cap: an upper limit that the run sets; None for no such limit.
     """
-    fewest = processor_kwargs.get("min_pixels", image_processor.size["shortest_edge"])
-    most = processor_kwargs.get("max_pixels", image_processor.size["longest_edge"])
+    size = processor_kwargs.get("size") or image_processor.size
+    fewest = processor_kwargs.get("min_pixels") or size["shortest_edge"]
+    most = processor_kwargs.get("max_pixels") or size["longest_edge"]
     return fewest, min(most, cap) if cap else most
 
 
 @dataclass(frozen=True)
 class ProcessorResize:
-    """The resize of a Qwen processor as a function of the size, repeated until the size no longer changes.
+    """The resize of a Qwen processor as a function of the size, and the processor does not resize its result again.
 
-    One repetition is enough, except for images so thin that the processor's limits contradict each other. Objects with
-    equal fields are equal and have the same hash, so that :class:`ImageStore` can use them in its keys.
+    It is transformers' ``smart_resize`` wherever the result of that is inside the limits. Where rounding to whole image
+    tokens leads out of them (thin images, narrow limits), it is the nearest size inside. Objects with equal fields are
+    equal and have the same hash, so that :class:`ImageStore` can use them in its keys.
 
     Attributes:
         factor: pixels along one image token.
         limits: smallest and largest number of pixels, see :func:`pixel_limits`.
+        asked: the size that the data row asks for, which is applied first.
     """
 
     factor: int
     limits: tuple[int, int]
+    asked: AskedSize = AskedSize()
 
     def __call__(self, size: Size) -> Size:
-        height, width = smart_resize(size[1], size[0], self.factor, *self.limits)
-        return size if (width, height) == size else self((width, height))
+        """The (width, height) at which the model sees an image.
+
+        Raises:
+            BoxError: the image is thinner than the processors allow.
+            ConfigError: no size is inside the limits; :func:`processor_resizes` refuses such limits at start.
+        """
+        if too_thin(size):
+            raise BoxError(f"the sides of {size[0]} x {size[1]} pixels have a ratio over {PROCESSOR_MAX_ASPECT}")
+        size = self.asked(size, self.factor)
+        if not too_thin(size):
+            height, width = smart_resize(size[1], size[0], self.factor, *self.limits)
+            if self.keeps((width, height)):
+                return width, height
+        return self.nearest(size)
+
+    def keeps(self, size: Size) -> bool:
+        """Whether the processor leaves an image of this (width, height) as it is, and the run allows it."""
+        fewest, most = self.limits
+        whole = all(side > 0 and side % self.factor == 0 for side in size)
+        return whole and not too_thin(size) and fewest <= size[0] * size[1] <= most
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """Smallest and largest number of image tokens inside the limits."""
+        return -(-self.limits[0] // self.factor**2), self.limits[1] // self.factor**2
+
+    def nearest(self, size: Size) -> Size:
+        """The size inside the limits whose sides differ least, in ratio, from those of the image scaled into them.
+
+        Raises:
+            ConfigError: no size is inside the limits.
+        """
+        short, long = sorted(size)
+        fewest, most = self.limits
+        scale = math.sqrt(min(max(short * long, fewest), most) / (short * long)) / self.factor
+
+        def difference(grid: tuple[int, int]) -> float:
+            return math.log(grid[0] / (short * scale)) ** 2 + math.log(grid[1] / (long * scale)) ** 2
+
+        grid = min(self._grids(long * scale), key=difference, default=None)
+        if grid is None:
+            raise ConfigError(
+                f"No image has between {fewest} and {most} pixels in tokens of {self.factor} x {self.factor}."
+            )
+        sides = grid[0] * self.factor, grid[1] * self.factor
+        return sides if size[0] <= size[1] else sides[::-1]
+
+    def _grids(self, long: float) -> Iterator[tuple[int, int]]:
+        """Numbers of tokens (short side, long side) inside the limits: for each short side, the long ones nearest to
+        ``long``."""
+        fewest, most = self.tokens
+        for short in range(1, math.isqrt(most) + 1):
+            least, longest = max(short, -(-fewest // short)), min(most // short, PROCESSOR_MAX_ASPECT * short)
+            if least <= longest:
+                yield from ((short, min(max(side, least), longest)) for side in (math.floor(long), math.ceil(long)))
+
+
+@cache
+def fits_every_shape(resize: ProcessorResize) -> bool:
+    """Whether the limits have a size for images of every shape: square, and up to a ratio of sides of 20.
+
+    The size has to keep the ratio of sides up to a factor of about two.
+    """
+    if resize.tokens[1] < 1 or not any(resize._grids(1.0)):
+        return False
+    for step in range(math.ceil(math.log(min(_THINNEST, resize.tokens[1]), _STEP)) + 1):
+        width, height = resize.nearest((round(1000 * _STEP**step), 1000))
+        stretch = width / height / _STEP**step
+        if not 1 / _LARGEST_STRETCH <= stretch <= _LARGEST_STRETCH:
+            return False
+    return True
+
+
+def too_thin(size: Size) -> bool:
+    """Whether the Qwen processors refuse an image of this size."""
+    return max(size) > PROCESSOR_MAX_ASPECT * min(size)
+
+
+def processor_resizes(
+    settings: VisualToolSettings, image_processor: Any, kwargs: Mapping[str, Any]
+) -> tuple[ProcessorResize, ProcessorResize]:
+    """The resizes of a run: of originals, and of the images that tools return.
+
+    Args:
+        settings: ``max_image_pixels`` and ``max_crop_pixels`` are read.
+        image_processor: the model's image processor.
+        kwargs: verl's ``data.mm_processor_kwargs``, see :func:`processor_kwargs`.
+
+    Raises:
+        ConfigError: the limits contradict each other, or are of a kind that is not supported.
+    """
+    _check_kwargs(image_processor, kwargs)
+    factor = image_token_side(image_processor)
+    tokens = f"in whole tokens of {factor} x {factor} pixels"
+    own = ProcessorResize(factor, pixel_limits(image_processor, kwargs, None))
+    if not fits_every_shape(own):
+        fewest, most = own.limits
+        raise ConfigError(
+            f"{MM_PROCESSOR_KWARGS}, or else the model's preprocessor_config.json, limits images to {fewest} to {most} "
+            f"pixels, {tokens}, which leaves no size for some images: set {MM_PROCESSOR_KWARGS}.min_pixels={fewest} "
+            f"and {MM_PROCESSOR_KWARGS}.max_pixels={_least_cap(own)}, or a larger max_pixels."
+        )
+    resizes = []
+    for name in ("max_image_pixels", "max_crop_pixels"):
+        cap = getattr(settings, name)
+        resize = replace(own, limits=pixel_limits(image_processor, kwargs, cap))
+        if not fits_every_shape(resize):
+            raise ConfigError(
+                f"{settings.NODE}.{name}={cap} is too small: the model's processor enlarges images to {own.limits[0]} "
+                f"pixels or more, {tokens}. Set it to {_least_cap(resize)} or more, or to null. It counts pixels; "
+                f"{cap} image tokens are {cap * factor**2} pixels."
+            )
+        resizes.append(resize)
+    return resizes[0], resizes[1]
+
+
+def _least_cap(resize: ProcessorResize) -> int:
+    """The smallest upper limit, in pixels, with which the lower one can be used."""
+    area = resize.factor**2
+    tokens = max(resize.tokens[0], 1)
+    while not fits_every_shape(replace(resize, limits=(resize.limits[0], tokens * area))):
+        tokens += 1
+    return tokens * area
+
+
+def _check_kwargs(image_processor: Any, kwargs: Mapping[str, Any]) -> None:
+    """Check that the processor has limits and will read those of the run."""
+    own = getattr(image_processor, "size", None) or {}
+    if not all(key in own and own[key] for key in ("shortest_edge", "longest_edge")):
+        raise ConfigError(
+            f"The model's image processor {type(image_processor).__name__} has no size.shortest_edge and no "
+            "size.longest_edge: the visual tools work with the image processor of Qwen2-VL, Qwen2.5-VL and Qwen3-VL."
+        )
+    for key in _NOT_READ:
+        if key in kwargs:
+            raise ConfigError(
+                f"{MM_PROCESSOR_KWARGS}.{key}={kwargs[key]} is not supported by the visual tools: leave it out; "
+                f"{MM_PROCESSOR_KWARGS}.min_pixels and {MM_PROCESSOR_KWARGS}.max_pixels limit the size of images."
+            )
+    size = kwargs.get("size")
+    keys = {"shortest_edge", "longest_edge"}
+    example = f"{{shortest_edge: {own['shortest_edge']}, longest_edge: {own['longest_edge']}}}"
+    if size is not None and (not isinstance(size, Mapping) or set(size) != keys):
+        raise ConfigError(
+            f"{MM_PROCESSOR_KWARGS}.size={size} is refused: it needs both limits, in pixels, for example {example}."
+        )
+    given = {f"size.{key}": value for key, value in (size or {}).items()}
+    given |= {key: kwargs[key] for key in ("min_pixels", "max_pixels") if kwargs.get(key) is not None}
+    for key, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(
+                f"{MM_PROCESSOR_KWARGS}.{key}={value!r} is refused: it is a number of pixels, for example 1003520."
+            )
+    for key, other in (("min_pixels", "max_pixels"), ("max_pixels", "min_pixels")):
+        if key in given and other not in given:
+            default = (size or own)["shortest_edge" if other == "min_pixels" else "longest_edge"]
+            raise ConfigError(
+                f"{MM_PROCESSOR_KWARGS}.{key}={given[key]} alone is ignored by transformers and used by vLLM: set "
+                f"{MM_PROCESSOR_KWARGS}.{other} as well, for example to {default}."
+            )
 
 
 def thumbnail(image: Image.Image, side: int) -> bytes:
@@ -84,23 +270,24 @@ class ImageStore:
         self._images: WeakValueDictionary[tuple, ToolImage] = WeakValueDictionary()
         self._pending: dict[tuple, asyncio.Future[ToolImage]] = {}
 
-    async def open(self, reference: str | Image.Image, index: int, resize: Resize) -> ToolImage:
+    async def open(self, source: Picture | Source, index: int, resize: Resize) -> ToolImage:
         """The full view of an image of a data row.
 
         Args:
-            reference: a path, or a decoded image where the data holds bytes.
+            source: the picture, or what it is read from: a path, a data URI, bytes, or a decoded image.
             index: index of the image in its row.
             resize: the processor's resize of an original; hashable.
 
         Raises:
             UnreadableImage: the image cannot be shown.
         """
-        key = (reference if isinstance(reference, str) else id(reference), index, resize)
+        picture = source if isinstance(source, Picture) else Picture(source)
+        key = (await asyncio.to_thread(lambda: picture.reference), index, resize)
         image = self._images.get(key)
         if image is None:
             pending = self._pending.get(key)
             if pending is None:
-                pending = asyncio.ensure_future(asyncio.to_thread(_open, reference, index, resize))
+                pending = asyncio.ensure_future(asyncio.to_thread(_open, picture, index, resize))
                 pending.add_done_callback(partial(self._forget, key))
                 self._pending[key] = pending
             image = self._images[key] = await pending
@@ -110,14 +297,8 @@ class ImageStore:
         del self._pending[key]
 
 
-def _open(reference: str | Image.Image, index: int, resize: Resize) -> ToolImage:
+def _open(picture: Picture, index: int, resize: Resize) -> ToolImage:
     try:
-        image = Image.open(reference.removeprefix("file://")) if isinstance(reference, str) else reference
-        image = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"{reference}: {error}") from error
-    if max(image.size) / min(image.size) > PROCESSOR_MAX_ASPECT:
-        raise UnreadableImage(
-            f"{reference}: the sides of {image.width} x {image.height} pixels have a ratio over {PROCESSOR_MAX_ASPECT}"
-        )
-    return full_view(image, index, resize)
+        return full_view(picture.pixels(), index, resize)
+    except (UnreadableImage, BoxError) as error:
+        raise UnreadableImage(f"{picture.reference}: {error}") from error

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import zlib
 from bisect import bisect_left
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
@@ -23,11 +24,12 @@ from verl.utils.profiler import simple_timer
 from verl_mapo.names import AGENT_LOOP
 from verl_mapo.rollout import image_features, prompts
 from verl_mapo.rollout.execute_call import CallExecutor, Refusal
-from verl_mapo.rollout.images import ImageStore, ProcessorResize, UnreadableImage, image_token_side, pixel_limits
+from verl_mapo.rollout.images import ImageStore, UnreadableImage, processor_kwargs, processor_resizes
 from verl_mapo.rollout.labels import LabelChecker
 from verl_mapo.rollout.output import VisualToolOutput
 from verl_mapo.rollout.parser import OPEN, THINK, BadCall, ToolCall, read_calls, too_many_calls
 from verl_mapo.rollout.plain_text import PlainText
+from verl_mapo.rollout.row_messages import Picture, normal_form, text_form
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.state import LoopState
 from verl_mapo.rollout.statuses import EndReason, TurnStatus
@@ -60,14 +62,11 @@ class VisualToolAgentLoop(AgentLoopBase):
         super().__init__(*args, hf_model_type=hf_model_type, **kwargs)
         self.settings = settings = parse(VisualToolSettings, self.config)
         self.max_turns: int = self.rollout_config.multi_turn.max_assistant_turns
-        image_processor = self.processor.image_processor
-        side = image_token_side(image_processor)
-        self.mm_kwargs = dict(self.mm_processor_kwargs or {})
-        self.resize_image, self.resize_crop = (
-            ProcessorResize(side, pixel_limits(image_processor, self.mm_kwargs, cap))
-            for cap in (settings.max_image_pixels, settings.max_crop_pixels)
+        self.mm_kwargs = self.continuous_token_builder.mm_processor_kwargs = processor_kwargs(self.data_config)
+        self.resize_image, self.resize_crop = processor_resizes(
+            settings, self.processor.image_processor, self.mm_kwargs
         )
-        self.tools = settings.build_tools(settings.space(hf_model_type), side)
+        self.tools = settings.build_tools(settings.space(hf_model_type), self.resize_image.factor)
         self.label_checker = LabelChecker(settings.describe, settings.max_label_tokens, self.tokenizer)
         self.executor = CallExecutor(self.tools, settings)
         self.plain_text = PlainText(self.tokenizer, _PLACEHOLDERS)
@@ -103,22 +102,25 @@ class VisualToolAgentLoop(AgentLoopBase):
 
     async def _open(self, raw_prompt: list[dict[str, Any]]) -> LoopState:
         """The state before the first turn. If an image cannot be shown, that is logged and the rollout ends here."""
-        references = [part["image"] for part in _parts(raw_prompt) if part["type"] == "image"]
-        paths = [reference if isinstance(reference, str) else "" for reference in references]
+        pictures: list[Picture] = []
         end_reason = None
         try:
-            originals = [await _IMAGES.open(reference, i, self.resize_image) for i, reference in enumerate(references)]
+            messages, pictures = normal_form(raw_prompt)
+            originals = [
+                await _IMAGES.open(picture, i, replace(self.resize_image, asked=picture.asked))
+                for i, picture in enumerate(pictures)
+            ]
         except UnreadableImage as error:
-            logger.error("A rollout ends before its first turn, because an image cannot be shown: %s", error)
-            originals, end_reason = [], EndReason.UNREADABLE_IMAGE
-            raw_prompt = [{**message, "content": prompts.text_of(message)} for message in raw_prompt]
-        messages = self.plain_text.messages(prompts.without_declarations(raw_prompt))
+            logger.error("A rollout ends before its first turn, because its row cannot be shown: %s", error)
+            messages, originals, end_reason = text_form(raw_prompt), [], EndReason.UNREADABLE_IMAGE
+        messages = self.plain_text.messages(prompts.without_declarations(messages))
         if originals:
             settings = self.settings
             messages = prompts.declare(messages, self.tools.values(), settings.describe, settings.calls_per_turn)
         history = ImageHistory.of(originals, self.resize_crop)
         prompt_ids = await self.ct_build_initial_tokens(messages, images=history.images or None)
-        trajectory = Trajectory(paths, [original.pixels.size for original in originals], end_reason=end_reason)
+        references = [picture.reference for picture in pictures]
+        trajectory = Trajectory(references, [original.pixels.size for original in originals], end_reason=end_reason)
         return LoopState(prompt_ids, history, trajectory)
 
     async def _turn(self, state: LoopState, sampling_params: dict[str, Any]) -> EndReason | None:
@@ -290,8 +292,3 @@ class VisualToolAgentLoop(AgentLoopBase):
             num_turns=2 * len(state.trajectory.assistant_turns),
             metrics=AgentLoopMetrics(**state.metrics),
         )
-
-
-def _parts(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The content parts of messages whose content is a list."""
-    return [part for message in messages if isinstance(message["content"], list) for part in message["content"]]

@@ -138,7 +138,8 @@ class Trajectory:
     """One rollout.
 
     Attributes:
-        images: paths (or other references) of the originals, in order.
+        images: references of the originals, in order: a path, or a hash of the content of a picture that is no file
+            (``sha256:...``), see :attr:`verl_mapo.rollout.row_messages.Picture.reference`.
         image_sizes: their (width, height) in pixels.
         turns: the assistant turns, in order.
         end_reason: the reason why it ended; None while it is running.

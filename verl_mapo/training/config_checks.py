@@ -24,6 +24,7 @@ from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.dead_settings import check_dead_settings
 from verl_mapo.training.dead_settings_table import TABLE
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
+from verl_mapo.training.picture_checks import check_pictures
 from verl_mapo.versions import distribution_version
 
 logger = logging.getLogger(__name__)
@@ -135,8 +136,8 @@ def _check_weights(config: DictConfig) -> None:
 def _warn_of_declarations(config: DictConfig, *datasets: Dataset) -> None:
     """Log how many rows declare tools of their own, which are removed from their prompts, and what may be done."""
     settings, key = parse(VisualToolSettings, config), config.data.prompt_key
-    prompts = [messages for dataset in datasets if key in dataset.column_names for messages in dataset[key]]
-    declared = [tools for messages in prompts if (tools := declared_tools(messages))]
+    columns = [dataset.select_columns([key]) for dataset in datasets if key in dataset.column_names]
+    declared = [tools for column in columns for row in column if (tools := declared_tools(row[key]))]
     if not declared:
         return
     foreign = sorted({name for tools in declared for name in tools})
@@ -145,7 +146,7 @@ def _warn_of_declarations(config: DictConfig, *datasets: Dataset) -> None:
         "%d of %d rows declare tools of their own (%s). These declarations are removed from the prompts, because the "
         "run declares %s.%s",
         len(declared),
-        len(prompts),
+        sum(map(len, columns)),
         ", ".join(foreign),
         ", ".join(settings.tools),
         "".join(
@@ -156,7 +157,7 @@ def _warn_of_declarations(config: DictConfig, *datasets: Dataset) -> None:
 
 
 def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
-    """Check that some agent loop that records visual turns will run, and that every answer can be checked.
+    """Check that a loop that records visual turns will run, pictures can be shown, and every answer can be checked.
 
     Args:
         config: the whole configuration.
@@ -165,8 +166,8 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
 
     Raises:
         ConfigError: an agent loop does not exist, every training row would run one of verl's own agent loops although
-            the run asks for another, or a row's ``reward_model["style"]`` names no answer check although it chooses
-            the check.
+            the run asks for another, a row cannot be shown to the model (:func:`check_pictures`), or its
+            ``reward_model["style"]`` names no answer check although it chooses the check.
     """
     default, estimator = select(config, names.DEFAULT_AGENT_LOOP), select(config, names.ADV_ESTIMATOR)
     _check_agent_loops(config, names.DEFAULT_AGENT_LOOP, {default})
@@ -186,6 +187,7 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
         )
     if names.AGENT_LOOP in (in_rows or {default}):
         _warn_of_declarations(config, training, *others)
+    check_pictures(config, training, *others)
     scored = [dataset for dataset in (training, *others) if "reward_model" in dataset.column_names]
     check_styles(config, ((target or {}).get("style") for dataset in scored for target in dataset["reward_model"]))
 

@@ -27,6 +27,7 @@ from verl_mapo.columns import Column
 from verl_mapo.rewards.scorers.actor import start_actor
 from verl_mapo.rewards.settings import alignment_settings
 from verl_mapo.rollout.context_length import check_context_length
+from verl_mapo.rollout.row_dataset import use_row_dataset
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.run_folder import rollouts_file, write_whole
 from verl_mapo.settings import parse, select
@@ -68,6 +69,7 @@ class VisualTrainer(PPOTrainer):
     def __init__(self, config: DictConfig):
         check_config(config)
         keep_marked_checkpoint(config)
+        use_row_dataset(config)
         self.use_methods(config)
         for method in self.methods:
             method.configure()

@@ -1,0 +1,127 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of parquet files as the dataset reads them, with images in every form, and broken ones among them."""
+
+from __future__ import annotations
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+from support.pictures import BROKEN_EXIF_JPEG, data_uri, encoded
+from support.scripted import compose_config
+from verl.utils.dataset.rl_dataset import RLHFDataset, get_dataset_class
+
+from verl_mapo.rollout.decode import UnreadableImage
+from verl_mapo.rollout.row_dataset import RowDataset, use_row_dataset
+from verl_mapo.rollout.row_messages import normal_form
+
+RED = encoded(Image.new("RGB", (40, 30), "red"))
+BROKEN = encoded(Image.effect_noise((64, 64), 90), "PNG")[:200]
+
+
+def read(model, tmp_path, table: pa.Table | datasets.Dataset, kind: type = RowDataset, **settings) -> list[dict]:
+    """The rows of a parquet file, read by one of the dataset classes."""
+    file = tmp_path / "rows.parquet"
+    table.to_parquet(file) if isinstance(table, datasets.Dataset) else pq.write_table(table, file)
+    config = OmegaConf.create({"cache_dir": str(tmp_path), "filter_overlong_prompts": False, **settings})
+    dataset = kind(str(file), model.tokenizer, config, model.processor)
+    return [dataset[index] for index in range(len(dataset))]
+
+
+def prompts(number: int, text: str = "<image>what?") -> list[list[dict]]:
+    return [[{"role": "user", "content": text}] for _ in range(number)]
+
+
+def shown(row: dict) -> list[tuple[int, int]]:
+    _, pictures = normal_form(row["raw_prompt"])
+    return [picture.pixels().size for picture in pictures]
+
+
+def test_bytes_become_data_uris_and_broken_ones_cost_their_own_row(tiny_models, tmp_path, picture):
+    images = [
+        [{"bytes": RED, "path": None}],
+        [{"bytes": None, "path": picture}],
+        [{"bytes": BROKEN, "path": None}],
+        [{"bytes": BROKEN_EXIF_JPEG, "path": "a.jpg"}],
+        [{"bytes": None, "path": None}],
+    ]
+    table = pa.table({"prompt": prompts(5), "images": images})
+    rows = read(tiny_models["qwen2_5_vl"], tmp_path, table)
+    assert [row["raw_prompt"][0]["content"][0]["image"][:11] for row in rows] == [
+        "data:image;",
+        picture[:11],
+        "data:image;",
+        "data:image;",
+        "",
+    ]
+    assert [shown(rows[index]) for index in (0, 1, 3)] == [[(40, 30)], [(448, 300)], [(28, 56)]]
+    for index in (2, 4):
+        with pytest.raises(UnreadableImage):
+            shown(rows[index])
+    with pytest.raises(OSError):
+        read(tiny_models["qwen2_5_vl"], tmp_path, table, RLHFDataset)
+
+
+def test_images_that_datasets_would_decode_are_left_to_the_worker(tiny_models, tmp_path):
+    features = datasets.Features(
+        {
+            "prompt": [{"role": datasets.Value("string"), "content": datasets.Value("string")}],
+            "images": datasets.List(datasets.Image()),
+        }
+    )
+    entries = [{"bytes": content, "path": None} for content in (RED, BROKEN, BROKEN_EXIF_JPEG)]
+    data = {"prompt": prompts(3), "images": [[entry] for entry in entries]}
+    rows = read(tiny_models["qwen2_5_vl"], tmp_path, datasets.Dataset.from_dict(data, features))
+    assert shown(rows[0]) == [(40, 30)] and shown(rows[2]) == [(28, 56)]
+    with pytest.raises(UnreadableImage, match="truncated|broken"):
+        shown(rows[1])
+
+
+def test_sizes_of_a_row_are_kept_and_empty_keys_dropped(tiny_models, tmp_path, picture):
+    images = [
+        [{"image": picture, "max_pixels": 5000, "min_pixels": None}],
+        [{"image": picture, "max_pixels": None}],
+        [],
+    ]
+    parts = [
+        {"type": "text", "text": "what?", "image_url": None},
+        {"type": "image_url", "text": None, "image_url": {"url": data_uri(RED)}},
+    ]
+    kind = pa.list_(pa.struct({"image": pa.string(), "max_pixels": pa.int64(), "min_pixels": pa.int64()}))
+    rows = read(
+        tiny_models["qwen2_5_vl"],
+        tmp_path,
+        pa.table({"prompt": prompts(3)[:2] + prompts(1, "what?"), "images": pa.array(images, kind)}),
+    )
+    assert rows[0]["raw_prompt"][0]["content"][0] == {"type": "image", "image": picture, "max_pixels": 5000}
+    assert rows[1]["raw_prompt"][0]["content"][0] == {"type": "image", "image": picture}
+    assert rows[2]["raw_prompt"][0]["content"] == "what?"
+    (row,) = read(tiny_models["qwen2_5_vl"], tmp_path, pa.table({"prompt": [[{"role": "user", "content": parts}]]}))
+    text, image = row["raw_prompt"][0]["content"]
+    assert text == {"type": "text", "text": "what?"} and image == {"type": "image", "image": data_uri(RED)}
+    assert shown(row) == [(40, 30)]
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"size": {"shortest_edge": 3136, "longest_edge": 50176}}])
+def test_filter_of_long_prompts_reads_the_same_rows(tiny_models, tmp_path, picture, kwargs):
+    images = [[{"bytes": RED, "path": None}], [{"bytes": None, "path": picture}], [{"bytes": BROKEN, "path": None}]]
+    table = pa.table({"prompt": prompts(3), "images": images})
+    settings = {"filter_overlong_prompts": True, "filter_overlong_prompts_workers": None, "max_prompt_length": 512}
+    rows = read(tiny_models["qwen2_5_vl"], tmp_path, table, mm_processor_kwargs=kwargs, **settings)
+    assert [shown(row) for row in rows] == [[(40, 30)], [(448, 300)]], "verl leaves out what it cannot read"
+
+
+def test_dataset_is_used_where_the_visual_tools_run_and_no_other_is_chosen():
+    config = compose_config()
+    use_row_dataset(config)
+    assert get_dataset_class(config.data) is RowDataset
+    for override in (
+        "actor_rollout_ref.rollout.agent.default_agent_loop=tool_agent",
+        "data.custom_cls.path=pkg://verl.utils.dataset.rl_dataset",
+    ):
+        config = compose_config(override, "data.custom_cls.name=RLHFDataset")
+        use_row_dataset(config)
+        assert get_dataset_class(config.data) is RLHFDataset

@@ -1,0 +1,198 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The forms in which a data row names its pictures, and the sizes that it asks for."""
+
+from __future__ import annotations
+
+import base64
+import random
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from qwen_vl_utils import fetch_image
+from support.pictures import data_uri, encoded
+
+from verl_mapo.rollout.decode import UnreadableImage
+from verl_mapo.rollout.row_messages import (
+    LONGEST_REFERENCE,
+    AskedSize,
+    Picture,
+    content_reference,
+    medium_of,
+    normal_form,
+    shorten,
+    text_form,
+)
+
+RED = encoded(Image.new("RGB", (40, 30), "red"))
+
+
+@pytest.fixture
+def red(tmp_path) -> str:
+    path = tmp_path / "red.png"
+    path.write_bytes(RED)
+    return str(path)
+
+
+def every_form(path: str) -> list[dict]:
+    """One picture as the parts of public data sets."""
+    uri, image = data_uri(RED), Image.open(path)
+    return [
+        {"type": "image", "image": path},
+        {"type": "image", "image": f"file://{path}"},
+        {"type": "image", "image": Path(path)},
+        {"type": "image", "image": uri},
+        {"type": "image", "image": uri.replace("image/png", "image")},
+        {"type": "image", "image": uri.replace(";", ";charset=utf-8;")},
+        {"type": "image", "image": base64.b64encode(RED).decode()},
+        {"type": "image", "image": base64.encodebytes(RED).decode()},
+        {"type": "image", "image": RED},
+        {"type": "image", "image": bytearray(RED)},
+        {"type": "image", "image": image},
+        {"type": "image", "bytes": RED, "path": None},
+        {"type": "image", "bytes": RED, "path": "name-in-an-archive.png"},
+        {"type": "image", "bytes": RED, "image": None, "image_url": None},
+        {"type": "image", "bytes": None, "path": path},
+        {"type": "image", "image": {"bytes": RED, "path": None}},
+        {"type": "image", "image": {"bytes": None, "path": path}},
+        {"type": "image", "image_url": path},
+        {"type": "image_url", "image_url": {"url": path}},
+        {"type": "image_url", "image_url": {"url": uri, "detail": "high"}},
+        {"type": "input_image", "image_url": uri},
+        {"image": path},
+        {"image_url": uri, "text": None},
+        {"type": None, "image": path},
+    ]
+
+
+def test_every_form_of_a_picture_is_shown(red):
+    for part in every_form(red):
+        messages, (picture,) = normal_form([{"role": "user", "content": [part, {"type": "text", "text": "q"}]}])
+        assert messages == [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "q"}]}]
+        shown = picture.pixels()
+        assert shown.size == (40, 30) and shown.getpixel((5, 5)) == (255, 0, 0)
+        assert len(picture.reference) <= LONGEST_REFERENCE and ";base64," not in picture.reference
+
+
+def test_reference_is_the_path_or_a_hash_of_the_content(red):
+    references = {Picture.of(part).reference for part in every_form(red)}
+    decoded = Picture(Image.open(red)).reference
+    assert references == {red, f"file://{red}", content_reference(RED), decoded}
+    other = encoded(Image.new("RGB", (40, 30), "blue"))
+    assert Picture(other).reference != Picture(RED).reference == Picture(data_uri(RED)).reference
+    assert Picture(Image.new("RGB", (40, 30), "blue")).reference != decoded == Picture(Image.open(red)).reference
+
+
+def test_empty_keys_of_arrow_are_no_pictures_and_no_texts():
+    parts = [
+        {"type": "text", "text": "one ", "image": None, "video": None, "max_pixels": float("nan")},
+        {"type": "image", "text": None, "image": RED, "max_pixels": None, "min_pixels": float("nan")},
+        {"type": "text", "text": None, "image": None},
+        {"type": None, "text": "two", "image": ""},
+        "three",
+    ]
+    messages = [
+        {"role": "system", "content": None, "tool_calls": None},
+        {"role": "user", "content": parts, "name": None},
+    ]
+    plain, pictures = normal_form(messages)
+    assert plain[0] == {"role": "system", "content": ""}
+    texts = [{"type": "text", "text": text} for text in ("one ", "", "two", "three")]
+    assert plain[1] == {"role": "user", "content": [texts[0], {"type": "image"}, *texts[1:]]}
+    assert [picture.asked for picture in pictures] == [AskedSize()]
+    assert text_form(messages)[1] == {"role": "user", "content": "one twothree"}
+    assert messages[1]["content"] is parts, "the row is not changed"
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence"),
+    [
+        ({"type": "video", "video": "a.mp4"}, "a part of type 'video'"),
+        ({"video": ["a.png", "b.png"]}, "a part of type 'video'"),
+        ({"type": "video_url", "video_url": {"url": "a.mp4"}}, "a part of type 'video'"),
+        ({"type": "input_audio", "input_audio": {}}, "a part of type 'audio'"),
+        ({"type": "document", "path": "a.pdf"}, "a part of type 'document'"),
+        (7, "a part of type 'int'"),
+        ({"type": "image"}, "is empty"),
+        ({"type": "image", "image": None, "bytes": None, "path": ""}, "is empty"),
+        ({"type": "image", "image": b""}, "is empty"),
+        ({"type": "image", "image": 7}, "is given as int"),
+        ({"type": "image", "image": ["a.png"]}, "is given as list"),
+        ({"type": "image", "image": "https://example.org/a.png"}, "is on a server"),
+        ({"type": "image_url", "image_url": {"url": "HTTP://example.org/a.png"}}, "is on a server"),
+        ({"type": "image", "image": "s3://bucket/a.png"}, "is on a server"),
+        ({"type": "image", "image": "a.png", "min_pixels": 9, "max_pixels": 8}, "a.png: its min_pixels=9 is above"),
+        ({"type": "image", "image": "a.png", "resized_height": 9}, "only one of resized_height"),
+        ({"type": "image", "image": "a.png", "resized_height": 9, "resized_width": 9000}, "a ratio over 200"),
+        ({"type": "image", "image": "a.png", "max_pixels": "many"}, "its max_pixels is 'many'"),
+        ({"type": "image", "image": "a.png", "max_pixels": 0}, "its max_pixels is 0"),
+        ({"type": "image", "image": "a.png", "max_pixels": 1.5}, "its max_pixels is 1.5"),
+        ({"type": "image", "image": "a.png", "max_pixels": float("inf")}, "its max_pixels is inf"),
+        ({"type": "image", "image": "a.png", "max_pixels": True}, "its max_pixels is True"),
+    ],
+)
+def test_part_that_cannot_be_shown_is_named(part, sentence):
+    with pytest.raises(UnreadableImage, match=sentence):
+        normal_form([{"role": "user", "content": [part]}])
+
+
+@pytest.mark.parametrize("uri", ["data:image/png;base64", "data:image/png;base64,abc", "data:image/png;base64,\ud83d"])
+def test_damaged_data_uri_is_unreadable_and_has_a_reference(uri):
+    picture = Picture(uri + "x" * 9000 if uri.endswith("64") else uri)
+    with pytest.raises(UnreadableImage, match="data URI is damaged"):
+        picture.pixels()
+    assert picture.reference.startswith("sha256:") and len(picture.reference) < 50
+
+
+def test_decoded_image_that_breaks_when_it_is_used_is_unreadable():
+    truncated = encoded(Image.effect_noise((64, 64), 90).convert("RGB"), "JPEG")[:900]
+    picture = Picture(Image.open(BytesIO(truncated)))
+    assert picture.reference == "undecodable OSError"
+    with pytest.raises(UnreadableImage, match="truncated"):
+        picture.pixels()
+
+
+def test_long_text_is_shortened_to_its_beginning_and_a_hash():
+    long = "/folder/" * 1000
+    assert shorten("a" * LONGEST_REFERENCE) == "a" * LONGEST_REFERENCE
+    assert shorten(long).startswith(long[:60]) and len(shorten(long)) < 200 and "8000 characters" in shorten(long)
+    assert shorten(long) != shorten(long + "x") and "sha256" in shorten("\ud83d" * 1000)
+    with pytest.raises(UnreadableImage) as error:
+        Picture.of({"image": "https://" + long})
+    assert len(str(error.value)) < 400
+
+
+def test_kinds_of_parts():
+    assert medium_of({"type": "text", "text": "a", "image": "b"}) == "text"
+    assert medium_of({"text": "a", "image": None}) == "text" and medium_of("a") == "text"
+
+
+@pytest.mark.parametrize("token_side", [28, 32])
+def test_asked_size_is_that_of_qwen_vl_utils(token_side):
+    rng = random.Random(0)
+    checked = 0
+    for _ in range(150):
+        size = rng.randrange(30, 700), rng.randrange(30, 700)
+        few, many = sorted(round(10 ** rng.uniform(3.8, 5.8)) for _ in range(2))
+        keys = rng.choice(
+            [
+                {"max_pixels": many},
+                {"min_pixels": few},
+                {"min_pixels": few, "max_pixels": many},
+                {"resized_height": rng.randrange(30, 500), "resized_width": rng.randrange(30, 500)},
+            ]
+        )
+        stock = fetch_image({"image": Image.new("RGB", size), **keys}, image_patch_size=token_side // 2)
+        assert AskedSize.of(keys)(size, token_side) == stock.size
+        checked += stock.size != size
+    assert checked > 100
+    assert AskedSize()((40, 30), token_side) == (40, 30)
+
+
+def test_limit_beyond_the_other_limits_default_replaces_it():
+    """qwen_vl_utils stops with an assertion there."""
+    assert AskedSize(max_pixels=1000)((280, 280), 28) == (28, 28)
+    width, height = AskedSize(min_pixels=20_000_000)((280, 280), 28)
+    assert width * height >= 20_000_000

@@ -1,0 +1,90 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The check of the pictures in the data at the start of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from datasets import Dataset
+from support.scripted import compose_config
+
+from verl_mapo.settings import ConfigError
+from verl_mapo.training.config_checks import check_rows
+
+GOOD = {
+    "prompt": [{"role": "user", "content": "<image>what?"}],
+    "images": [{"image": "a.png"}],
+    "videos": [],
+    "audios": [],
+}
+
+
+def rows(*changes: dict[str, Any]) -> Dataset:
+    """A good row, and rows that differ from it."""
+    return Dataset.from_list([GOOD, *(GOOD | change for change in changes)])
+
+
+def said(text: str) -> list[dict]:
+    return [{"role": "user", "content": text}]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"videos": ["a.mp4"]}, "it holds video, and the visual tools work on images only"),
+        ({"audios": ["a.wav"]}, "it holds audio"),
+        ({"prompt": said("<video>what?"), "images": []}, "it holds video"),
+        ({"prompt": said("<image><image>what?")}, r"its prompt has 2 x <image>, and its column of images .* has 1"),
+        ({"prompt": said("what?")}, "its prompt has 0 x <image>"),
+        ({"images": []}, "has 0; write one <image> for each"),
+        ({"images": [{"image": "https://example.org/a.png"}]}, "is on a server, and a run downloads nothing"),
+        ({"images": [{"image": "a.png", "max_pixels": 3, "min_pixels": 9}]}, "a.png: its min_pixels=9 is above"),
+        ({"images": [{"image": "a.png", "resized_width": 9}]}, "only one of resized_height and resized_width"),
+        ({"images": [{"image": "a.png", "max_pixels": -1}]}, "its max_pixels is -1"),
+    ],
+)
+def test_row_that_cannot_be_shown_is_refused_by_its_number(change, sentence):
+    message = "In the data, row 1 cannot be shown to the model: .*" + sentence
+    for datasets in ([rows(change)], [rows(), rows(change)]):
+        with pytest.raises(ConfigError, match=message):
+            check_rows(compose_config(), *datasets)
+
+
+def test_parts_of_messages_are_checked():
+    empty = {"text": None, "image": None, "video": None, "max_pixels": None}
+    image, text = {**empty, "type": "image", "image": "a.png"}, {**empty, "type": "text", "text": "<video>?"}
+    good = {"prompt": [{"role": "user", "content": [image, text]}], "videos": [], "images": None}
+    check_rows(compose_config(), Dataset.from_list([good]))
+    for part, sentence in (
+        ({**empty, "type": "video", "video": "a.mp4"}, "it holds video"),
+        ({**image, "image": "s3://bucket/a.png"}, "is on a server"),
+        ({**image, "max_pixels": 0}, "its max_pixels is 0"),
+    ):
+        bad = {**good, "prompt": [{"role": "user", "content": [image, part]}]}
+        with pytest.raises(ConfigError, match="row 1 .*" + sentence):
+            check_rows(compose_config(), Dataset.from_list([good, bad]))
+
+
+def test_good_rows_of_every_form_pass():
+    check_rows(compose_config(), rows())
+    for entry in ({"bytes": b"x" * 1000, "path": None}, {"image": {"bytes": b"x", "path": None}}, "a.png", b"x"):
+        data = [{**GOOD, "images": [entry]}, {"prompt": said("text only"), "images": []}]
+        check_rows(compose_config(), Dataset.from_list(data))
+    check_rows(compose_config(), Dataset.from_list([{"prompt": said("text only")}]))
+    check_rows(compose_config("data.image_key=pictures"), Dataset.from_list([{**GOOD, "pictures": ["a.png"]}]))
+
+
+def test_rows_of_other_agent_loops_may_hold_videos():
+    video = {"prompt": said("<video>what?"), "images": [], "videos": ["a.mp4"], "agent_name": "single_turn_agent"}
+    check_rows(compose_config(), Dataset.from_list([video]))
+    with pytest.raises(ConfigError, match="row 1 .* holds video"):
+        check_rows(compose_config(), Dataset.from_list([video, {**video, "agent_name": "visual_tool_agent"}]))
+
+
+def test_rows_are_numbered_as_they_are_used_after_a_filter():
+    dataset = rows({"images": [{"image": "https://example.org/a.png"}]}, {"images": [{"image": "b.png"}]})
+    check_rows(compose_config(), dataset.select([0, 2]))
+    with pytest.raises(ConfigError, match="row 0 "):
+        check_rows(compose_config(), dataset.select([1, 2]))

@@ -1,0 +1,177 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Decoding of a picture into the pixels that a model is shown: the first frame, upright, on white, 8 bits a channel.
+
+Every reader of a data row's pictures uses these functions, so that a box, a recorded size and a drawing in the report
+refer to the same pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""The operation that undoes each value of EXIF's orientation; 1 and all other values need none."""
+
+_RANGES = (1, 255, 65535)
+"""Usual largest values of pictures whose mode does not tell theirs: floats from 0 to 1, and 8 and 16 bits."""
+
+_KEY_SCALE = {"L;2": 85, "L;4": 17}
+"""PNG's samples of 2 and 4 bits are stored as 8 bits; the sample that stands for transparent is not."""
+
+_EXIF = b"Exif\0\0"
+
+
+class UnreadableImage(ValueError):
+    """A data row cannot be shown to the model: an image is missing, broken or too thin, or the row holds a video."""
+
+
+def read_file(path: str | os.PathLike) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        UnreadableImage: there is no such file, it cannot be read, or it is a folder, a device or a pipe.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UnreadableImage("it is not a file")
+        with open(path, "rb") as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        raise _unreadable(error) from error
+
+
+def decode(content: bytes) -> Image.Image:
+    """The picture in the bytes of an image file, see :func:`shown_pixels`.
+
+    Raises:
+        UnreadableImage: Pillow cannot read the bytes, or the picture has more than twice ``Image.MAX_IMAGE_PIXELS``
+            pixels, where Pillow suspects an attack.
+    """
+    if not content:
+        raise UnreadableImage("it is empty")
+    try:
+        image = _open(content)
+    except Exception as error:  # whatever the plugins of Pillow raise on damaged files
+        raise _unreadable(error) from error
+    return shown_pixels(image)
+
+
+def shown_pixels(image: Image.Image) -> Image.Image:
+    """The pixels of a picture as the model is shown them: RGB, upright, transparent parts on white.
+
+    White is what qwen_vl_utils, and so verl's own agent loops, put behind transparent pixels. A colour profile is not
+    applied. The picture is turned upright by its EXIF orientation, as ``datasets``, ``transformers`` and viewers do;
+    metadata that cannot be read is ignored.
+
+    Args:
+        image: a picture of any mode; of an animation, the first frame is used.
+
+    Raises:
+        UnreadableImage: the pixels cannot be decoded, or there are none.
+    """
+    try:
+        _correct_colour_key(image)
+        image.load()
+        turn = _UPRIGHT.get(_orientation(image))
+        shown = _on_white(image)
+        shown = shown if turn is None else shown.transpose(turn)
+    except Exception as error:  # whatever the decoders of Pillow raise on damaged pixels
+        raise _unreadable(error) from error
+    if not all(shown.size):
+        raise UnreadableImage("it has no pixels")
+    return shown
+
+
+def _unreadable(error: Exception) -> UnreadableImage:
+    """The sentence for an error of the operating system or of Pillow; bounded, and without addresses of objects."""
+    if isinstance(error, UnreadableImage):
+        return error
+    if isinstance(error, UnidentifiedImageError):
+        return UnreadableImage("it is not an image in a format that Pillow can read")
+    if isinstance(error, OSError):
+        return UnreadableImage((error.strerror or str(error))[:200])
+    return UnreadableImage(f"{type(error).__name__}: {error}"[:200])
+
+
+def _open(content: bytes) -> Image.Image:
+    """Open an image file. A JPEG whose EXIF data stops Pillow is opened without them; only its orientation is used."""
+    try:
+        return Image.open(io.BytesIO(content))
+    except Exception:
+        start = content.find(_EXIF)
+        if not content.startswith(b"\xff\xd8") or start < 0:
+            raise
+        image = Image.open(io.BytesIO(content.replace(_EXIF, b"\0" * len(_EXIF))))
+        image.info["exif"] = content[start : start + 65535]
+        return image
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """The EXIF orientation of a picture, from 1 to 8; None if there is none, or it cannot be read."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation)
+        return value if isinstance(value, int) else None
+    except Exception:  # EXIF data hold anything, and Pillow raises nearly anything on it
+        return None
+
+
+def _correct_colour_key(image: Image.Image) -> None:
+    """Convert a PNG's transparent colour to the values that Pillow decodes the pixels to; Pillow does not."""
+    key, tile = image.info.get("transparency"), getattr(image, "tile", None)
+    if key is None or not tile:
+        return
+    raw = tile[0][3]
+    if isinstance(key, int) and raw in _KEY_SCALE:
+        image.info["transparency"] = key * _KEY_SCALE[raw]
+    elif isinstance(key, tuple) and raw == "RGB;16B":
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """A picture as RGB, its transparent parts white; the same arithmetic as in qwen_vl_utils."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _grey_levels(image).convert("RGB")
+    if image.mode == "La":
+        image = image.convert("LA")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    shown = Image.new("RGB", image.size, "white")
+    shown.paste(layer, mask=layer.getchannel("A"))
+    return shown
+
+
+def _grey_levels(image: Image.Image) -> Image.Image:
+    """A greyscale picture of 16 or 32 bits as one of 8 bits.
+
+    16 bits run from black at 0 to white at 65535. The other modes do not tell their range: it is the smallest of 0 to 1
+    (floats only), 0 to 255 and 0 to 65535 that holds all values, or else from the smallest value to the largest.
+    Values that are not finite are black.
+    """
+    values = np.asarray(image, dtype=np.float32)
+    finite = np.isfinite(values)
+    known = values[finite]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    ranges = _RANGES[2:] if image.mode.startswith("I;16") else _RANGES[image.mode == "I" :]
+    if (top := next((top for top in ranges if high <= top), None)) is not None and low >= 0:
+        low, high = 0.0, float(top)
+    levels = np.where(finite, (values - low) * (255 / (high - low or 1)), 0)
+    grey = Image.fromarray(np.rint(levels).astype(np.uint8))
+    key = image.info.get("transparency")
+    if isinstance(key, int):
+        grey.paste(255, mask=Image.fromarray(values == key))
+    return grey

@@ -1,0 +1,95 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""verl's dataset without its decoding of images, so that one broken image costs one row and not the run.
+
+verl decodes images that come as bytes in the process of the trainer: a broken one ends the run there. This class hands
+them on as data URIs, which verl's own agent loops and its filter of long prompts read as well; each image is decoded
+where it is used.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import datasets
+from omegaconf import DictConfig, open_dict
+from verl.utils.dataset.rl_dataset import RLHFDataset
+
+from verl_mapo import names
+from verl_mapo.rollout.images import processor_kwargs
+from verl_mapo.rollout.row_messages import SIZE_KEYS, medium_of, source_of
+from verl_mapo.settings import select
+
+
+class RowDataset(RLHFDataset):
+    """verl's dataset, whose rows name their images by a path or a data URI and lack the empty keys of Arrow."""
+
+    def maybe_filter_out_long_prompts(self, dataframe: datasets.Dataset | None = None) -> datasets.Dataset:
+        """See verl's method. The features that decode an image are replaced by those that hold its bytes."""
+        self.mm_processor_kwargs = processor_kwargs(self.config)
+        dataframe.info.features = undecoded(dataframe.features)
+        return super().maybe_filter_out_long_prompts(dataframe)
+
+    def _build_messages(self, example: dict[str, Any], key: str) -> list[dict[str, Any]]:
+        """See verl's method."""
+        images = [plain_image(image) for image in example.get(self.image_key) or []]
+        messages = super()._build_messages({**example, self.image_key: images}, key)
+        for message in messages:
+            if isinstance(message["content"], list):
+                message["content"] = [plain_part(part) for part in message["content"]]
+        return messages
+
+
+def use_row_dataset(config: DictConfig) -> None:
+    """Make verl read the data with :class:`RowDataset`, where the visual tools run and no other class is set."""
+    custom = config.data.custom_cls
+    if select(config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP and custom.get("path") is None:
+        with open_dict(custom):
+            custom.path, custom.name = f"pkg://{RowDataset.__module__}", RowDataset.__name__
+
+
+def plain_image(image: Any) -> Any:
+    """An image of a row with its picture under the key ``image``: a text where it has one, bytes as a data URI.
+
+    Args:
+        image: an entry of the column of images, or a part of a message, in any form that
+            :func:`verl_mapo.rollout.row_messages.source_of` reads.
+
+    Returns:
+        A dict; an image that is neither a dict nor a text nor bytes is returned as it is.
+    """
+    if not isinstance(image, Mapping):
+        if not isinstance(image, str | bytes):
+            return image
+        image = {"image": image}
+    source = source_of(image)
+    if isinstance(source, bytes):
+        source = f"data:image;base64,{base64.b64encode(source).decode('ascii')}"
+    sizes = {name: image[name] for name in SIZE_KEYS if image.get(name) is not None}
+    return {"image": "" if source is None else source, **sizes}
+
+
+def plain_part(part: Any) -> Any:
+    """A part of a message without empty keys, and with :func:`plain_image` of its image."""
+    if not isinstance(part, Mapping):
+        return part
+    if medium_of(part) == "image":
+        return {"type": "image", **plain_image(part)}
+    return {name: value for name, value in part.items() if value is not None}
+
+
+def undecoded(feature: Any) -> Any:
+    """A feature of ``datasets`` in which images are not decoded."""
+    if isinstance(feature, datasets.Image):
+        return datasets.Image(decode=False)
+    if isinstance(feature, dict):
+        return type(feature)({name: undecoded(part) for name, part in feature.items()})
+    if isinstance(feature, list):
+        return [undecoded(part) for part in feature]
+    if hasattr(feature, "feature"):
+        feature = copy.copy(feature)
+        feature.feature = undecoded(feature.feature)
+    return feature
