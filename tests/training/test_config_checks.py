@@ -135,7 +135,7 @@ def test_style_that_names_no_answer_check_is_refused_in_training_and_validation_
         with pytest.raises(ConfigError, match="In the data, reward_model.style is 'rule'"):
             check_rows(config, *datasets)
     check_rows(compose_config("reward.description_alignment.outcome=exact"), rows("rule"))
-    check_rows(config, Dataset.from_list([{"prompt": "q"}]))
+    check_rows(config, Dataset.from_list([{"prompt": [{"role": "user", "content": "q"}]}]))
 
 
 def test_run_that_asks_for_no_part_of_this_package_is_stock():
