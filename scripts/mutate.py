@@ -125,7 +125,7 @@ def draw(files: Iterable[str], seed: int, root: Path = ROOT) -> list[Any]:
     """One of cosmic-ray's mutants for every place of the files, in random order; their paths are relative to ``root``.
 
     Annotations of functions, unions in annotations and ``if TYPE_CHECKING`` are left out, because nothing evaluates
-    them; and ``strict`` of zip, which is an assertion about our own code.
+    them; and ``strict`` of zip and ``frozen`` of dataclasses, which are assertions about our own code.
     """
     import attrs
     from cosmic_ray.commands.init import init
@@ -159,8 +159,8 @@ def _left_out(tree: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, int]]
             found = [node.returns, *(argument.annotation for argument in every if argument)]
         elif isinstance(node, ast.AnnAssign):
             found = [part for part in ast.walk(node.annotation) if isinstance(part, ast.BinOp)]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "zip":
-            found = [keyword.value for keyword in node.keywords]
+        elif isinstance(node, ast.Call):
+            found = [keyword.value for keyword in node.keywords if keyword.arg in ("strict", "frozen")]
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             found = [node.test]
         for part in found:
@@ -256,10 +256,15 @@ def _try(mutant: Any, tests: Sequence[str], limit: float) -> Result:
 
 
 def explained(result: Result, equivalent: Iterable[dict[str, str]]) -> bool:
-    """Whether a mutant is one of the known equivalents: same file, line before and line after."""
+    """Whether a mutant is one of the known equivalents: same file, line before and line after; spaces do not count."""
     lines = result.diff.splitlines()
-    before, after = ("\n".join(line[1:].strip() for line in lines if line[:1] == sign) for sign in "-+")
-    return any((one["file"], one["before"], one["after"]) == (result.file, before, after) for one in equivalent)
+    before, after = ("".join("".join(line[1:].split()) for line in lines if line[:1] == sign) for sign in "-+")
+
+    def matches(one: dict[str, str]) -> bool:
+        known = ["".join(one.get(key, line).split()) for key, line in (("before", before), ("after", after))]
+        return one["file"] == result.file and known == [before, after]
+
+    return any(map(matches, equivalent))
 
 
 def table_of(results: Iterable[Result], rooms: Iterable[str]) -> Table:
