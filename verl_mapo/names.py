@@ -41,6 +41,9 @@ REWARD_MANAGER_NAME = "reward.reward_manager.name"
 IMAGES_PER_PROMPT = "actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt.image"
 MODEL_PATH = "actor_rollout_ref.model.path"
 ROLLOUT_N = "actor_rollout_ref.rollout.n"
+TRAIN_FILES = "data.train_files"
+VAL_FILES = "data.val_files"
+TOTAL_STEPS = "trainer.total_training_steps"
 IMPORTED_LATER = ("actor_rollout_ref.model.external_lib", "data.custom_cls.path")
 """Modules of the user that verl imports while it makes the trainer; they may register agent loops."""
 
