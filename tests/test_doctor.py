@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -9,11 +10,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from verl_mapo import doctor
-from verl_mapo.cli import app
-from verl_mapo.doctor import examine, missing_symbols, versions
+from verl_mapo.cli import _dead_settings_table, app
+from verl_mapo.doctor import examine, missing_symbols, quiet, versions
+from verl_mapo.training.dead_settings_table import TABLE
 from verl_mapo.verl_symbols import CPU_PLATFORM, VERL_SYMBOLS
 from verl_mapo.versions import TESTED
 
@@ -33,6 +36,9 @@ def test_sound_installation_passes_in_driver_and_ray_actor():
     done = run_doctor()
     assert done.returncode == 0, done.stdout
     assert "ray actor" in done.stdout and "missing" not in done.stdout
+    assert done.stderr == "", "what other packages print is shown only where a check failed"
+    assert "Settings without effect" in done.stdout
+    assert "actor_rollout_ref.rollout.multi_turn: tool_config_path, function_tool_path" in done.stdout
 
 
 def test_versions_cover_every_tested_distribution():
@@ -63,6 +69,34 @@ def test_broken_entry_point_is_explained(broken):
     assert done.returncode == 1
     assert "The entry point names verl_mapo.not_there, which cannot be imported" in text
     assert "advantage estimators mapo, axpo, vgpo: It is not registered" in text
+    assert (
+        "What other packages printed during the checks:" in text and "not_there" in text.split("during the checks")[1]
+    )
+
+
+def test_output_of_this_process_and_its_children_is_kept_from_the_terminal(capfd):
+    with quiet() as printed:
+        print("from python")  # noqa: T201
+        subprocess.run(["sh", "-c", "echo from a child >&2"], check=True)
+    print("afterwards")  # noqa: T201
+    assert printed == ["from python", "from a child"]
+    assert capfd.readouterr() == ("afterwards\n", "")
+
+
+def test_output_is_restored_after_an_error(capfd):
+    with pytest.raises(KeyError), quiet():
+        raise KeyError
+    os.write(1, b"afterwards")
+    assert capfd.readouterr().out == "afterwards"
+
+
+def test_settings_without_effect_fit_a_narrow_terminal():
+    console = Console(width=80, file=io.StringIO())
+    console.print(_dead_settings_table())
+    text = console.file.getvalue()
+    words = " ".join(text.split())
+    for row in TABLE:
+        assert row.when.words in words and all(name in words for name in row.values) and row.instead in words
 
 
 def test_examine_checks_installation_symbols_and_registries():

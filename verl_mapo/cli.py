@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
+from verl_mapo import names
 from verl_mapo.overrides import check_overrides, in_shell, last_value, path_override
 from verl_mapo.run_folder import RunFolder, write_whole
 from verl_mapo.settings import ConfigError, parse_node
@@ -61,7 +62,7 @@ def doctor(
 ) -> None:
     """Check that verl finds this package, in this process and inside a ray actor.
 
-    The exit code is 1 if something is missing.
+    The command also lists the settings that would have no effect. The exit code is 1 if something is missing.
     """
     from verl_mapo.doctor import examine, quiet, versions
 
@@ -149,7 +150,7 @@ def toy(
         demonstrations=demonstrations,
         retrain=retrain,
     )
-    paths = {"data.train_files": made.train, "data.val_files": made.test, "actor_rollout_ref.model.path": made.model}
+    paths = {names.TRAIN_FILES: made.train, names.VAL_FILES: made.test, names.MODEL_PATH: made.model}
     for setting, path in (paths | {"reward.description_alignment.scorer.model": made.clip}).items():
         typer.echo(in_shell(path_override(setting, path)))
 
@@ -187,7 +188,7 @@ def convert_data(
         raise typer.BadParameter(str(error), param_hint="NAME") from None
     written = convert(dataset(), source, out.resolve(), limit)
     console.print(f"Wrote {written.rows} rows with {written.images} images.", highlight=False)
-    typer.echo(in_shell(path_override("data.train_files", written.file)))
+    typer.echo(in_shell(path_override(names.TRAIN_FILES, written.file)))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -253,7 +254,7 @@ def evaluate(
 ) -> None:
     """Evaluate the run's last checkpoint (or the model if there is none) on data.val_files, without training."""
     # verl opens the training data even where it does not train, and obeys val_only only where it validates first.
-    arguments = ["data.train_files=${data.val_files}", *(overrides or [])]
+    arguments = [f"{names.TRAIN_FILES}=${{{names.VAL_FILES}}}", *(overrides or [])]
     arguments += ["trainer.val_only=true", "trainer.val_before_train=true"]
     raise typer.Exit(_launch(run, config, arguments, timeout_h, verbose))
 
@@ -272,18 +273,16 @@ def report(
 
 
 def _dead_settings_table() -> Table:
-    """The settings that a run refuses or warns of because nothing reads them."""
+    """The settings that a run refuses or warns of because nothing reads them, by the condition for that."""
     from verl_mapo.training.dead_settings_table import TABLE
 
-    table = Table("setting", "at start", "instead", title="Settings without effect", title_justify="left")
-    table.columns[0].overflow = table.columns[2].overflow = "fold"
-    for where in dict.fromkeys((row.node, row.when.words) for row in TABLE):
-        node, words = where
-        table.add_row(f"[bold]{node}[/] {words}")
+    table = Table("", "", title="Settings without effect", show_header=False, box=None)
+    for words in dict.fromkeys(row.when.words for row in TABLE):
+        table.add_row("", f"\n[bold]{words}")
         for row in TABLE:
-            if (row.node, row.when.words) == where:
-                severity = "[red]stops" if row.stops else "[yellow]warns"
-                table.add_row(f"  {', '.join(row.values)}", severity, row.instead)
+            if row.when.words == words:
+                at_start = "[red]stops" if row.stops else "[yellow]warns"
+                table.add_row(at_start, f"{row.node}: {', '.join(row.values)}\n[dim]{row.instead}")
     return table
 
 
@@ -337,7 +336,7 @@ def _launch(run: Path, config: str, overrides: list[str], timeout_h: float, verb
         arguments.append("stack=cpu")
     arguments += overrides
     write_whole(folder.about, json.dumps(_about(arguments), indent=1))
-    progress = Progress(typer.echo, last_value(overrides, "trainer.total_training_steps"))
+    progress = Progress(typer.echo, last_value(overrides, names.TOTAL_STEPS))
     echo = None if verbose else progress
     code = launch(arguments, timeout_s=timeout_h * 3600, env=environment, log=folder.log, echo=echo)
     if code and not verbose:

@@ -42,6 +42,9 @@ IMAGES_PER_PROMPT = "actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_p
 MM_PROCESSOR_KWARGS = "data.mm_processor_kwargs"
 MODEL_PATH = "actor_rollout_ref.model.path"
 ROLLOUT_N = "actor_rollout_ref.rollout.n"
+TRAIN_FILES = "data.train_files"
+VAL_FILES = "data.val_files"
+TOTAL_STEPS = "trainer.total_training_steps"
 IMPORTED_LATER = ("actor_rollout_ref.model.external_lib", "data.custom_cls.path")
 """Modules of the user that verl imports while it makes the trainer; they may register agent loops."""
 

@@ -9,6 +9,7 @@ import pytest
 from datasets import Dataset
 from support.scripted import compose_config
 
+from verl_mapo import names
 from verl_mapo.advantages.axpo import AxpoSettings
 from verl_mapo.advantages.mapo import MapoSettings
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
@@ -159,3 +160,37 @@ def test_rows_that_declare_tools_are_reported_in_words(caplog):
     caplog.clear()
     check_rows(compose_config("+visual_tool.aliases.image_zoom_in_tool=zoom"), rows)
     assert "1 of 2 rows" in caplog.text and "aliases" not in caplog.text
+
+
+def rows_of(*loops: str) -> Dataset:
+    return Dataset.from_list([{"agent_name": loop, "reward_model": {"style": "exact"}} for loop in loops])
+
+
+def test_misspelt_agent_loop_is_refused_at_the_start():
+    with pytest.raises(
+        ConfigError, match="default_agent_loop=visual_tool_agnet is no agent loop: did you mean visual_t"
+    ):
+        check_config(compose_config(f"{names.DEFAULT_AGENT_LOOP}=visual_tool_agnet"))
+    with pytest.raises(ConfigError, match="agent_name=tool_agnt is no agent loop: did you mean tool_agent"):
+        check_rows(compose_config(), rows_of(names.AGENT_LOOP, "tool_agnt"))
+    with pytest.raises(ConfigError, match="agent_name=tool_agnt"):
+        check_rows(compose_config(), rows_of(names.AGENT_LOOP), rows_of("tool_agnt"))
+
+
+def test_agent_loop_of_a_configuration_file_or_of_another_manager_is_accepted(tmp_path):
+    file = tmp_path / "loops.yaml"
+    file.write_text("- {name: mine, _target_: my.Loop}")
+    check_rows(compose_config(f"{names.AGENT_LOOP_FILE}={file}", f"{names.DEFAULT_AGENT_LOOP}=mine"), rows_of("mine"))
+    check_rows(compose_config(f"+{names.AGENT_LOOP_MANAGER}=my.Manager"), rows_of("theirs"))
+
+
+def test_agent_loop_that_a_module_of_the_user_registers_is_looked_up_after_its_import():
+    check_config(compose_config(f"{names.DEFAULT_AGENT_LOOP}=later", "data.custom_cls.path=rows.py"))
+
+
+def test_rows_that_all_name_a_loop_of_verl_are_refused_because_they_overrule_the_default():
+    with pytest.raises(
+        ConfigError, match="agent_name=tool_agent in every row, so that verl ignores .*remove the column"
+    ):
+        check_rows(compose_config("method=vgpo"), rows_of("tool_agent", "tool_agent"))
+    check_rows(compose_config(), rows_of("tool_agent", names.AGENT_LOOP))

@@ -32,10 +32,10 @@ _SUMMARY = (
     "actor_rollout_ref.rollout.temperature",
     names.MAX_ASSISTANT_TURNS,
     names.ADV_ESTIMATOR,
-    "data.train_files",
+    names.TRAIN_FILES,
     "data.train_batch_size",
-    "data.val_files",
-    "trainer.total_training_steps",
+    names.VAL_FILES,
+    names.TOTAL_STEPS,
     f"{names.VISUAL_TOOL_NODE}.",
 )
 """Settings in the header of the report, besides those of the enabled methods; a name that ends in a dot is a node."""

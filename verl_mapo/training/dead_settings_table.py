@@ -49,6 +49,7 @@ def _no_visual_credit(config: DictConfig) -> bool:
 
 
 _SCORES_WITH_MODEL = "reward.reward_model.enable"
+_MANAGER = "reward.reward_manager"
 
 NOWHERE = Condition(f"in verl {' or '.join(TESTED['verl'])}, which reads it nowhere", lambda config: True)
 V1 = Condition("with trainer.use_v1=true, whose trainers do not read it", lambda config: True)
@@ -78,7 +79,7 @@ CRITIC = Condition(
     lambda config: ESTIMATOR.holds(config) and bool(select(config, "critic.enable")),
 )
 NO_FUNCTION = Condition("without reward.custom_reward_function.path", _is(names.CUSTOM_REWARD_FUNCTION, None))
-REGISTERED = Condition("with reward.reward_manager.source=register", _is("reward.reward_manager.source", "register"))
+REGISTERED = Condition("with reward.reward_manager.source=register", _is(f"{_MANAGER}.source", "register"))
 MODEL_SCORES = Condition(
     f"with {_SCORES_WITH_MODEL}=true and no reward function, because verl then calls no reward manager",
     lambda config: bool(select(config, _SCORES_WITH_MODEL)) and select(config, names.CUSTOM_REWARD_FUNCTION) is None,
@@ -146,7 +147,9 @@ TABLE = (
     DeadSettings(ROLLOUT, {"multi_stage_wake_up": False}, NOWHERE, False, _REMOVE),
     DeadSettings(ROLLOUT, {"do_sample": True}, V1, True, f"set {ROLLOUT}.temperature=0 for greedy rollouts"),
     DeadSettings(ROLLOUT, {"repetition_penalty": 1.0}, V1, True, "remove it; rollouts are sampled with 1.0"),
-    DeadSettings(f"{ROLLOUT}.val_kwargs", {"do_sample": False}, GREEDY, True, "set it, for example to 1.0"),
+    DeadSettings(
+        f"{ROLLOUT}.val_kwargs", {"do_sample": False}, GREEDY, True, "set the temperature, for example to 1.0"
+    ),
     DeadSettings(
         f"{ROLLOUT}.trace",
         {"backend": None, "token2text": False, "max_samples_per_step_per_worker": None},
@@ -190,14 +193,14 @@ TABLE = (
         "set the path of the file that holds the function, too",
     ),
     DeadSettings(
-        "reward.reward_manager",
+        _MANAGER,
         {"module.path": None},
         REGISTERED,
         True,
         "set reward.reward_manager.source=importlib for a manager in a file",
     ),
     DeadSettings(
-        "reward.reward_manager",
+        _MANAGER,
         {"name": "naive"},
         MODEL_SCORES,
         True,
