@@ -75,11 +75,15 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         *_members(_AGENT_LOOP, "AgentLoopMetrics _agent_loop_registry register"),
         *_members(
             f"{_AGENT_LOOP}.AgentLoopBase",
-            "config continuous_token_builder ct_build_initial_tokens ct_merge_context_msg mm_processor_kwargs "
+            "config continuous_token_builder ct_build_initial_tokens ct_merge_context_msg data_config "
             "processor rollout_config run server_manager tokenizer",
         ),
         *_members(f"{_AGENT_LOOP}.AgentLoopOutput", "as_dict extra_fields"),
         "verl.utils.profiler.simple_timer",
+    ),
+    "rows": _members(
+        "verl.utils.dataset.rl_dataset.RLHFDataset",
+        "_build_messages config image_key maybe_filter_out_long_prompts mm_processor_kwargs",
     ),
     "agent-loop workers and manager": (
         *_members(
@@ -128,7 +132,7 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         *_members(
             "verl.utils.tokenizer.continuous_token",
             "ContinuousTokenBuilder.align_response_metadata ContinuousTokenBuilder.merge_assistant_tokens "
-            "MergeResult.token_ids",
+            "MergeResult.token_ids VLContinuousTokenMixin.mm_processor_kwargs",
         ),
         *_members(
             "verl.workers.config.rollout.RolloutConfig",

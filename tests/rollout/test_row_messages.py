@@ -138,6 +138,11 @@ def test_part_that_cannot_be_shown_is_named(part, sentence):
         normal_form([{"role": "user", "content": [part]}])
 
 
+def test_image_in_a_system_message_is_refused():
+    with pytest.raises(UnreadableImage, match="in its system message"):
+        normal_form([{"role": "system", "content": [{"type": "text", "text": "a"}, {"type": "image", "image": RED}]}])
+
+
 @pytest.mark.parametrize("uri", ["data:image/png;base64", "data:image/png;base64,abc", "data:image/png;base64,\ud83d"])
 def test_damaged_data_uri_is_unreadable_and_has_a_reference(uri):
     picture = Picture(uri + "x" * 9000 if uri.endswith("64") else uri)

@@ -45,8 +45,9 @@ class ImagePath(TypedDict, total=False):
 
     Keys:
         image: absolute path of the file.
-        max_pixels: verl's own agent loops shrink the image to at most this many pixels; if absent or None, their
-            default limit applies. The visual tool loop reads ``visual_tool.max_image_pixels`` instead.
+        max_pixels: the model sees the image at no more than this many pixels, and at no more than
+            ``visual_tool.max_image_pixels``; crops are still cut out of all its pixels. If absent or None, the
+            processor's limit applies.
     """
 
     image: str

@@ -188,17 +188,18 @@ def normal_form(messages: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, A
         ``{"type": "image"}``, and one picture for each part of the second kind.
 
     Raises:
-        UnreadableImage: a part holds a video or audio, or is of an unknown kind, or names no picture.
+        UnreadableImage: a part holds a video or audio, or is of an unknown kind, or names no picture, or a system
+            message holds an image, for which the declaration of the tools leaves no place.
     """
     pictures: list[Picture] = []
     plain = []
     for message in messages:
         content = message.get("content")
         if _is_list(content):
-            parts = [_plain_part(part, pictures) for part in content]
-            plain.append({**_without_empty(message), "content": parts})
-        else:
-            plain.append({**_without_empty(message), "content": "" if content is None else content})
+            content = [_plain_part(part, pictures) for part in content]
+            if pictures and message.get("role") == "system":
+                raise UnreadableImage("the row holds an image in its system message; it belongs into a user message")
+        plain.append({**_without_empty(message), "content": "" if content is None else content})
     return plain, pictures
 
 
