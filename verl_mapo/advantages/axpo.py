@@ -10,7 +10,7 @@ and sources.
 Functions take an outcome per row, groups, and the length of each prefix; they know nothing of verl, of tools, or of how
 sources are chosen and rolled out. As in MAPO, numbers per row are float64, and the (B, L) result is not.
 
-Equations; Eq. 2 is plain GRPO:
+Equations, with the numbers of docs/papers.md, which are not the paper's; Eq. 2 is plain GRPO:
 
     Eq. 2   A_i      = (r_i - mean(r)) / std(r)               plain rollouts; r: the N original rewards of the question
     Eq. 3   A_k^res  = (r_k - mean_K) / std_K                 after the prefix; among the K continuations of one prefix
