@@ -18,6 +18,9 @@ TOOL_RATE_FALL = 1 / 3
 REPEAT_IOU = 0.8
 """IoU of repeated boxes above which the report raises an alarm."""
 
+OTHER_UNITS_RATE = 0.1
+"""Share of boxes that look as if they were written in other units above which the report raises an alarm."""
+
 CROP_AREA = 0.6
 """Mean share of the image in a crop above which the report raises an alarm."""
 
@@ -194,6 +197,13 @@ ALARMS = (
         REPEAT_IOU,
         "Repeated boxes overlap with an IoU of {last:.2f}: the model crops the same place again and again and is "
         "rewarded each time.",
+    ),
+    Alarm(
+        "rollout_visual/other_units_rate",
+        "units of boxes",
+        OTHER_UNITS_RATE,
+        "{last:.0%} of the boxes look as if they were written in other units than the run's. The log names the units: "
+        "set visual_tool.coordinates to them.",
     ),
     Alarm(
         "rollout_visual/crop_area",

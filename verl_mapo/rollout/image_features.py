@@ -4,7 +4,8 @@
 
 verl decodes the tokens of a rollout and gives text and images to the processor, whose features it keeps and whose
 tokens it discards. A text in which the model spelled out ``<|image_pad|>`` with ordinary tokens then has more
-placeholders than the rollout has images, and the processor raises an exception. The features do not depend on the text.
+placeholders than the rollout has images, and the processor raises an exception. The features do not depend on the text,
+so with this module verl computes those of a :class:`VisualToolOutput` without it.
 """
 
 from __future__ import annotations
@@ -17,11 +18,9 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
 from verl_mapo.rollout.output import VisualToolOutput
 
 
-def compute_from_images_alone() -> None:
-    """Let verl's agent-loop worker compute the features of a :class:`VisualToolOutput` without its text."""
-    wrapt.wrap_function_wrapper(AgentLoopWorker, "_compute_multi_modal_inputs", _without_text)
-
-
-def _without_text(compute: Any, worker: AgentLoopWorker, args: tuple[Any, Any], kwargs: dict[str, Any]) -> Any:
+def _without_text(compute: Any, _: AgentLoopWorker, args: tuple[Any, Any], kwargs: dict[str, Any]) -> Any:
     output, input_ids = args
     return compute(output, input_ids[:, :0] if isinstance(output, VisualToolOutput) else input_ids, **kwargs)
+
+
+wrapt.wrap_function_wrapper(AgentLoopWorker, "_compute_multi_modal_inputs", _without_text)

@@ -22,7 +22,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetr
 from verl.utils.profiler import simple_timer
 
 from verl_mapo.names import AGENT_LOOP
-from verl_mapo.rollout import image_features, prompts
+from verl_mapo.rollout import prompts
 from verl_mapo.rollout.execute_call import CallExecutor, Refusal
 from verl_mapo.rollout.images import ImageStore, UnreadableImage, processor_kwargs, processor_resizes
 from verl_mapo.rollout.labels import LabelChecker
@@ -38,8 +38,6 @@ from verl_mapo.settings import parse
 from verl_mapo.tools.image_history import ImageHistory
 
 logger = logging.getLogger(__name__)
-
-image_features.compute_from_images_alone()
 
 _IMAGES = ImageStore()
 _PLACEHOLDERS = ("<|image_pad|>", "<|video_pad|>")
