@@ -14,7 +14,7 @@ from verl.trainer.config.algorithm import AlgoConfig
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, AdvantageEstimator
 
 from verl_mapo import names
-from verl_mapo.rewards.outcome import check_styles
+from verl_mapo.rewards.outcome import check_targets
 from verl_mapo.rewards.settings import alignment_settings
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
@@ -117,8 +117,8 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
         others: further rows that will be scored, such as the validation data.
 
     Raises:
-        ConfigError: every training row would run one of verl's own agent loops, or a row's ``reward_model["style"]``
-            names no answer check although it chooses the check.
+        ConfigError: every training row would run one of verl's own agent loops, or a row's ``reward_model`` has no
+            ground truth that can be read, or a ``style`` that names no answer check although it chooses the check.
     """
     loop, estimator = select(config, names.DEFAULT_AGENT_LOOP), select(config, names.ADV_ESTIMATOR)
     records_nothing = loop in names.STOCK_AGENT_LOOPS and "agent_name" not in training.column_names
@@ -128,4 +128,4 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
             f"needs: set {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
         )
     scored = [dataset for dataset in (training, *others) if "reward_model" in dataset.column_names]
-    check_styles(config, ((target or {}).get("style") for dataset in scored for target in dataset["reward_model"]))
+    check_targets(config, (target for dataset in scored for target in dataset["reward_model"]))
