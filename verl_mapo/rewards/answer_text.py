@@ -21,7 +21,7 @@ _TAG = re.compile(r"<\s*(/?)\s*(?:final_?)?answer\s*>|<\|(?:begin|(end))_of_box\
 _BOX = re.compile(r"(\\(?:boxed|fbox)\s*\{)|\\[\\{}]|([{}])")
 _BETWEEN_BOXES = re.compile(r"(?:[\s,;、，$&]|\\[()\[\]]|\band\b|\bor\b|[和与或])*")
 
-_AFTER = r"\s*(?:[:：=]|\b(?:is|are|was|would\s+be|should\s+be|must\s+be)\b(?:\s+that\b)?)"
+_AFTER = r"\s*(?:[:：=→]|->|\s[-–—]\s|\b(?:is|are|was|would\s+be|should\s+be|must\s+be)\b(?:\s+that\b)?)"
 _ENGLISH = (
     r"(?<![^\W_])(?:answers?(?:\s+(?:choice|option))?(?:\s+(?:to|for)\s[^\n.:：]{1,80}?)?"
     rf"|(?:correct|right|best|final)\s+(?:option|choice|result)){_AFTER}"
@@ -29,14 +29,14 @@ _ENGLISH = (
 _ABROAD = (
     r"(?<![^\W_])(?:antwort|antwoord|respuesta|r[ée]ponse|risposta|resposta|ответ|відповідь|odpowiedź|odpověď|cevap|"
     r"yanıt|jawaban(?:nya)?|đáp\s+án|câu\s+trả\s+lời|jibu|svar(?:et)?|vastaus|răspuns|válasz|απάντηση|"
-    r"الإجابة|الجواب|إجابة|उत्तर|উত্তর|คำตอบ|תשובה)(?:\s+[^\W\d_]+){0,2}?"
+    r"الإجابة|الجواب|إجابة|उत्तर|উত্তর|ค(?:ำ|\u0e4d\u0e32)ตอบ|תשובה)(?:\s+[^\W\d_]+){0,2}?"
     r"\s*(?:[:：=]|\b(?:es|est|ist|lautet|è|é|is|adalah|là|är|er|هي|है)(?![^\W_])|\s-)"
 )
 _CHINESE = (
     r"(?:答案|答え|正解|解答|回答|结果|結果|结论|正确选项|正確選項)\s*(?:应该|应当|应|應該|應|就)?\s*(?:是|为|為|选|選|は|[:：])+"
-    r"|(?<![^\W_])(?:答|答曰|解)\s*[:：]|(?<![^\W_])(?:최종\s*|올바른\s*)?(?:정답|답변|답)\s*(?:은|는|[:：])"
+    r"|\[(?:答案|解答|正解)\]|【(?:答案|解答|正解)】|(?<![^\W_])(?:答|答曰|解)\s*[:：]|(?<![^\W_])(?:최종\s*|올바른\s*)?(?:정답|답변|답)\s*(?:은|는|[:：])"
 )
-_STATED = re.compile(rf"(?:{_ENGLISH}|{_ABROAD}|{_CHINESE})[\s:：*_]*", re.IGNORECASE)
+_STATED = re.compile(rf"(?:{_ENGLISH}|{_ABROAD}|{_CHINESE})[\s:：]*(?:\*\*|__)?\s*", re.IGNORECASE)
 _ALTERNATIVE = re.compile(r"(?:\b(?:or|and|oder|und|ou|et|o|y)\s|[或和/])\s*(?:the\s|that\s|else\s)*$", re.IGNORECASE)
 _HASHES = re.compile(r"####\s*(?=[-+$\\\d.(]|[A-Z]\W*$)")
 _CHATTER = re.compile(
@@ -146,9 +146,9 @@ def boxed(text: str) -> str | None:
 def stated_line(text: str) -> str:
     """The last line that introduces an answer, or else the last line; empty if there is none.
 
-    Introductions are ``Answer:``, ``the answer is`` and their like in 30 languages, and ``####``. Lines that are items
-    of one list belong together. Farewells such as ``I hope this helps`` are passed over. Only the last 4,000 characters
-    are read.
+    Introductions are ``Answer:``, ``the answer is`` and their like in 30 languages, and ``####``. Without one, a first
+    line such as ``C. dog`` before an explanation is the answer. Lines that are items of one list belong together.
+    Farewells such as ``I hope this helps`` are passed over. Only the last 4,000 characters are read.
     """
     text = _DISPLAY.sub(lambda found: found.group().replace("\n", " "), text[-_TAIL:])
     lines = [line.strip() for line in text.splitlines()]
@@ -161,6 +161,8 @@ def stated_line(text: str) -> str:
             return lines[place]
         if stated and place + 1 < len(lines):
             return _list_at_start(lines[place + 1 :])
+    if len(lines) > 1 and _is_item(lines[0]) and not _is_item(lines[1]) and not _is_item(lines[-1]):
+        return lines[0]
     return "\n".join(reversed(_list_at_start(lines[::-1]).split("\n")))
 
 
@@ -170,15 +172,17 @@ def unwrap(text: str) -> str:
     Removed are tags, ``\\boxed{}``, ``\\text{}`` and its kin, ``$`` and other LaTeX delimiters, Markdown, introductions
     such as ``The answer is`` or ``答案：``, enclosing brackets and quotes, and stops at the end. Full-width and other
     variants of a character become the plain one (NFKC; CJK stops, dashes, quotes, digits of every script); a raised
-    digit becomes an exponent. Case, inner punctuation and brackets around a list stay. A second call changes nothing.
+    digit becomes an exponent. Case, inner punctuation and brackets around a list stay, and so does a text that consists
+    of wrappers alone. A second call changes nothing.
     """
     if len(text) > MAX_LENGTH:
         return text.strip()
+    content = text
     for _ in range(_ROUNDS):
-        before, text = text, _unwrap_once(text)
-        if text == before:
+        before, content = content, _unwrap_once(content)
+        if content == before:
             break
-    return text
+    return content or text.strip()
 
 
 def claim(text: str) -> str:
@@ -235,10 +239,16 @@ def _unwrap_once(text: str) -> str:
 
 
 def _without_stops(word: str) -> str:
-    """A word without quotes and stops at its edges; ``!`` and ``?`` are stops behind letters only: 5! is not 5."""
-    word = word.strip("\"'").rstrip(".,;:")
-    bare = word.rstrip("!?")
-    return (bare if bare[-1:].isalpha() else word).strip("\"'")
+    """A word without quotes and stops at its edges; ``5'`` and ``5!`` are not ``5``."""
+    word = word.lstrip("\"'").rstrip(".,;:")
+    word = _without_marks(word)
+    return word if word.rstrip("\"'")[-1:].isdigit() and word.count('"') + word.count("'") == 1 else word.rstrip("\"'")
+
+
+def _without_marks(text: str) -> str:
+    """Without ``!`` and ``?`` behind a word; behind a number or a single letter ``!`` is a factorial."""
+    bare = text.rstrip("!?")
+    return bare if bare[-1:].isalpha() and (bare[-2:-1].isalpha() or not bare.isascii()) else text
 
 
 def _plain_characters(text: str) -> str:
@@ -266,9 +276,7 @@ def _without_tags(text: str) -> str:
 def _bare(text: str) -> str:
     """Without enclosing brackets, quotes and emphasis, and without stops at the edges."""
     text = text.lstrip(":;, \n\t")
-    stripped = text.rstrip(".,;: \n\t")
-    if stripped.rstrip("!?")[-1:].isalpha():
-        stripped = stripped.rstrip("!?")
+    stripped = _without_marks(text.rstrip(".,;: \n\t"))
     text = _COPULA.sub("", stripped).strip() or stripped
     inside = text[1:-1]
     if len(text) > 2 and _PAIRS.get(text[0]) == text[-1] and not any(mark in inside for mark in {*"()[]{},;", text[0]}):

@@ -21,7 +21,7 @@ from verl_mapo.registry import Registry
 from verl_mapo.rewards.answer_text import boxed, normalise, stated_line, tagged, unwrap
 from verl_mapo.rewards.choices import choice
 from verl_mapo.rewards.quantities import contradicts, quantity
-from verl_mapo.rollout.parser import OPEN as TOOL_CALL
+from verl_mapo.rollout.parser import CLOSE, OPEN
 
 TRUTH_KEYS = ("target", "targets", "answer", "answers", "ground_truth", "value", "solution")
 """The keys under which a mapping may have its answer; Search-R1's rows in verl use ``target``."""
@@ -32,6 +32,7 @@ _DATE_OR_TIME = re.compile(r"\d{1,4}([/.-])\d{1,2}\1\d{1,4}|\d{1,2}(?::\d{1,2})+
 _ORDINARY_WORD = re.compile(
     r"(?<![\\A-Za-z])(?!(?:and|or|sin|cos|tan|cot|sec|log|ln|exp|sqrt|frac|pi|mod|cm|mm|km|kg|in|ft|to)(?![A-Za-z]))[A-Za-z]{2,}"
 )
+_MACRO = re.compile(r"\\(?:text|mathrm|mbox)\s*\{")
 _RELATION = re.compile(r"[<>≤≥≠]|\\(?:[lg]eq?|[lg]t|neq?)(?![A-Za-z])")
 _LATEX_OF = {"√": r"\sqrt ", "·": r"\cdot ", "∞": r"\infty ", "°": r"^\circ", "%": r"\%", "**": "^"}
 _LAST_NUMBER = re.compile(r"[-+]?\d[\d.,]*(?!.*\d)", re.DOTALL)
@@ -101,14 +102,15 @@ def extract(text: str) -> str:
     Nothing before the last ``</think>`` is read, and nothing after a ``<think>`` that is not closed, as in TRL's
     ``reasoning_accuracy_reward``. The answer is the content of the last ``<answer>...</answer>`` and, in it or without
     it, of the last ``\\boxed{...}``; as for math-verify, boxes that follow each other in a list are one answer. Without
-    either it is a line before any tool call, see :func:`~verl_mapo.rewards.answer_text.stated_line`.
+    either it is a line, see :func:`~verl_mapo.rewards.answer_text.stated_line`. Tool calls are not read.
     """
-    text = text.rpartition("</think>")[2].partition("<think>")[0]
+    *called, text = text.rpartition("</think>")[2].partition("<think>")[0].split(CLOSE)
+    text = "".join(part.partition(OPEN)[0] for part in called) + text
     content = tagged(text)
     box = boxed(text if content is None else content)
     if box is not None:
         return box
-    return stated_line(text.partition(TOOL_CALL)[0]) if content is None else content
+    return stated_line(text.partition(OPEN)[0]) if content is None else content
 
 
 def truths_of(ground_truth: Any) -> list[str]:
@@ -227,14 +229,19 @@ def math_equal(answer: str, truth: str, seconds: int = 5) -> bool:
             return one.equals(other, 1e-9)
     if one is None and (contradicts(given) or _RELATION.match(given)):
         return False
-    return _verified(answer, given, gold, seconds)
+    return _verified(answer, given, truth, gold, seconds)
 
 
-def _verified(answer: str, given: str, gold: str, seconds: int) -> bool:
+def _verified(answer: str, given: str, truth: str, gold: str, seconds: int) -> bool:
     """Whether math-verify finds both equal; it reads the whole answer and, if this is a sentence, searches it too."""
     from math_verify import parse, verify
 
-    expected, *found = [parse(f"\\boxed{{{_as_latex(text)}}}", parsing_timeout=seconds) for text in (gold, given)]
+    def read(text: str, plain: str) -> list[Any]:
+        """The expressions of a whole text, unwrapped and, where a macro may hold a unit, as it is."""
+        forms = [_as_latex(plain), *([text.strip(" $.")] if _MACRO.search(text) else [])]
+        return [one for form in forms for one in parse(f"\\boxed{{{form}}}", parsing_timeout=seconds)]
+
+    expected, *found = read(truth, gold), read(answer, given)
     if _ORDINARY_WORD.search(given) and not _is_uncertain(given):
         found.append(parse(answer, parsing_timeout=seconds))
     keywords = {"allow_set_relation_comp": True, "timeout_seconds": seconds}

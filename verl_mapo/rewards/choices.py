@@ -31,20 +31,21 @@ _BEHIND = re.compile(
 )
 _LABEL = re.compile(r"[(\[]?([A-Z])(?:[)\].:]+|\s*-(?=\s))\s*|[(\[]([a-z])[)\]]+[.:]?\s*")
 _LABELS = re.compile(r"(?<![A-Za-z0-9])(?:\(([A-Z])\)|([A-Z])[).:](?=\s|$))")
-_BARE = re.compile(r"([B-HJ-Z])\s+(?=[a-z])|([A-Z])\s*(?=[,;]\s|[一-鿿])")
+_BARE = re.compile(r"([B-HJ-Z])\s+(?=[a-z])|([A-Z])\s*(?=[,;]\s?[^,;\sA-Z]|[一-鿿])")
+_SENTENCE = re.compile(r"^(?:(?:[\w' ]{0,60}\s(?:is|are|shows?|says)|it's)\s(?:an?\s|the\s)?|(?:the|an)\s)")
 _SEPARATOR = re.compile(r"\s*[,;&\n]\s*(?:and\s+)?|\s+(?:and|et|und|y|e)\s+|\s*[和与與及]\s*|\s+")
 _ANOTHER = re.compile(r"\s*(?:[,;/&|]|\b(?:or|and)\b|[或和与及])\s*(?:[(\[]?[A-Z]|[(\[][a-z])(?![A-Za-z0-9'])")
 _CONFIRMED = re.compile(
     rf"(?<![A-Za-z0-9])(?:option\s+)?{_LETTER}[)\]\"'*]*\s*(?:is|must\s+be)\s+(?:the\s+)?(?:correct|right|best)"
 )
 _CHOSEN = re.compile(
-    r"(?:(?<![A-Za-z])(?i:options?|choices?|answers?|choose|chose|select|pick|go\s+with|it\s+is|it's|must\s+be)[\s:]*(?i:is\s+|option\s+)?"
+    r"(?:(?<![A-Za-z])(?i:options?|choices?|answers?|choose|chose|select|pick|go\s+with|it\s+is|it's|must\s+be|so|thus|hence|therefore)[\s:,]*(?i:is\s+|option\s+)?"
     rf"|[选選](?:项|項|择|擇)?\s*[:是为]?\s*|答案\s*[是为选]?\s*){_LETTER}"
 )
 _IN_BRACKETS = re.compile(r"\(([A-Z])\)")
 _DENIED = re.compile(
     r"\W*(?:\b(?:is|was|are|does|can|could|seems|looks|would\s+be)\s+(?:\w+\s+)?(?:not|wrong|incorrect|false|impossible)\b"
-    r"|(?:isn|wasn|doesn|can|couldn)'t\b|cannot\b|[是]?[不错非])",
+    r"|(?:isn|wasn|doesn|can|couldn)'t\b|cannot\b|or\b|是?[不错非]|或)",
     re.IGNORECASE,
 )
 _LONE = re.compile(r"(?<![A-Za-z0-9'])([B-HJ-Z])(?![A-Za-z0-9'])")
@@ -89,7 +90,7 @@ def _letters(text: str, letters: list[str]) -> str | None:
     text = _BEHIND.sub("", _BEFORE.sub("", text, count=1) if _BEFORE.match(text) else text, count=1).strip()
     if not 0 < len(text) <= 200:
         return None
-    parts = [part.strip("()[]{}\"'.:*") for part in _SEPARATOR.split(text)]
+    parts = [part.strip("()[]{}\"'.:*!") for part in _SEPARATOR.split(text)]
     if len(parts) == 1 and len(parts[0]) > 1 and list(parts[0]) == sorted(set(parts[0])) and parts[0].isupper():
         parts = list(parts[0])
         letters = letters[:10]
@@ -102,8 +103,9 @@ def _letters(text: str, letters: list[str]) -> str | None:
 def _option(text: str, texts: list[str], letters: list[str]) -> str | None:
     for form in dict.fromkeys((text, claim(text) if len(text) <= _LONGEST else text)):
         plain = normalise(form)
-        if plain and texts.count(plain) == 1:
-            return letters[texts.index(plain)]
+        for said in (plain, _SENTENCE.sub("", plain)):
+            if said and texts.count(said) == 1:
+                return letters[texts.index(said)]
     return None
 
 

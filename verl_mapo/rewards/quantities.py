@@ -47,7 +47,7 @@ _SCALES = {
 _SCALE = re.compile(
     rf"\s*({'|'.join(word for word in _SCALES if word.isascii())})(?![^\W_])|\s?([百千万萬亿億만억]+)", re.IGNORECASE
 )
-_SUFFIXES = {"k": 1e3, "M": 1e6, "B": 1e9}
+_SUFFIXES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}
 
 _ALIASES = {
     "mm": "millimeter millimeters millimetre millimetres 毫米",
@@ -77,7 +77,7 @@ _ALIASES = {
     "yuan": "rmb cny 元 块 人民币",
 }
 _UNIT_OF = {name: unit for unit, names in _ALIASES.items() for name in (unit, *names.split())}
-_LETTER_UNITS = set("mgshlnjwvacftbd") | {"k", "ω", "°"}
+_LETTER_UNITS = frozenset("mgshlLNJWVACFKTBΩ°")
 _NO_UNITS = frozenset(
     "pi sqrt root sin cos tan log ln exp mod squared cubed factorial times plus minus over divided or to and more less "
     "fewer greater at least most not than between through until i e x y z".split()
@@ -93,6 +93,7 @@ _AREA = [
     (re.compile(r"([^\W\d_])\^?\{?(\d)\}?"), r"\1^\2"),
 ]
 _PROSE = re.compile(r"[^\W\d_]|[\s.,;:'\"()~≈$€£-]")
+_NUMBER_SIGN = re.compile(r"^(?:No\.|#)\s*(?=\d)")
 _CALL = re.compile(r"[^\W_]\($")
 _EQUALS = re.compile(r"=|≈|\\approx")
 _COMPARED = re.compile(
@@ -145,9 +146,10 @@ def quantity(text: str) -> Quantity | None:
     text = claim(unwrap(text))
     if not 0 < len(text) <= _LONGEST or re.search(r"[<>≤≥≠±≡]|\\(?:ne|neq|leq?|geq?|pm|lt|gt)(?![a-z])", text):
         return None
-    if contradicts(text):
+    *sides, last = _EQUALS.split(text)
+    if contradicts(text) or any(re.search(r"\d\s*(?:[,;]|\band\b|\bor\b)", side) for side in sides):
         return None
-    text = _EQUALS.split(text)[-1].strip()
+    text = _NUMBER_SIGN.sub("", last.strip())
     text = _WORD_FIRST.sub(lambda found: str(_WORDS[found.group().lower()]), text) if _WORD_FIRST.match(text) else text
     text = re.sub(r"百分之\s*([\d.]+)", r"\1%", _MINUS.sub("-", _PERCENT.sub("%", text)))
     number = _NUMBER.search(text)
@@ -170,11 +172,9 @@ def quantity(text: str) -> Quantity | None:
 
 
 def contradicts(text: str) -> bool:
-    """Whether a text equates two different numbers, as ``1 = 2`` does, or lists several equations."""
-    *sides, last = (side.strip() for side in _EQUALS.split(text))
-    if any(re.search(r"\d\s*(?:[,;]|\band\b|\bor\b)", side) for side in sides):
-        return True
-    numbers = [found for side in (*sides, last) if (found := quantity(side) if side else None)] if sides else []
+    """Whether a text equates two different numbers, as ``1 = 2`` does."""
+    sides = [side.strip() for side in _EQUALS.split(text)]
+    numbers = [found for side in sides if (found := quantity(side))] if len(sides) > 1 else []
     pairs = zip(numbers, numbers[1:], strict=False)
     return any(one.unit == other.unit and not one.equals(other, 0.05) for one, other in pairs)
 
@@ -207,19 +207,20 @@ def _behind(text: str) -> tuple[float, set[str]] | None:
     while found := _SCALE.match(text):
         scale *= math.prod(_SCALES[mark] for mark in ([found[1].lower()] if found[1] else found[2]))
         text = text[found.end() :]
-    text = text.strip().lower()
+    text = text.strip()
     for pattern, plain in _AREA:
         text = pattern.sub(plain, text)
     rest = _UNIT.sub("", text)
     words = [word.rstrip(".") for word in _UNIT.findall(text)]
+    lowered = [word.lower() for word in words]
     if rest.strip(" .,;:()-\n") or any(_is_no_unit(word) for word in words):
         return None
-    return scale, {"/".join(_UNIT_OF.get(part, _singular(part)) for part in word.split("/")) for word in words}
+    return scale, {"/".join(_UNIT_OF.get(part, _singular(part)) for part in word.split("/")) for word in lowered}
 
 
 def _is_no_unit(word: str) -> bool:
     single = len(word) == 1 and word.isalpha() and not "一" <= word <= "鿿"
-    return word in _NO_UNITS or (single and word not in _LETTER_UNITS)
+    return word.lower() in _NO_UNITS or (single and word not in _LETTER_UNITS)
 
 
 def _singular(word: str) -> str:
