@@ -11,7 +11,7 @@ from support.rewards import answer_turn, row_of, same_length, visual_turn
 from transformers import AutoTokenizer
 
 from verl_mapo.rewards import outcome as outcome_module
-from verl_mapo.rewards.outcome import AnswerOutcome, CustomOutcome, check_styles
+from verl_mapo.rewards.outcome import AnswerOutcome, CustomOutcome, check_targets
 from verl_mapo.rewards.settings import DescriptionAlignmentSettings
 from verl_mapo.settings import ConfigError, parse_node
 
@@ -124,14 +124,18 @@ def config_of(manager="description_alignment", custom=None, **alignment) -> Dict
     return OmegaConf.create({"reward": {**reward, "description_alignment": node}})
 
 
+def targets_of(styles) -> list[dict]:
+    return [{"style": style, "ground_truth": "red"} for style in styles]
+
+
 def test_known_styles_pass_the_check_of_the_data():
     styles = ["exact", "multiple_choice", "numeric", "math", "support.rewards.same_length"]
-    assert check_styles(config_of(), styles) is None
+    assert check_targets(config_of(), targets_of(styles)) is None
 
 
 def test_check_of_the_data_names_every_unknown_style():
     with pytest.raises(ConfigError) as error:
-        check_styles(config_of(), ["rule", "exact", None, "rule", "no.such.check", 3])
+        check_targets(config_of(), targets_of(["rule", "exact", None, "rule", "no.such.check", 3]))
     assert str(error.value).startswith(
         "In the data, reward_model.style is 'rule' or missing or 'no.such.check' or 3, which names no answer check. "
         "Use exact, multiple_choice, numeric, math or the dotted path of your own in every row, or set "
@@ -142,7 +146,7 @@ def test_check_of_the_data_names_every_unknown_style():
 
 @pytest.mark.parametrize("changes", [{"manager": "naive"}, {"custom": "reward.py"}, {"outcome": "exact"}])
 def test_styles_that_are_not_used_are_not_checked(changes):
-    assert check_styles(config_of(**changes), ["rule", None]) is None
+    assert check_targets(config_of(**changes), targets_of(["rule", None])) is None
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 """The answer in a response, and the answer checks: functions that compare it with the ground truth.
 
 ``reward.description_alignment.outcome`` or a row's ``reward_model["style"]`` chooses a check by name or dotted path.
-No function of this module raises an exception because of what a model wrote.
+Every built-in check first applies :func:`~verl_mapo.rewards.answer_text.unwrap` to the answer and to the truth. No
+function of this module raises an exception because of what a model wrote.
 """
 
 from __future__ import annotations
@@ -11,22 +12,35 @@ from __future__ import annotations
 import inspect
 import math
 import re
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from verl_mapo.registry import Registry
-from verl_mapo.rollout.parser import OPEN as TOOL_CALL
+import numpy as np
 
-_NUMBER = re.compile(r"(?<![\w.^])[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
-_GROUPED = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?!,)(?:\D.*)?", re.ASCII)
-_UNIT = re.compile(r"\s*(%|°\s?[A-Za-z]?|[^\W\d_][^\W_]*(?:[/^][^\W_]+)*)?")
-_LETTER_ALONE = re.compile(r"[\W_]*([A-Za-z])[\W_]*")
-_LETTER_FIRST = re.compile(r"[\W_]*([A-Z])[*_]*[).:\]][\W_]*(?:\s|$)|\s*\(([A-Za-z])\)")
-_STATED = r"\b(?i:answer|option|choice)\b(?i:\s{1,3}is|\s{1,3}option){0,2}[\s:=]{0,3}[^\w\s]{0,4}"
-_LETTER_STATED = re.compile(_STATED + r"([A-Z])\b(?!['’])")
-_LETTER_STATED_LAST = re.compile(_STATED + r"([a-z])[\W_]*$")
-_LETTER_IN_BRACKETS = re.compile(r"\(([A-Z])\)")
+from verl_mapo.registry import Registry
+from verl_mapo.rewards.answer_text import boxed, normalise, stated_line, tagged, unwrap
+from verl_mapo.rewards.choices import choice
+from verl_mapo.rewards.quantities import contradicts, quantity
+from verl_mapo.rollout.parser import CLOSE, OPEN
+
+TRUTH_KEYS = ("target", "targets", "answer", "answers", "ground_truth", "value", "solution")
+"""The keys under which a mapping may have its answer; Search-R1's rows in verl use ``target``."""
+
+_MATH_LENGTH = 2_000
+_WORDS = re.compile(r"[^\W\d_]{2,}(?:[ ,;.'-]+[^\W\d_]+)*")
+_DATE_OR_TIME = re.compile(r"\d{1,4}([/.-])\d{1,2}\1\d{1,4}|\d{1,2}(?::\d{1,2})+(?:\s*[ap]\.?m)?", re.IGNORECASE)
+_ORDINARY_WORD = re.compile(
+    r"(?<![\\A-Za-z])(?!(?:and|or|sin|cos|tan|cot|sec|log|ln|exp|sqrt|frac|pi|mod|cm|mm|km|kg|in|ft|to)(?![A-Za-z]))[A-Za-z]{2,}"
+)
+_MACRO = re.compile(r"\\(?:text|mathrm|mbox)\s*\{")
+_RELATION = re.compile(r"[<>≤≥≠]|\\(?:[lg]eq?|[lg]t|neq?)(?![A-Za-z])")
+_LATEX_OF = {"√": r"\sqrt ", "·": r"\cdot ", "∞": r"\infty ", "°": r"^\circ", "%": r"\%", "**": "^"}
+_LAST_NUMBER = re.compile(r"[-+]?\d[\d.,]*(?!.*\d)", re.DOTALL)
+_UNCERTAIN = re.compile(
+    r"(?:\b(?:not|or|than|least|most|maybe|perhaps|possibly|under|over|except|between)|n't|[<>≠≤≥])\s*$"
+    r"|\d[\w%.]*\s*(?:[,;/]|\band\b)[\s,;]*$",
+    re.IGNORECASE,
+)
 
 
 class AnswerCheck(Protocol):
@@ -83,43 +97,85 @@ def find_check(name: str) -> AnswerCheck:
 
 
 def extract(text: str) -> str:
-    """The answer in a text, for example in the last turn of a rollout.
+    """The answer in a response, for example in the last turn of a rollout; empty if there is none.
 
-    It is the content of the last ``<answer>...</answer>``; without one, that of the last ``\\boxed{...}``; without
-    either, the last line that is not empty, before any tool call.
+    Nothing before the last ``</think>`` is read, and nothing after a ``<think>`` that is not closed, as in TRL's
+    ``reasoning_accuracy_reward``. The answer is the content of the last ``<answer>...</answer>`` and, in it or without
+    it, of the last ``\\boxed{...}``; as for math-verify, boxes that follow each other in a list are one answer. Without
+    either it is a line, see :func:`~verl_mapo.rewards.answer_text.stated_line`. Tool calls are not read.
     """
-    end = text.rfind("</answer>")
-    start = text.rfind("<answer>", 0, max(end, 0))
-    if start >= 0:
-        return text[start + len("<answer>") : end].strip()
-    boxed = _last_boxed(text)
-    if boxed is not None:
-        return boxed
-    lines = [line.strip() for line in text.partition(TOOL_CALL)[0].splitlines()]
-    return next((line for line in reversed(lines) if line), "")
+    *called, text = text.rpartition("</think>")[2].partition("<think>")[0].split(CLOSE)
+    text = "".join(part.partition(OPEN)[0] for part in called) + text
+    content = tagged(text)
+    box = boxed(text if content is None else content)
+    if box is not None:
+        return box
+    return stated_line(text.partition(OPEN)[0]) if content is None else content
 
 
 def truths_of(ground_truth: Any) -> list[str]:
-    """The accepted answers of a row, whose ground truth is one answer or a list of them."""
-    if isinstance(ground_truth, str) or not isinstance(ground_truth, Iterable):
+    """The accepted answers of a row.
+
+    Args:
+        ground_truth: one answer (a text, a number or a bool), a list of accepted ones, or a mapping that has its answer
+            under one of :data:`TRUTH_KEYS`. A whole number that parquet made a float, such as 12.0, is written ``12``.
+
+    Raises:
+        ValueError: the ground truth is missing, is an empty list, or is a mapping with none or several of these keys.
+    """
+    if isinstance(ground_truth, np.ndarray | np.generic):
+        ground_truth = ground_truth.tolist()
+    if isinstance(ground_truth, Mapping):
+        found = [key for key in TRUTH_KEYS if ground_truth.get(key) is not None]
+        if len(found) != 1:
+            raise ValueError(
+                f"the ground truth {_short(ground_truth)} has its answer under {' and '.join(found) or 'no key'}: "
+                f"use one answer, a list of accepted answers, or a mapping with one of the keys {', '.join(TRUTH_KEYS)}"
+            )
+        return truths_of(ground_truth[found[0]])
+    if isinstance(ground_truth, str):
+        return [ground_truth]
+    if isinstance(ground_truth, Iterable) and not isinstance(ground_truth, bytes):
+        truths = [truth for item in ground_truth for truth in truths_of(item)]
+        if truths:
+            return truths
+    elif isinstance(ground_truth, bool | int):
         return [str(ground_truth)]
-    return [str(truth) for truth in ground_truth]
+    elif isinstance(ground_truth, float) and math.isfinite(ground_truth):
+        return [f"{ground_truth:.0f}" if ground_truth.is_integer() else str(ground_truth)]
+    raise ValueError(
+        f"the ground truth {_short(ground_truth)} is no answer: use a text, a number, or a list of accepted answers"
+    )
+
+
+def options_of(options: Any) -> list[str]:
+    """The texts of a row's options in order, from a list or from a mapping of letters to texts; empty without options.
+
+    Raises:
+        ValueError: the options are one text, or something else that is no list.
+    """
+    if options is None:
+        return []
+    if isinstance(options, Mapping):
+        options = [options[key] for key in sorted(options) if options[key] is not None]
+    if isinstance(options, str | bytes) or not isinstance(options, Iterable):
+        raise ValueError(f"the options {_short(options)} are no list: use the list of their texts, A first")
+    return [str(option) for option in options]
 
 
 def exact(answer: str, truth: str, **_: Any) -> bool:
-    """Whether both are equal when case, white space and punctuation at the edges of words are ignored."""
+    """Whether both texts are equal; case, white space, commas, and quotes and stops at the edges of words are ignored.
+
+    Articles and explanations count, as for ``exact_match`` of lm-eval: ``a red car`` is not ``red car``.
+    """
     return normalise(answer) == normalise(truth) != ""
 
 
-def normalise(text: str) -> str:
-    """A text in lower case, words separated by one space, with brackets, quotes and stops at their edges removed."""
-    words = unicodedata.normalize("NFKC", text).casefold().split()
-    bare = (word.lstrip("\"'`‘“([{<*_").rstrip("\"'`’”)]}>*_.,;:!?") for word in words)
-    return " ".join(word for word in bare if word)
-
-
 def multiple_choice(answer: str, truth: str, *, options: Sequence[str] = (), **_: Any) -> bool:
-    """Whether both choose the same option; each may be a letter in any common format, or the text of an option.
+    """Whether both choose the same options; each may be given by letters in any common format, or one by its text.
+
+    Several letters are a set, and all of them are needed: ``A, C`` equals ``CA`` and not ``A``. Where neither text
+    chooses an option, both have to be equal as for ``exact``.
 
     Args:
         answer: the extracted answer.
@@ -127,49 +183,27 @@ def multiple_choice(answer: str, truth: str, *, options: Sequence[str] = (), **_
         options: the texts in order, A first; without them only letters are recognised.
     """
     chosen, correct = choice(answer, options), choice(truth, options)
-    return chosen == correct is not None
-
-
-def choice(text: str, options: Sequence[str] = ()) -> str | None:
-    """The letter that a text chooses; None if it is unclear.
-
-    It reads ``C``, ``(C)``, ``C. dog``, ``Answer: C``, and the text of an option.
-    """
-    letters = [chr(ord("A") + index) for index in range(len(options))] or [chr(code) for code in range(65, 91)]
-    texts = [normalise(option) for option in options]
-    plain = normalise(text)
-    if plain in texts and texts.count(plain) == 1:
-        return letters[texts.index(plain)]
-    found = _LETTER_ALONE.fullmatch(text) or _LETTER_FIRST.match(text)
-    letter = next(filter(None, found.groups())) if found else _stated_letter(text)
-    if letter is None:
-        first, _, rest = plain.partition(" ")
-        letter = next((known for known, option in zip(letters, texts, strict=False) if rest == option != ""), None)
-        letter = letter if letter and first == letter.lower() else None
-    return letter.upper() if letter and letter.upper() in letters else None
+    if chosen is None and correct is None:
+        return exact(answer, truth)
+    return chosen == correct
 
 
 def numeric(answer: str, truth: str, *, tolerance: float = 1e-4, **_: Any) -> bool:
-    """Whether the last number of each text is the same within a relative tolerance.
+    """Whether both are the same quantity within a relative tolerance; see :mod:`verl_mapo.rewards.quantities`.
 
-    Thousands separators are read, and ``50%`` equals ``0.5`` as well as ``50``. Where both texts name a unit, the units
-    have to be spelled alike; nothing is converted.
+    ``50%`` equals ``0.5`` as well as ``50``. Where both texts name a unit, the units have to be the same; none is
+    converted. Where neither is a quantity but both hold a digit, such as ``9:30``, they are compared as for ``exact``.
 
     Args:
         answer: the extracted answer.
         truth: the accepted answer.
         tolerance: largest difference, relative to the larger of the two numbers.
     """
-    given, correct = _quantity(answer), _quantity(truth)
-    if given is None or correct is None:
-        return False
-    (value, unit), (true, true_unit) = given, correct
-    if unit and true_unit and unit != true_unit:
-        return False
-    pairs = [(value, true)]
-    if unit != true_unit and "%" in (unit, true_unit):
-        pairs.append((value / 100, true) if unit == "%" else (value, true / 100))
-    return any(math.isclose(a, b, rel_tol=tolerance, abs_tol=1e-12) for a, b in pairs)
+    given, correct = quantity(answer), quantity(truth)
+    if given is None and correct is None:
+        spaceless = [normalise(text).replace(" ", "") for text in (answer, truth)]
+        return spaceless[0] == spaceless[1] and any(map(str.isdigit, spaceless[1]))
+    return given is not None and correct is not None and given.equals(correct, tolerance)
 
 
 def math_equal(answer: str, truth: str, seconds: int = 5) -> bool:
@@ -182,49 +216,50 @@ def math_equal(answer: str, truth: str, seconds: int = 5) -> bool:
             powers never returns. math-verify sets the limit with SIGALRM, hence the main thread; the check ``math``
             calls this function in a child process, see :mod:`verl_mapo.rewards.math_process`.
     """
+    given, gold = unwrap(answer), unwrap(truth)
+    if not given or not gold or max(map(len, (given, gold, answer))) > _MATH_LENGTH:
+        return bool(gold) and given == gold
+    if _WORDS.fullmatch(gold) or _DATE_OR_TIME.fullmatch(gold) or _DATE_OR_TIME.fullmatch(given):
+        return exact(given, gold)
+    if given.replace(" ", "") == gold.replace(" ", "") or (re.fullmatch("[A-J]", gold) and choice(given) == gold):
+        return True
+    one, other = quantity(given), quantity(gold)
+    if one is not None and other is not None and not ("=" in given and "=" in gold):
+        if one.equals(other, 1e-9) or not one.equals(other, 1e-4):
+            return one.equals(other, 1e-9)
+    if one is None and (contradicts(given) or _RELATION.match(given)):
+        return False
+    return _verified(answer, given, truth, gold, seconds)
+
+
+def _verified(answer: str, given: str, truth: str, gold: str, seconds: int) -> bool:
+    """Whether math-verify finds both equal; it reads the whole answer and, if this is a sentence, searches it too."""
     from math_verify import parse, verify
 
-    if exact(answer, truth):
-        return True
-    gold, given = (parse(_as_latex(text), parsing_timeout=seconds) for text in (truth, answer))
-    return bool(gold and given) and verify(gold, given, timeout_seconds=seconds)
+    def read(text: str, plain: str) -> list[Any]:
+        """The expressions of a whole text, unwrapped and, where a macro may hold a unit, as it is."""
+        forms = [_as_latex(plain), *([text.strip(" $.")] if _MACRO.search(text) else [])]
+        return [one for form in forms for one in parse(f"\\boxed{{{form}}}", parsing_timeout=seconds)]
 
-
-def _last_boxed(text: str) -> str | None:
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    start += len("\\boxed{")
-    depth = 1
-    for place in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[place], 0)
-        if depth == 0:
-            return text[start:place].strip()
-    return None
-
-
-def _stated_letter(text: str) -> str | None:
-    """The letter in a sentence such as ``the answer is C``, or the only letter in brackets."""
-    stated = _LETTER_STATED.findall(text) or _LETTER_STATED_LAST.findall(text)
-    if stated:
-        return stated[-1]
-    bracketed = set(_LETTER_IN_BRACKETS.findall(text))
-    return bracketed.pop() if len(bracketed) == 1 else None
-
-
-def _quantity(text: str) -> tuple[float, str] | None:
-    """The last number of a text and the unit after it in lower case, empty if it has no unit; None without a number."""
-    text = text.replace("−", "-")
-    numbers = list(_NUMBER.finditer(text))
-    if not numbers:
-        return None
-    digits = numbers[-1].group().rstrip(",")
-    if "," in digits and not _GROUPED.fullmatch(digits):
-        return None
-    value = float(digits.replace(",", ""))
-    unit = _UNIT.match(text, numbers[-1].end()).group(1) or ""
-    return (value, unit.lower()) if math.isfinite(value) else None
+    expected, *found = read(truth, gold), read(answer, given)
+    if _ORDINARY_WORD.search(given) and not _is_uncertain(given):
+        found.append(parse(answer, parsing_timeout=seconds))
+    keywords = {"allow_set_relation_comp": True, "timeout_seconds": seconds}
+    return any(bool(expected and one) and verify(expected, one, **keywords) for one in found)
 
 
 def _as_latex(text: str) -> str:
-    return f"\\boxed{{{text.strip().strip('$')}}}"
+    for mark, latex in _LATEX_OF.items():
+        text = text.replace(mark, latex)
+    return text
+
+
+def _is_uncertain(text: str) -> bool:
+    """Whether the last number of a sentence is denied, compared, or the end of a list."""
+    number = _LAST_NUMBER.search(text)
+    return number is not None and bool(_UNCERTAIN.search(text, 0, number.start()))
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."

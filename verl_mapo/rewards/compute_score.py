@@ -9,16 +9,39 @@ from __future__ import annotations
 
 from typing import Any
 
-from verl_mapo.rewards.answers import extract, truths_of
-from verl_mapo.rewards.math_process import check_math
+from verl_mapo.rewards.answers import extract, find_check, truths_of
+from verl_mapo.settings import ConfigError
 
 
-def compute_score(solution_str: str, ground_truth: Any, **_: Any) -> float:
-    """1 if the answer in a response equals the ground truth, exactly or mathematically; else 0.
+def compute_score(
+    solution_str: str,
+    ground_truth: Any,
+    data_source: str | None = None,
+    extra_info: dict[str, Any] | None = None,
+    reward_router_address: str | None = None,
+    reward_model_tokenizer: Any = None,
+    style: str = "math",
+) -> float:
+    """1 if the answer in a response equals the ground truth, else 0.
 
     Args:
         solution_str: the whole response; :func:`~verl_mapo.rewards.answers.extract` finds its answer.
-        ground_truth: an answer or a list of accepted ones, bare or in a ``\\boxed{}``.
+        ground_truth: an answer or a list of accepted ones, bare or in a ``\\boxed{}``; see
+            :func:`~verl_mapo.rewards.answers.truths_of`.
+        data_source: not used, like the next three; verl passes them to every reward function.
+        extra_info: not used.
+        reward_router_address: not used.
+        reward_model_tokenizer: not used.
+        style: the answer check of all rows, from ``reward.custom_reward_function.reward_kwargs.style``. verl does not
+            pass a row's own ``reward_model["style"]``, nor its options: ``multiple_choice`` reads letters only.
+
+    Raises:
+        ConfigError: the style names no answer check, or the ground truth cannot be read.
     """
+    try:
+        check, truths = find_check(style), truths_of(ground_truth)
+    except ValueError as error:
+        raise ConfigError(f"{str(error)[0].upper()}{str(error)[1:]}.") from None
     answer = extract(solution_str)
-    return float(bool(answer) and any(check_math(answer, extract(truth)) for truth in truths_of(ground_truth)))
+    right = (check(answer, extract(truth) or truth, options=[], tolerance=1e-4) for truth in truths)
+    return float(bool(answer) and any(right))

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 from verl.protocol import DataProtoItem
 
 from verl_mapo import names
-from verl_mapo.rewards.answers import CHECKS, FAST_CHECKS, AnswerCheck, extract, find_check, truths_of
+from verl_mapo.rewards.answers import CHECKS, FAST_CHECKS, AnswerCheck, extract, find_check, options_of, truths_of
 from verl_mapo.rewards.judge import Judge
 from verl_mapo.rewards.settings import AUTO, DescriptionAlignmentSettings
 from verl_mapo.rollout.prompts import text_of
@@ -49,12 +49,13 @@ class AnswerOutcome:
         """See :class:`Outcome`.
 
         Raises:
-            ConfigError: ``outcome`` is ``auto``, and the row's ``reward_model["style"]`` names no answer check.
+            ConfigError: the row's ``reward_model`` has no ground truth or no list of options, or ``outcome`` is
+                ``auto`` and its ``style`` names no answer check.
         """
         target = row.non_tensor_batch["reward_model"]
-        truths = truths_of(target["ground_truth"])
+        truths, options = _truths_and_options(target)
         answer = extract(trajectory.turns[-1].text) if trajectory.turns else ""
-        rule = float(await self._is_correct(answer, truths, target))
+        rule = float(await self._is_correct(answer, truths, options, target.get("style")))
         terms: Terms = {"acc": rule, "rule": rule}
         if self.judge is not None:
             terms |= {"judge": None, "judge_failed": 0.0}
@@ -63,16 +64,13 @@ class AnswerOutcome:
                 terms |= {"judge_failed": 1.0} if verdict is None else {"judge": float(verdict), "acc": float(verdict)}
         return terms["acc"], terms
 
-    async def _is_correct(self, answer: str, truths: list[str], target: dict[str, Any]) -> bool:
+    async def _is_correct(self, answer: str, truths: list[str], options: list[str], style: Any) -> bool:
         name = self.settings.outcome
         if name == AUTO:
-            name = target.get("style")
+            name = style
             _require_checks([name])
-        check, options = find_check(name), target.get("options")
-        keywords = {
-            "options": [] if options is None else list(map(str, options)),
-            "tolerance": self.settings.tolerance,
-        }
+        check = find_check(name)
+        keywords = {"options": options, "tolerance": self.settings.tolerance}
 
         def compare() -> bool:
             return any(_apply(check, name, answer, truth, keywords) for truth in truths)
@@ -138,26 +136,38 @@ def _apply(check: AnswerCheck, name: str, answer: str, truth: str, keywords: dic
     return bool(equal)
 
 
-def check_styles(config: Any, styles: Iterable[Any]) -> None:
-    """Check, at the start of a run, that every row's ``reward_model["style"]`` names an answer check.
+def check_targets(config: Any, targets: Iterable[Any]) -> None:
+    """Check, at the start of a run, that every row's answer can be judged.
 
-    Nothing is checked when the styles are not used: with another reward manager, with a custom reward function, or with
-    an answer check for all rows in ``reward.description_alignment.outcome``.
+    Nothing is checked when this package does not read the rows' ``reward_model``: with another reward manager or with
+    a custom reward function. The styles are not checked when ``reward.description_alignment.outcome`` names one answer
+    check for all rows.
 
     Args:
         config: the whole hydra configuration.
-        styles: the style of each row; None for a row without one.
+        targets: the column ``reward_model``; None for a row without one.
 
     Raises:
-        ConfigError: naming every style that is not an answer check, the known checks and the setting that overrides
-            the rows' styles.
+        ConfigError: a ground truth or the options of a row cannot be read; or naming every style that is not an answer
+            check, the known checks and the setting that overrides the rows' styles.
     """
     if select(config, names.REWARD_MANAGER_NAME) != names.REWARD_MANAGER:
         return
     if select(config, names.CUSTOM_REWARD_FUNCTION) is not None:
         return
+    targets = [target or {} for target in targets]
     if parse(DescriptionAlignmentSettings, config).outcome == AUTO:
-        _require_checks(styles)
+        _require_checks(target.get("style") for target in targets)
+    for target in targets:
+        _truths_and_options(target)
+
+
+def _truths_and_options(target: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The accepted answers of a row's ``reward_model`` and the texts of its multiple choice."""
+    try:
+        return truths_of(target.get("ground_truth")), options_of(target.get("options"))
+    except ValueError as error:
+        raise ConfigError(f"In the data, in reward_model, {error}.") from None
 
 
 def _require_checks(styles: Iterable[Any]) -> None:

@@ -16,7 +16,7 @@ from verl.trainer.config.algorithm import AlgoConfig
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, AdvantageEstimator
 
 from verl_mapo import names
-from verl_mapo.rewards.outcome import check_styles
+from verl_mapo.rewards.outcome import check_targets
 from verl_mapo.rewards.settings import alignment_settings
 from verl_mapo.rollout.prompts import declared_tools
 from verl_mapo.rollout.settings import VisualToolSettings
@@ -167,7 +167,8 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
     Raises:
         ConfigError: an agent loop does not exist, every training row would run one of verl's own agent loops although
             the run asks for another, a row cannot be shown to the model (:func:`check_pictures`), or its
-            ``reward_model["style"]`` names no answer check although it chooses the check.
+            ``reward_model`` has no ground truth that can be read, or a ``style`` that names no answer check although
+            it chooses the check.
     """
     default, estimator = select(config, names.DEFAULT_AGENT_LOOP), select(config, names.ADV_ESTIMATOR)
     _check_agent_loops(config, names.DEFAULT_AGENT_LOOP, {default})
@@ -189,7 +190,7 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
         _warn_of_declarations(config, training, *others)
     check_pictures(config, training, *others)
     scored = [dataset for dataset in (training, *others) if "reward_model" in dataset.column_names]
-    check_styles(config, ((target or {}).get("style") for dataset in scored for target in dataset["reward_model"]))
+    check_targets(config, (target for dataset in scored for target in dataset["reward_model"]))
 
 
 def _check_agent_loops(config: DictConfig, where: str, used: set[str | None]) -> None:

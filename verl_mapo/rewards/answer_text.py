@@ -1,0 +1,286 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where the answer is in a text, and what is left of it when everything around it is removed.
+
+:func:`unwrap` is the one step that every built-in check applies to the answer and to the truth before it compares them.
+No function of this module raises an exception, whatever the text is, and each takes time that is linear in its length.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+MAX_LENGTH = 10_000
+"""Characters of the longest answer that is unwrapped. A longer one is compared as it is."""
+
+_TAIL = 4_000
+_ROUNDS = 24
+
+_TAG = re.compile(r"<\s*(/?)\s*(?:final_?)?answer\s*>|<\|(?:begin|(end))_of_box\|>", re.IGNORECASE)
+_BOX = re.compile(r"(\\(?:boxed|fbox)\s*\{)|\\[\\{}]|([{}])")
+_BETWEEN_BOXES = re.compile(r"(?:[\s,;、，$&]|\\[()\[\]]|\band\b|\bor\b|[和与或])*")
+
+_AFTER = r"\s*(?:[:：=→]|->|\s[-–—]\s|\b(?:is|are|was|would\s+be|should\s+be|must\s+be)\b(?:\s+that\b)?)"
+_ENGLISH = (
+    r"(?<![^\W_])(?:answers?(?:\s+(?:choice|option))?(?:\s+(?:to|for)\s[^\n.:：]{1,80}?)?"
+    rf"|(?:correct|right|best|final)\s+(?:option|choice|result)){_AFTER}"
+)
+_ABROAD = (
+    r"(?<![^\W_])(?:antwort|antwoord|respuesta|r[ée]ponse|risposta|resposta|ответ|відповідь|odpowiedź|odpověď|cevap|"
+    r"yanıt|jawaban(?:nya)?|đáp\s+án|câu\s+trả\s+lời|jibu|svar(?:et)?|vastaus|răspuns|válasz|απάντηση|"
+    r"الإجابة|الجواب|إجابة|उत्तर|উত্তর|ค(?:ำ|\u0e4d\u0e32)ตอบ|תשובה)(?:\s+[^\W\d_]+){0,2}?"
+    r"\s*(?:[:：=]|\b(?:es|est|ist|lautet|è|é|is|adalah|là|är|er|هي|है)(?![^\W_])|\s-)"
+)
+_CHINESE = (
+    r"(?:答案|答え|正解|解答|回答|结果|結果|结论|正确选项|正確選項)\s*(?:应该|应当|应|應該|應|就)?\s*(?:是|为|為|选|選|は|[:：])+"
+    r"|\[(?:答案|解答|正解)\]|【(?:答案|解答|正解)】|(?<![^\W_])(?:答|答曰|解)\s*[:：]|(?<![^\W_])(?:최종\s*|올바른\s*)?(?:정답|답변|답)\s*(?:은|는|[:：])"
+)
+_STATED = re.compile(rf"(?:{_ENGLISH}|{_ABROAD}|{_CHINESE})[\s:：]*(?:\*\*|__)?\s*", re.IGNORECASE)
+_ALTERNATIVE = re.compile(r"(?:\b(?:or|and|oder|und|ou|et|o|y)\s|[或和/])\s*(?:the\s|that\s|else\s)*$", re.IGNORECASE)
+_HASHES = re.compile(r"####\s*(?=[-+$\\\d.(]|[A-Z]\W*$)")
+_CHATTER = re.compile(
+    r"(?:[*_`#~|]+|[-=]{3,}|\$\$|\.+)$|[\W_]*(?:I\s+hope|hope\s+(?:this|that|it)|let\s+me\s+know|feel\s+free)\b",
+    re.IGNORECASE,
+)
+_ITEM = re.compile(r"[A-Za-z](?:$|[)\].:*]{1,4}\s)|\d[\d.,]*$")
+_DISPLAY = re.compile(r"\$\$([^$]*)\$\$|\\\[([^\\\]]*(?:\\[^\]][^\\\]]*)*)\\\]")
+
+_EXPLAINED = re.compile(
+    r"(?:(?<![^\W_])(?i:because|since|as\s+(?:it|the|this|shown|seen|we)|due\s+to|given\s+that|which|not|"
+    r"rather\s+than|instead\s+of|I\s+hope)(?![^\W_])|因为|因為|由于|由於|而不是|而非|不是)"
+    r"|[.!?\n]\s?(?=(?:This|That|These|It|Its|It's|They|He|She|The\s+reason|Here|Explanation|Reason|Reasoning|Note|We|"
+    r"In\s+the|There|解释|理由|这)(?![^\W_]))",
+)
+
+_DASHES, _APOSTROPHES, _QUOTES = "‐‑‒–—―−", "‘’ʼ‛", "“”„«»「」『』《》〈〉"
+_CHARACTERS = {
+    **dict.fromkeys(_DASHES, "-"),
+    **dict.fromkeys(_APOSTROPHES, "'"),
+    **dict.fromkeys(_QUOTES, '"'),
+    **dict.fromkeys("。।۔", "."),
+    **dict.fromkeys("、،٬", ","),
+    **dict.fromkeys("【〔", "["),
+    **dict.fromkeys("】〕", "]"),
+    **{"؛": ";", "؟": "?", "٪": "%", "٫": ".", "⁄": "/", "º": "°", "˚": "°", "¿": "", "¡": ""},
+}
+_PUNCTUATION = str.maketrans(_CHARACTERS)
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe0e\ufe0f\ufeff]")
+_RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
+_FRACTION = re.compile("(?<=\\d)\\s*(?=[¼-¾⅐-⅞])")
+
+_TEXT_MACRO = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|up|normal)?|math(?:rm|bf|it|sf|tt|normal)|mbox|hbox|emph|underline|bm|boldsymbol)"
+    r"\s*\{([^{}]*)\}"
+)
+_LATEX = [
+    (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
+    (
+        re.compile(
+            r"\\(?:left|right)\s*(?![A-Za-z])\.?|\\(?:displaystyle|textstyle|bigg?[lr]?|Bigg?[lr]?)(?![A-Za-z])"
+        ),
+        "",
+    ),
+    (re.compile(r"\^\s*\{?\s*\\circ(?![A-Za-z])\s*\}?|\\degree(?![A-Za-z])"), "°"),
+    (re.compile(r"\{,\}|\\!"), lambda found: "," if found.group() == "{,}" else ""),
+    (re.compile(r"(?<!\\)\\(?:[,;:> ]|q?quad(?![A-Za-z]))"), " "),
+    (re.compile(r"(?<!\\)\\([%$#&_])"), r"\1"),
+    (re.compile(r"(?<!\\)\\[()\[\]]"), ""),
+    (re.compile(r"\$\$([^$]*)\$\$"), r"\1"),
+    (re.compile(r"(?<!\\)\$(?=\S)([^$\n]*)(?<=\S)\$(?!\d)"), r"\1"),
+]
+_MARKDOWN = [
+    (re.compile(r"```\w*\s*\n|`+"), ""),
+    (re.compile(r"(?<![\w)*])\*\*(?=\S)|(?<=\S)\*\*(?![\w(*])"), ""),
+    (re.compile(r"(?<!\w)__(?=\S)|(?<=\S)__(?!\w)"), ""),
+    (re.compile(r"^(?:#{1,6}\s+|[•·‣▪◦*]\s+|-\s+(?![\d.]))"), ""),
+]
+_OUTER_TAG = re.compile(
+    r"<\s*/?\s*(?:(?:final_?)?answer|b|strong|i|em|u|p|div|span|code|center|mark|br|s|think)\s*/?>|<\|[^<>|]*\|>",
+    re.IGNORECASE,
+)
+_PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "*": "*", "_": "_"}
+_COPULA = re.compile(r"(?:です|である|입니다|이에요|예요)$")
+_SPACES = re.compile(r"\s+")
+
+
+def tagged(text: str) -> str | None:
+    """The content of the last closed ``<answer>`` tag; None without one."""
+    end = start = None
+    for tag in reversed(list(_TAG.finditer(text))):
+        closing = tag.group(1) or tag.group(2)
+        if closing and end is None:
+            end = tag.start()
+        elif not closing and end is not None:
+            start = tag.end()
+            break
+    return None if start is None else text[start:end].strip()
+
+
+def boxed(text: str) -> str | None:
+    """The content of the last closed box, after that of the boxes listed before it; None without a box."""
+    open_braces: list[tuple[int, int] | None] = []
+    boxes: list[tuple[int, int, int]] = []
+    for token in _BOX.finditer(text):
+        if token.group(1):
+            open_braces.append((token.start(), token.end()))
+        elif token.group(2) == "{":
+            open_braces.append(None)
+        elif token.group(2) and open_braces:
+            box = open_braces.pop()
+            if box is not None:
+                boxes.append((*box, token.start()))
+    if not boxes:
+        return None
+    boxes.sort()
+    start, first, last = boxes.pop()
+    contents, between = [text[first:last].strip()], ""
+    while boxes and boxes[-1][2] < start and _BETWEEN_BOXES.fullmatch(text, boxes[-1][2] + 1, start):
+        between += text[boxes[-1][2] + 1 : start]
+        start, first, last = boxes.pop()
+        contents.append(text[first:last].strip())
+    joint = " or " if re.search(r"\bor\b|或", between) else ", "
+    return joint.join(dict.fromkeys(reversed(contents)))
+
+
+def stated_line(text: str) -> str:
+    """The last line that introduces an answer, or else the last line; empty if there is none.
+
+    Introductions are ``Answer:``, ``the answer is`` and their like in 30 languages, and ``####``. Without one, a first
+    line such as ``C. dog`` before an explanation is the answer. Lines that are items of one list belong together.
+    Farewells such as ``I hope this helps`` are passed over. Only the last 4,000 characters are read.
+    """
+    text = _DISPLAY.sub(lambda found: found.group().replace("\n", " "), text[-_TAIL:])
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line]
+    while lines and _CHATTER.match(lines[-1]):
+        lines.pop()
+    for place in range(len(lines) - 1, -1, -1):
+        stated = _last_statement(lines[place]) or _HASHES.match(lines[place])
+        if stated and lines[place][stated.end() :].strip(" *_$.:"):
+            return lines[place]
+        if stated and place + 1 < len(lines):
+            return _list_at_start(lines[place + 1 :])
+    if len(lines) > 1 and _is_item(lines[0]) and not _is_item(lines[1]) and not _is_item(lines[-1]):
+        return lines[0]
+    return "\n".join(reversed(_list_at_start(lines[::-1]).split("\n")))
+
+
+def unwrap(text: str) -> str:
+    """A text without what is wrapped around its content.
+
+    Removed are tags, ``\\boxed{}``, ``\\text{}`` and its kin, ``$`` and other LaTeX delimiters, Markdown, introductions
+    such as ``The answer is`` or ``答案：``, enclosing brackets and quotes, and stops at the end. Full-width and other
+    variants of a character become the plain one (NFKC; CJK stops, dashes, quotes, digits of every script); a raised
+    digit becomes an exponent. Case, inner punctuation and brackets around a list stay, and so does a text that consists
+    of wrappers alone. A second call changes nothing.
+    """
+    if len(text) > MAX_LENGTH:
+        return text.strip()
+    content = text
+    for _ in range(_ROUNDS):
+        before, content = content, _unwrap_once(content)
+        if content == before:
+            break
+    return content or text.strip()
+
+
+def claim(text: str) -> str:
+    """An unwrapped text up to its explanation: ``B`` of ``B because it barks`` and of ``B, not C``."""
+    found = _EXPLAINED.search(text)
+    return text[: found.start()].rstrip(" ,;.(-\n") if found else text
+
+
+def normalise(text: str) -> str:
+    """The unwrapped text in lower case, its words separated by one space, without quotes and stops at their edges."""
+    if len(text) > MAX_LENGTH:
+        return " ".join(text.casefold().split())
+    folded = unicodedata.normalize("NFKC", unwrap(text).casefold())
+    words = re.sub(r"(?<![\d])[,;]|[,;](?!\d)|(?<=\d),(?!\d{3}(?!\d))", " ", folded).split()
+    return " ".join(filter(None, map(_without_stops, words)))
+
+
+def _list_at_start(lines: list[str]) -> str:
+    """The first line, and those after it if they are items of one list."""
+    end = 1
+    while end < len(lines) and _is_item(lines[end - 1]) and _is_item(lines[end]):
+        end += 1
+    return "\n".join(lines[:end])
+
+
+def _is_item(line: str) -> bool:
+    """Whether a line is an item of a list of options or numbers: a letter with or without text, or a number."""
+    return _ITEM.match(line.strip(" \t*_`$()[]{}-+•.,;:\"'")) is not None
+
+
+def _last_statement(text: str) -> re.Match[str] | None:
+    """The last introduction of an answer in a text; None after ``or``, which makes it one of several."""
+    last = None
+    for last in _STATED.finditer(text):
+        pass
+    return None if last is None or _ALTERNATIVE.search(text[: last.start()]) else last
+
+
+def _unwrap_once(text: str) -> str:
+    text = _plain_characters(text)
+    for find in (tagged, boxed):
+        content = find(text)
+        text = text if content is None else content
+    for _ in range(8):
+        text, changes = _TEXT_MACRO.subn(r"\1", text)
+        if not changes:
+            break
+    for pattern, plain in (*_LATEX, *_MARKDOWN):
+        text = pattern.sub(plain, text)
+    stated = _last_statement(text)
+    if stated and text[stated.end() :].strip(" *_.:"):
+        text = text[stated.end() :]
+    return _bare(_without_tags(text.strip()))
+
+
+def _without_stops(word: str) -> str:
+    """A word without quotes and stops at its edges; ``5'`` and ``5!`` are not ``5``."""
+    word = word.lstrip("\"'").rstrip(".,;:")
+    word = _without_marks(word)
+    return word if word.rstrip("\"'")[-1:].isdigit() and word.count('"') + word.count("'") == 1 else word.rstrip("\"'")
+
+
+def _without_marks(text: str) -> str:
+    """Without ``!`` and ``?`` behind a word; behind a number or a single letter ``!`` is a factorial."""
+    bare = text.rstrip("!?")
+    return bare if bare[-1:].isalpha() and (bare[-2:-1].isalpha() or not bare.isascii()) else text
+
+
+def _plain_characters(text: str) -> str:
+    text = _SPACES.sub(lambda found: "\n" if "\n" in found.group() else " ", text)
+    if text.isascii():
+        return text
+    text = _RAISED.sub(_exponent, _FRACTION.sub(" ", _INVISIBLE.sub("", text).translate(_PUNCTUATION)))
+    text = unicodedata.normalize("NFKC", text).translate(_PUNCTUATION)
+    return re.sub(r"\d", lambda digit: str(unicodedata.decimal(digit.group())), text)
+
+
+def _exponent(found: re.Match[str]) -> str:
+    digits = unicodedata.normalize("NFKC", found.group()).replace("−", "-")
+    return f"^{digits}" if len(digits) == 1 else f"^{{{digits}}}"
+
+
+def _without_tags(text: str) -> str:
+    while found := _OUTER_TAG.match(text):
+        text = text[found.end() :].lstrip()
+    while text.endswith(">") and _OUTER_TAG.fullmatch(text, max(text.rfind("<"), 0)):
+        text = text[: text.rfind("<")].rstrip()
+    return text
+
+
+def _bare(text: str) -> str:
+    """Without enclosing brackets, quotes and emphasis, and without stops at the edges."""
+    text = text.lstrip(":;, \n\t")
+    stripped = _without_marks(text.rstrip(".,;: \n\t"))
+    text = _COPULA.sub("", stripped).strip() or stripped
+    inside = text[1:-1]
+    if len(text) > 2 and _PAIRS.get(text[0]) == text[-1] and not any(mark in inside for mark in {*"()[]{},;", text[0]}):
+        return inside.strip()
+    for mark in ("**", "__"):
+        text = text.removeprefix(mark).removesuffix(mark)
+    return text.strip()
