@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well a scorer judges crops that are not square, for each value of ``scorer.fit``; prints markdown.
 
-    python scripts/bench_fit.py [--seeds 1] [--steps 600] [--strips 200] [--kinds KIND ...] [--toy-clip FOLDER]
+    python scripts/bench_fit.py [--seeds 1] [--steps 600] [--strips 200] [--kinds KIND ...] [--whole]
+        [--toy-clip FOLDER]
 
 A strip is a row or a column of cells of a canvas. Its right label names what one of its cells shows, its wrong label
 names what none of them shows. *AUC* is the probability that the right label's score is above the wrong one's: within
@@ -16,7 +17,8 @@ square (SigLIP); in both, one window in ten is letterboxed, as some images of th
 scenes, mosaics of photographs, and photographs.
 
 Strips pass through the scorer with everything before it: the JPEG that the agent loop keeps of a crop, whose longest
-side is that of the model's input (224 px in a run), and the model's own processor.
+side is that of the model's input (224 px in a run), and the model's own processor. ``--whole`` gives it the strip
+itself instead.
 """
 
 from __future__ import annotations
@@ -217,20 +219,20 @@ class Strip:
     wrong: str
 
 
-def strips(kind: Kind, seed: int, count: int) -> list[Strip]:
-    """As many strips of each ratio."""
+def strips(kind: Kind, seed: int, count: int, whole: bool) -> list[Strip]:
+    """``count`` strips of each ratio; ``whole`` ones are no JPEGs of the size that the agent loop keeps."""
     rng = random.Random(f"{seed}/strips")
     made = []
     for ratio in kind.ratios:
         found: list[Strip] = []
         while len(found) < count:
             canvas = kind.draw(rng, TEST)
-            found += filter(None, (_strip(kind, canvas, ratio, rng) for _ in range(STRIPS)))
+            found += filter(None, (_strip(kind, canvas, ratio, rng, whole) for _ in range(STRIPS)))
         made += found[:count]
     return made
 
 
-def _strip(kind: Kind, canvas: Canvas, ratio: int, rng: random.Random) -> Strip | None:
+def _strip(kind: Kind, canvas: Canvas, ratio: int, rng: random.Random, whole: bool) -> Strip | None:
     """A strip of a canvas; None where it shows nothing that has a name."""
     line, start = rng.randrange(len(canvas.names)), rng.randint(0, len(canvas.names) - ratio)
     upright = rng.random() < 0.5
@@ -240,7 +242,9 @@ def _strip(kind: Kind, canvas: Canvas, ratio: int, rng: random.Random) -> Strip 
         return None
     box = (start * CELL, line * CELL, (start + ratio) * CELL, (line + 1) * CELL)
     box = (box[1], box[0], box[3], box[2]) if upright else box
-    kept = Image.open(io.BytesIO(thumbnail(canvas.image.crop(box), SIDE))).convert("RGB")
+    kept = canvas.image.crop(box)
+    if not whole:
+        kept = Image.open(io.BytesIO(thumbnail(kept, SIDE))).convert("RGB")
     right = rng.choice([name for name in cells if name])
     wrong = rng.choice([name for name in kind.captions if name not in cells])
     at_end = ratio > 2 and right not in cells[1:-1]
@@ -295,6 +299,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--strips", type=int, default=200, help="of each ratio")
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=[*KINDS])
+    parser.add_argument("--whole", action="store_true")
     parser.add_argument("--toy-clip", type=Path, help="the CLIP that `verl-mapo toy` made")
     options = parser.parse_args()
     disable_progress_bar()
@@ -309,13 +314,13 @@ def main() -> None:
             for seed in range(options.seeds):
                 with tempfile.TemporaryDirectory() as folder:
                     train(kind, squash, seed, options.steps, Path(folder))
-                    shown = strips(kind, seed, options.strips)
+                    shown = strips(kind, seed, options.strips, options.whole)
                     for fit in FITS:
                         settings = ScorerSettings(model=folder, device="cpu", fit=fit)
                         found[fit].append(judge(build_scorer(settings), shown))
             report(f"{name}, {'squashed' if squash else 'cropped'}", found)
     if options.toy_clip:
-        shown = strips(KINDS["toy scenes"], 0, options.strips)
+        shown = strips(KINDS["toy scenes"], 0, options.strips, options.whole)
         settings = {"model": str(options.toy_clip), "device": "cpu"}
         report(
             "toy scenes, the toy's own CLIP",

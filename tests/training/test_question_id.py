@@ -8,6 +8,7 @@ import io
 import json
 import random
 import tempfile
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,8 @@ def test_every_row_is_a_question_of_its_own_and_the_same_at_the_next_validation(
         (1, "1"),
         (True, 1),
         (b"a", "a"),
+        (torch.tensor(1), torch.tensor(2)),
+        (Decimal(1), Decimal(2)),
         ("\ud83d", "\ud83e"),
         (Image.new("L", (2, 3)), Image.new("L", (3, 2))),
         (Image.new("L", (2, 2)), Image.new("P", (2, 2))),
@@ -130,6 +133,7 @@ def test_identity_is_that_of_the_value_and_not_of_the_object():
     same = [
         ({"a": 1, "b": [2]}, {"b": (2,), "a": np.int64(1)}),
         (np.array([1, 2]), [1, 2]),
+        (torch.tensor(3), 3),
         (object(), object()),
         (image_of(3), image_of(3)),
     ]

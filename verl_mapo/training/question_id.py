@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 
@@ -32,9 +33,7 @@ def question_id(data_source: str, index: Any, ground_truth: Any, prompt: Any) ->
 
 def _parts(value: Any) -> Iterator[bytes]:
     """A value as bytes, each part with its type and length in front, so that no two values give the same bytes."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.generic | np.ndarray | torch.Tensor):
         value = value.tolist()
     if isinstance(value, Mapping):
         items = sorted(value.items(), key=lambda item: str(item[0]))
@@ -60,7 +59,9 @@ def _leaf(value: Any) -> tuple[str, bytes]:
         return "text", value.encode("utf-8", "surrogatepass")
     if value is None or isinstance(value, bool | int | float):
         return "value", repr(value).encode()
-    return type(value).__name__, b""  # its repr may hold an address, which differs between steps
+    if type(value).__str__ is object.__str__ and type(value).__repr__ is object.__repr__:
+        return type(value).__name__, b""  # such a text would be an address in memory, which differs between steps
+    return type(value).__name__, str(value).encode("utf-8", "surrogatepass")
 
 
 def _pixels(image: Image.Image) -> bytes:
