@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from types import SimpleNamespace
 
@@ -87,7 +88,7 @@ def test_eval_only_validates(launches, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["lr=1e-4", "实验1", "mapo (copy)", "a, [b] {c}", 'it\'s "$HOME"', "${x}\\", "-#:~", "[/b]"]
+    "name", ["lr=1e-4", "实验1", "mapo (copy)", "a, [b] {c}", 'it\'s "$HOME"', "$x\\", "-#:~", "new\nline", "[/b]"]
 )
 def test_run_folder_may_have_any_name(launches, tmp_path, name):
     assert invoke("train", "--run", str(tmp_path / name)).exit_code == 0
@@ -98,6 +99,12 @@ def test_run_folder_may_have_any_name(launches, tmp_path, name):
     assert config.hydra.run.dir == str(folder.hydra) and options["log"] == folder.log
     assert config.trainer.rollout_data_dir == str(folder.trajectories)
     assert config.trainer.default_local_dir == str(folder.checkpoints)
+
+
+def test_run_folder_that_hydra_cannot_write_into_is_refused_in_words(launches, tmp_path):
+    done = invoke("train", "--run", str(tmp_path / "${x}"))
+    assert done.exit_code == 2 and not launches and not (tmp_path / "${x}").exists()
+    assert "hydra cannot write into a folder with ${" in " ".join(re.sub("[│\n]", " ", done.output).split())
 
 
 def test_override_that_hydra_cannot_read_stops_the_command_in_words(launches, tmp_path):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import sys
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from verl_mapo.overrides import check_overrides, in_shell, last_value, path_override
+from verl_mapo.overrides import check_overrides, hydra_folder_override, in_shell, last_value, path_override
 from verl_mapo.settings import ConfigError
 
 SPECIAL = ["实", "é", "🙂", "${", "\\${", "\\\\", "${a.b}", "$(", '\\"', "\\'", "???", "null", "*"]
@@ -67,6 +68,27 @@ def test_pasted_override_reaches_the_program_unchanged(path):
     override = path_override("data.train_files", path)
     done = subprocess.run(["bash", "-c", f"printf %s {in_shell(override)}"], capture_output=True, text=True, check=True)
     assert done.stdout == override
+
+
+APP = """
+import hydra
+from hydra.core.hydra_config import HydraConfig
+
+@hydra.main(version_base=None)
+def main(config):
+    print(HydraConfig.get().runtime.output_dir, end="")
+
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["lr=1e-4", "实验1", "mapo (copy)", 'a, [b] {c} it\'s "x" $y\\ #:~%\n-'])
+def test_hydra_itself_writes_into_the_folder(tmp_path, name):
+    app, folder = tmp_path / "app.py", tmp_path / name / "hydra"
+    app.write_text(APP)
+    command = [sys.executable, str(app), hydra_folder_override(folder), f"+{path_override('x', folder)}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == str(folder) and OmegaConf.load(folder / ".hydra" / "config.yaml").x == str(folder)
 
 
 def test_plain_path_is_printed_without_quotes():

@@ -19,7 +19,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from verl_mapo import names
-from verl_mapo.overrides import check_overrides, in_shell, last_value, path_override
+from verl_mapo.overrides import check_overrides, hydra_folder_override, in_shell, last_value, path_override
 from verl_mapo.run_folder import RunFolder, write_whole
 from verl_mapo.settings import ConfigError, parse_node
 
@@ -320,12 +320,11 @@ def _launch(run: Path, config: str, overrides: list[str], timeout_h: float, verb
 
     check_overrides(overrides)
     folder = RunFolder(run.resolve())
-    paths = {
-        "hydra.run.dir": folder.hydra,
-        "trainer.rollout_data_dir": folder.trajectories,
-        "trainer.default_local_dir": folder.checkpoints,
-    }
-    in_folder = [path_override(setting, path) for setting, path in paths.items()]
+    in_folder = [
+        hydra_folder_override(folder.hydra),
+        path_override("trainer.rollout_data_dir", folder.trajectories),
+        path_override("trainer.default_local_dir", folder.checkpoints),
+    ]
     metrics = folder.next_metrics()
     metrics.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics)}

@@ -40,6 +40,23 @@ def path_override(setting: str, path: Path | str) -> str:
     return f"{setting}={text if _PLAIN.fullmatch(text) else _quoted(text)}"
 
 
+def hydra_folder_override(folder: Path) -> str:
+    """The override of the folder into which hydra writes.
+
+    Args:
+        folder: an absolute path.
+
+    Raises:
+        ConfigError: the path has ``${``: hydra reads the folder a second time, as an interpolation.
+    """
+    if "${" in str(folder):
+        raise ConfigError(
+            f"hydra.run.dir={folder} is refused: hydra cannot write into a folder with ${{ in its path; rename it, for "
+            "example to runs/mapo."
+        )
+    return path_override("hydra.run.dir", folder)
+
+
 def in_shell(override: str) -> str:
     """An override as it is written on the command line of a shell."""
     return shlex.quote(override)

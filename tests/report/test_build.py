@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -217,6 +218,13 @@ def test_method_of_a_package_that_is_not_installed_is_left_out_with_a_warning(wh
     (whole_run / "run.json").write_text(json.dumps({"config": config}))
     assert "Held-out accuracy" in "".join(build(whole_run).text)
     assert "algorithm.adv_estimator=not_installed.methods:Method is refused" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["lr=1e-4", "实验1", "mapo (copy)", "[1] {a} '$' \"b\" #?%.\\"])
+def test_run_folder_may_have_any_name(whole_run, tmp_path, name):
+    folder = shutil.copytree(whole_run, tmp_path / name)
+    files = build_report(folder)
+    assert files.html == folder / "report.html" and files.html.exists() and files.curves.exists()
 
 
 def test_folder_that_is_not_a_run_is_refused(tmp_path):
