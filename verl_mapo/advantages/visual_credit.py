@@ -12,8 +12,8 @@ Four stages:
 VGPO (arXiv 2604.09349) defines all four. A method with another signal passes its scores to :func:`visual_factors`; one
 with other factors replaces the second or third stage, with the same tensors in and out.
 
-Equations, continuing the numbers of the signal's (docs/papers.md; the paper has none), with t = 1..T over a row's
-policy tokens only:
+Equations, continuing the numbers of the signal's, which are those of docs/papers.md and not the paper's; t = 1..T over
+a row's policy tokens only:
 
     Eq. 3   w_t   = rho_t (1 + G_t beta t / T)
     Eq. 4   G_t   = 1 iff t > (1 - gamma) T and rho_t is among the top kappa of that tail
