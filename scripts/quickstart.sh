@@ -4,14 +4,14 @@
 #   scripts/quickstart.sh [FOLDER]          # runs/quickstart by default
 #
 # About 5 minutes on two free cores, without the environment (7 GB of packages). Complete steps are kept: after an
-# interruption, run it again to continue. STEPS (16) is the number of training steps. ENVIRONMENT (.venv) is the folder
+# interruption, run it again to continue. STEPS (12) is the number of training steps. ENVIRONMENT (.venv) is the folder
 # of the environment, which is made if absent; if it is empty, the packages of the active environment are used.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
 
 FOLDER=${1:-runs/quickstart}
-STEPS=${STEPS:-16}
+STEPS=${STEPS:-12}
 ENVIRONMENT=${ENVIRONMENT-.venv}
 RUN=$FOLDER/mapo
 
@@ -26,13 +26,14 @@ say "2/4 Toy: images; a tiny Qwen2.5-VL and a tiny CLIP, which are trained alrea
 eval "toy=($(verl-mapo toy --out "$FOLDER/toy"))" # the overrides are quoted for a shell
 [ "${#toy[@]}" = 4 ] || { say "The toy was not made; the reason is above."; exit 1; }
 
-say "3/4 MAPO: $STEPS steps of 8 questions x 8 rollouts on stock verl and vLLM (about 4 minutes; log in $RUN/train.log)"
+say "3/4 MAPO: $STEPS steps of 8 questions x 8 rollouts, two updates each, on stock verl and vLLM (about 4 minutes; log in" \
+    "$RUN/train.log)"
 if [ "$(cat "$RUN/checkpoints/latest_checkpointed_iteration.txt" 2>/dev/null)" = "$STEPS" ]; then
     say "The training is complete already."
 else
     verl-mapo train --run "$RUN" --timeout-h 2 task=toy "${toy[@]}" \
-        trainer.total_training_steps="$STEPS" trainer.save_freq=4 trainer.test_freq=8 \
-        trainer.max_actor_ckpt_to_keep=1 actor_rollout_ref.actor.optim.lr=2e-4
+        trainer.total_training_steps="$STEPS" trainer.save_freq=4 trainer.test_freq=6 \
+        trainer.max_actor_ckpt_to_keep=1 actor_rollout_ref.actor.ppo_mini_batch_size=4
 fi
 
 say "4/4 Report"
