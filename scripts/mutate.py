@@ -39,6 +39,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from difflib import unified_diff
@@ -207,11 +208,13 @@ def _run(tests: Sequence[str], limit: float) -> tuple[str, str]:
     with tempfile.TemporaryFile() as log:
         child = get_context("fork").Process(target=_pytest, args=(tests, log.fileno()))
         child.start()
-        child.join(limit)
-        outcome = "timeout" if child.is_alive() else "killed" if child.exitcode else "survived"
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.join()
+        try:
+            child.join(limit)
+            outcome = "timeout" if child.is_alive() else "killed" if child.exitcode else "survived"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.join()
         log.seek(0)
         return outcome, log.read().decode(errors="replace")[-2000:]
 
@@ -344,6 +347,7 @@ def main() -> int:
     asked = parser.parse_args()
     if importlib.util.find_spec("cosmic_ray") is None:
         parser.error('cosmic-ray is not installed: pip install -e ".[dev,mutation]"')
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the temporary folder is removed
     console, began = Console(), time.monotonic()
     mutants = draw(source_files(asked.rooms), asked.seed)
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -357,8 +361,8 @@ def main() -> int:
         pool = ProcessPoolExecutor(asked.jobs, spawn, _enter, (copies,))
         try:
             hunt.run(pool, mutants)
-        except KeyboardInterrupt:
-            console.print("Interrupted; the table has the mutants that were finished.")
+        except (KeyboardInterrupt, BrokenProcessPool):
+            console.print("Stopped early; the table has the mutants that were finished.")
         finally:
             pool.shutdown(cancel_futures=True)
     console.print(table_of(hunt.results, asked.rooms))

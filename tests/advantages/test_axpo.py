@@ -296,11 +296,12 @@ def test_without_division_by_std_advantages_are_only_centred() -> None:
     assert result.advantages[0, :2].tolist() == [0.5, 0.5]
 
 
-def test_mask_of_the_outcomes_dtype_is_not_changed() -> None:
+def test_mask_of_the_outcomes_dtype_is_not_changed_and_gets_no_gradient() -> None:
     batch = make_batch(question("a", 4, 1, {}))
     mask = batch["response_mask"].to(batch["outcome"].dtype)
     before = mask.clone()
-    assert grpo_base(batch["outcome"], mask, batch["group"], AxpoSettings()).abs().max() > 0
+    base = grpo_base(batch["outcome"], mask.requires_grad_(), batch["group"], AxpoSettings())
+    assert base.abs().max() > 0 and not base.requires_grad
     assert torch.equal(mask, before)
 
 

@@ -72,6 +72,13 @@ def assert_same(one: torch.Tensor, other: torch.Tensor, atol: float = 1e-6) -> N
 # ------------------------------------------------------------------------------------------------------------ by hand
 
 
+def test_sums_and_scores_record_no_gradient() -> None:
+    rows = ["piir"]
+    hidden, plan = states(rows).requires_grad_(), plan_focus(**pack(rows))
+    sums = image_sums(hidden, plan)
+    assert not sums.requires_grad and not focus_scores(hidden, sums, plan).requires_grad
+
+
 def test_score_by_hand() -> None:
     hidden = torch.tensor([[9.0, 9.0], [1.0, 0.0], [3.0, 0.0], [5.0, 5.0], [2.0, 0.0], [0.0, 7.0], [-1.0, 0.0], [1, 1]])
     found = score_rows(["piiprrrr"], hidden)

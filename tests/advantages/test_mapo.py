@@ -289,7 +289,7 @@ def test_padding_rows_have_advantage_zero_and_enter_no_statistic(options: dict[s
     expected, result = run(plain, **options), run(padded, **options)
     assert (result.advantages[len(rollouts) :] == 0).all()
     assert (result.a_out[len(rollouts) :] == 0).all() and (result.a_sem[len(rollouts) :] == 0).all()
-    assert not result.has_alignment[len(rollouts) :].any()
+    assert not result.has_alignment[len(rollouts) :].any() and not result.alignment[len(rollouts) :].any()
     assert torch.allclose(result.advantages[: len(rollouts)], expected.advantages, atol=1e-12)
     for field in ("outcome_counted", "outcome_flat", "semantic_counted", "semantic_floored"):
         assert getattr(result, field).tolist() == [*getattr(expected, field).tolist(), False]

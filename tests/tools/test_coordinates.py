@@ -49,6 +49,7 @@ def test_box_is_unchanged_after_conversion_to_the_original_and_back(view, data):
 
 def test_spaces_convert_by_hand():
     assert CoordinateSpace.normalized_1000.to_view((250, 500, 500, 1000), (112, 112)) == (28, 56, 56, 112)
+    assert CoordinateSpace.normalized_1000.to_view((250, 500, 500, 1000), (112, 56)) == (28, 28, 56, 56)
     assert CoordinateSpace.pixels.to_view((28, 56, 56, 112), (112, 112)) == (28, 56, 56, 112)
     assert CoordinateSpace.of_model("qwen2_5_vl") is CoordinateSpace.pixels
     assert CoordinateSpace.of_model("qwen3_vl") is CoordinateSpace.normalized_1000
@@ -108,6 +109,7 @@ def test_outward_and_iou_by_hand():
     assert outward((1.2, 2.0, 3.1, 4.0000000001), (10, 10)) == (1, 2, 4, 4)
     assert iou((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
     assert iou((0, 0, 1, 1), (2, 2, 3, 3)) == iou((0, 0, 2, 2), (0, 3, 2, 5)) == iou((0, 0, 2, 2), (3, 0, 5, 2)) == 0
+    assert iou((1, 1, 1, 1), (1, 1, 1, 1)) == 0, "nothing is shared"
 
 
 PIXELS, THOUSAND, ONE = CoordinateSpace.pixels, CoordinateSpace.normalized_1000, CoordinateSpace.normalized_1

@@ -57,6 +57,12 @@ def test_box_outside_a_computed_image_is_refused(history):
     assert history.crop(2, (40, 40, 70, 70)).view.region == (40, 40, 50, 50)
 
 
+@pytest.mark.parametrize("box", [(10, 10, 10, 50), (10, 10, 50, 10), (150, 10, 190, 50), (10, 150, 50, 190)])
+def test_box_without_width_or_height_inside_the_image_is_refused(history, box):
+    with pytest.raises(BoxError, match="is empty or lies outside"):
+        history.crop(0, box)
+
+
 def test_first_shares_images_and_does_not_share_later_additions(history):
     history.add(history.computed(0, history.pixels(0)))
     history.add(history.computed(0, history.pixels(0)))

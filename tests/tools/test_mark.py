@@ -1,10 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
 from verl_mapo.tools.base import ArgumentError, ToolContext
 from verl_mapo.tools.coordinates import BoxError, CoordinateSpace
+from verl_mapo.tools.image_history import ImageHistory, full_view
 from verl_mapo.tools.mark import Mark, MarkOptions
 from verl_mapo.tools.zoom import Zoom
 
@@ -82,6 +84,16 @@ def test_call_needs_exactly_one_mark_of_the_right_form(context, arguments, messa
 def test_place_outside_the_image_is_refused(history, context, arguments):
     with pytest.raises(BoxError):
         call(Mark(context), history, **arguments)
+
+
+@pytest.mark.parametrize(("point", "inside"), [([50, 20], True), ([20, 50], False), ([57, 20], False)])
+def test_point_is_compared_with_the_width_and_the_height_as_seen(context, point, inside):
+    wide = ImageHistory.of([full_view(Image.new("RGB", (200, 100)), 0, lambda _: (56, 28))], lambda _: (56, 28))
+    if inside:
+        assert call(Mark(context), wide, point_2d=point).pixels.getpixel((179, 71)) == RED
+        return
+    with pytest.raises(BoxError, match="the point lies outside the image"):
+        call(Mark(context), wide, point_2d=point)
 
 
 @pytest.mark.parametrize("options", [{"colour": "reddish"}, {"line_width": 0}, {"line_width": 0.2}])
