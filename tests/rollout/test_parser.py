@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verl_mapo.rollout.parser import BadCall, ToolCall, read_calls, read_descriptions, reply_of
+from verl_mapo.rollout.parser import BadCall, ToolCall, read_calls, read_descriptions
 from verl_mapo.rollout.statuses import TurnStatus
 
 ARGUMENTS = {"label": "a", "bbox_2d": [1, 2, 3, 4]}
@@ -140,11 +140,6 @@ def test_several_calls_are_read_in_order():
     text = f"{CALL} then <tool_call>{second}</tool_call><tool_call>{{</tool_call>"
     assert read(text)[0][1]["bbox_2d"][0] == 1 and read(text)[1][1]["bbox_2d"][0] == 0
     assert read(text)[2] is TurnStatus.NO_JSON
-
-
-def test_reply_is_the_text_without_finished_thoughts():
-    assert reply_of("<think>a</think>b<think>c</think>d") == "bd"
-    assert reply_of("a</think>b") == "b" and reply_of("b<think>a") == "b<think>a" and reply_of("b") == "b"
 
 
 def test_descriptions_are_read():

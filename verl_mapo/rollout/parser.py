@@ -71,7 +71,7 @@ def read_calls(text: str, thinking: bool = False, lenient: bool = True) -> list[
         lenient: whether other spellings are read where their meaning is certain.
     """
     thoughts, ended = _thoughts(text, thinking)
-    spoken = _without(text, thoughts, " ")
+    spoken = _blanked(text, thoughts)
     calls, place = [], spoken.find(OPEN)
     while 0 <= place and len(calls) < _MOST_TAGS:
         calls.append(_call_at(text, place, lenient))
@@ -90,12 +90,6 @@ def too_many_calls(calls: list[ToolCall | BadCall], most: int) -> BadCall:
     return BadCall(
         TurnStatus.TOO_MANY_CALLS, f"{limit} may be made in a turn.", (calls[0].place[0], calls[-1].place[1])
     )
-
-
-def reply_of(text: str) -> str:
-    """The text of a turn without its finished thoughts; an unfinished thought is kept."""
-    thoughts, ended = _thoughts(text, False)
-    return _without(text, thoughts if ended else thoughts[:-1], "")
 
 
 def read_descriptions(text: str) -> list[str]:
@@ -123,11 +117,11 @@ def _thoughts(text: str, thinking: bool) -> tuple[list[tuple[int, int]], bool]:
     return thoughts, ended
 
 
-def _without(text: str, thoughts: list[tuple[int, int]], filler: str) -> str:
-    """A text in which each character of a thought is replaced by ``filler``."""
+def _def _blanked(text: str, thoughts: list[tuple[int, int]]) -> str:
+    """A text in which every character of a thought is a space."""
     parts, place = [], 0
     for begin, end in thoughts:
-        parts += [text[place:begin], filler * (end - begin)]
+        parts += [text[place:begin], " " * (end - begin)]
         place = end
     return "".join([*parts, text[place:]])
 
