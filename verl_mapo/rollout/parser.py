@@ -117,7 +117,7 @@ def _thoughts(text: str, thinking: bool) -> tuple[list[tuple[int, int]], bool]:
     return thoughts, ended
 
 
-def _def _blanked(text: str, thoughts: list[tuple[int, int]]) -> str:
+def _blanked(text: str, thoughts: list[tuple[int, int]]) -> str:
     """A text in which every character of a thought is a space."""
     parts, place = [], 0
     for begin, end in thoughts:
