@@ -26,13 +26,6 @@ settings.load_profile("same")
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give real runs two hours, on any machine; the others have the limit in pyproject.toml."""
-    for item in items:
-        if item.get_closest_marker("e2e"):
-            item.add_marker(pytest.mark.timeout(7200))
-
-
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory) -> dict[str, SimpleNamespace]:
     """Tokenizer, processor and model type of both families, from folders with untrained weights."""

@@ -103,7 +103,9 @@ def small_picture(tmp_path_factory) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("outputs", [3_000, pytest.param(50_000, marks=pytest.mark.matrix)])
+@pytest.mark.parametrize(
+    "outputs", [3_000, pytest.param(50_000, marks=[pytest.mark.matrix, pytest.mark.timeout(14400)])]
+)
 def test_random_turns_keep_tokens_images_and_positions_consistent(model, small_picture, outputs):
     """The numbers are turns of each model family; the larger one makes 100,000."""
     asyncio.run(roll_out(model, small_picture, seed=outputs, outputs=outputs))
