@@ -25,7 +25,7 @@ from verl_mapo.toy.dataset import SCHEMA
 
 pytestmark = pytest.mark.e2e
 
-N, STEPS = 8, 2
+N, STEPS, HELD_OUT = 8, 2, 4
 KINDS = ["good", "missing", "transparent", "broken_exif", "text_only", "bytes"]
 
 
@@ -58,32 +58,31 @@ def write_rows(toy: Any, folder: Path) -> Path:
         row["images"] = [str(path)]
         if kind == "text_only":
             row["images"], row["prompt"][-1]["content"] = [], "Which letter comes after A? Answer in one letter."
-        row["extra_info"] |= {"index": number, "kind": kind}
+        row["data_source"] = kind
+        row["extra_info"]["index"] = number
         rows.append(row)
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file := folder / "train.parquet")
     return file
 
 
-def kind_of(record: dict[str, Any]) -> str:
-    """The kind of a rollout's row, from its first image."""
-    images = record["trajectory"]["images"]
-    if not images:
-        return "text_only"
-    name = Path(images[0])
-    if images[0].startswith("data:") or not images[0]:
-        return "bytes"
-    found = next((kind for kind in ("transparent", "broken_exif") if name.name.startswith(kind)), "good")
-    return "missing" if "not_mounted" in name.parts else found
+def write_bytes(toy: Any, file: Path) -> Path:
+    """Held-out rows of the toy with the bytes of their images instead of paths."""
+    rows = pq.read_table(toy.test).to_pylist()[:HELD_OUT]
+    for row in rows:
+        row["images"] = [{"bytes": Path(image).read_bytes()} for image in row["images"]]
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    return file
 
 
 @pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen3_vl"])
 def run(request, toys, tmp_path_factory) -> Path:
-    """Two steps over such rows in micro-batches of one."""
+    """Two steps over such rows in micro-batches of one, and a validation."""
     toy, folder = toys[request.param], tmp_path_factory.mktemp("mixed")
-    data = write_rows(toy, folder / "data")
     overrides = [
         *toy_overrides(toy),
-        f"data.train_files={data}",
+        f"data.train_files={write_rows(toy, folder / 'data')}",
+        f"data.val_files={write_bytes(toy, folder / 'test.parquet')}",
+        "trainer.test_freq=2",
         f"data.train_batch_size={len(KINDS)}",
         f"actor_rollout_ref.actor.ppo_mini_batch_size={len(KINDS)}",
         "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1",
@@ -94,11 +93,11 @@ def run(request, toys, tmp_path_factory) -> Path:
 
 
 def rows_by_kind(run: Path) -> dict[str, list[dict[str, Any]]]:
-    """The records of all steps by the kind of their row."""
+    """The records of all training steps by the kind of their row."""
     found = defaultdict(list)
     for step in range(1, STEPS + 1):
         for record in rollouts_of(run, step):
-            found[kind_of(record)].append(record)
+            found[record["data_source"]].append(record)
     return found
 
 
@@ -122,5 +121,6 @@ def test_every_missing_picture_is_counted_in_metrics_and_report(run, tmp_path):
         assert metrics["actor/grad_norm"] > 0
     alarms = {alarm.watched: alarm.sentence for alarm in checked_alarms(RunData.open(run))}
     assert f"{sum(shares) / STEPS:.1%} of the training rollouts with images" in alarms["unreadable images"]
+    assert len(rollouts_of(run, STEPS, "val")) == HELD_OUT and alarms["unreadable held-out images"] == ""
     page = build_report(run, tmp_path, samples=STEPS * len(KINDS) * N).html.read_text()
     assert "an image cannot be shown" in page
