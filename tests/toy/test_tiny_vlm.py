@@ -17,7 +17,7 @@ FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_loaded_model_equals_the_saved_one(family, tmp_path):
+def test_loaded_model_equals_the_saved_one_rounded_to_float16(family, tmp_path):
     processor = build_processor(family)
     model = build_model(family, processor.tokenizer, 0)
     hidden = torch.randn(200, model.config.text_config.hidden_size) + 1
@@ -27,7 +27,7 @@ def test_loaded_model_equals_the_saved_one(family, tmp_path):
     assert loaded.dtype == torch.float32 and loaded.config.model_type == family
     assert not torch.equal(loaded.lm_head.weight, loaded.get_input_embeddings().weight)
     for name, weight in model.state_dict().items():
-        assert torch.equal(weight, loaded.state_dict()[name]), name
+        assert torch.equal(weight.half().float(), loaded.state_dict()[name]), name
     again = AutoProcessor.from_pretrained(tmp_path)
     assert type(again) is type(processor)
     assert again.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
