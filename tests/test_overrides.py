@@ -8,13 +8,23 @@ import shlex
 import subprocess
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from datasets import load_dataset
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from verl_mapo.overrides import check_overrides, hydra_folder_override, in_shell, last_value, path_override
+from verl_mapo.overrides import (
+    check_data_path,
+    check_overrides,
+    hydra_folder_override,
+    in_shell,
+    last_value,
+    path_override,
+)
 from verl_mapo.settings import ConfigError
 
 SPECIAL = ["实", "é", "🙂", "${", "\\${", "\\\\", "${a.b}", "$(", '\\"', "\\'", "???", "null", "*"]
@@ -153,3 +163,21 @@ def test_every_form_of_override_is_accepted():
 )
 def test_last_override_gives_the_value(overrides, value):
     assert last_value(overrides, "trainer.total_training_steps") == value
+
+
+@pytest.mark.parametrize(
+    "name", ["lr=1e-4", "实验1", "mapo (copy)", "a, {b} $c '\"", "[a", "[1]", "a*", "a?", "a::b", "[!a]"]
+)
+def test_path_of_data_is_read_as_one_file_or_refused(tmp_path, name):
+    path = tmp_path / name / "train.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.table({"folder": [name]}), path)
+    if name in ("[1]", "a*", "a?", "a::b", "[!a]"):
+        with pytest.raises(
+            ConfigError, match=r"--out=.* is refused: .*takes \*, \?, \[\.\.\.\] and :: for parts of a pattern"
+        ):
+            check_data_path("--out", path)
+    else:
+        check_data_path("--out", path)
+        rows = load_dataset("parquet", data_files=str(path), cache_dir=str(tmp_path / "cache"))["train"]
+        assert list(rows["folder"]) == [name]

@@ -19,7 +19,14 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from verl_mapo import names
-from verl_mapo.overrides import check_overrides, hydra_folder_override, in_shell, last_value, path_override
+from verl_mapo.overrides import (
+    check_data_path,
+    check_overrides,
+    hydra_folder_override,
+    in_shell,
+    last_value,
+    path_override,
+)
 from verl_mapo.run_folder import RunFolder, write_whole
 from verl_mapo.settings import ConfigError, parse_node
 
@@ -138,6 +145,7 @@ def toy(
 
     settings = {"letters": letters, "shared_letters": shared_letters, "no_zoom_share": no_zoom_share}
     task = parse_node(VisualSearch, settings | {"background": background}, "verl-mapo toy")
+    check_data_path("--out", out.resolve())
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     rates = {} if tool_rate is None else {"p_call": tool_rate, "p_call_optional": tool_rate}
     demonstrations = DemonstrationRates(p_right=tool_accuracy, **rates)
@@ -186,6 +194,7 @@ def convert_data(
         dataset = DATA_SETS.find(name)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="NAME") from None
+    check_data_path("--out", out.resolve())
     written = convert(dataset(), source, out.resolve(), limit)
     console.print(f"Wrote {written.rows} rows with {written.images} images.", highlight=False)
     typer.echo(in_shell(path_override(names.TRAIN_FILES, written.file)))

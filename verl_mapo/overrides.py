@@ -19,6 +19,9 @@ from verl_mapo.settings import ConfigError
 _PLAIN = re.compile(r"/[A-Za-z0-9_./+-]*")
 """Absolute paths that hydra, OmegaConf and a shell read as they are."""
 
+_PATTERN = re.compile(r"[*?]|\[[^]]+\]|::")
+"""What the library ``datasets`` does not read as a part of a file's name."""
+
 
 def path_override(setting: str, path: Path | str) -> str:
     """The override that gives a setting a path, whatever characters the path has.
@@ -55,6 +58,23 @@ def hydra_folder_override(folder: Path) -> str:
             "example to runs/mapo."
         )
     return path_override("hydra.run.dir", folder)
+
+
+def check_data_path(setting: str, path: Path | str) -> None:
+    """Check that the library ``datasets``, with which verl reads data, takes a path for that one file.
+
+    Args:
+        setting: the setting or option that gives the path.
+        path: path of a file, or of a folder for files.
+
+    Raises:
+        ConfigError: the path has characters of a pattern, or ``::``, which joins two locations.
+    """
+    if _PATTERN.search(str(path)):
+        raise ConfigError(
+            f"{setting}={path} is refused: verl reads data with the library datasets, which takes *, ?, [...] and :: "
+            "for parts of a pattern; rename the file or folder, for example to data/toy."
+        )
 
 
 def in_shell(override: str) -> str:

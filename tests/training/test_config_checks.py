@@ -194,3 +194,12 @@ def test_rows_that_all_name_a_loop_of_verl_are_refused_because_they_overrule_the
     ):
         check_rows(compose_config("method=vgpo"), rows_of("tool_agent", "tool_agent"))
     check_rows(compose_config(), rows_of("tool_agent", names.AGENT_LOOP))
+
+
+def test_data_file_that_would_be_read_as_a_pattern_is_refused_and_a_pattern_is_not(tmp_path):
+    file = tmp_path / "[1]" / "train.parquet"
+    file.parent.mkdir()
+    file.touch()
+    with pytest.raises(ConfigError, match=r"data\.train_files=.*\[1\].* is refused"):
+        check_config(compose_config(f'data.train_files="{file}"'))
+    check_config(compose_config(f'data.train_files=["{tmp_path}/*.parquet"]'))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib
 import logging
 from dataclasses import fields
+from pathlib import Path
 
 from datasets import Dataset
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +17,7 @@ from verl.trainer.config.algorithm import AlgoConfig
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, AdvantageEstimator
 
 from verl_mapo import names
+from verl_mapo.overrides import check_data_path
 from verl_mapo.rewards.outcome import check_targets
 from verl_mapo.rewards.settings import alignment_settings
 from verl_mapo.rollout.prompts import declared_tools
@@ -64,6 +66,7 @@ def check_config(config: DictConfig) -> None:
     for method in enabled_methods(config):
         method(config).check()
     check_dead_settings(config, TABLE)
+    _check_data_files(config)
     if not any(select(config, path) for path in names.IMPORTED_LATER):
         _check_agent_loops(config, names.DEFAULT_AGENT_LOOP, {select(config, names.DEFAULT_AGENT_LOOP)})
 
@@ -191,6 +194,15 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
     check_pictures(config, training, *others)
     scored = [dataset for dataset in (training, *others) if "reward_model" in dataset.column_names]
     check_targets(config, (target for dataset in scored for target in dataset["reward_model"]))
+
+
+def _check_data_files(config: DictConfig) -> None:
+    """Check that data files are not taken for patterns; a pattern itself, which is no file, is left as it is."""
+    for setting in (names.TRAIN_FILES, names.VAL_FILES):
+        given = select(config, setting, ())
+        for file in [given] if isinstance(given, str) else given:
+            if Path(file).expanduser().is_file():
+                check_data_path(setting, file)
 
 
 def _check_agent_loops(config: DictConfig, where: str, used: set[str | None]) -> None:

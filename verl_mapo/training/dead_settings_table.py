@@ -123,7 +123,8 @@ TABLE = (
         {"max_parallel_calls": 1, "format": "hermes"},
         LOOP,
         True,
-        "remove it; how calls are read is set in visual_tool",
+        "set how many calls a turn may have and how they are read with visual_tool.calls_per_turn and "
+        "visual_tool.parsing",
     ),
     DeadSettings(
         MULTI_TURN,
