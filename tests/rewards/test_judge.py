@@ -39,7 +39,7 @@ class JudgeServer(FastAPI):
             await asyncio.sleep(0.01)
         if self.at_once >= self.together:
             self.came_together.set()
-        await self.came_together.wait()
+        await asyncio.wait_for(self.came_together.wait(), 60)
         await asyncio.sleep(0.02)
         self.at_once -= 1
         if fault is not None:

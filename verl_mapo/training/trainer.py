@@ -170,7 +170,10 @@ class VisualTrainer(PPOTrainer):
     # metrics and rollouts are not all on the disk is done again.
 
     def _save_checkpoint(self) -> None:
-        """Save as verl does, but leave the mark and the checkpoint callback to :meth:`_mark_checkpoint`."""
+        """Save as verl does, but leave the mark and the checkpoint callback to :meth:`_mark_checkpoint`.
+
+        verl leaves the mark to others where ``async_save`` is set, and logs that it does.
+        """
         checkpoint = self.config.actor_rollout_ref.actor.checkpoint
         if checkpoint.async_save:  # Megatron's workers mark such a checkpoint, whenever it is complete
             super()._save_checkpoint()
