@@ -82,9 +82,11 @@ class ClipScorer(AlignmentScorer):
 
 def _input_size(image_processor: Any) -> dict[str, int]:
     """Height and width of the images that a processor makes."""
-    size = image_processor.crop_size if getattr(image_processor, "do_center_crop", False) else image_processor.size
-    edge = size["shortest_edge"]
-    return {"height": edge or size["height"], "width": edge or size["width"]}
+    cropped = getattr(image_processor, "do_center_crop", False)
+    size = dict(image_processor.crop_size if cropped else image_processor.size)
+    if "shortest_edge" in size:
+        return {"height": size["shortest_edge"], "width": size["shortest_edge"]}
+    return size
 
 
 def _features(output: object) -> torch.Tensor:
