@@ -48,7 +48,9 @@ def test_rollout_correction_does_not_hide_the_reason(queue, make_trainer):
 
 
 def test_only_a_few_folders_are_named_and_data_uris_are_not(queue, make_trainer):
-    rows = [missing(f"/folder{number}/x.png") for number in range(5)] + [missing("data:image/png;base64,AAAA", "")] * 3
+    rows = [missing(f"/folder{number}/x.png") for number in range(5)] + [
+        missing("data:image/png;base64,AAAA", "", "sha256:AAAA")
+    ] * 3
     with pytest.raises(RuntimeError) as stopped:
         run(queue, make_trainer, rows)
     sentence = str(stopped.value)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePath
@@ -50,14 +51,13 @@ def check_tokens(step: StepBatch) -> None:
 
 def _places(images: Iterable[str]) -> str:
     """The folders that hold most of the images, in words; an image that is no file is in the data itself."""
-    found = Counter(
-        str(PurePath(image.removeprefix("file://")).parent) if _is_path(image) else "the data itself"
-        for image in images
-    )
+    paths = [image.removeprefix("file://") for image in images]
+    found = Counter(str(PurePath(path).parent) if _is_path(path) else "the data itself" for path in paths)
     named = [place for place, _ in found.most_common(_MOST_FOLDERS)]
     more = len(found) - len(named)
     return ", ".join(named) + (f" and {more} more folders" if more else "")
 
 
 def _is_path(image: str) -> bool:
-    return bool(image) and not image.startswith("data:") and "://" not in image.removeprefix("file://")
+    """Whether a reference is a path; others are empty or begin with a scheme, such as ``data:`` or ``sha256:``."""
+    return bool(image) and not re.match(r"[A-Za-z0-9+.-]{2,}:", image)
