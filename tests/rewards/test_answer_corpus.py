@@ -15,6 +15,9 @@ from math_verify import parse, verify
 
 from verl_mapo.rewards.answers import CHECKS, extract, find_check, math_equal, truths_of
 
+PATIENCE_S = 60
+"""Time limit of each step of math-verify, so that a busy machine changes no verdict."""
+
 ROWS = [json.loads(line) for line in (Path(__file__).parent / "answers.jsonl").read_text("utf-8").splitlines()]
 
 
@@ -22,7 +25,8 @@ def judged(row: dict) -> bool:
     """Whether a row is right, as AnswerOutcome decides; ``math`` in this process, in whose main thread it works."""
     answer = extract(row["text"])
     check = math_equal if row["style"] == "math" else find_check(row["style"])
-    keywords = {} if row["style"] == "math" else {"options": row.get("options", []), "tolerance": 1e-4}
+    choice = {"options": row.get("options", []), "tolerance": 1e-4}
+    keywords = {"seconds": PATIENCE_S} if row["style"] == "math" else choice
     return bool(answer) and any(check(answer, truth, **keywords) for truth in truths_of(row["truth"]))
 
 
@@ -55,8 +59,8 @@ def test_corpus_covers_every_check_with_right_and_wrong_answers():
 
 def plain_math_verify(text: str, truth: str, boxed: bool) -> bool:
     """math-verify alone on a whole response, with the truth as it is or in a box as in verl's own reward function."""
-    gold = parse(f"\\boxed{{{truth}}}" if boxed else truth)
-    return verify(gold, parse(text))
+    gold = parse(f"\\boxed{{{truth}}}" if boxed else truth, parsing_timeout=PATIENCE_S)
+    return verify(gold, parse(text, parsing_timeout=PATIENCE_S), timeout_seconds=PATIENCE_S)
 
 
 @pytest.mark.parametrize("boxed", [False, True])

@@ -53,3 +53,8 @@ def test_child_that_ended_is_replaced(process):
 def test_check_ignores_the_keywords_of_other_checks():
     assert check_math("2/4", "0.5", options=["1"], tolerance=0.1)
     assert not check_math("0.25", "0.5", options=[], tolerance=0.9)
+
+
+@pytest.mark.parametrize("answer", ["\ud83d", "5\udc00", "x" * 100_000, "\x00", "{" * 1_000])
+def test_any_text_is_compared(process, answer):
+    assert process.equal(answer, "5") is False

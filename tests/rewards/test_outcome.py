@@ -144,6 +144,26 @@ def test_check_of_the_data_names_every_unknown_style():
     )
 
 
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ({"style": "exact"}, "In the data, in reward_model, the ground truth None is no answer"),
+        ({"style": "exact", "ground_truth": {"x": "red"}}, "has its answer under no key"),
+        ({"style": "exact", "ground_truth": "A", "options": "A. cat"}, "the options 'A. cat' are no list"),
+        (None, "reward_model.style is missing"),
+    ],
+)
+def test_row_that_cannot_be_judged_stops_the_run_at_its_start(target, message):
+    with pytest.raises(ConfigError, match=message):
+        check_targets(config_of(), [{"style": "exact", "ground_truth": "red"}, target])
+
+
+def test_ground_truth_in_a_mapping_is_compared_and_its_key_is_not():
+    row = {"reward_model": {"style": "exact", "ground_truth": {"target": ["red", "scarlet"]}}}
+    assert evaluate(answer_outcome(), "scarlet", **row)[0] == 1.0
+    assert evaluate(answer_outcome(), "target", **row)[0] == 0.0
+
+
 @pytest.mark.parametrize("changes", [{"manager": "naive"}, {"custom": "reward.py"}, {"outcome": "exact"}])
 def test_styles_that_are_not_used_are_not_checked(changes):
     assert check_targets(config_of(**changes), targets_of(["rule", None])) is None

@@ -8,10 +8,11 @@ No function of this module raises an exception, whatever the text is, and each t
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 
-MAX_LENGTH = 10_000
+MAX_LENGTH = 5_000
 """Characters of the longest answer that is unwrapped. A longer one is compared as it is."""
 
 _TAIL = 4_000
@@ -36,8 +37,9 @@ _CHINESE = (
     r"(?:答案|答え|正解|解答|回答|结果|結果|结论|正确选项|正確選項)\s*(?:应该|应当|应|應該|應|就)?\s*(?:是|为|為|选|選|は|[:：])+"
     r"|\[(?:答案|解答|正解)\]|【(?:答案|解答|正解)】|(?<![^\W_])(?:答|答曰|解)\s*[:：]|(?<![^\W_])(?:최종\s*|올바른\s*)?(?:정답|답변|답)\s*(?:은|는|[:：])"
 )
-_STATED = re.compile(rf"(?:{_ENGLISH}|{_ABROAD}|{_CHINESE})[\s:：]*(?:\*\*|__)?\s*", re.IGNORECASE)
+_STATED = re.compile(rf"(?:{_ENGLISH}|{_ABROAD}|{_CHINESE})[\s:：]*", re.IGNORECASE)
 _ALTERNATIVE = re.compile(r"(?:\b(?:or|and|oder|und|ou|et|o|y)\s|[或和/])\s*(?:the\s|that\s|else\s)*$", re.IGNORECASE)
+_FEW_WORDS = re.compile(r"(?:[^\W\d_]{1,20},? ){0,6}")
 _HASHES = re.compile(r"####\s*(?=[-+$\\\d.(]|[A-Z]\W*$)")
 _CHATTER = re.compile(
     r"(?:[*_`#~|]+|[-=]{3,}|\$\$|\.+)$|[\W_]*(?:I\s+hope|hope\s+(?:this|that|it)|let\s+me\s+know|feel\s+free)\b",
@@ -90,13 +92,14 @@ _LATEX = [
     (re.compile(r"(?<!\\)\$(?=\S)([^$\n]*)(?<=\S)\$(?!\d)"), r"\1"),
 ]
 _MARKDOWN = [
+    (re.compile(r"<\|\w{1,40}\|>"), ""),
     (re.compile(r"```\w*\s*\n|`+"), ""),
-    (re.compile(r"(?<![\w)*])\*\*(?=\S)|(?<=\S)\*\*(?![\w(*])"), ""),
-    (re.compile(r"(?<!\w)__(?=\S)|(?<=\S)__(?!\w)"), ""),
+    (re.compile(r"(?<![\w)*])\*\*(?=\S)([^*\n]*)(?<=\S)\*\*(?!\w)"), r"\1"),
+    (re.compile(r"(?<![\w)])__(?=\S)([^_\n]*)(?<=\S)__(?!\w)"), r"\1"),
     (re.compile(r"^(?:#{1,6}\s+|[•·‣▪◦*]\s+|-\s+(?![\d.]))"), ""),
 ]
 _OUTER_TAG = re.compile(
-    r"<\s*/?\s*(?:(?:final_?)?answer|b|strong|i|em|u|p|div|span|code|center|mark|br|s|think)\s*/?>|<\|[^<>|]*\|>",
+    r"<\s*/?\s*(?:(?:final_?)?answer|b|strong|i|em|u|p|div|span|code|center|mark|br|s|think)\s*/?>",
     re.IGNORECASE,
 )
 _PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "*": "*", "_": "_"}
@@ -106,15 +109,14 @@ _SPACES = re.compile(r"\s+")
 
 def tagged(text: str) -> str | None:
     """The content of the last closed ``<answer>`` tag; None without one."""
-    end = start = None
-    for tag in reversed(list(_TAG.finditer(text))):
-        closing = tag.group(1) or tag.group(2)
-        if closing and end is None:
-            end = tag.start()
-        elif not closing and end is not None:
-            start = tag.end()
-            break
-    return None if start is None else text[start:end].strip()
+    opened: list[int] = []
+    content = None
+    for tag in _TAG.finditer(text):
+        if not (tag.group(1) or tag.group(2)):
+            opened.append(tag.end())
+        elif opened:
+            content = (opened.pop(), tag.start())
+    return None if content is None else text[slice(*content)].strip()
 
 
 def boxed(text: str) -> str | None:
@@ -156,9 +158,10 @@ def stated_line(text: str) -> str:
     while lines and _CHATTER.match(lines[-1]):
         lines.pop()
     for place in range(len(lines) - 1, -1, -1):
-        stated = _last_statement(lines[place]) or _HASHES.match(lines[place])
-        if stated and lines[place][stated.end() :].strip(" *_$.:"):
-            return lines[place]
+        stated = _introduction(lines[place]) or _HASHES.match(lines[place])
+        said = lines[place][stated.end() :] if stated else ""
+        if said.strip(" *_$.:"):
+            return lines[place][: stated.end()] + _list_at_start([said, *lines[place + 1 :]])
         if stated and place + 1 < len(lines):
             return _list_at_start(lines[place + 1 :])
     if len(lines) > 1 and _is_item(lines[0]) and not _is_item(lines[1]) and not _is_item(lines[-1]):
@@ -166,6 +169,7 @@ def stated_line(text: str) -> str:
     return "\n".join(reversed(_list_at_start(lines[::-1]).split("\n")))
 
 
+@functools.lru_cache(maxsize=1024)
 def unwrap(text: str) -> str:
     """A text without what is wrapped around its content.
 
@@ -180,6 +184,9 @@ def unwrap(text: str) -> str:
     content = text
     for _ in range(_ROUNDS):
         before, content = content, _unwrap_once(content)
+        if content == before:
+            stated = _introduction(content)
+            content = content[stated.end() :] if stated else content
         if content == before:
             break
     return content or text.strip()
@@ -213,12 +220,13 @@ def _is_item(line: str) -> bool:
     return _ITEM.match(line.strip(" \t*_`$()[]{}-+•.,;:\"'")) is not None
 
 
-def _last_statement(text: str) -> re.Match[str] | None:
-    """The last introduction of an answer in a text; None after ``or``, which makes it one of several."""
-    last = None
-    for last in _STATED.finditer(text):
-        pass
-    return None if last is None or _ALTERNATIVE.search(text[: last.start()]) else last
+def _introduction(text: str) -> re.Match[str] | None:
+    """The introduction of the answer: one at the start of a text, or else the last; None after ``or``."""
+    found = list(_STATED.finditer(text))
+    if not found:
+        return None
+    one = found[0] if _FEW_WORDS.fullmatch(text, 0, found[0].start()) else found[-1]
+    return None if _ALTERNATIVE.search(text[: one.start()]) else one
 
 
 def _unwrap_once(text: str) -> str:
@@ -232,10 +240,17 @@ def _unwrap_once(text: str) -> str:
             break
     for pattern, plain in (*_LATEX, *_MARKDOWN):
         text = pattern.sub(plain, text)
-    stated = _last_statement(text)
-    if stated and text[stated.end() :].strip(" *_.:"):
-        text = text[stated.end() :]
     return _bare(_without_tags(text.strip()))
+
+
+def _is_balanced(text: str, opening: str, closing: str) -> bool:
+    """Whether brackets around the text enclose it as one thing: no list, and no bracket that closes before its end."""
+    depth = 0
+    for character in text:
+        depth += (character == opening) - (character == closing)
+        if depth < 0 or (depth == 0 and character in ",;"):
+            return False
+    return depth == 0
 
 
 def _without_stops(word: str) -> str:
@@ -278,9 +293,9 @@ def _bare(text: str) -> str:
     text = text.lstrip(":;, \n\t")
     stripped = _without_marks(text.rstrip(".,;: \n\t"))
     text = _COPULA.sub("", stripped).strip() or stripped
-    inside = text[1:-1]
-    if len(text) > 2 and _PAIRS.get(text[0]) == text[-1] and not any(mark in inside for mark in {*"()[]{},;", text[0]}):
-        return inside.strip()
-    for mark in ("**", "__"):
-        text = text.removeprefix(mark).removesuffix(mark)
-    return text.strip()
+    closing = _PAIRS.get(text[:1])
+    if len(text) > 2 and closing == text[-1]:
+        inside = text[1:-1]
+        if inside.count(closing) % 2 == 0 if closing == text[0] else _is_balanced(inside, text[0], closing):
+            return inside.strip()
+    return text.removeprefix("**").removesuffix("**").strip()

@@ -30,15 +30,16 @@ _MATH_LENGTH = 2_000
 _WORDS = re.compile(r"[^\W\d_]{2,}(?:[ ,;.'-]+[^\W\d_]+)*")
 _DATE_OR_TIME = re.compile(r"\d{1,4}([/.-])\d{1,2}\1\d{1,4}|\d{1,2}(?::\d{1,2})+(?:\s*[ap]\.?m)?", re.IGNORECASE)
 _ORDINARY_WORD = re.compile(
-    r"(?<![\\A-Za-z])(?!(?:and|or|sin|cos|tan|cot|sec|log|ln|exp|sqrt|frac|pi|mod|cm|mm|km|kg|in|ft|to)(?![A-Za-z]))[A-Za-z]{2,}"
+    r"(?<![\\A-Za-z])(?!(?:and|or|sin|cos|tan|cot|sec|log|ln|exp|sqrt|frac|pi|mod)(?![A-Za-z]))[A-Za-z]{2,}"
 )
 _MACRO = re.compile(r"\\(?:text|mathrm|mbox)\s*\{")
 _RELATION = re.compile(r"[<>≤≥≠]|\\(?:[lg]eq?|[lg]t|neq?)(?![A-Za-z])")
 _LATEX_OF = {"√": r"\sqrt ", "·": r"\cdot ", "∞": r"\infty ", "°": r"^\circ", "%": r"\%", "**": "^"}
-_LAST_NUMBER = re.compile(r"[-+]?\d[\d.,]*(?!.*\d)", re.DOTALL)
+_NUMBERS = re.compile(r"^[^\\]*\d(?:\s+|\s*\|\s*)\d")
+_SEVERAL = re.compile(r"[,;|/]\s|\n|\b(?:and|or)\b")
 _UNCERTAIN = re.compile(
-    r"(?:\b(?:not|or|than|least|most|maybe|perhaps|possibly|under|over|except|between)|n't|[<>≠≤≥])\s*$"
-    r"|\d[\w%.]*\s*(?:[,;/]|\band\b)[\s,;]*$",
+    r"(?:\b(?:not|either|or|than|least|most|maybe|perhaps|possibly|under|over|except|between)|n't|[<>≠≤≥])\s*$"
+    r"|\d[\w%.]*\s*(?:[,;|]|\s/|\band\b)[\s,;]*$",
     re.IGNORECASE,
 )
 
@@ -227,13 +228,13 @@ def math_equal(answer: str, truth: str, seconds: int = 5) -> bool:
     if one is not None and other is not None and not ("=" in given and "=" in gold):
         if one.equals(other, 1e-9) or not one.equals(other, 1e-4):
             return one.equals(other, 1e-9)
-    if one is None and (contradicts(given) or _RELATION.match(given)):
+    if one is None and (contradicts(given) or _RELATION.match(given) or _NUMBERS.search(given)):
         return False
     return _verified(answer, given, truth, gold, seconds)
 
 
 def _verified(answer: str, given: str, truth: str, gold: str, seconds: int) -> bool:
-    """Whether math-verify finds both equal; it reads the whole answer and, if this is a sentence, searches it too."""
+    """Whether math-verify finds both equal; it reads the whole answer and, in a sentence, the last expression."""
     from math_verify import parse, verify
 
     def read(text: str, plain: str) -> list[Any]:
@@ -241,23 +242,30 @@ def _verified(answer: str, given: str, truth: str, gold: str, seconds: int) -> b
         forms = [_as_latex(plain), *([text.strip(" $.")] if _MACRO.search(text) else [])]
         return [one for form in forms for one in parse(f"\\boxed{{{form}}}", parsing_timeout=seconds)]
 
-    expected, *found = read(truth, gold), read(answer, given)
-    if _ORDINARY_WORD.search(given) and not _is_uncertain(given):
-        found.append(parse(answer, parsing_timeout=seconds))
+    expected, found = read(truth, gold), [read(answer, given)]
+    last = _last_expression(given)
+    if last is not None:
+        found.append(read(last, last))
+        if not _SEVERAL.search(last):
+            found.append(parse(answer, parsing_timeout=seconds))
     keywords = {"allow_set_relation_comp": True, "timeout_seconds": seconds}
     return any(bool(expected and one) and verify(expected, one, **keywords) for one in found)
+
+
+def _last_expression(text: str) -> str | None:
+    """What stands behind, before or between the last words of a sentence; None without words, or if they deny it."""
+    words = list(_ORDINARY_WORD.finditer(text))
+    ends, starts = [word.end() for word in words], [word.start() for word in words]
+    for start, end in zip([*ends[::-1], 0], [len(text), *starts[::-1]], strict=True):
+        if words and re.search(r"[\d\\π√]", text[start:end]):
+            return None if _UNCERTAIN.search(text, 0, start) else text[start:end].strip(" ,.;:$")
+    return None
 
 
 def _as_latex(text: str) -> str:
     for mark, latex in _LATEX_OF.items():
         text = text.replace(mark, latex)
     return text
-
-
-def _is_uncertain(text: str) -> bool:
-    """Whether the last number of a sentence is denied, compared, or the end of a list."""
-    number = _LAST_NUMBER.search(text)
-    return number is not None and bool(_UNCERTAIN.search(text, 0, number.start()))
 
 
 def _short(value: Any) -> str:

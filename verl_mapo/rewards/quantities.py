@@ -182,21 +182,21 @@ def contradicts(text: str) -> bool:
 def _value(number: re.Match[str]) -> float | None:
     above, below = number["a"] or number["a1"] or number["c"], number["b"] or number["b1"] or number["d"]
     if above is not None:
-        top, bottom = _decimal(above), _decimal(below)
+        top, bottom = float(_decimal(above)), float(_decimal(below))
         whole = float(number["whole"] or 0)
         return None if bottom == 0 or (whole and number["a"] and "-" in number["a"]) else whole + top / bottom
     power = number["power"] or (number["exponent"] or "e0")[1:]
-    return _decimal(number["plain"] or number["mantissa"] or "1") * float(f"1e{power}")
+    return float(f"{_decimal(number['plain'] or number['mantissa'] or '1')}e{power}")
 
 
-def _decimal(digits: str) -> float:
-    """The value of a decimal with any separators."""
+def _decimal(digits: str) -> str:
+    """A decimal with any separators as Python writes it."""
     digits = digits.replace(" ", "")
     if re.fullmatch(r"[-+]?\d{1,3}(?:\.\d{3})+,\d+", digits):
         digits = digits.replace(".", "").replace(",", ".")
     elif re.fullmatch(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,2}(?:,\d{2})+,\d{3})(?:\.\d+)?", digits):
         digits = digits.replace(",", "")
-    return float(digits.replace(",", "."))
+    return digits.replace(",", ".")
 
 
 def _behind(text: str) -> tuple[float, set[str]] | None:

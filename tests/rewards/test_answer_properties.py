@@ -1,0 +1,239 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""What holds for every answer: wrappers change no verdict, checks are symmetric, and no text raises or takes long."""
+
+import string
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from math_verify import parse, verify
+
+from verl_mapo.rewards.answer_text import MAX_LENGTH, normalise, unwrap
+from verl_mapo.rewards.answers import FAST_CHECKS, choice, extract, find_check, math_equal, numeric
+
+PATIENCE_S = 60
+"""Time limit of each step of math-verify, so that a busy machine changes no verdict."""
+
+OPTIONS = ["left lane", "right lane", "5 cm", "$x^2$"]
+
+WRAPPERS = [
+    "<answer>{}</answer>",
+    "<answer>\n{}\n</answer>",
+    "<think>A or B, 1 or 2?</think>\n{}",
+    r"\boxed{{{}}}",
+    r"So it must be $\boxed{{{}}}$.",
+    r"\text{{{}}}",
+    r"\mathrm{{{}}}",
+    r"\textbf{{{}}}",
+    "${}$",
+    "$${}$$",
+    r"\({}\)",
+    "\\[\n{}\n\\]",
+    "**{}**",
+    "`{}`",
+    "_{}_",
+    "({})",
+    "“{}”",
+    "'{}'",
+    "{}.",
+    "{}。",
+    " {}\n\n",
+    "\u200b{}\ufeff",
+    "Answer: {}",
+    "**Answer:** {}",
+    "The answer is {}",
+    "Therefore, the final answer is: {}",
+    "答案：{}",
+    "答案是{}。",
+    "Ответ: {}",
+    "La réponse est {}",
+    "<b>{}</b>",
+    "### {}",
+    "{}<|im_end|>",
+    "First I look at the sign.\n\n{}",
+]
+LAST_LINE = [wrapper for wrapper in WRAPPERS if "\n" not in wrapper]
+PAIRS = {
+    "exact": (["red", "Stop sign", "A4", "14:05", "蓝色"], "green"),
+    "multiple_choice": (["B", "AC"], "D"),
+    "numeric": (["7", "-3", "1/2", "1,234", "50%", "12 cm", "2e-5"], "8"),
+    "math": (["7", "x^2+1", "(1, 2)", "B"], "x^3"),
+}
+CASES = [(style, truth, wrong) for style, (truths, wrong) in PAIRS.items() for truth in truths]
+
+
+def full_width(text: str) -> str:
+    """The text with full-width letters, digits and signs."""
+    return "".join(chr(ord(character) + 0xFEE0) if "!" <= character <= "~" else character for character in text)
+
+
+def right(style: str, text: str, truth: str) -> bool:
+    answer = extract(text)
+    if style == "math":
+        return bool(answer) and math_equal(answer, truth, PATIENCE_S)
+    return bool(answer) and find_check(style)(answer, truth)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    st.sampled_from(CASES), st.lists(st.sampled_from(LAST_LINE), max_size=4), st.sampled_from(WRAPPERS), st.booleans()
+)
+def test_wrappers_change_no_verdict(case, lines, last, wide):
+    style, truth, wrong = case
+    for said, verdict in ((truth, True), (wrong, False)):
+        text = full_width(said) if wide and not said.isalpha() and "\\" not in said else said
+        for wrapper in (*lines, last):
+            text = wrapper.format(text)
+        assert right(style, text, truth) is verdict, text
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from([case for case in CASES if case[0] != "math"]), st.lists(st.sampled_from(LAST_LINE), max_size=3))
+def test_wrappers_of_the_truth_change_no_verdict(case, wrappers):
+    style, truth, wrong = case
+    wrapped = truth
+    for wrapper in wrappers:
+        wrapped = wrapper.format(wrapped)
+    assert find_check(style)(truth, wrapped), wrapped
+    assert not find_check(style)(wrong, wrapped), wrapped
+
+
+PIECES = st.lists(
+    st.one_of(
+        st.text(max_size=5),
+        st.characters(categories=["Cs", "Nd", "No", "Mn", "Po"]),
+        st.sampled_from(
+            [*"ABC,.;:()[]{}$*_`'\"-+=/%^\\!?<>|&#~°½²", "1", "23", "4.5", "and", "or", "not", "is", "the"]
+        ),
+        st.sampled_from(
+            ["<answer>", "</answer>", r"\boxed{", r"\text{", r"\frac{1}{2}", "答案：", "选", "或", "。", "５", "Ａ"]
+        ),
+        st.sampled_from(
+            ["Answer: ", "the answer is ", "because ", "\n", " ", "cm", "million", "</think>", "<think>", "10^3"]
+        ),
+    ),
+    max_size=12,
+).map("".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(PIECES, PIECES, st.lists(PIECES, max_size=5))
+def test_no_text_raises_and_checks_are_symmetric(answer, truth, options):
+    assert isinstance(extract(answer), str)
+    for name in FAST_CHECKS:
+        check = find_check(name)
+        one = check(answer, truth, options=options, tolerance=1e-4)
+        other = check(truth, answer, options=options, tolerance=1e-4)
+        assert one is other, name
+    assert unwrap(unwrap(answer)) == unwrap(answer) and normalise(normalise(answer)) == normalise(answer)
+    assert set(choice(answer, options) or "") <= set("ABCDE"[: len(options)] or string.ascii_uppercase)
+
+
+@settings(max_examples=40, deadline=None)
+@given(PIECES, PIECES)
+def test_math_takes_any_text(answer, truth):
+    assert isinstance(math_equal(answer, truth, seconds=2), bool)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(0, 20), min_size=2, max_size=6, unique=True),
+    st.sampled_from([", ", " ", "; ", " or ", " and ", "\n", " | "]),
+)
+def test_list_of_numbers_equals_none_of_them(numbers, separator):
+    text = separator.join(map(str, numbers))
+    for number in numbers:
+        for form in (text, f"The answer is {text}.", f"<answer>{text}</answer>", f"\\boxed{{{text}}}"):
+            assert not right("numeric", form, str(number)), form
+            assert not right("math", form, str(number)), form
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.permutations("ABCD"),
+    st.sampled_from([", ", " ", "; ", " or ", "/", "\n", ". ", ") ", " and "]),
+    st.integers(2, 4),
+)
+def test_list_of_options_equals_none_of_them(letters, separator, count):
+    listed = separator.join(letters[:count])
+    texts = "\n".join(f"{letter}. {OPTIONS[ord(letter) - 65]}" for letter in letters[:count])
+    for form in (listed, texts, texts.replace("\n", " "), f"The answer is {listed}", f"<answer>{texts}</answer>"):
+        for letter in letters[:count]:
+            answer = extract(form)
+            assert not find_check("multiple_choice")(answer, letter, options=OPTIONS), form
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from(["{!r}", "{:.17e}", "{:+.17g}", "${!r}$", "x = {!r}"]),
+)
+def test_number_equals_its_own_text_and_not_its_negative(value, form):
+    assert numeric(form.format(value), repr(value), tolerance=1e-9)
+    if value:
+        assert not numeric(form.format(-value), repr(value), tolerance=1e-9)
+
+
+EXPRESSIONS = ["13", "-7/3", "0.25", "1,234", "50", "x^2+1", "(1,2)", "[0,1)", "2^{10}"]
+EXPRESSIONS += [r"\frac{3}{4}", r"2\sqrt{3}", r"25\pi"]
+FRAMES = [
+    "{}",
+    "${}$",
+    "Answer: {}",
+    "Answer: ${}$",
+    "The answer is {}",
+    "The answer is ${}$.",
+    r"\boxed{{{}}}",
+    r"Hence $x = \boxed{{{}}}$.",
+    "So we get ${}$ as the result.",
+    "The final answer is ${}$. I hope it is correct.",
+    "The area is {} cm",
+    "After 2 steps the value is {}.",
+    "We have 3 cats and 2 dogs, so {} in total",
+    r"\[{}\]",
+    "**{}**",
+    "{} units",
+    r"{}\text{{ m}}",
+]
+
+
+def verified(gold: str, text: str) -> bool:
+    gold, found = (parse(one, parsing_timeout=PATIENCE_S) for one in (gold, text))
+    return verify(gold, found, timeout_seconds=PATIENCE_S)
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_math_accepts_what_plain_math_verify_accepts(expression):
+    lost = []
+    for frame in FRAMES:
+        text = frame.format(expression)
+        plain = any(verified(gold, text) for gold in (expression, f"${expression}$"))
+        if plain and not right("math", text, expression):
+            lost.append(text)
+    assert not lost
+    assert not any(right("math", frame.format(expression), "17") for frame in FRAMES)
+
+
+LONG = [
+    *["<answer>", "</answer>", "<think>", "</think>", "<tool_call>", "</tool_call>", "<b>", "</b>", "<|a|>", "<"],
+    *[r"\boxed{", r"\text{", r"\(", r"\[", "$", "$$ ", "{", "}", "(", ")", "[", "**", "__", "*", "`", "# ", "'", '"'],
+    *["answer ", "answer:", "Answer: A. ", "the answer is ", "answer to ", "or the answer is ", "respuesta x "],
+    *["A", "A.", "A, ", "A or ", "(A)", "A\n", "option ", "so ", "I choose ", "not ", "because ", "five ", "million "],
+    *["1,", "1 ", "1=", "a1", "-", "- ", "^", "/", "10^", "x10", "½", "²", "٣", ":", " ", "\n", " \n", ".", "!", "="],
+    *["选", "答案是", "是 ", "和", "、", "。", "一", "\u200b", "\ud83d"],
+]
+
+
+@pytest.mark.parametrize("piece", LONG)
+def test_long_answer_is_judged_in_little_time(piece):
+    for length in (MAX_LENGTH - 1, 100_000):
+        text = (piece * (length // len(piece) + 1))[:length]
+        calls = {"extract": lambda text=text: extract(text)}
+        for name in FAST_CHECKS:
+            calls[name] = lambda text=text, name=name: find_check(name)(text + "b", "C", options=OPTIONS, tolerance=0.0)
+        for name, call in calls.items():
+            start = time.process_time()
+            call()
+            assert time.process_time() - start < 0.5, (name, length)
