@@ -19,12 +19,12 @@ _TAIL = 4_000
 _ROUNDS = 24
 
 _TAG = re.compile(r"<\s*(/?)\s*(?:final_?)?answer\s*>|<\|(?:begin|(end))_of_box\|>", re.IGNORECASE)
-_BOX = re.compile(r"(\\(?:boxed|fbox)\s*\{)|\\[\\{}]|([{}])")
+_BOX = re.compile(r"(\\(?:boxed|fbox|framebox)\s*\{)|\\[\\{}]|([{}])")
 _BETWEEN_BOXES = re.compile(r"(?:[\s,;、，$&]|\\[()\[\]]|\band\b|\bor\b|[和与或])*")
 
 _AFTER = r"\s*(?:[:：=→]|->|\s[-–—]\s|\b(?:is|are|was|would\s+be|should\s+be|must\s+be)\b(?:\s+that\b)?)"
 _ENGLISH = (
-    r"(?<![^\W_])(?:answers?(?:\s+(?:choice|option))?(?:\s+(?:to|for)\s[^\n.:：]{1,80}?)?"
+    r"(?<![^\W_])(?:ans\.?|answers?(?:\s+(?:choice|option))?(?:\s+(?:to|for)\s[^\n.:：]{1,80}?)?"
     rf"|(?:correct|right|best|final)\s+(?:option|choice|result)){_AFTER}"
 )
 _ABROAD = (
@@ -34,7 +34,7 @@ _ABROAD = (
     r"\s*(?:[:：=]|\b(?:es|est|ist|lautet|è|é|is|adalah|là|är|er|هي|है)(?![^\W_])|\s-)"
 )
 _CHINESE = (
-    r"(?:答案|答え|正解|解答|回答|结果|結果|结论|正确选项|正確選項)\s*(?:应该|应当|应|應該|應|就)?\s*(?:是|为|為|选|選|は|[:：])+"
+    r"(?:答案|答え|正解|解答|回答|结果|結果|结论|正确选项|正確選項)(?:选项|選項)?\s*(?:应该|应当|应|應該|應|就)?\s*(?:是|为|為|选|選|は|[:：])+"
     r"|\[(?:答案|解答|正解)\]|【(?:答案|解答|正解)】|(?<![^\W_])(?:答|答曰|解)\s*[:：]|(?<![^\W_])(?:최종\s*|올바른\s*)?(?:정답|답변|답)\s*(?:은|는|[:：])"
 )
 _STATED = re.compile(rf"(?:{_ENGLISH}|{_ABROAD}|{_CHINESE})[\s:：]*", re.IGNORECASE)
@@ -83,6 +83,7 @@ _LATEX = [
         ),
         "",
     ),
+    (re.compile(r"\{\\(?:bf|it|rm|tt|sf|em)\s([^{}]*)\}"), r"\1"),
     (re.compile(r"\^\s*\{?\s*\\circ(?![A-Za-z])\s*\}?|\\degree(?![A-Za-z])"), "°"),
     (re.compile(r"\{,\}|\\!"), lambda found: "," if found.group() == "{,}" else ""),
     (re.compile(r"(?<!\\)\\(?:[,;:> ]|q?quad(?![A-Za-z]))"), " "),
@@ -243,6 +244,10 @@ def _unwrap_once(text: str) -> str:
     return _bare(_without_tags(text.strip()))
 
 
+def _is_emoji(character: str) -> bool:
+    return "\u2600" <= character <= "\u27bf" or "\U0001f000" <= character <= "\U0001faff"
+
+
 def _is_balanced(text: str, opening: str, closing: str) -> bool:
     """Whether brackets around the text enclose it as one thing: no list, and no bracket that closes before its end."""
     depth = 0
@@ -290,6 +295,8 @@ def _without_tags(text: str) -> str:
 
 def _bare(text: str) -> str:
     """Without enclosing brackets, quotes and emphasis, and without stops at the edges."""
+    while len(text) > 1 and (_is_emoji(text[0]) or _is_emoji(text[-1])):
+        text = text[1:].lstrip() if _is_emoji(text[0]) else text[:-1].rstrip()
     text = text.lstrip(":;, \n\t")
     stripped = _without_marks(text.rstrip(".,;: \n\t"))
     text = _COPULA.sub("", stripped).strip() or stripped

@@ -36,6 +36,7 @@ _MACRO = re.compile(r"\\(?:text|mathrm|mbox)\s*\{")
 _RELATION = re.compile(r"[<>≤≥≠]|\\(?:[lg]eq?|[lg]t|neq?)(?![A-Za-z])")
 _LATEX_OF = {"√": r"\sqrt ", "·": r"\cdot ", "∞": r"\infty ", "°": r"^\circ", "%": r"\%", "**": "^"}
 _NUMBERS = re.compile(r"^[^\\]*\d(?:\s+|\s*\|\s*)\d")
+_PAIR = re.compile(r"\d,(?:\d{1,2}|\d{4,})(?!\d)")
 _SEVERAL = re.compile(r"[,;|/]\s|\n|\b(?:and|or)\b")
 _UNCERTAIN = re.compile(
     r"(?:\b(?:not|either|or|than|least|most|maybe|perhaps|possibly|under|over|except|between)|n't|[<>≠≤≥])\s*$"
@@ -226,8 +227,10 @@ def math_equal(answer: str, truth: str, seconds: int = 5) -> bool:
         return True
     one, other = quantity(given), quantity(gold)
     if one is not None and other is not None and not ("=" in given and "=" in gold):
-        if one.equals(other, 1e-9) or not one.equals(other, 1e-4):
-            return one.equals(other, 1e-9)
+        if one.equals(other, 1e-9):
+            return True
+        if not one.equals(other, 1e-4) and not _PAIR.search(given + gold):
+            return False
     if one is None and (contradicts(given) or _RELATION.match(given) or _NUMBERS.search(given)):
         return False
     return _verified(answer, given, truth, gold, seconds)

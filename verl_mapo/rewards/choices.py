@@ -39,13 +39,13 @@ _CONFIRMED = re.compile(
     rf"(?<![A-Za-z0-9])(?:option\s+)?{_LETTER}[)\]\"'*]*\s*(?:is|must\s+be)\s+(?:the\s+)?(?:correct|right|best)"
 )
 _CHOSEN = re.compile(
-    r"(?:(?<![A-Za-z])(?i:options?|choices?|answers?|choose|chose|select|pick|go\s+with|it\s+is|it's|must\s+be|so|thus|hence|therefore)[\s:,]*(?i:is\s+|option\s+)?"
+    r"(?:(?<![A-Za-z])(?i:options?|choices?|answers?|choose|chose|select|pick|go\s+with|it\s+is|it's|(?:must|should|would)\s+be|so|thus|hence|therefore)[\s:,]*(?i:is\s+|option\s+)?"
     rf"|[选選](?:项|項|择|擇)?\s*[:是为]?\s*|答案\s*[是为选]?\s*){_LETTER}"
 )
 _IN_BRACKETS = re.compile(r"\(([A-Z])\)")
 _DENIED = re.compile(
     r"\W*(?:\b(?:is|was|are|does|can|could|seems|looks|would\s+be)\s+(?:\w+\s+)?(?:not|wrong|incorrect|false|impossible)\b"
-    r"|(?:isn|wasn|doesn|can|couldn)'t\b|cannot\b|or\b|是?[不错非]|或)",
+    r"|(?:isn|wasn|doesn|can|couldn)'t\b|cannot\b|or\b|(?:选项|選項|项|項)?是?[不错非]|或)",
     re.IGNORECASE,
 )
 _LONE = re.compile(r"(?<![A-Za-z0-9'])([B-HJ-Z])(?![A-Za-z0-9'])")
@@ -140,7 +140,7 @@ def _agrees(letter: str, rest: str, texts: list[str], letters: list[str]) -> boo
     others = [text for text in texts if text and text not in own]
     parts = {normalise(part) for part in re.split(r"[,;/&\n]|\bor\b|\band\b", rest)}
     listed = len(parts & set(texts)) > 1 or sum(f" {other} " in f" {plain} " for other in others) > 1
-    return plain not in others and not listed
+    return plain not in texts and not listed
 
 
 def _chosen(text: str, letters: list[str]) -> str | None:

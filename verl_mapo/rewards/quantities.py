@@ -80,7 +80,7 @@ _UNIT_OF = {name: unit for unit, names in _ALIASES.items() for name in (unit, *n
 _LETTER_UNITS = frozenset("mgshlLNJWVACFKTBΩ°")
 _NO_UNITS = frozenset(
     "pi sqrt root sin cos tan log ln exp mod squared cubed factorial times plus minus over divided or to and more less "
-    "fewer greater at least most not than between through until i e x y z".split()
+    "fewer greater below above under zero at least most not than between through until i e x y z".split()
 )
 _UNIT = re.compile(
     r"(?:[^\W\d_]|°)[^\W\d_]*(?:(?:[/·]\s?|-(?=[a-z]))[^\W\d_]+)*\.?(?:\^\{?-?\d\}?|\d(?!\d))?(?:/[^\W\d_]+(?:\^?\d)?)?|[%‰°'\"$€£¥]"
@@ -95,7 +95,7 @@ _AREA = [
 _PROSE = re.compile(r"[^\W\d_]|[\s.,;:'\"()~≈$€£-]")
 _NUMBER_SIGN = re.compile(r"^(?:No\.|#)\s*(?=\d)")
 _CALL = re.compile(r"[^\W_]\($")
-_EQUALS = re.compile(r"=|≈|\\approx")
+_EQUALS = re.compile(r"=|≈|\\(?:approx|sim)(?![A-Za-z])")
 _COMPARED = re.compile(
     r"(?<![a-z])(?:not|no|more|less|greater|fewer|under|over|above|below|least|most|between|except|plus|minus|times|half|"
     r"twice|double|or|sqrt|root|log|ln|sin|cos|tan|never|neither|up\s+to|than|without|either|maybe|perhaps|unsure)(?![a-z])|n't"
@@ -123,8 +123,9 @@ class Quantity:
 
     def agrees(self, other: Quantity) -> bool:
         """Whether the units can be the same: one is missing, or the words of one are among those of the other."""
-        mine, yours = self.unit - {"%"}, other.unit - {"%"}
-        return mine <= yours or yours <= mine
+        if self.is_percentage != other.is_percentage:
+            return not (other.unit if self.is_percentage else self.unit)
+        return self.unit <= other.unit or other.unit <= self.unit
 
     def equals(self, other: Quantity, tolerance: float) -> bool:
         """Whether the units agree and the values are the same within a relative tolerance; ``50%`` is 50 and 0.5."""
@@ -213,7 +214,7 @@ def _behind(text: str) -> tuple[float, set[str]] | None:
     rest = _UNIT.sub("", text)
     words = [word.rstrip(".") for word in _UNIT.findall(text)]
     lowered = [word.lower() for word in words]
-    if rest.strip(" .,;:()-\n") or any(_is_no_unit(word) for word in words):
+    if rest.strip(" .,;:()-\n") or re.match(r"-[^\W\d_](?![^\W\d_])", text) or any(_is_no_unit(word) for word in words):
         return None
     return scale, {"/".join(_UNIT_OF.get(part, _singular(part)) for part in word.split("/")) for word in lowered}
 
