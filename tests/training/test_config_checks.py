@@ -153,7 +153,7 @@ def test_run_that_asks_for_no_part_of_this_package_is_stock():
 def test_rows_that_declare_tools_are_reported_in_words(caplog):
     system = 'Be brief.\n\n# Tools\n<tools>\n{"function": {"name": "image_zoom_in_tool"}}\n</tools>'
     prompts = [[{"role": "system", "content": system}], [{"role": "user", "content": "What?"}]]
-    rows = Dataset.from_dict({"prompt": prompts, "reward_model": [{"style": "exact"}] * 2})
+    rows = Dataset.from_dict({"prompt": prompts, "reward_model": [{"style": "exact", "ground_truth": "x"}] * 2})
     check_rows(compose_config(), rows)
     assert "1 of 2 rows declare tools of their own (image_zoom_in_tool)" in caplog.text
     assert "set +visual_tool.aliases.image_zoom_in_tool=zoom." in caplog.text
@@ -163,7 +163,8 @@ def test_rows_that_declare_tools_are_reported_in_words(caplog):
 
 
 def rows_of(*loops: str) -> Dataset:
-    return Dataset.from_list([{"agent_name": loop, "reward_model": {"style": "exact"}} for loop in loops])
+    target = {"style": "exact", "ground_truth": "x"}
+    return Dataset.from_list([{"agent_name": loop, "reward_model": target} for loop in loops])
 
 
 def test_misspelt_agent_loop_is_refused_at_the_start():
