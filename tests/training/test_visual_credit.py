@@ -95,9 +95,11 @@ def test_advantage_of_vgpo_before_the_factors_is_verls_grpo(queue, make_trainer)
 
 def test_advantage_of_vgpo_is_only_centred_without_division_by_std(queue, make_trainer):
     put_rows(queue, [[1, 1, 1]] * 4, [[0.5] * 3] * 4, [0.0] * 4)
+    rewards = torch.eye(4)[:, :3]
+    queue.fields["rm_scores"] = jagged([*rewards])
     step = fetch(queue, ["a_0_0", "a_1_0", "b_0_0", "b_1_0"])
     method = make_method(make_trainer, "algorithm.norm_adv_by_std_in_grpo=false")
-    advantages = method.advantages(step, torch.eye(4)[:, :3], torch.ones(4, 3))
+    advantages = method.advantages(step, rewards, torch.ones(4, 3))
     assert advantages[:, 0].tolist() == [0, 0, 0.5, -0.5], "outcomes 1, 1 and 1, 0"
 
 
