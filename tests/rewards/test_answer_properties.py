@@ -58,7 +58,7 @@ LAST_LINE = [wrapper for wrapper in WRAPPERS if "\n" not in wrapper]
 PAIRS = {
     "exact": (["red", "Stop sign", "A4", "14:05", "蓝色"], "green"),
     "multiple_choice": (["B", "AC"], "D"),
-    "numeric": (["7", "-3", "1/2", "1,234", "50%", "12 cm", "2e-5"], "8"),
+    "numeric": (["7", "-3", "1/2", "1234.5", "50%", "12 cm", "2e-5"], "8"),
     "math": (["7", "x^2+1", "(1, 2)", "B"], "x^3"),
 }
 CASES = [(style, truth, wrong) for style, (truths, wrong) in PAIRS.items() for truth in truths]
