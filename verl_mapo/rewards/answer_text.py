@@ -33,12 +33,16 @@ _ABROAD = (
     r"الإجابة|الجواب|إجابة|उत्तर|উত্তর|ค(?:ำ|\u0e4d\u0e32)ตอบ|תשובה)(?:\s+[^\W\d_]+){0,2}?"
     r"\s*(?:[:：=]|\b(?:es|est|ist|lautet|è|é|is|adalah|là|är|er|هي|है)(?![^\W_])|\s-)"
 )
-_CHINESE = (
-    r"(?:答案|答え|正解|解答|回答|结果|結果|结论|正确选项|正確選項)(?:选项|選項)?\s*(?:应该|应当|应|應該|應|就)?\s*(?:是|为|為|选|選|は|[:：])+"
-    r"|\[(?:答案|解答|正解)\]|【(?:答案|解答|正解)】|(?<![^\W_])(?:答|答曰|解)\s*[:：]|(?<![^\W_])(?:최종\s*|올바른\s*)?(?:정답|답변|답)\s*(?:은|는|[:：])"
+_CJK = (
+    r"(?:答案|答え|正解|解答|回答|结果|結果|结论|正确选项|正確選項)(?:选项|選項)?\s*"
+    r"(?:应该|应当|应|應該|應|就)?\s*(?:是|为|為|选|選|は|[:：])+"
+    r"|\[(?:答案|解答|正解)\]|【(?:答案|解答|正解)】|(?<![^\W_])(?:答|答曰|解)\s*[:：]"
+    r"|(?<![^\W_])(?:최종\s*|올바른\s*)?(?:정답|답변|답)\s*(?:은|는|[:：])"
 )
-_STATED = re.compile(rf"(?:{_ENGLISH}|{_ABROAD}|{_CHINESE})[\s:：]*", re.IGNORECASE)
-_ALTERNATIVE = re.compile(r"(?:\b(?:or|and|oder|und|ou|et|o|y)\s|[或和/])\s*(?:the\s|that\s|else\s)*$", re.IGNORECASE)
+_STATED = re.compile(rf"(?:{_ENGLISH}|{_ABROAD}|{_CJK})[\s:：]*", re.IGNORECASE)
+_ALTERNATIVE = re.compile(
+    r"(?:\b(?:or|oder|ou|o)\s|[或/]|^.{0,20}(?:\b(?:and|und|et|y)\s|和))\s*(?:the\s|that\s|else\s)*$", re.IGNORECASE
+)
 _FEW_WORDS = re.compile(r"(?:[^\W\d_]{1,20},? ){0,6}")
 _HASHES = re.compile(r"####\s*(?=[-+$\\\d.(]|[A-Z]\W*$)")
 _CHATTER = re.compile(
@@ -249,11 +253,12 @@ def _is_emoji(character: str) -> bool:
 
 
 def _is_balanced(text: str, opening: str, closing: str) -> bool:
-    """Whether brackets around the text enclose it as one thing: no list, and no bracket that closes before its end."""
+    """Whether brackets around the text enclose one thing: no point or interval, and no bracket that closes earlier."""
     depth = 0
-    for character in text:
+    for place, character in enumerate(text):
         depth += (character == opening) - (character == closing)
-        if depth < 0 or (depth == 0 and character in ",;"):
+        separates = character in ",;" and not re.search(r"[^\W\d_]{2}$", text[max(place - 2, 0) : place])
+        if depth < 0 or (depth == 0 and separates):
             return False
     return depth == 0
 

@@ -209,7 +209,11 @@ def numeric(answer: str, truth: str, *, tolerance: float = 1e-4, **_: Any) -> bo
 
 
 def math_equal(answer: str, truth: str, seconds: int = 5) -> bool:
-    """Whether both are mathematically equal, by math-verify. It works only in the main thread of a process.
+    """Whether both are mathematically equal. It works only in the main thread of a process.
+
+    Words, dates and times are compared as for ``exact``, a truth that is one letter as a choice, and two quantities by
+    value and unit. Everything else is left to math-verify, which accepts here what it accepts by itself, except for
+    the last number of a list or of a sentence that denies it, which it would take for the answer.
 
     Args:
         answer: the extracted answer.

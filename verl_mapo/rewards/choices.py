@@ -19,14 +19,15 @@ _LONGEST = 1_000
 
 _LETTER = r"[(\[\"'*]*([A-Z])(?![A-Za-z0-9])(?!['’*^_=+<>/-]\w)"
 _BEFORE = re.compile(
-    r"(?:(?:i\s+(?:would\s+|will\s+|'d\s+)?(?:choose|chose|select|pick|go\s+with)|i'd\s+(?:choose|say|go\s+with)|it\s+is|it's|"
-    r"so|thus|hence|therefore|both|the|my|options?|choices?|letters?|answers?|is|are)\b[\s:,]*"
+    r"(?:(?:i\s+(?:would\s+|will\s+)?(?:choose|chose|select|pick|go\s+with)|i'd\s+(?:choose|say|go\s+with)|"
+    r"it\s+is|it's|so|thus|hence|therefore|both|the|my|options?|choices?|letters?|answers?|is|are)\b[\s:,]*"
     r"|(?:因此|所以|我|故|应该|应当|应|應|本题|正确)?\s*(?:选项|選項|选择|選擇|选|選|是|为)\s*[:,]?\s*)+",
     re.IGNORECASE,
 )
 _BEHIND = re.compile(
-    r"\s*(?:\b(?:is|are)\s+(?:both\s+)?(?:the\s+)?(?:only\s+)?(?:correct|right|true|best)(?:\s+(?:answers?|options?|choices?))?"
-    r"|\b(?:options?|choices?)|(?:选项|選項|项|項)?\s*(?:都|均)?\s*(?:是|为)?\s*(?:正确|正確|对|對)的?(?:答案|选项)?|选项|選項|项|項|번)\s*$",
+    r"\s*(?:\b(?:is|are)\s+(?:both\s+)?(?:the\s+)?(?:only\s+)?(?:correct|right|true|best)"
+    r"(?:\s+(?:answers?|options?|choices?))?|\b(?:options?|choices?)"
+    r"|(?:选项|選項|项|項)?\s*(?:都|均)?\s*(?:是|为)?\s*(?:正确|正確|对|對)的?(?:答案|选项)?|选项|選項|项|項|번)\s*$",
     re.IGNORECASE,
 )
 _LABEL = re.compile(r"[(\[]?([A-Z])(?:[)\].:]+|\s*-(?=\s))\s*|[(\[]([a-z])[)\]]+[.:]?\s*")
@@ -39,12 +40,14 @@ _CONFIRMED = re.compile(
     rf"(?<![A-Za-z0-9])(?:option\s+)?{_LETTER}[)\]\"'*]*\s*(?:is|must\s+be)\s+(?:the\s+)?(?:correct|right|best)"
 )
 _CHOSEN = re.compile(
-    r"(?:(?<![A-Za-z])(?i:options?|choices?|answers?|choose|chose|select|pick|go\s+with|it\s+is|it's|(?:must|should|would)\s+be|so|thus|hence|therefore)[\s:,]*(?i:is\s+|option\s+)?"
+    r"(?:(?<![A-Za-z])(?i:options?|choices?|answers?|choose|chose|select|pick|go\s+with|it\s+is|it's|"
+    r"(?:must|should|would)\s+be|so|thus|hence|therefore)[\s:,]*(?i:is\s+|option\s+)?"
     rf"|[选選](?:项|項|择|擇)?\s*[:是为]?\s*|答案\s*[是为选]?\s*){_LETTER}"
 )
 _IN_BRACKETS = re.compile(r"\(([A-Z])\)")
 _DENIED = re.compile(
-    r"\W*(?:\b(?:is|was|are|does|can|could|seems|looks|would\s+be)\s+(?:\w+\s+)?(?:not|wrong|incorrect|false|impossible)\b"
+    r"\W*(?:\b(?:is|was|are|does|can|could|seems|looks|would\s+be)\s+(?:\w+\s+)?"
+    r"(?:not|wrong|incorrect|false|impossible)\b"
     r"|(?:isn|wasn|doesn|can|couldn)'t\b|cannot\b|or\b|(?:选项|選項|项|項)?是?[不错非]|或)",
     re.IGNORECASE,
 )

@@ -20,8 +20,8 @@ _LONGEST = 300
 """Characters of the longest text in which a quantity is looked for."""
 
 _PLAIN = (
-    r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d,])|\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?(?![\d,])|\d{1,3}(?:\.\d{3})+,\d+(?!\d)"
-    r"|\d{1,3}(?: \d{3})+(?:[.,]\d+)?(?! ?\d)|\d+,\d+(?![\d,])|\d+(?:\.\d*)?|\.\d+)"
+    r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d,])|\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?(?![\d,])"
+    r"|\d{1,3}(?:\.\d{3})+,\d+(?!\d)|\d{1,3}(?: \d{3})+(?:[.,]\d+)?(?! ?\d)|\d+,\d+(?![\d,])|\d+(?:\.\d*)?|\.\d+)"
 )
 _POWER = r"10\s*(?:\^|\*\*)\s*[{(]?\s*(?P<power>[-+]?\d{1,6})(?!\d)\s*[)}]?"
 _NUMBER = re.compile(
@@ -83,7 +83,8 @@ _NO_UNITS = frozenset(
     "fewer greater below above under zero at least most not than between through until i e x y z".split()
 )
 _UNIT = re.compile(
-    r"(?:[^\W\d_]|°)[^\W\d_]*(?:(?:[/·]\s?|-(?=[a-z]))[^\W\d_]+)*\.?(?:\^\{?-?\d\}?|\d(?!\d))?(?:/[^\W\d_]+(?:\^?\d)?)?|[%‰°'\"$€£¥]"
+    r"(?:[^\W\d_]|°)[^\W\d_]*(?:(?:[/·]\s?|-(?=[a-z]))[^\W\d_]+)*\.?(?:\^\{?-?\d\}?|\d(?!\d))?"
+    r"(?:/[^\W\d_]+(?:\^?\d)?)?|[%‰°'\"$€£¥]"
 )
 _AREA = [
     (re.compile(r"\b(?:square|sq\.?)\s+([^\W\d_]+)"), r"\1^2"),
@@ -97,9 +98,9 @@ _NUMBER_SIGN = re.compile(r"^(?:No\.|#)\s*(?=\d)")
 _CALL = re.compile(r"[^\W_]\($")
 _EQUALS = re.compile(r"=|≈|\\(?:approx|sim)(?![A-Za-z])")
 _COMPARED = re.compile(
-    r"(?<![a-z])(?:not|no|more|less|greater|fewer|under|over|above|below|least|most|between|except|plus|minus|times|half|"
-    r"twice|double|or|sqrt|root|log|ln|sin|cos|tan|never|neither|up\s+to|than|without|either|maybe|perhaps|unsure)(?![a-z])|n't"
-    r"|不|非|至少|至多|超过|少于|多于|大于|小于|根号|或",
+    r"(?<![a-z])(?:not|no|more|less|greater|fewer|under|over|above|below|least|most|between|except|plus|minus|times|"
+    r"half|twice|double|or|sqrt|root|log|ln|sin|cos|tan|never|neither|up\s+to|than|without|either|"
+    r"maybe|perhaps|unsure)(?![a-z])|n't|不|非|至少|至多|超过|少于|多于|大于|小于|根号|或",
     re.IGNORECASE,
 )
 
