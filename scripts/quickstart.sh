@@ -33,7 +33,7 @@ if [ "$(cat "$RUN/checkpoints/latest_checkpointed_iteration.txt" 2>/dev/null)" =
 else
     verl-mapo train --run "$RUN" --timeout-h 2 task=toy "${toy[@]}" \
         trainer.total_training_steps="$STEPS" trainer.save_freq=4 trainer.test_freq=6 \
-        trainer.max_actor_ckpt_to_keep=1 actor_rollout_ref.actor.ppo_mini_batch_size=4
+        trainer.max_actor_ckpt_to_keep=2 actor_rollout_ref.actor.ppo_mini_batch_size=4
 fi
 
 say "4/4 Report"

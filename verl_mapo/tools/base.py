@@ -223,7 +223,7 @@ def _part(schema: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {key: schema[key]} if key in schema else {}
 
 
-_NUMBERS = re.compile(r"[\[(]?\s*(-?\d+(?:\.\d+)?(?:\s*[,\s]\s*-?\d+(?:\.\d+)?)*)\s*[\])]?", re.ASCII)
+_NUMBERS = re.compile(r"[\[(]?\s*(-?\d+(?:\.\d+)?(?:(?:\s*,\s*|\s+)-?\d+(?:\.\d+)?)*)\s*[\])]?", re.ASCII)
 _SIDES = (("x1", "y1", "x2", "y2"), ("left", "top", "right", "bottom"), ("xmin", "ymin", "xmax", "ymax"), ("x", "y"))
 
 
@@ -250,7 +250,7 @@ def _decoded(text: str) -> Any:
 
 def _number(value: Any) -> Any:
     """An integer for a whole number, however it is written; any other value as it is."""
-    if isinstance(value, str) and _NUMBERS.fullmatch(value.strip()):
+    if isinstance(value, str):
         decoded = _decoded(value)
         value = decoded if isinstance(decoded, int | float) else value
     return int(value) if isinstance(value, float) and value.is_integer() else value
