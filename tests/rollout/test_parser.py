@@ -49,6 +49,7 @@ def test_calls_are_read_after_thinking(thinking, lenient):
     assert read(f"{think}I use <tool_call> here.</think>{CALL}", **options) == [("zoom", ARGUMENTS, False)]
     assert read(f"{think}{CALL}</think>{CALL}<think>{CALL}</think>", **options) == [("zoom", ARGUMENTS, False)]
     assert read(f"{think}Maybe {CALL}? No.", **options) == []
+    assert read(f"{think}hm</think>{CALL}</think>", **options) == [("zoom", ARGUMENTS, False)]
     assert read(f"{think}Maybe <think>hm</think>{CALL}?</think>No.", **options) == []
     assert read(f"{think}The tag <think> opens.</think>{CALL}", **options) == [("zoom", ARGUMENTS, False)]
 
@@ -62,6 +63,26 @@ def test_label_may_hold_tags():
     arguments = {"label": "</tool_call><tool_call><think>", "bbox_2d": [1, 2, 3, 4]}
     text = f"<tool_call>{json.dumps({'name': 'zoom', 'arguments': arguments})}</tool_call>"
     assert read(text, lenient=False) == [("zoom", arguments, False)]
+
+
+def test_tags_of_thoughts_in_labels_hide_no_call():
+    labels = ["word </think>", "<think> word", "a </think> b <think>"]
+    texts = [
+        f"<tool_call>{json.dumps({'name': 'zoom', 'arguments': {'label': label}})}</tool_call>" for label in labels
+    ]
+    found = read("<think>hm</think>" + "\n".join(texts), lenient=False)
+    assert found == [("zoom", {"label": label}, False) for label in labels]
+
+
+def test_every_call_without_an_opening_tag_is_read():
+    second = GOOD.replace("[1", "[0")
+    assert [call[1]["bbox_2d"][0] for call in read(f"Look.\n{GOOD}\n{second}")] == [1, 0]
+    assert [call[1]["bbox_2d"][0] for call in read(f"<think>Look. {CALL}\n<tool_call>{second}</tool_call>")] == [1, 0]
+
+
+def test_json_answer_is_no_call_of_a_tool_that_the_run_lacks():
+    answer = '{"name": "Alice", "arguments": {"age": 3}}'
+    assert read(answer, known={"zoom"}) == [] and len(read(GOOD, known={"zoom"})) == 1
 
 
 def test_sentence_that_names_the_tag_is_no_call():
@@ -90,6 +111,7 @@ OTHER_SPELLINGS = [
     f"{GOOD}\n</tool_call>",
     f"Let me look.\n```json\n{GOOD}\n```",
     f"Let me look.\n{GOOD}",
+    "Let me look.\n" + GOOD.replace('"arguments"', '"parameters"'),
     f"<tool_call>\n{CALL}",
 ]
 
@@ -107,6 +129,13 @@ def test_xml_form_is_read_with_texts_as_values():
     expected = [("zoom", {"bbox_2d": "[1, 2, 3, 4]", "label": "a b"}, True)]
     assert read(f"<tool_call>\n{body}</function>\n</tool_call>") == expected
     assert read(f"<tool_call>\n{body}</tool_call>") == expected
+    assert read(f"Look.\n{body}</function>\n</tool_call>") == expected
+    assert read(f"<tool_call>{body.replace('label', 'bbox_2d')}</tool_call>") == [TurnStatus.NO_JSON], "given twice"
+
+
+def test_line_break_in_a_string_is_read():
+    text = '<tool_call>{"name": "zoom", "arguments": {"label": "red\nsquare"}}</tool_call>'
+    assert read(text) == [("zoom", {"label": "red\nsquare"}, True)]
 
 
 def test_arguments_inside_a_string_are_read():
@@ -200,6 +229,7 @@ def test_mangled_calls_do_not_raise():
     "piece", ["<think>", "<think></think>", "<tool_call>", "{'name':", "<tool_call>{'name':", "```"]
 )
 def test_time_of_reading_does_not_grow_with_repetition(piece):
-    begin = time.perf_counter()
+    begin = time.process_time()
     read_calls(piece * (100_000 // len(piece)))
-    assert time.perf_counter() - begin < 20, "milliseconds on a free machine"
+    read_calls(f"<tool_call>```json\n{GOOD}{piece * (1800 // len(piece))}x</tool_call>")
+    assert time.process_time() - begin < 2, "milliseconds of work"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import ast
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,16 @@ def test_value_without_a_certain_meaning_is_refused(written):
     zoom = TOOLS.find("zoom")(ToolContext(CoordinateSpace.pixels, labels=True, image_token_side=28))
     with pytest.raises(ArgumentError):
         zoom.parse(zoom.respell(written))
+
+
+@pytest.mark.parametrize("gap", [" ", "  ", ", ", " , "])
+def test_long_strings_of_numbers_are_refused_in_little_time(gap):
+    zoom = TOOLS.find("zoom")(ToolContext(CoordinateSpace.pixels, labels=True, image_token_side=28))
+    text = gap.join(["1"] * 5000) + "x"
+    begin = time.process_time()
+    for value in (text, [text], text[:190] + "x"):
+        zoom.respell({"bbox_2d": value})
+    assert time.process_time() - begin < 1
 
 
 def test_values_in_the_right_form_are_not_respelled():

@@ -127,6 +127,8 @@ def test_whole_image_in_every_space(space):
     [
         (PIXELS, (0.1, 0.2, 0.5, 0.9), ONE),
         (PIXELS, (0, 0, 1, 1), ONE),
+        (PIXELS, (-0.01, 0.1, 0.5, 1.02), ONE),
+        (PIXELS, (0, 0, 2, 2), None),
         (PIXELS, (10, 20, 380, 290), None),
         (PIXELS, (10, 20, 420, 310), None),
         (PIXELS, (500, 500, 900, 1000), THOUSAND),

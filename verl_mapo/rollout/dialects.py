@@ -28,8 +28,8 @@ MOST_CHARACTERS = 2000
 _MOST_STARTS = 4
 """Places at the end of a text at which a call may start, of which the last are tried."""
 
-_FENCE = re.compile(r"```[\w+-]*[ \t]*\n?(.*?)\n?[ \t]*(?:```)?\s*", re.DOTALL)
-_FUNCTION = re.compile(r"\s*<function=([^>\s]+)\s*>(.*?)(?:</function>)?\s*", re.DOTALL)
+_FENCE = re.compile(r"```[\w+-]*[ \t]*\n?")
+_FUNCTION = re.compile(r"<function=([^>\s]+)\s*>((?:(?!</?function).)*)(?:</function>)?", re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([^>\s]+)\s*>\n?(.*?)\n?</parameter>", re.DOTALL)
 _TYPOGRAPHIC = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'"})
 _SPARE = re.compile(r"[\s}\],;`]*")
@@ -48,8 +48,8 @@ def read(text: str, closed: bool) -> Call | None:
     text = text.strip()
     if not text or len(text) > MOST_CHARACTERS:
         return None
-    fence = _FENCE.fullmatch(text)
-    text = fence.group(1).strip() if fence else text
+    fence = _FENCE.match(text)
+    text = text[fence.end() :].removesuffix("```").strip() if fence else text
     function = _FUNCTION.fullmatch(text)
     if function:
         return _xml_call(*function.groups())
@@ -64,16 +64,22 @@ def read_tail(text: str) -> tuple[Call, int] | None:
     starts = [*_START_OF_CALL.finditer(text, max(len(text) - MOST_CHARACTERS, 0))]
     for match in starts[-_MOST_STARTS:]:
         for value in _values(text[match.start() :].strip(), closed=False):
-            if isinstance(value, dict) and isinstance(value.get("arguments"), dict | str) and (call := _call(value)):
+            complete = isinstance(value, dict) and any(isinstance(value.get(key), dict | str) for key in _ARGUMENTS)
+            if complete and (call := _call(value)):
                 return call, match.start()
-    return None
+    begin = text.rfind("<function=", max(len(text) - MOST_CHARACTERS, 0))
+    function = (
+        _FUNCTION.fullmatch(text.rstrip(), begin) if begin >= 0 and text.rstrip().endswith("</function>") else None
+    )
+    call = _xml_call(*function.groups()) if function else None
+    return (call, begin) if call else None
 
 
 def _values(text: str, closed: bool) -> Iterator[Any]:
     """The values that a text may stand for, the most literal reading first."""
     for spelling in dict.fromkeys((text, text.translate(_TYPOGRAPHIC))):
         try:
-            value, end = json.JSONDecoder().raw_decode(spelling)
+            value, end = json.JSONDecoder(strict=False).raw_decode(spelling)
         except (ValueError, RecursionError):
             pass
         else:
@@ -92,7 +98,7 @@ def _values(text: str, closed: bool) -> Iterator[Any]:
 def _literal(text: str) -> Iterator[Any]:
     """The value of a text that is JSON or a Python literal."""
     try:
-        yield json.loads(text)
+        yield json.loads(text, strict=False)
         return
     except (ValueError, RecursionError):
         pass
@@ -130,6 +136,7 @@ def _call(value: Any) -> Call | None:
 def _xml_call(name: str, body: str) -> Call | None:
     """The call in Qwen3-Coder's form; the values stay texts."""
     parameters = _PARAMETER.findall(body)
-    if _PARAMETER.sub("", body).strip():
+    names = [key for key, _ in parameters]
+    if _PARAMETER.sub("", body).strip() or len(set(names)) < len(names):
         return None
     return name.strip("\"'"), {key.strip("\"'"): value for key, value in parameters}

@@ -104,17 +104,23 @@ class CallExecutor:
                 raise BoxError(f"the box looks like fractions of the image; its numbers have to be {space.units}")
         return _run(tool, arguments, history)
 
+    def _named(self, written: Any) -> Any:
+        """The arguments by their own names; an argument that is given under two names keeps both and is refused."""
+        if not isinstance(written, dict):
+            return written
+        aliases = {name: own for name, own in self.settings.aliases.items() if own not in written}
+        return {aliases.get(name, name): value for name, value in written.items()}
+
     def _parse(self, tool: VisualTool, written: Any, turn: Turn) -> Any:
         """The arguments of a call, spelled as the schema has it or, if the run allows it, in another way."""
-        if isinstance(written, dict):
-            written = {self.settings.aliases.get(name, name): value for name, value in written.items()}
+        written = self._named(written)
         try:
             return tool.parse(written)
         except ArgumentError:
             if self.settings.parsing == "strict":
                 raise
             try:
-                arguments = tool.parse(tool.respell(written))
+                arguments = tool.parse(tool.respell(self._named(tool.respell(written))))
             except ArgumentError:
                 arguments = None
             if arguments is None:

@@ -28,7 +28,8 @@ from verl_mapo.rollout.images import ImageStore, UnreadableImage, processor_kwar
 from verl_mapo.rollout.labels import LabelChecker
 from verl_mapo.rollout.output import VisualToolOutput
 from verl_mapo.rollout.parser import OPEN, THINK, BadCall, ToolCall, read_calls, too_many_calls
-from verl_mapo.rollout.plain_text import PlainText
+from verl_mapo.rollout.plain_text import PLACEHOLDERS, PlainText
+from verl_mapo.rollout.row_declarations import without_declarations
 from verl_mapo.rollout.row_messages import Picture, normal_form, text_form
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.state import LoopState
@@ -40,7 +41,6 @@ from verl_mapo.tools.image_history import ImageHistory
 logger = logging.getLogger(__name__)
 
 _IMAGES = ImageStore()
-_PLACEHOLDERS = ("<|image_pad|>", "<|video_pad|>")
 _FRAMES = ("<|vision_start|>", "<|vision_end|>")
 _TOKENS_OF_THE_TURN_HEADER = 8
 """Tokens before a turn among which a chat template opens a thought."""
@@ -67,8 +67,8 @@ class VisualToolAgentLoop(AgentLoopBase):
         self.tools = settings.build_tools(settings.space(hf_model_type), self.resize_image.factor)
         self.label_checker = LabelChecker(settings.describe, settings.max_label_tokens, self.tokenizer)
         self.executor = CallExecutor(self.tools, settings)
-        self.plain_text = PlainText(self.tokenizer, _PLACEHOLDERS)
-        self.placeholders = set(self.tokenizer.convert_tokens_to_ids(list(_PLACEHOLDERS)))
+        self.plain_text = PlainText(self.tokenizer, PLACEHOLDERS)
+        self.placeholders = set(self.tokenizer.convert_tokens_to_ids(list(PLACEHOLDERS)))
         self.frames = set(self.tokenizer.convert_tokens_to_ids(list(_FRAMES)))
 
     async def run(
@@ -111,7 +111,7 @@ class VisualToolAgentLoop(AgentLoopBase):
         except UnreadableImage as error:
             logger.error("A rollout ends before its first turn, because its row cannot be shown: %s", error)
             messages, originals, end_reason = text_form(raw_prompt), [], EndReason.UNREADABLE_IMAGE
-        messages = self.plain_text.messages(prompts.without_declarations(messages))
+        messages = self.plain_text.messages(without_declarations(messages))
         if originals:
             settings = self.settings
             messages = prompts.declare(messages, self.tools.values(), settings.describe, settings.calls_per_turn)
@@ -138,7 +138,8 @@ class VisualToolAgentLoop(AgentLoopBase):
         if written == room and state.response_ids[-1] != self.tokenizer.eos_token_id:
             turn.status = TurnStatus.CUT
             return limit
-        calls = read_calls(turn.text, self._thinking(state), self.settings.parsing == "lenient")
+        known = {*self.tools, *self.settings.aliases}
+        calls = read_calls(turn.text, self._thinking(state), self.settings.parsing == "lenient", known)
         if not calls:
             turn.status = TurnStatus.ANSWER
             return EndReason.ANSWER

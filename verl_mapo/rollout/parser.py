@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ OPEN, CLOSE = "<tool_call>", "</tool_call>"
 THINK, END_OF_THINKING = "<think>", "</think>"
 _DESCRIPTION = re.compile(r"<description>((?:(?!<description>).)*?)</description>", re.DOTALL)
 _THINK_TAGS = re.compile("</?think>")
+_TAGS = re.compile("<think>|<tool_call>")
 _SPACE = re.compile(r"\s*")
 _CLOSE = re.compile(r"\s*</tool_call>")
 _MOST_TAGS = 64
@@ -62,26 +64,33 @@ class BadCall:
 _FORM = 'Write one call as <tool_call>{"name": ..., "arguments": {...}}</tool_call>.'
 
 
-def read_calls(text: str, thinking: bool = False, lenient: bool = True) -> list[ToolCall | BadCall]:
+def read_calls(
+    text: str, thinking: bool = False, lenient: bool = True, known: Collection[str] | None = None
+) -> list[ToolCall | BadCall]:
     """The tool calls in the text of one assistant turn, in order.
 
     Args:
         text: decoded, special tokens removed; ``<tool_call>`` is not a special token in the Qwen families.
         thinking: whether the chat template has opened ``<think>`` before the turn, as those of thinking models do.
         lenient: whether other spellings are read where their meaning is certain.
+        known: names of tools that a call without an opening tag may have, because an answer may be JSON, too; None for
+            any name.
     """
-    thoughts, ended = _thoughts(text, thinking)
-    spoken = _blanked(text, thoughts)
-    calls, place = [], spoken.find(OPEN)
-    while 0 <= place and len(calls) < _MOST_TAGS:
-        calls.append(_call_at(text, place, lenient))
-        place = spoken.find(OPEN, calls[-1].place[1])
+    calls: list[ToolCall | BadCall] = []
+    place = _end_of_thought(text, 0) if thinking or _begins_in_a_thought(text) else 0
+    while place is not None and len(calls) < _MOST_TAGS and (tag := _TAGS.search(text, place)):
+        if tag.group() == OPEN:
+            calls.append(_call_at(text, tag.start(), lenient))
+            place = calls[-1].place[1]
+        else:
+            place = _end_of_thought(text, tag.end())
     if not lenient:
         return calls
     if calls:
         return [call for call in calls if not _names_the_tag(text, call)] or calls
-    call = _call_without_opening_tag(spoken) if ended else _call_at_the_end_of_a_thought(text)
-    return [call] if call else []
+    if place is None:
+        return _calls_at_the_end(text)
+    return _calls_without_opening_tag(text, place, known)
 
 
 def too_many_calls(calls: list[ToolCall | BadCall], most: int) -> BadCall:
@@ -97,33 +106,26 @@ def read_descriptions(text: str) -> list[str]:
     return [found for found in (text.strip() for text in _DESCRIPTION.findall(text)) if found]
 
 
-def _thoughts(text: str, thinking: bool) -> tuple[list[tuple[int, int]], bool]:
-    """The half-open positions of the thoughts, tags included, and whether the last of them has ended.
+def _begins_in_a_thought(text: str) -> bool:
+    """Whether a thought ends in a text before one begins."""
+    first = _THINK_TAGS.search(text)
+    return first is not None and first.group() == END_OF_THINKING
 
-    An end without a beginning of its own belongs to the thought before it, or to a thought that the template opened.
+
+def _end_of_thought(text: str, place: int) -> int | None:
+    """The position after the thought that is open at ``place``; None if it does not end.
+
+    A thought that opens others ends with the last of their ends that it has; tags may only be mentioned in it.
     """
-    thoughts: list[tuple[int, int]] = [(0, 0)] if thinking else []
-    ended = not thinking
-    for tag in _THINK_TAGS.finditer(text):
-        if tag.group() == END_OF_THINKING:
-            thoughts = thoughts or [(0, 0)]
-            thoughts[-1] = (thoughts[-1][0], tag.end())
-            ended = True
-        elif ended:
-            thoughts.append((tag.start(), tag.end()))
-            ended = False
-    if not ended:
-        thoughts[-1] = (thoughts[-1][0], len(text))
-    return thoughts, ended
-
-
-def _blanked(text: str, thoughts: list[tuple[int, int]]) -> str:
-    """A text in which every character of a thought is a space."""
-    parts, place = [], 0
-    for begin, end in thoughts:
-        parts += [text[place:begin], " " * (end - begin)]
-        place = end
-    return "".join([*parts, text[place:]])
+    depth, end = 1, None
+    for tag in _THINK_TAGS.finditer(text, place):
+        if tag.group() == THINK:
+            depth += 1
+            continue
+        depth, end = depth - 1, tag.end()
+        if depth == 0:
+            break
+    return end
 
 
 def _call_at(text: str, place: int, lenient: bool) -> ToolCall | BadCall:
@@ -168,19 +170,34 @@ def _names_the_tag(text: str, call: ToolCall | BadCall) -> bool:
     return isinstance(call, BadCall) and not body.endswith(CLOSE) and not body.lstrip().startswith(("{", "[", "`", "<"))
 
 
-def _call_without_opening_tag(spoken: str) -> ToolCall | None:
-    """The complete call at the end of a text that lacks the opening tag."""
-    found = dialects.read_tail(spoken.rstrip().removesuffix(CLOSE))
-    if found is None:
-        return None
-    (name, arguments), begin = found
-    return ToolCall(name, arguments, (begin, len(spoken)), lenient=True)
+def _calls_without_opening_tag(text: str, place: int, known: Collection[str] | None) -> list[ToolCall | BadCall]:
+    """The complete calls at the end of a text that lack the opening tag.
+
+    Args:
+        text: the text of the turn.
+        place: where the last thought ends.
+        known: see :func:`read_calls`.
+    """
+    calls: list[ToolCall | BadCall] = []
+    end = len(text)
+    while len(calls) < _MOST_TAGS:
+        found = dialects.read_tail(text[place:end].rstrip().removesuffix(CLOSE))
+        if found is None or (known is not None and found[0][0] not in known):
+            break
+        (name, arguments), begin = found
+        calls.insert(0, ToolCall(name, arguments, (place + begin, end), lenient=True))
+        end = place + begin
+    return calls
 
 
-def _call_at_the_end_of_a_thought(text: str) -> ToolCall | BadCall | None:
-    """The call with which a turn ends whose thought was not closed before it."""
-    place = text.rfind(OPEN)
-    if place < 0 or not text.rstrip().endswith(CLOSE):
-        return None
-    call = _call_at(text, place, lenient=True)
-    return replace(call, lenient=True) if isinstance(call, ToolCall) else call
+def _calls_at_the_end(text: str) -> list[ToolCall | BadCall]:
+    """The calls with which a turn ends whose thought was not closed before them."""
+    end, calls = len(text.rstrip()), []
+    while text.endswith(CLOSE, 0, end) and len(calls) < _MOST_TAGS:
+        place = text.rfind(OPEN, 0, end)
+        if place < 0:
+            break
+        call = _call_at(text, place, lenient=True)
+        calls.insert(0, replace(call, lenient=True) if isinstance(call, ToolCall) else call)
+        end = len(text[:place].rstrip())
+    return calls

@@ -12,6 +12,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+PLACEHOLDERS = ("<|image_pad|>", "<|video_pad|>")
+"""The tokens of the Qwen families in whose place an image or a video is put."""
+
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _CONTROL_TOKEN = re.compile(r"<\|.*\|>", re.DOTALL)
 
@@ -47,7 +50,7 @@ class PlainText:
         added = tokenizer.added_tokens_decoder.values()
         special = {token.content for token in added if token.special or _CONTROL_TOKEN.fullmatch(token.content)}
         special |= set(tokenizer.all_special_tokens) | set(placeholders)
-        longest_first = sorted(filter(None, special), key=len, reverse=True)
+        longest_first = sorted((token for token in special if len(token.strip()) > 1), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def text(self, text: str) -> str:
@@ -58,10 +61,14 @@ class PlainText:
         return text
 
     def messages(self, messages: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Messages whose texts are plain; the given ones are not changed."""
-        return [{**message, "content": self._content(message["content"])} for message in messages]
+        """Messages in which every text is plain, except in parts that hold images; the given ones are not changed."""
+        return [self._plain(message) for message in messages]
 
-    def _content(self, content: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
-        if isinstance(content, str):
-            return self.text(content)
-        return [{**part, "text": self.text(part["text"])} if part.get("type") == "text" else part for part in content]
+    def _plain(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self._plain(item) for item in value]
+        if isinstance(value, dict) and value.get("type") not in ("image", "image_url", "video", "audio"):
+            return {key: self._plain(item) for key, item in value.items()}
+        return value

@@ -38,8 +38,6 @@ _DESCRIBE = """
 
 When you are shown the region, describe what you see in it between <description> and </description> before you go on."""
 
-_DECLARATION = re.compile(r"(?:^#+ *tools?\b[^<]*)?<tools>(.*?)</tools>(?:.*</tool_call>)?", re.S | re.I | re.M)
-_NAME = re.compile(r'"name"\s*:\s*"([^"]+)"')
 _FRAME = re.compile(r"</?tool_response>")
 
 DEFAULT_SYSTEM = "You are a helpful assistant."
@@ -63,27 +61,6 @@ def declare(
     if messages and messages[0]["role"] == "system":
         system, rest = messages[0], messages[1:]
     return [{"role": "system", "content": f"{text_of(system)}\n\n{declaration}"}, *rest]
-
-
-def without_declarations(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The messages of a data row without declarations of tools that the row itself makes, see :func:`declared_tools`.
-
-    The run declares its own tools. What is removed reaches from a heading such as ``# Tools`` or from ``<tools>`` to
-    the last ``</tool_call>`` of the message.
-    """
-
-    def kept(content: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
-        if isinstance(content, str):
-            return _DECLARATION.sub("", content).rstrip() if "<tools>" in content else content
-        return [{**part, "text": kept(part["text"])} if part.get("type") == "text" else part for part in content]
-
-    return [{**message, "content": kept(message["content"])} for message in messages]
-
-
-def declared_tools(messages: list[dict[str, Any]]) -> list[str]:
-    """The names of the tools that the messages of a data row declare between ``<tools>`` and ``</tools>``."""
-    blocks = [match for message in messages for match in _DECLARATION.findall(text_of(message))]
-    return list(dict.fromkeys(name for block in blocks for name in _NAME.findall(block)))
 
 
 def observation(*replies: tuple[str, Image.Image | None]) -> dict[str, Any]:

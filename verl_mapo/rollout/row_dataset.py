@@ -20,6 +20,7 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from verl_mapo import names
 from verl_mapo.rollout.images import processor_kwargs
+from verl_mapo.rollout.plain_text import PLACEHOLDERS, PlainText
 from verl_mapo.rollout.row_messages import SIZE_KEYS, medium_of, source_of
 from verl_mapo.settings import select
 
@@ -40,7 +41,7 @@ class RowDataset(RLHFDataset):
         for message in messages:
             if isinstance(message["content"], list):
                 message["content"] = [plain_part(part) for part in message["content"]]
-        return messages
+        return PlainText(self.tokenizer, PLACEHOLDERS).messages(messages)
 
 
 def use_row_dataset(config: DictConfig) -> None:

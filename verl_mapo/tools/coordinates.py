@@ -65,7 +65,8 @@ class CoordinateSpace(Enum):
     def other_space_of(self, box: Box, view: Size) -> CoordinateSpace | None:
         """The units in which a box was probably written, if they are not these; None if it fits these.
 
-        A box whose numbers are all between 0 and 1 is taken for fractions. A box that reaches more than a tenth beyond
+        A box whose numbers are all between 0 and 1, or nearly, is taken for
+        fractions. A box that reaches more than a tenth beyond
         the image is taken for the units in which it lies inside; a smaller excess is a model's inaccuracy.
 
         Args:
@@ -74,7 +75,9 @@ class CoordinateSpace(Enum):
         """
         if not all(math.isfinite(value) for value in box):
             return None
-        if self is not CoordinateSpace.normalized_1 and min(box) >= 0 and max(box) <= 1:
+        whole = all(float(value).is_integer() for value in box)
+        slack = 0 if whole else _INACCURACY
+        if self is not CoordinateSpace.normalized_1 and min(box) >= -slack and max(box) <= 1 + slack:
             return CoordinateSpace.normalized_1
         fits = {space for space in CoordinateSpace if space._holds(box, view)}
         if self in fits:

@@ -20,7 +20,7 @@ from verl_mapo import names
 from verl_mapo.overrides import check_data_path
 from verl_mapo.rewards.outcome import check_targets
 from verl_mapo.rewards.settings import alignment_settings
-from verl_mapo.rollout.prompts import declared_tools
+from verl_mapo.rollout.row_declarations import declared_tools
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.dead_settings import check_dead_settings
