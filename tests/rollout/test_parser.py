@@ -225,9 +225,11 @@ def test_mangled_calls_do_not_raise():
         assert_well_formed("".join(text))
 
 
-@pytest.mark.parametrize(
-    "piece", ["<think>", "<think></think>", "<tool_call>", "{'name':", "<tool_call>{'name':", "```"]
-)
+LONG = ["<think>", "<think></think>", "</think>", "<tool_call>", "{'name':", "<tool_call>{'name':", "```", "\t"]
+LONG += ["<function=a>", "<tool_call><function=a>", "<description>", "<tool_call>```\t"]
+
+
+@pytest.mark.parametrize("piece", LONG)
 def test_time_of_reading_does_not_grow_with_repetition(piece):
     begin = time.process_time()
     read_calls(piece * (100_000 // len(piece)))
