@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from random import Random
 
 import pytest
@@ -70,8 +69,8 @@ def turn_of(rng: Random, tokenizer) -> str | list[int]:
     return text
 
 
-async def roll_out(model, path: str, seed: int, outputs: int) -> Iterator[None]:
-    """Roll random dialogues out until so many turns were written; every one of them is checked."""
+async def roll_out(model, path: str, seed: int, outputs: int) -> int:
+    """Roll random dialogues out until so many turns were written, check each, and return the number of turns."""
     rng, written = Random(seed), 0
     configs = [
         compose_config(
@@ -94,6 +93,7 @@ async def roll_out(model, path: str, seed: int, outputs: int) -> Iterator[None]:
         assert inputs["position_ids"].shape[-1] == len(output.prompt_ids) + len(output.response_ids)
         json.dumps(output.state.trajectory.to_record(), ensure_ascii=False).encode()
         written += max(len(output.state.trajectory.assistant_turns), 1)
+    return written
 
 
 @pytest.fixture(scope="module")
@@ -108,4 +108,4 @@ def small_picture(tmp_path_factory) -> str:
 )
 def test_random_turns_keep_tokens_images_and_positions_consistent(model, small_picture, outputs):
     """The numbers are turns of each model family; the larger one makes 100,000."""
-    asyncio.run(roll_out(model, small_picture, seed=outputs, outputs=outputs))
+    assert asyncio.run(roll_out(model, small_picture, seed=outputs, outputs=outputs)) >= outputs

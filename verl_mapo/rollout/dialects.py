@@ -30,6 +30,7 @@ _MOST_STARTS = 4
 
 _FENCE = re.compile(r"```[\w+-]*[ \t]*\n?")
 _FUNCTION = re.compile(r"<function=([^>\s]+)\s*>((?:(?!</?function).)*)(?:</function>)?", re.DOTALL)
+_FUNCTION_TAG = "<function="
 _PARAMETER = re.compile(r"<parameter=([^>\s]+)\s*>\n?(.*?)\n?</parameter>", re.DOTALL)
 _TYPOGRAPHIC = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'"})
 _SPARE = re.compile(r"[\s}\],;`]*")
@@ -50,9 +51,8 @@ def read(text: str, closed: bool) -> Call | None:
         return None
     fence = _FENCE.match(text)
     text = text[fence.end() :].removesuffix("```").strip() if fence else text
-    function = _FUNCTION.fullmatch(text)
-    if function:
-        return _xml_call(*function.groups())
+    if text.startswith(_FUNCTION_TAG):
+        return _xml_call(text)
     return next((call for call in map(_call, _values(text, closed)) if call), None)
 
 
@@ -67,11 +67,9 @@ def read_tail(text: str) -> tuple[Call, int] | None:
             complete = isinstance(value, dict) and any(isinstance(value.get(key), dict | str) for key in _ARGUMENTS)
             if complete and (call := _call(value)):
                 return call, match.start()
-    begin = text.rfind("<function=", max(len(text) - MOST_CHARACTERS, 0))
-    function = (
-        _FUNCTION.fullmatch(text.rstrip(), begin) if begin >= 0 and text.rstrip().endswith("</function>") else None
-    )
-    call = _xml_call(*function.groups()) if function else None
+    text = text.rstrip()
+    begin = text.rfind(_FUNCTION_TAG, max(len(text) - MOST_CHARACTERS, 0))
+    call = _xml_call(text[begin:]) if begin >= 0 and text.endswith("</function>") else None
     return (call, begin) if call else None
 
 
@@ -80,7 +78,7 @@ def _values(text: str, closed: bool) -> Iterator[Any]:
     for spelling in dict.fromkeys((text, text.translate(_TYPOGRAPHIC))):
         try:
             value, end = json.JSONDecoder(strict=False).raw_decode(spelling)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError):  # it does not begin with JSON; the other readings follow
             pass
         else:
             if _SPARE.fullmatch(spelling, end):
@@ -100,7 +98,7 @@ def _literal(text: str) -> Iterator[Any]:
     try:
         yield json.loads(text, strict=False)
         return
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # it is not JSON; it may be Python
         pass
     if _UNKNOWN_ESCAPE.search(text):  # Python keeps it with a warning
         return
@@ -133,8 +131,12 @@ def _call(value: Any) -> Call | None:
     return name.strip(), next(_literal(arguments), arguments) if isinstance(arguments, str) else arguments
 
 
-def _xml_call(name: str, body: str) -> Call | None:
+def _xml_call(text: str) -> Call | None:
     """The call in Qwen3-Coder's form; the values stay texts."""
+    function = _FUNCTION.fullmatch(text)
+    if function is None:
+        return None
+    name, body = function.groups()
     parameters = _PARAMETER.findall(body)
     names = [key for key, _ in parameters]
     if _PARAMETER.sub("", body).strip() or len(set(names)) < len(names):

@@ -67,7 +67,7 @@ class VisualToolAgentLoop(AgentLoopBase):
         self.tools = settings.build_tools(settings.space(hf_model_type), self.resize_image.factor)
         self.label_checker = LabelChecker(settings.describe, settings.max_label_tokens, self.tokenizer)
         self.executor = CallExecutor(self.tools, settings)
-        self.plain_text = PlainText(self.tokenizer, PLACEHOLDERS)
+        self.plain_text = PlainText(self.tokenizer)
         self.placeholders = set(self.tokenizer.convert_tokens_to_ids(list(PLACEHOLDERS)))
         self.frames = set(self.tokenizer.convert_tokens_to_ids(list(_FRAMES)))
 

@@ -130,10 +130,10 @@ def _end_of_thought(text: str, place: int) -> int | None:
 
 def _call_at(text: str, place: int, lenient: bool) -> ToolCall | BadCall:
     """The call whose opening tag is at ``place``."""
-    begin = place + len(OPEN)
-    found = _json_call(text, begin)
+    found = _json_call(text, place)
     if found is not None:
-        return replace(found, place=(place, found.place[1]))
+        return found
+    begin = place + len(OPEN)
     close, following = text.find(CLOSE, begin), text.find(OPEN, begin)
     closed = 0 <= close and not 0 <= following < close
     end = close if closed else following if following >= 0 else len(text)
@@ -150,17 +150,17 @@ def _call_at(text: str, place: int, lenient: bool) -> ToolCall | BadCall:
     return BadCall(TurnStatus.NO_JSON, f"The tool call needs a name and arguments. {_FORM}", where)
 
 
-def _json_call(text: str, begin: int) -> ToolCall | None:
-    """The call in the form that the system message shows; tags may stand inside its strings."""
+def _json_call(text: str, place: int) -> ToolCall | None:
+    """The call at ``place`` in the form that the system message shows; tags may stand inside its strings."""
     try:
-        call, end = json.JSONDecoder().raw_decode(text, _SPACE.match(text, begin).end())
+        call, end = json.JSONDecoder().raw_decode(text, _SPACE.match(text, place + len(OPEN)).end())
         call = well_formed(call)
     except (ValueError, RecursionError):
         return None
     close = _CLOSE.match(text, end)
     if close is None or not isinstance(call, dict) or not isinstance(call.get("name"), str) or "arguments" not in call:
         return None
-    return ToolCall(call["name"], call["arguments"], (begin, close.end()))
+    return ToolCall(call["name"], call["arguments"], (place, close.end()))
 
 
 def _names_the_tag(text: str, call: ToolCall | BadCall) -> bool:

@@ -34,30 +34,34 @@ def well_formed(value: Any) -> Any:
     return value
 
 
+def loosened(pattern: re.Pattern[str], text: str) -> str:
+    """A text in which a space follows the first character of everything that a pattern finds."""
+    return pattern.sub(lambda match: f"{match.group()[0]} {match.group()[1:]}", text)
+
+
 class PlainText:
     """Changes texts so that a tokenizer finds no special token in them: a space follows the first character of each.
 
-    Special are the tokens that the tokenizer marks as special, its named ones (``eos_token`` and the like), the
-    placeholders of the processor, and every added token that is spelled ``<|...|>``. Tags such as ``<think>``, which
+    Special are the tokens that the tokenizer marks as special, its named ones (``eos_token`` and the like),
+    :data:`PLACEHOLDERS`, and every added token that is spelled ``<|...|>``. Tags such as ``<think>``, which
     Qwen3's tokenizer has as single tokens, are plain text and stay.
 
     Args:
         tokenizer: the model's tokenizer.
-        placeholders: further special tokens, such as those of the processor.
     """
 
-    def __init__(self, tokenizer: Any, placeholders: Iterable[str] = ()):
+    def __init__(self, tokenizer: Any):
         added = tokenizer.added_tokens_decoder.values()
         special = {token.content for token in added if token.special or _CONTROL_TOKEN.fullmatch(token.content)}
-        special |= set(tokenizer.all_special_tokens) | set(placeholders)
+        special |= set(tokenizer.all_special_tokens) | set(PLACEHOLDERS)
         longest_first = sorted((token for token in special if len(token.strip()) > 1), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def text(self, text: str) -> str:
         """A text without special tokens and halves of surrogate pairs."""
-        text, found = well_formed(text), 1
-        while found:  # the halves of a token may meet around another
-            text, found = self._special.subn(lambda match: f"{match.group()[0]} {match.group()[1:]}", text)
+        text = well_formed(text)
+        while self._special.search(text):  # the halves of a token may meet around another
+            text = loosened(self._special, text)
         return text
 
     def messages(self, messages: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

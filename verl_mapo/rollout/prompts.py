@@ -16,6 +16,7 @@ from typing import Any
 
 from PIL import Image
 
+from verl_mapo.rollout.plain_text import loosened
 from verl_mapo.rollout.settings import Describe
 from verl_mapo.tools.base import VisualTool
 from verl_mapo.tools.coordinates import Size
@@ -74,12 +75,8 @@ def observation(*replies: tuple[str, Image.Image | None]) -> dict[str, Any]:
         parts.append({"type": "text", "text": "\n" * (index > 0) + "<tool_response>\n"})
         if image is not None:
             parts.append({"type": "image", "image": image})
-        parts.append({"type": "text", "text": f"{_FRAME.sub(_loosened, text)}\n</tool_response>"})
+        parts.append({"type": "text", "text": f"{loosened(_FRAME, text)}\n</tool_response>"})
     return {"role": "user", "content": parts}
-
-
-def _loosened(tag: re.Match[str]) -> str:
-    return f"{tag.group()[0]} {tag.group()[1:]}"
 
 
 def image_text(index: int, size: Size) -> str:

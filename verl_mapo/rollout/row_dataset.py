@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import copy
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import datasets
@@ -20,7 +21,7 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from verl_mapo import names
 from verl_mapo.rollout.images import processor_kwargs
-from verl_mapo.rollout.plain_text import PLACEHOLDERS, PlainText
+from verl_mapo.rollout.plain_text import PlainText
 from verl_mapo.rollout.row_messages import SIZE_KEYS, medium_of, source_of
 from verl_mapo.settings import select
 
@@ -41,7 +42,11 @@ class RowDataset(RLHFDataset):
         for message in messages:
             if isinstance(message["content"], list):
                 message["content"] = [plain_part(part) for part in message["content"]]
-        return PlainText(self.tokenizer, PLACEHOLDERS).messages(messages)
+        return self._plain_text.messages(messages)
+
+    @cached_property
+    def _plain_text(self) -> PlainText:
+        return PlainText(self.tokenizer)
 
 
 def use_row_dataset(config: DictConfig) -> None:
