@@ -154,7 +154,8 @@ def test_value_that_a_refusal_names_works(released):
             processor_resizes(VisualToolSettings(max_crop_pixels=cap), released, {})
         except ConfigError as error:
             named = int(str(error).split("Set it to ")[1].split()[0])
-            processor_resizes(VisualToolSettings(max_crop_pixels=named), released, {})
+            _, crops = processor_resizes(VisualToolSettings(max_crop_pixels=named), released, {})
+            assert cap < named == crops.limits[1]
 
 
 def test_limits_without_any_size_are_an_error_and_no_endless_loop():
