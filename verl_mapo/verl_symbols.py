@@ -83,14 +83,14 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
     ),
     "rows": _members(
         "verl.utils.dataset.rl_dataset.RLHFDataset",
-        "_build_messages config image_key maybe_filter_out_long_prompts mm_processor_kwargs",
+        "_build_messages config image_key maybe_filter_out_long_prompts mm_processor_kwargs tokenizer",
     ),
     "agent-loop workers and manager": (
         *_members(
             f"{_AGENT_LOOP}.AgentLoopManager",
             "_init_agent_loop_workers agent_loop_workers config rollout_config",
         ),
-        *_members(f"{_AGENT_LOOP}.AgentLoopWorker", "config tokenizer"),
+        *_members(f"{_AGENT_LOOP}.AgentLoopWorker", "_compute_multi_modal_inputs config tokenizer"),
         *_members(f"{_TQ}.AgentLoopManagerTQ", "agent_loop_workers_class generate_sequences"),
         *_members(
             f"{_TQ}.AgentLoopWorkerTQ.__ray_metadata__.modified_class",

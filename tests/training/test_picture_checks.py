@@ -78,7 +78,8 @@ def test_good_rows_of_every_form_pass():
 
 def test_rows_of_other_agent_loops_may_hold_videos():
     video = {"prompt": said("<video>what?"), "images": [], "videos": ["a.mp4"], "agent_name": "single_turn_agent"}
-    check_rows(compose_config(), Dataset.from_list([video]))
+    shown = {"prompt": said("<image>what?"), "images": ["a.png"], "videos": [], "agent_name": "visual_tool_agent"}
+    check_rows(compose_config(), Dataset.from_list([video, shown]))
     with pytest.raises(ConfigError, match="row 1 .* holds video"):
         check_rows(compose_config(), Dataset.from_list([video, {**video, "agent_name": "visual_tool_agent"}]))
 

@@ -23,4 +23,6 @@ def _without_text(compute: Any, _: AgentLoopWorker, args: tuple[Any, Any], kwarg
     return compute(output, input_ids[:, :0] if isinstance(output, VisualToolOutput) else input_ids, **kwargs)
 
 
-wrapt.wrap_function_wrapper(AgentLoopWorker, "_compute_multi_modal_inputs", _without_text)
+AgentLoopWorker._compute_multi_modal_inputs = wrapt.FunctionWrapper(
+    AgentLoopWorker._compute_multi_modal_inputs, _without_text
+)
