@@ -99,11 +99,15 @@ def prompt_of(path: str, question: str = "What colour is the square?") -> list[d
 
 
 def verl_inputs(model: Any, output: VisualToolOutput) -> dict[str, torch.Tensor]:
-    """The image features and position ids that verl's agent-loop worker computes of a finished rollout."""
+    """The image features and position ids that verl's agent-loop worker computes of a finished rollout.
+
+    The worker computes them twice, from tokens without a batch dimension for the reward and with one for the row.
+    """
     worker = object.__new__(AgentLoopWorker)
     worker.tokenizer, worker.processor = model.tokenizer, model.processor
     input_ids = torch.tensor([output.prompt_ids + output.response_ids])
-    features = worker._compute_multi_modal_inputs(output, input_ids)
+    for tokens in (input_ids[0], input_ids):
+        features = worker._compute_multi_modal_inputs(output, tokens)
     positions = worker._compute_position_ids(input_ids, torch.ones_like(input_ids), features)
     return {**features, "position_ids": positions}
 

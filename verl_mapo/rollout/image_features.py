@@ -20,7 +20,7 @@ from verl_mapo.rollout.output import VisualToolOutput
 
 def _without_text(compute: Any, _: AgentLoopWorker, args: tuple[Any, Any], kwargs: dict[str, Any]) -> Any:
     output, input_ids = args
-    return compute(output, input_ids[:, :0] if isinstance(output, VisualToolOutput) else input_ids, **kwargs)
+    return compute(output, input_ids[..., :0] if isinstance(output, VisualToolOutput) else input_ids, **kwargs)
 
 
 AgentLoopWorker._compute_multi_modal_inputs = wrapt.FunctionWrapper(
