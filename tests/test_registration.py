@@ -4,11 +4,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
+from support.fresh import printed
 
 from verl_mapo import names
 from verl_mapo.registration import TABLE
@@ -27,15 +24,8 @@ EXTENDED = "True VisualPPOTrainerSync VisualPPOTrainerSeparateAsync"
 STOCK = "False PPOTrainerSync PPOTrainerSeparateAsync"
 
 
-def run(code: str = REGISTERED, **env: str) -> list[str]:
-    """The lines that some code prints in a fresh process."""
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **env}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.strip().splitlines()
-
-
 def test_import_of_verl_loads_the_plugin_and_nothing_that_registers_a_name():
-    loaded, registered = run()[-2:]
+    loaded, registered = printed(REGISTERED)[-2:]
     assert set(loaded.split()) == {
         "verl_mapo",
         "verl_mapo.names",
@@ -48,17 +38,17 @@ def test_import_of_verl_loads_the_plugin_and_nothing_that_registers_a_name():
 
 
 def test_entry_point_and_external_module_may_be_used_together():
-    assert run(VERL_USE_EXTERNAL_MODULES="verl_mapo.registration")[-1] == EXTENDED
+    assert printed(REGISTERED, VERL_USE_EXTERNAL_MODULES="verl_mapo.registration")[-1] == EXTENDED
 
 
 def test_verl_without_the_plugin_is_unchanged():
-    assert run(VERL_USE_EXTERNAL_PLUGINS="none")[-1] == STOCK
+    assert printed(REGISTERED, VERL_USE_EXTERNAL_PLUGINS="none")[-1] == STOCK
 
 
 @pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.kind)
 def test_module_of_an_entry_may_be_imported_before_verl(entry):
     """Its import triggers verl's, whose import hook asks for the module that is being imported."""
-    assert run(f"import {entry.module}\n{REGISTERED}")[-1] == EXTENDED
+    assert printed(f"import {entry.module}\n{REGISTERED}")[-1] == EXTENDED
 
 
 def test_table_registers_every_name():

@@ -24,7 +24,7 @@ def combinations(*always: tuple[str, str]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("family", "mode"), cases)
 
 
-@combinations(("qwen3_vl", "colocate_async"))
+@combinations()
 def test_vgpo_multiplies_grpo_by_visual_credit(toys, tmp_path, family, mode):
     vgpo = ["method=vgpo", f"reward.custom_reward_function.path={VOWELS}"]  # no group without spread
     metrics = train(tmp_path, [*toy_overrides(toys[family]), *vgpo, f"trainer.v1.trainer_mode={mode}"])

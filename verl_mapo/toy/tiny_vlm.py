@@ -104,8 +104,9 @@ def build_model(family: Family, tokenizer: PreTrainedTokenizerBase, seed: int) -
 
 
 def _text_config(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """The output head has no padding rows: verl masks them in vLLM and not in the actor, so log-probs would differ."""
     return {
-        "vocab_size": math.ceil(len(tokenizer) / 64) * 64,
+        "vocab_size": len(tokenizer),
         "hidden_size": WIDTH,
         "intermediate_size": 3 * WIDTH,
         "num_hidden_layers": LAYERS,
@@ -140,17 +141,12 @@ def _initialise(model: PreTrainedModel) -> None:
     filters.sub_(filters.mean(dim=(2, 3, 4), keepdim=True)).mul_(_CONTRAST)
 
 
-def forbidden_tokens(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> list[int]:
-    """Ids that no policy may sample: special tokens other than :data:`STOPS`, and the padding rows of the output head.
+def forbidden_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids that no policy may sample: special tokens other than :data:`STOPS`.
 
     One sampled image placeholder makes the training pass fail, because there are then more placeholders than images.
-
-    Args:
-        tokenizer: the model's tokenizer.
-        vocabulary: number of rows of the output head.
     """
-    special = [tokenizer.convert_tokens_to_ids(token) for token in SPECIAL if token not in STOPS]
-    return special + list(range(len(tokenizer), vocabulary))
+    return [tokenizer.convert_tokens_to_ids(token) for token in SPECIAL if token not in STOPS]
 
 
 @torch.no_grad()

@@ -20,8 +20,9 @@ from pydantic.dataclasses import dataclass as settings_dataclass
 
 from verl_mapo.settings import STRICT
 
-GENERATOR = 3
-"""Version of the generator. Increase it when a scene, question or demonstration changes, so that toys are made anew."""
+GENERATOR = 4
+"""Version of the toy. Increase it when scenes, questions, demonstrations or models change, so that toys are made
+anew."""
 
 SIDE, GRID, OBJECTS = 448, 4, 5
 """Side of a scene in pixels, number of cells along a side, number of objects in a scene."""

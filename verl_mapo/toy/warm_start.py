@@ -178,8 +178,7 @@ class WarmStart:
         """Suppress the tokens that no policy may sample, with the hidden states of some dialogues as samples."""
         batch = collate(self.model, rows, self.features)
         states, _ = states_and_targets(hidden_states(self.model.eval(), batch), batch)
-        tokenizer = self.writer.processor.tokenizer
-        suppress(self.model, forbidden_tokens(tokenizer, self.model.config.text_config.vocab_size), states)
+        suppress(self.model, forbidden_tokens(self.writer.processor.tokenizer), states)
 
     def _write(self, out: Path) -> None:
         torch.save(self.model.state_dict(), out / "weights.pt")
