@@ -99,7 +99,7 @@ def test_processor_size_of_the_configuration_is_the_size_that_boxes_refer_to(mod
 @pytest.mark.parametrize(
     ("part", "reason"),
     [
-        ({"type": "video", "video": "a.mp4"}, "a part of type 'video'"),
+        ({"type": "video", "video": "a.mp4"}, "it holds video"),
         ({"type": "image", "image": data_uri(b"no image" * 500_000)}, "not an image in a format"),
         ({"type": "image", "image": "/no/" + "x" * 5000}, "File name too long"),
         ({"type": "image", "image": "https://example.org/a.png"}, "a run downloads nothing"),
