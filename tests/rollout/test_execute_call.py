@@ -201,7 +201,7 @@ def test_no_message_to_the_model_names_a_python_class(history):
         with suppress(RuntimeError):  # an error in this tool
             (result,) = CallExecutor(tools, SETTINGS).execute([call], [Turn((0, 1), "")], history.first(1))
             refused |= {result.sentence} if isinstance(result, Refusal) else set()
-    assert len(refused) > 50
+    assert len(refused) > 40
     python = re.compile(r"nstance|ictionary|Arguments|Python|class|function|tuple|[a-z]\[|\b(Size|Named|Corner|None)\b")
     assert not [sentence for sentence in refused if python.search(sentence)]
 
