@@ -9,6 +9,7 @@
     RUN/hydra/.hydra/config.yaml              the whole configuration, as hydra records it
     RUN/metrics/<attempt>.jsonl               metrics by step, one file for every time the run was started
     RUN/trajectories/<split>/<step>.jsonl     records of rollouts, split ``train`` or ``val``
+    RUN/trajectories/pictures/                small copies of the pictures that are no files
     RUN/checkpoints/                          verl's checkpoints
     RUN/report.html, RUN/curves.png           the report
 """
@@ -99,17 +100,27 @@ def rollouts_file(rollout_data_dir: Path | str, split: str, step: int) -> Path:
     return Path(rollout_data_dir) / split / f"{step}.jsonl"
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Write a file so that a kill at any moment leaves either its previous content or all of ``text``.
+def kept_picture(rollout_data_dir: Path | str, reference: str) -> Path:
+    """The file that holds a small copy of a picture that is no file itself.
+
+    Args:
+        rollout_data_dir: verl's ``trainer.rollout_data_dir``.
+        reference: its reference in records, ``sha256:`` and hexadecimal digits.
+    """
+    return Path(rollout_data_dir) / "pictures" / f"{reference.partition(':')[2]}.jpg"
+
+
+def write_whole(file: Path, content: str | bytes) -> None:
+    """Write a file so that a kill at any moment leaves either its previous content or all of the new one.
 
     Args:
         file: the file; missing folders are made. While it is written, the new content is in ``<file>.part``.
-        text: the content, which is on the disk when the function returns.
+        content: the new content, which is on the disk when the function returns.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.part")
-    with part.open("w", encoding="utf-8") as stream:
-        stream.write(text)
+    with part.open("wb") as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
         stream.flush()
         os.fsync(stream.fileno())
     part.replace(file)

@@ -21,6 +21,7 @@ from verl_mapo.report.build import build_report
 from verl_mapo.report.findings import checked_alarms
 from verl_mapo.report.load import RunData
 from verl_mapo.rollout.statuses import EndReason
+from verl_mapo.run_folder import RunFolder, kept_picture
 from verl_mapo.toy.dataset import SCHEMA
 
 pytestmark = pytest.mark.e2e
@@ -105,6 +106,11 @@ def rows_by_kind(run: Path) -> dict[str, list[dict[str, Any]]]:
         for record in rollouts_of(run, step):
             found[record["data_source"]].append(record)
     return found
+
+
+def test_pictures_that_are_no_files_are_kept_small_for_the_report(run):
+    references = {name for record in rows_by_kind(run)["bytes"] for name in record["trajectory"]["images"]}
+    assert references and all(kept_picture(RunFolder(run).trajectories, name).is_file() for name in references)
 
 
 def test_only_the_rollouts_of_missing_pictures_end_before_their_first_turn(run):

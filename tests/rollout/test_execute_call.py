@@ -5,9 +5,18 @@
 from __future__ import annotations
 
 import io
+import json
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum
+from random import Random
+from typing import Annotated
 
 import pytest
 from PIL import Image
+from pydantic import BaseModel, Field
 
 from verl_mapo.rollout.execute_call import CallExecutor, Refusal
 from verl_mapo.rollout.parser import BadCall, ToolCall
@@ -93,6 +102,130 @@ def test_call_that_cannot_be_executed_has_a_status_and_a_sentence(history, call,
     result, turn = run(call, history)
     assert result == Refusal(sentence) and turn.status is status and turn.faults == faults
     assert turn.view is None and turn.pixels is None
+
+
+class Size(BaseModel):
+    width: int
+
+
+class Named(BaseModel):
+    title: str
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@dataclass
+class Corner:
+    x: float
+
+
+class PinArguments(Arguments):
+    """Arguments of many types, of which some have names in Python."""
+
+    point_2d: list[float] | None = Field(None, description="x, y")
+    size: Size | None = Field(None, description="a size")
+    either: Size | Named | list[int] | None = Field(None, description="either")
+    colour: Colour | None = Field(None, description="a colour")
+    corner: Corner | None = Field(None, description="a corner")
+    corners: list[Corner] | None = Field(None, description="corners")
+    sizes: dict[str, Size] | None = Field(None, description="sizes")
+    pair: tuple[int, str] | None = Field(None, description="a pair")
+    day: date | None = Field(None, description="a day")
+    word: Annotated[str, Field(pattern="^a+$", max_length=3)] | None = Field(None, description="a word")
+
+
+class Pin(VisualTool):
+    """A tool of another package, which does not say where its point is."""
+
+    name = "outside"
+    description = "Pin a point."
+    arguments = PinArguments
+
+    def run(self, arguments, history):
+        x, y = (arguments.point_2d or [9, 9])[:2]
+        self.context.space.to_view((x, y, x, y), history.view(0).size)
+        return history.crop(0)
+
+
+@pytest.mark.parametrize("tool", ["zoom", "mark", "mark_point", "outside"])
+@pytest.mark.parametrize("space", [CoordinateSpace.pixels, CoordinateSpace.normalized_1000])
+def test_place_in_fractions_is_refused_and_counted_for_every_tool(history, space, tool):
+    tools = {**SETTINGS.build_tools(space, 28), "outside": Pin(ToolContext(space, True, 28))}
+    box = tool in ("zoom", "mark")
+    place = [0.2, 0.1, 0.6, 0.5] if box else [0.4, 0.9]
+    turn = Turn((0, 1), "")
+    call = ToolCall(tool.removesuffix("_point"), {"bbox_2d" if box else "point_2d": place})
+    (result,) = CallExecutor(tools, SETTINGS).execute([call], [turn], history)
+    assert isinstance(result, Refusal) and turn.status is TurnStatus.BAD_BOX
+    assert f"the numbers look like fractions of the image; they have to be {space.units}." in result.sentence
+    if tool != "outside":
+        assert turn.other_units == "normalized_1" and turn.box_said == tuple(place)
+        assert Turn.from_record(json.loads(json.dumps(turn.to_record()))) == turn
+
+
+def test_point_in_the_units_of_the_run_is_drawn(history):
+    for space, point in (("normalized_1", [0.4, 0.9]), ("pixels", [0, 0]), ("pixels", [150, 1]), ("pixels", [0.5, 2])):
+        tools = SETTINGS.build_tools(CoordinateSpace(space), 28)
+        turn = Turn((0, 1), "")
+        (image,) = CallExecutor(tools, SETTINGS).execute([ToolCall("mark", {"point_2d": point})], [turn], history)
+        assert turn.status is TurnStatus.OK and turn.other_units is None and image.computed
+
+
+def test_point_in_other_units_than_the_runs_is_counted(history):
+    _, turn = run(ToolCall("mark", {"point_2d": [900, 700]}), history)
+    assert turn.status is TurnStatus.BAD_BOX and turn.other_units == "normalized_1000"
+
+
+@pytest.mark.parametrize("written", [None, 3, "x", [1], [], "[1, 2, 3, 4]", True, [[10, 20, 30, 40]]])
+@pytest.mark.parametrize("name", ["zoom", "rotate", "mark"])
+def test_arguments_that_are_no_dictionary_are_answered_with_an_example_that_works(history, name, written):
+    result, turn = run(ToolCall(name, written), history)
+    assert turn.status is TurnStatus.BAD_ARGUMENTS
+    assert "refused: arguments: it should be a JSON object, such as {" in result.sentence
+    example = json.loads(result.sentence.split("such as ")[1].removesuffix("."))
+    _, turn = run(ToolCall(name, example), history)
+    assert turn.status is TurnStatus.OK and not turn.lenient
+
+
+def test_no_message_to_the_model_names_a_python_class(history):
+    rng, tool = Random(0), Pin(ToolContext(CoordinateSpace.pixels, True, 28))
+    tools, refused = {**TOOLS, "outside": tool}, set()
+    values = [None, 3, 0.5, "x", "red", True, [], {}, [1], ["x"], [1, "x"], {"x": 1}, {"width": "x"}, {"title": 3}]
+    values += [[{}], [{"x": "y"}], {"a": {}}, {"a": {"width": []}}, {"width": 1, "more": 2}, "2024-13-01", -1e999]
+    names = [*PinArguments.model_fields, "bbox_2d", "angle", "label", "more"]
+    for _ in range(1500):
+        written = {name: rng.choice(values) for name in rng.sample(names, rng.randint(0, 3))}
+        call = ToolCall(rng.choice([*tools]), rng.choice([written, written, written, *values]))
+        with suppress(RuntimeError):  # an error in this tool
+            (result,) = CallExecutor(tools, SETTINGS).execute([call], [Turn((0, 1), "")], history.first(1))
+            refused |= {result.sentence} if isinstance(result, Refusal) else set()
+    assert len(refused) > 40
+    python = re.compile(r"nstance|ictionary|Arguments|Python|class|function|tuple|[a-z]\[|\b(Size|Named|Corner|None)\b")
+    assert not [sentence for sentence in refused if python.search(sentence)]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("1,234, 2, 300", "1,234, 200, 300, 400", "1,234 200 300", "10, 20,30, 40", "[1,234, 2, 300]", "0,5 0,7"),
+        *("(1,234, 2, 300)", "1 234, 2, 300", "1,234; 2; 300; 400", "1.234.5, 2, 3, 4"),
+        *(["1,234", 2, 300, 400], ["1 234", 2, 300, 400], {"x1": "1,234", "y1": 2, "x2": 300, "y2": 400}),
+    ],
+)
+def test_numbers_with_separators_inside_are_refused_in_words(history, written):
+    result, turn = run(ToolCall("zoom", {"bbox_2d": written}), history)
+    assert turn.status is TurnStatus.BAD_ARGUMENTS and "The call of zoom was refused: bbox_2d" in result.sentence
+    assert not turn.lenient
+
+
+@pytest.mark.parametrize("gap", [",", ", ", " , ", " ", "  ", "\n", ",\n"])
+@pytest.mark.parametrize("frame", ["[]", "()", ("", "")])
+def test_numbers_that_are_separated_alike_are_read(history, gap, frame):
+    written = frame[0] + gap.join(["10", "20.0", "100", "80"]) + frame[1]
+    _, turn = run(ToolCall("zoom", {"bbox_2d": written}), history)
+    assert turn.status is TurnStatus.OK and turn.lenient and turn.box_said == (10, 20, 100, 80)
 
 
 class Faulty(VisualTool):

@@ -8,6 +8,7 @@ import asyncio
 import gc
 import io
 import itertools
+import math
 import random
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from support.pictures import data_uri, encoded
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor, smart_resize
 
 from verl_mapo.rollout.images import (
+    MOST_PIXELS,
     ImageStore,
     ProcessorResize,
     UnreadableImage,
@@ -27,7 +29,7 @@ from verl_mapo.rollout.images import (
     thumbnail,
     too_thin,
 )
-from verl_mapo.rollout.row_messages import AskedSize, Picture
+from verl_mapo.rollout.row_pictures import AskedSize, Picture
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError
 from verl_mapo.tools.coordinates import BoxError
@@ -156,6 +158,40 @@ def test_value_that_a_refusal_names_works(released):
             named = int(str(error).split("Set it to ")[1].split()[0])
             _, crops = processor_resizes(VisualToolSettings(max_crop_pixels=named), released, {})
             assert cap < named == crops.limits[1]
+
+
+def test_large_limits_cost_no_time_and_enlarging_beyond_what_is_decoded_is_refused(released):
+    """The work of a check is bounded by the shapes that are tried, not by the limits."""
+    for most in (10**9, 10**12, 10**18):
+        kwargs = {"min_pixels": 3136, "max_pixels": most}
+        resize, crops = processor_resizes(VisualToolSettings(max_crop_pixels=most), released, kwargs)
+        assert resize.keeps(resize((640, 480))) and resize.nearest((20, 4000)) == crops.nearest((20, 4000))
+    for kwargs in ({"min_pixels": 10**12, "max_pixels": 10**12}, {"min_pixels": MOST_PIXELS + 1, "max_pixels": 10**9}):
+        with pytest.raises(ConfigError, match=r"enlarges every image to \d+ pixels, .*min_pixels to less"):
+            processor_resizes(VisualToolSettings(), released, kwargs)
+
+
+def distances(resize: ProcessorResize, size: tuple[int, int]) -> dict[tuple[int, int], float]:
+    """The sizes inside the limits, short side first, and how much their sides differ from those of the scaled image."""
+    area = min(max(size[0] * size[1], resize.limits[0]), resize.limits[1])
+    short, long = (side * math.sqrt(area / (size[0] * size[1])) / resize.factor for side in sorted(size))
+    return {
+        (a * resize.factor, b * resize.factor): math.log(a / short) ** 2 + math.log(b / long) ** 2
+        for a in range(1, math.isqrt(resize.tokens[1]) + 1)
+        for b in range(max(a, -(-resize.tokens[0] // a)), min(resize.tokens[1] // a, 200 * a) + 1)
+    }
+
+
+def test_nearest_size_is_the_nearest_of_all_inside_the_limits():
+    rng = random.Random(0)
+    for size in sizes(rng, 200):
+        few = round(10 ** rng.uniform(0, 5))
+        resize = ProcessorResize(28, (few, round(few * rng.choice((1, 1.1, rng.uniform(1, 50))))))
+        if possible := distances(resize, size):
+            assert possible[tuple(sorted(resize.nearest(size)))] == pytest.approx(min(possible.values()))
+        else:
+            with pytest.raises(ConfigError):
+                resize.nearest(size)
 
 
 def test_limits_without_any_size_are_an_error_and_no_endless_loop():

@@ -211,7 +211,7 @@ def test_box_in_fractions_is_refused_in_words_unless_the_run_has_them(model, pic
     turns = [call((0.1, 0.1, 0.5, 0.5)), "<answer>red</answer>"]
     first = play(model, compose_config(), prompt_of(picture), turns).extra_fields[TRAJECTORY].turns[0]
     assert (first.status, first.other_units) == (TurnStatus.BAD_BOX, "normalized_1")
-    assert "looks like fractions" in first.observation
+    assert "look like fractions" in first.observation
     config = compose_config("visual_tool.coordinates=normalized_1")
     first = play(model, config, prompt_of(picture), turns).extra_fields[TRAJECTORY].turns[0]
     assert first.status is TurnStatus.OK and first.other_units is None

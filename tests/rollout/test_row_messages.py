@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import base64
+import pickle
 import random
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -15,15 +17,15 @@ from qwen_vl_utils import fetch_image
 from support.pictures import data_uri, encoded
 
 from verl_mapo.rollout.decode import UnreadableImage
-from verl_mapo.rollout.row_messages import (
+from verl_mapo.rollout.row_messages import ROLES, medium_of, normal_form, text_form
+from verl_mapo.rollout.row_pictures import (
     LONGEST_REFERENCE,
     AskedSize,
     Picture,
     content_reference,
-    medium_of,
-    normal_form,
+    image_reference,
     shorten,
-    text_form,
+    source_of,
 )
 
 RED = encoded(Image.new("RGB", (40, 30), "red"))
@@ -109,12 +111,27 @@ def test_empty_keys_of_arrow_are_no_pictures_and_no_texts():
 @pytest.mark.parametrize(
     ("part", "sentence"),
     [
-        ({"type": "video", "video": "a.mp4"}, "a part of type 'video'"),
-        ({"video": ["a.png", "b.png"]}, "a part of type 'video'"),
-        ({"type": "video_url", "video_url": {"url": "a.mp4"}}, "a part of type 'video'"),
-        ({"type": "input_audio", "input_audio": {}}, "a part of type 'audio'"),
-        ({"type": "document", "path": "a.pdf"}, "a part of type 'document'"),
-        (7, "a part of type 'int'"),
+        ({"type": "video", "video": "a.mp4"}, "it holds video, and the visual tools work on texts and images only"),
+        ({"video": ["a.png", "b.png"]}, "it holds video"),
+        ({"type": "text", "text": "what?", "video": "a.mp4"}, "it holds video"),
+        ({"type": "video_url", "video_url": {"url": "a.mp4"}}, "it holds video"),
+        ({"type": "input_audio", "input_audio": {}}, "it holds audio"),
+        (
+            {"type": "document", "path": "a.pdf"},
+            "it holds a part of type 'document'; a part of a message is a text or an",
+        ),
+        ({"type": 3, "text": "what?"}, "it holds a part of type 3"),
+        ({"type": "text", "text": "what?", "image": "a.png"}, "it holds a part with both a text and an image"),
+        ({"text": "what?", "bytes": RED}, "a part with both a text and an image"),
+        ({"type": "image", "image": "a.png", "text": "what?"}, "a part with both a text and an image"),
+        ({"type": "text", "text": 5}, r"it holds a part whose text is a number \(5\)"),
+        ({"type": "text", "text": ["what?"]}, r"a part whose text is a list \(\['what\?'\]\)"),
+        ({"type": None, "text": None}, "it holds a part without a text or an image"),
+        (7, r"it holds a number \(7\); a part of a message is"),
+        (None, "it holds nothing;"),
+        (["what?"], r"it holds a list \(\['what\?'\]\)"),
+        (RED, "it holds bytes"),
+        (Image.new("RGB", (3, 3)), "it holds a value of type Image"),
         ({"type": "image"}, "is empty"),
         ({"type": "image", "image": None, "bytes": None, "path": ""}, "is empty"),
         ({"type": "image", "image": b""}, "is empty"),
@@ -154,9 +171,47 @@ def test_damaged_data_uri_is_unreadable_and_has_a_reference(uri):
 def test_decoded_image_that_breaks_when_it_is_used_is_unreadable():
     truncated = encoded(Image.effect_noise((64, 64), 90).convert("RGB"), "JPEG")[:900]
     picture = Picture(Image.open(BytesIO(truncated)))
-    assert picture.reference == "undecodable OSError"
+    assert picture.reference == content_reference(truncated)
     with pytest.raises(UnreadableImage, match="truncated"):
         picture.pixels()
+
+
+def palette_picture(*transparent: int) -> Image.Image:
+    """Two red pixels, some of which are transparent."""
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 255, 0, 0])
+    image.putdata([0, 1])
+    return Image.open(BytesIO(encoded(image, transparency=bytes(0 if i in transparent else 255 for i in range(2)))))
+
+
+def noise(kind: str, mode: str, **options) -> bytes:
+    image = Image.effect_noise((64, 64), 90)
+    return encoded(image.quantize(16) if mode == "P" else image.convert(mode), kind, **options)
+
+
+def test_reference_of_a_decoded_image_tells_pictures_apart_and_does_not_depend_on_their_state():
+    turned = Image.Exif()
+    turned[0x112] = 6
+    plain = Image.new("RGB", (4, 4), "red")
+    contents = [
+        *(noise("PNG", mode) for mode in ("RGB", "RGBA", "L", "LA", "P")),
+        *(noise("GIF", "P"), noise("TIFF", "RGB"), noise("WEBP", "RGB"), noise("PNG", "P", transparency=3)),
+        *(encoded(plain, "JPEG", exif=turned), encoded(plain, "JPEG")),
+        noise("PNG", "RGB")[:-900],
+        noise("JPEG", "RGB")[:-900],
+    ]
+    images = [lambda c=content: Image.open(BytesIO(c)) for content in contents]
+    images += [lambda places=places: palette_picture(*places) for places in ((), (0,), (1,), (0, 1))]
+    references = set()
+    for opened in images:
+        image = opened()
+        reference = image_reference(image)
+        assert reference == image_reference(image) == image_reference(opened()) == Picture(image).reference
+        with suppress(OSError):
+            image.load()
+            assert image_reference(image) == image_reference(pickle.loads(pickle.dumps(image))) == reference
+        references.add(reference)
+    assert len(references) == len(images) and all(reference.startswith("sha256:") for reference in references)
 
 
 def test_long_text_is_shortened_to_its_beginning_and_a_hash():
@@ -170,8 +225,87 @@ def test_long_text_is_shortened_to_its_beginning_and_a_hash():
 
 
 def test_kinds_of_parts():
-    assert medium_of({"type": "text", "text": "a", "image": "b"}) == "text"
-    assert medium_of({"text": "a", "image": None}) == "text" and medium_of("a") == "text"
+    assert medium_of({"text": "a", "image": None}) == medium_of("a") == medium_of({"text": ""}) == "text"
+    assert medium_of({"image": "a.png", "text": ""}) == medium_of({"type": "text", "image": "a.png"}) == "image"
+
+
+@pytest.mark.parametrize(
+    ("messages", "sentence"),
+    [
+        (None, "its prompt is nothing; it should be a list of messages"),
+        ("what?", r"its prompt is a text \('what\?'\); it should be a list"),
+        ({"role": "user", "content": "what?"}, "its prompt is a dict"),
+        (7, r"its prompt is a number \(7\)"),
+        ([], "its prompt is an empty list"),
+        (["what?"], r"its prompt holds a text \('what\?'\) in the place of a message"),
+        ([[{"role": "user", "content": "what?"}]], "its prompt holds a list"),
+        ([None], "its prompt holds nothing in the place of a message"),
+        ([{"content": "what?"}], "whose role is nothing; the roles are system, user, assistant, tool"),
+        ([{"from": "human", "value": "what?"}], "whose role is nothing"),
+        ([{"role": "human", "content": "what?"}], r"whose role is a text \('human'\)"),
+        ([{"role": ["user"], "content": "what?"}], "whose role is a list"),
+        ([{"role": "user", "value": "what?"}], "a message of role user without content"),
+        ([{"role": "user", "content": None}], "a message of role user without content"),
+        ([{"role": "user", "content": {"type": "text", "text": "what?"}}], "whose content is a dict"),
+        ([{"role": "user", "content": b"what?"}], r"whose content is bytes \(b'what\?'\)"),
+        ([{"role": "user", "content": 7}], r"whose content is a number \(7\)"),
+    ],
+)
+def test_messages_in_another_form_are_refused_in_a_sentence_and_have_a_text_form(messages, sentence):
+    with pytest.raises(UnreadableImage, match=sentence):
+        normal_form(messages)
+    for message in text_form(messages):
+        assert message["role"] in ROLES and isinstance(message["content"], str)
+
+
+def test_plain_strings_and_missing_contents_of_the_system_are_read():
+    messages, pictures = normal_form(({"role": "system"} | {"content": None}, {"role": "user", "content": ("a", "b")}))
+    assert [message["content"] for message in messages] == ["", [{"type": "text", "text": text} for text in "ab"]]
+    assert not pictures
+
+
+VALUES = [None, float("nan"), "", "what?", "a.png", data_uri(RED), RED, b"", 7, 1.5, True, {}, [], ["a.png"]]
+VALUES += [{"url": "a.png"}, {"bytes": RED, "path": None}, {"bytes": None, "path": None}, {"text": "x"}]
+KEYS = ["text", "image", "image_url", "bytes", "path", "url", "video", "audio_url", "max_pixels", "detail"]
+TYPES = [None, "", "text", "input_text", "image", "image_url", "input_image", "video", "Image", "tool_use", 3, ["text"]]
+
+
+def random_part(rng: random.Random) -> object:
+    if rng.random() < 0.1:
+        return rng.choice(VALUES)
+    part = {key: rng.choice(VALUES) for key in rng.sample(KEYS, rng.randint(0, 3))}
+    return part | ({"type": rng.choice(TYPES)} if rng.random() < 0.7 else {})
+
+
+def test_no_part_loses_a_picture_or_a_text_in_silence():
+    rng, shown = random.Random(0), 0
+    for _ in range(20_000):
+        part = random_part(rng)
+        try:
+            (message,), pictures = normal_form([{"role": "user", "content": [part]}])
+        except UnreadableImage as error:
+            assert len(str(error)) < 700
+            continue
+        held = isinstance(part, dict) and source_of(part) is not None
+        text = part if isinstance(part, str) else part.get("text")
+        assert len(pictures) == held and message["content"] == [
+            {"type": "image"} if held else {"type": "text", "text": text if isinstance(text, str) else ""}
+        ]
+        shown += held
+    assert shown > 500
+
+
+def test_no_messages_raise_anything_else():
+    rng = random.Random(0)
+    for _ in range(5_000):
+        message = {"role": rng.choice(["user", "user", "system", "assistant", "human", None, 3, ["user"]])}
+        message["content"] = rng.choice([*VALUES, [random_part(rng)], [[random_part(rng)]]])
+        if rng.random() < 0.2:
+            del message[rng.choice(["role", "content"])]
+        prompt = rng.choice([[message], [message, message], message, [[message]], rng.choice(VALUES), [None]])
+        with suppress(UnreadableImage):
+            normal_form(prompt)
+        assert all(each["role"] in ROLES and isinstance(each["content"], str) for each in text_form(prompt))
 
 
 @pytest.mark.parametrize("token_side", [28, 32])

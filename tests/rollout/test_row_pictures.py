@@ -99,7 +99,7 @@ def test_processor_size_of_the_configuration_is_the_size_that_boxes_refer_to(mod
 @pytest.mark.parametrize(
     ("part", "reason"),
     [
-        ({"type": "video", "video": "a.mp4"}, "a part of type 'video'"),
+        ({"type": "video", "video": "a.mp4"}, "it holds video"),
         ({"type": "image", "image": data_uri(b"no image" * 500_000)}, "not an image in a format"),
         ({"type": "image", "image": "/no/" + "x" * 5000}, "File name too long"),
         ({"type": "image", "image": "https://example.org/a.png"}, "a run downloads nothing"),
@@ -116,3 +116,26 @@ def test_row_that_cannot_be_shown_ends_its_rollout_with_a_short_message(model, p
     (record,) = caplog.records
     assert reason in record.getMessage() and len(record.getMessage()) < 600
     assert len(json.dumps(trajectory.to_record())) < 600
+
+
+def test_row_in_any_other_form_ends_its_rollout_alone(tiny_models, picture):
+    image = {"type": "image", "image": picture}
+    prompts = [
+        *(None, "what?", 7, [], ["what?"], [[]], [None], {"role": "user", "content": "what?"}),
+        *([{"content": "what?"}], [{"role": "human", "content": "what?"}], [{"role": None, "content": [image]}]),
+        *(
+            [{"role": "user", "content": content}]
+            for content in (None, b"x", 7, {"type": "text", "text": "x"}, [[image]])
+        ),
+        *([{"role": "user", "content": [part]}] for part in ({**image, "text": "x"}, {"text": 7}, {}, None, 3)),
+    ]
+    for prompt in prompts:
+        trajectory = roll(tiny_models["qwen2_5_vl"], prompt).extra_fields[TRAJECTORY]
+        assert trajectory.end_reason is EndReason.UNREADABLE_IMAGE and not trajectory.turns
+
+
+def test_parts_without_a_type_are_shown(tiny_models, picture):
+    for part in ({"image": picture, "text": ""}, {"type": "text", "image": picture}, {"type": None, "image": picture}):
+        output = roll(tiny_models["qwen2_5_vl"], [{"role": "user", "content": [part, "what?"]}])
+        assert output.extra_fields[TRAJECTORY].turns[0].status is TurnStatus.OK
+        assert "what?" in tiny_models["qwen2_5_vl"].tokenizer.decode(output.prompt_ids)

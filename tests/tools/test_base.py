@@ -125,7 +125,7 @@ def test_tool_that_declares_too_little_is_refused(declared, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (None, "arguments: input should be"),
+        (None, r'arguments: it should be a JSON object, such as {"label": "...", "title": "..."}$'),
         ({}, "title: field required"),
         ({"title": "x", "size": 3}, "size: extra inputs are not permitted"),
         ({"title": "x", "loud": "yes"}, "loud: input should be a valid boolean"),

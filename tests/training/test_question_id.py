@@ -141,6 +141,38 @@ def test_identity_is_that_of_the_value_and_not_of_the_object():
         assert question_id("s", 0, "A", one) == question_id("s", 0, "A", other)
 
 
-def test_picture_without_readable_pixels_has_an_identity():
-    broken = Image.open(io.BytesIO(bytes_of(200)[:60]))
-    assert len(question_id("s", 0, "A", [broken])) == 16
+def noise_of(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_truncated_pictures_are_different_questions_and_the_same_at_every_look():
+    """Pillow raises at the first look at such a picture and, of some, shows the readable half at the second."""
+    contents = [noise_of(seed)[:length] for seed in (0, 1) for length in (200, 2000, 9000)]
+    for decoded in (False, True):
+        parts = [
+            {"type": "image", **({} if decoded else {"bytes": content}), "image": Image.open(io.BytesIO(content))}
+            for content in contents
+        ]
+        first = [question_id("s", 0, "A", [part]) for part in parts]
+        assert len(set(first)) == len(parts)
+        for part in () if decoded else parts:
+            with pytest.raises((OSError, SyntaxError)):
+                part["image"].load()
+        assert [question_id("s", 0, "A", [part]) for part in parts] == first
+
+
+def test_pictures_that_differ_only_in_the_transparency_of_a_palette_are_different_questions():
+    ids = set()
+    for transparent in (None, 0, 1, b"\x00\xff", b"\x80\xff"):
+        image = Image.new("P", (2, 1))
+        image.putpalette([255, 0, 0, 0, 0, 255])
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", **({} if transparent is None else {"transparency": transparent}))
+        decoded = Image.open(io.BytesIO(buffer.getvalue()))
+        found = {question_id("s", 0, "A", [decoded]), question_id("s", 0, "A", [decoded.copy()])}
+        assert len(found) == 1
+        ids |= found
+    assert len(ids) == 4, "transparency 0 is stored as the first of the two alphas"

@@ -16,7 +16,7 @@ from verl_mapo import names
 from verl_mapo.rewards.answers import CHECKS, FAST_CHECKS, AnswerCheck, extract, find_check, options_of, truths_of
 from verl_mapo.rewards.judge import Judge
 from verl_mapo.rewards.settings import AUTO, DescriptionAlignmentSettings
-from verl_mapo.rollout.prompts import text_of
+from verl_mapo.rollout.row_messages import text_form
 from verl_mapo.rollout.trajectory import Trajectory
 from verl_mapo.settings import ConfigError, parse, select
 
@@ -191,5 +191,5 @@ def _require_checks(styles: Iterable[Any]) -> None:
 
 def _question(row: DataProtoItem) -> str:
     """The text of the last user message of a row's prompt."""
-    users = [message for message in row.non_tensor_batch["raw_prompt"] if message["role"] == "user"]
-    return text_of(users[-1]).strip() if users else ""
+    users = [message for message in text_form(row.non_tensor_batch["raw_prompt"]) if message["role"] == "user"]
+    return users[-1]["content"].strip() if users else ""

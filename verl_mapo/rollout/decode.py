@@ -86,7 +86,7 @@ def shown_pixels(image: Image.Image) -> Image.Image:
     try:
         _correct_colour_key(image)
         image.load()
-        turn = _UPRIGHT.get(_orientation(image))
+        turn = _UPRIGHT.get(orientation(image))
         shown = _on_white(image)
         shown = shown if turn is None else shown.transpose(turn)
     except Exception as error:  # whatever the decoders of Pillow raise on damaged pixels
@@ -94,6 +94,33 @@ def shown_pixels(image: Image.Image) -> Image.Image:
     if not all(shown.size):
         raise UnreadableImage("it has no pixels")
     return shown
+
+
+def unread_file(image: Image.Image) -> bytes | None:
+    """The content of the file of an opened picture that Pillow has not read yet; None for any other picture.
+
+    Pillow changes a picture when it reads the file, also where that fails; the content stays what it is.
+    """
+    file = getattr(image, "fp", None)
+    if file is None or image.tell():
+        return None
+    try:
+        place = file.tell()
+        file.seek(0)
+        content = file.read()
+        file.seek(place)
+    except (OSError, ValueError):  # the file is closed
+        return None
+    return content
+
+
+def orientation(image: Image.Image) -> int | None:
+    """The EXIF orientation of a picture, from 1 to 8; None if there is none, or it cannot be read."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation)
+        return value if isinstance(value, int) else None
+    except Exception:  # EXIF data hold anything, and Pillow raises nearly anything on it
+        return None
 
 
 def _unreadable(error: Exception) -> UnreadableImage:
@@ -118,15 +145,6 @@ def _open(content: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(content.replace(_EXIF, b"\0" * len(_EXIF))))
         image.info["exif"] = content[start : start + 65535]
         return image
-
-
-def _orientation(image: Image.Image) -> int | None:
-    """The EXIF orientation of a picture, from 1 to 8; None if there is none, or it cannot be read."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation)
-        return value if isinstance(value, int) else None
-    except Exception:  # EXIF data hold anything, and Pillow raises nearly anything on it
-        return None
 
 
 def _correct_colour_key(image: Image.Image) -> None:

@@ -14,7 +14,7 @@ from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.statuses import LabelFault, TurnStatus
 from verl_mapo.rollout.trajectory import Turn
 from verl_mapo.tools.base import ArgumentError, VisualTool
-from verl_mapo.tools.coordinates import BoxError, CoordinateSpace
+from verl_mapo.tools.coordinates import BoxError
 from verl_mapo.tools.image_history import ImageHistory, ToolImage
 
 _LONGEST_REASON = 300
@@ -95,13 +95,10 @@ class CallExecutor:
         arguments = self._parse(tool, written, turn)
         turn.label = tool.label_of(arguments)
         turn.img_idx = arguments.img_idx
-        turn.box_said = tool.box_of(arguments)
+        turn.box_said = tool.box_of(arguments) or tool.point_of(arguments)
         if turn.box_said is not None:
-            space = tool.context.space
-            other = space.other_space_of(turn.box_said, history.view(arguments.img_idx).size)
+            other = tool.context.space.other_space_of(turn.box_said, history.view(arguments.img_idx).size)
             turn.other_units = other and other.value
-            if other is CoordinateSpace.normalized_1:
-                raise BoxError(f"the box looks like fractions of the image; its numbers have to be {space.units}")
         return _run(tool, arguments, history)
 
     def _named(self, written: Any) -> Any:

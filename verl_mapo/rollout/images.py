@@ -7,9 +7,10 @@ from __future__ import annotations
 import asyncio
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from heapq import merge
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -19,7 +20,7 @@ from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from verl_mapo.names import MM_PROCESSOR_KWARGS
 from verl_mapo.rollout.decode import UnreadableImage
-from verl_mapo.rollout.row_messages import PROCESSOR_MAX_ASPECT, AskedSize, Picture, Source
+from verl_mapo.rollout.row_pictures import PROCESSOR_MAX_ASPECT, AskedSize, Picture, Source
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError
 from verl_mapo.tools.coordinates import BoxError, Size
@@ -33,6 +34,9 @@ _THINNEST = 20
 
 _STEP = 1.2
 """Quotient of the ratios that are tried."""
+
+MOST_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
+"""The largest number of pixels of a picture that Pillow decodes: 179 million."""
 
 _NOT_READ = ("images_kwargs", "patch_size", "merge_size", "do_resize")
 """Arguments of the processor that change the size at which the model sees an image, and that are refused."""
@@ -122,11 +126,7 @@ class ProcessorResize:
         short, long = sorted(size)
         fewest, most = self.limits
         scale = math.sqrt(min(max(short * long, fewest), most) / (short * long)) / self.factor
-
-        def difference(grid: tuple[int, int]) -> float:
-            return math.log(grid[0] / (short * scale)) ** 2 + math.log(grid[1] / (long * scale)) ** 2
-
-        grid = min(self._grids(long * scale), key=difference, default=None)
+        grid = self._nearest_grid(short * scale, long * scale)
         if grid is None:
             raise ConfigError(
                 f"No image has between {fewest} and {most} pixels in tokens of {self.factor} x {self.factor}."
@@ -134,14 +134,25 @@ class ProcessorResize:
         sides = grid[0] * self.factor, grid[1] * self.factor
         return sides if size[0] <= size[1] else sides[::-1]
 
-    def _grids(self, long: float) -> Iterator[tuple[int, int]]:
-        """Numbers of tokens (short side, long side) inside the limits: for each short side, the long ones nearest to
-        ``long``."""
+    def _nearest_grid(self, short: float, long: float) -> tuple[int, int] | None:
+        """The numbers of tokens (short side, long side) inside the limits that differ least from two others.
+
+        Short sides are tried outwards from ``short``, until none can be nearer than the one that was found.
+        """
         fewest, most = self.tokens
-        for short in range(1, math.isqrt(most) + 1):
-            least, longest = max(short, -(-fewest // short)), min(most // short, PROCESSOR_MAX_ASPECT * short)
-            if least <= longest:
-                yield from ((short, min(max(side, least), longest)) for side in (math.floor(long), math.ceil(long)))
+        least, largest = max(math.isqrt(max(fewest - 1, 0) // PROCESSOR_MAX_ASPECT), 1), math.isqrt(max(most, 0))
+        start = min(max(math.floor(short), least - 1), largest)
+        distance = lambda side: math.log(side / short) ** 2
+        nearest, difference = None, math.inf
+        for side in merge(range(start, least - 1, -1), range(start + 1, largest + 1), key=distance):
+            if distance(side) > difference:
+                break
+            bounds = max(side, -(-fewest // side)), min(most // side, PROCESSOR_MAX_ASPECT * side)
+            for other in (math.floor(long), math.ceil(long)) if bounds[0] <= bounds[1] else ():
+                other = min(max(other, bounds[0]), bounds[1])
+                if (found := distance(side) + math.log(other / long) ** 2) < difference:
+                    nearest, difference = (side, other), found
+        return nearest
 
 
 @cache
@@ -150,7 +161,7 @@ def fits_every_shape(resize: ProcessorResize) -> bool:
 
     The size has to keep the ratio of sides up to a factor of about two.
     """
-    if resize.tokens[1] < 1 or not any(resize._grids(1.0)):
+    if resize._nearest_grid(1.0, 1.0) is None:
         return False
     for step in range(math.ceil(math.log(min(_THINNEST, resize.tokens[1]), _STEP)) + 1):
         width, height = resize.nearest((round(1000 * _STEP**step), 1000))
@@ -182,6 +193,12 @@ def processor_resizes(
     factor = image_token_side(image_processor)
     tokens = f"in whole tokens of {factor} x {factor} pixels"
     own = ProcessorResize(factor, pixel_limits(image_processor, kwargs, None))
+    if own.limits[0] > MOST_PIXELS:
+        raise ConfigError(
+            f"{MM_PROCESSOR_KWARGS}, or else the model's preprocessor_config.json, enlarges every image to "
+            f"{own.limits[0]} pixels, and no image may have more than {MOST_PIXELS}: set "
+            f"{MM_PROCESSOR_KWARGS}.min_pixels to less, for example to 3136."
+        )
     if not fits_every_shape(own):
         fewest, most = own.limits
         raise ConfigError(

@@ -30,7 +30,8 @@ from verl_mapo.rollout.output import VisualToolOutput
 from verl_mapo.rollout.parser import OPEN, THINK, BadCall, ToolCall, read_calls, too_many_calls
 from verl_mapo.rollout.plain_text import PLACEHOLDERS, PlainText
 from verl_mapo.rollout.row_declarations import without_declarations
-from verl_mapo.rollout.row_messages import Picture, normal_form, text_form
+from verl_mapo.rollout.row_messages import normal_form, text_form
+from verl_mapo.rollout.row_pictures import Picture
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.state import LoopState
 from verl_mapo.rollout.statuses import EndReason, TurnStatus

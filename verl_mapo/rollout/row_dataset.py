@@ -22,7 +22,8 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl_mapo import names
 from verl_mapo.rollout.images import processor_kwargs
 from verl_mapo.rollout.plain_text import PlainText
-from verl_mapo.rollout.row_messages import SIZE_KEYS, medium_of, source_of
+from verl_mapo.rollout.row_messages import medium_of
+from verl_mapo.rollout.row_pictures import SIZE_KEYS, source_of
 from verl_mapo.settings import select
 
 
@@ -40,7 +41,7 @@ class RowDataset(RLHFDataset):
         images = [plain_image(image) for image in example.get(self.image_key) or []]
         messages = super()._build_messages({**example, self.image_key: images}, key)
         for message in messages:
-            if isinstance(message["content"], list):
+            if isinstance(message.get("content"), list):
                 message["content"] = [plain_part(part) for part in message["content"]]
         return self._plain_text.messages(messages)
 
@@ -62,7 +63,7 @@ def plain_image(image: Any) -> Any:
 
     Args:
         image: an entry of the column of images, or a part of a message, in any form that
-            :func:`verl_mapo.rollout.row_messages.source_of` reads.
+            :func:`verl_mapo.rollout.row_pictures.source_of` reads.
 
     Returns:
         A dict; an image that is neither a dict nor a text nor bytes is returned as it is.

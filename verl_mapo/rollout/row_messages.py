@@ -2,314 +2,169 @@
 # SPDX-License-Identifier: Apache-2.0
 """The messages of a data row in one form, whatever form they have in the data.
 
-Data sets name an image in many ways: by a path, a data URI, bytes, a decoded image, or a dict with one of these under
-``image``, ``image_url``, ``bytes`` or ``path``; Arrow fills the keys that a part lacks with None. :func:`normal_form`
-reads them all as verl and qwen_vl_utils do.
+Arrow fills the keys that a part of a message lacks with None. :func:`read_messages` reads messages as verl, chat
+templates and qwen_vl_utils do, and refuses what these would read in different ways, or not at all.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import os
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from functools import cached_property
-from numbers import Real
-from threading import Lock
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
-from PIL import Image
+from verl_mapo.rollout.decode import UnreadableImage
+from verl_mapo.rollout.row_pictures import Picture, is_filled, is_present, source_of
 
-from verl_mapo.rollout.decode import UnreadableImage, decode, read_file, shown_pixels
-from verl_mapo.tools.coordinates import Size
+ROLES = ("system", "user", "assistant", "tool")
+"""Roles that the chat templates of the Qwen families know."""
 
-LONGEST_REFERENCE = 400
-"""Number of characters up to which a path is kept whole in messages and records."""
+_MAY_BE_EMPTY = ("system", "assistant")
+"""Roles whose messages may have no content: an assistant may only call a tool."""
 
-_SOURCE_KEYS = ("bytes", "image", "image_url", "url", "path")
-"""Keys that hold an image, in the order in which they are read; verl, too, prefers ``bytes`` to ``image``."""
-
-PROCESSOR_MAX_ASPECT = 200
-"""Ratio of sides above which the Qwen processors refuse an image."""
+_KINDS = {
+    "text": ("text", "input_text", "output_text"),
+    **{medium: (medium, f"{medium}_url", f"input_{medium}") for medium in ("image", "video", "audio")},
+}
+"""Types of the parts of each medium; a video or audio stands under a key of the same name."""
 
 _OTHER_MEDIA = ("video", "audio")
-_REMOTE = re.compile(r"(?!file:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_BARE_BASE64 = re.compile(r"(/9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/\s]{40,}=*\s*")
-"""Base64 of a JPEG, PNG, GIF or WebP without ``data:`` before it, which transformers takes for an image, too."""
-
-_LEAST_TOKENS, _MOST_TOKENS = 4, 16384
-"""qwen_vl_utils' limits, in image tokens, for an image that names one of them or none."""
-
-_DECODING = Lock()
-
-Source = str | bytes | Image.Image
+_PARTS = '{"type": "text", "text": "Why?"} or {"type": "image", "image": "a.png"}'
+_NAMES = {
+    **{str: "a text", bytes: "bytes", int: "a number", float: "a number", bool: "a truth value"},
+    **{dict: "a dict", list: "a list", tuple: "a list"},
+}
 
 
-@dataclass(frozen=True)
-class AskedSize:
-    """The size at which a row asks to show an image, with the keys and the meaning of qwen_vl_utils.
-
-    Attributes:
-        min_pixels: the image is enlarged to at least this many pixels; None for 4 image tokens.
-        max_pixels: the image is shrunk to at most this many pixels; None for 16,384 image tokens.
-        resized_height, resized_width: the size in pixels, rounded to whole image tokens; both are set, or neither. The
-            two limits have no effect beside them.
-    """
-
-    min_pixels: int | None = None
-    max_pixels: int | None = None
-    resized_height: int | None = None
-    resized_width: int | None = None
-
-    @classmethod
-    def of(cls, part: Mapping[str, Any]) -> AskedSize:
-        """The size that a part of a message, or an entry of a row's images, asks for.
-
-        Raises:
-            UnreadableImage: a value is no number of pixels, or the values contradict each other.
-        """
-        asked = {key: part[key] for key in SIZE_KEYS if _present(part.get(key))}
-        for key, value in asked.items():
-            if isinstance(value, bool) or not isinstance(value, Real) or value < 1 or value % 1:
-                raise UnreadableImage(f"its {key} is {value!r:.40}, which is no number of pixels: use an integer")
-            asked[key] = int(value)
-        if ("resized_height" in asked) != ("resized_width" in asked):
-            raise UnreadableImage("it has only one of resized_height and resized_width: give both or neither")
-        size = cls(**asked)
-        sides = sorted((size.resized_height or 1, size.resized_width or 1))
-        if sides[1] > PROCESSOR_MAX_ASPECT * sides[0]:
-            raise UnreadableImage(
-                f"its resized sides {sides[1]} and {sides[0]} have a ratio over {PROCESSOR_MAX_ASPECT}"
-            )
-        if size.min_pixels and size.max_pixels and size.min_pixels > size.max_pixels:
-            raise UnreadableImage(
-                f"its min_pixels={size.min_pixels} is above its max_pixels={size.max_pixels}: give a smaller min_pixels"
-            )
-        return size
-
-    def __call__(self, size: Size, token_side: int) -> Size:
-        """The size that is asked for, before the processor's own resize.
-
-        Args:
-            size: (width, height) of the image; the ratio of its sides is at most 200.
-            token_side: pixels along one image token.
-        """
-        if self == AskedSize():
-            return size
-        from qwen_vl_utils.vision_process import smart_resize  # late, because its import takes seconds
-
-        if self.resized_height:
-            height, width = smart_resize(self.resized_height, self.resized_width, token_side)
-        else:
-            fewest = self.min_pixels or min(_LEAST_TOKENS * token_side**2, self.max_pixels)
-            most = self.max_pixels or max(_MOST_TOKENS * token_side**2, self.min_pixels)
-            height, width = smart_resize(size[1], size[0], token_side, fewest, most)
-        return max(width, token_side), max(height, token_side)
-
-
-SIZE_KEYS = tuple(field.name for field in fields(AskedSize))
-"""Keys of a part of a message, or of an entry of a row's images, that ask for a size."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture of a data row.
-
-    Attributes:
-        source: a path, a ``file://`` URL, a data URI, the bytes of an image file, or a decoded image.
-        asked: the size that the row asks for.
-    """
-
-    source: Source
-    asked: AskedSize = AskedSize()
-
-    @classmethod
-    def of(cls, part: Mapping[str, Any]) -> Picture:
-        """The picture of a part of a message, or of an entry of a row's images.
-
-        Raises:
-            UnreadableImage: the part names no picture, names it in a way that is not supported, or asks for a size that
-                is not possible.
-        """
-        source = source_of(part)
-        if source is None:
-            raise UnreadableImage("an image of the row is empty: it has no path, no bytes and no data URI")
-        if not isinstance(source, Source):
-            raise UnreadableImage(f"an image of the row is given as {type(source).__name__}: give a path or bytes")
-        check_local(source)
-        try:
-            return cls(source, AskedSize.of(part))
-        except UnreadableImage as error:
-            raise UnreadableImage(f"{cls(source).reference}: {error}") from None
-
-    @cached_property
-    def reference(self) -> str:
-        """A short text that names the picture in records and messages: its path, or else a hash of its content."""
-        if isinstance(self.source, Image.Image):
-            return _decoded_reference(self.source)
-        if isinstance(self.source, bytes):
-            return content_reference(self.source)
-        try:
-            content = embedded_bytes(self.source)
-        except ValueError:
-            return content_reference(_encoded(self.source))
-        return shorten(self.source) if content is None else content_reference(content)
-
-    def pixels(self) -> Image.Image:
-        """The pixels, decoded as :func:`verl_mapo.rollout.decode.shown_pixels` says.
-
-        Raises:
-            UnreadableImage: the picture is missing or broken.
-        """
-        if isinstance(self.source, Image.Image):
-            with _DECODING:  # Pillow reads an opened file at its first use, which two threads must not do at once
-                return shown_pixels(self.source)
-        if isinstance(self.source, bytes):
-            return decode(self.source)
-        check_local(self.source)
-        try:
-            content = embedded_bytes(self.source)
-        except ValueError as error:
-            raise UnreadableImage(f"its data URI is damaged: {error}") from None
-        return decode(read_file(self.source.removeprefix("file://")) if content is None else content)
-
-
-def normal_form(messages: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[Picture]]:
+def normal_form(messages: Any) -> tuple[list[dict[str, Any]], list[Picture]]:
     """The messages of a row with plain parts, and their pictures in order.
 
     Args:
-        messages: the messages of a row; they are not changed. Their content is a text or a list of parts.
+        messages: the messages of a row, see :func:`read_messages`; they are not changed.
 
     Returns:
         New messages whose content is a text or a list of parts ``{"type": "text", "text": ...}`` and
         ``{"type": "image"}``, and one picture for each part of the second kind.
 
     Raises:
-        UnreadableImage: a part holds a video or audio, or is of an unknown kind, or names no picture, or a system
-            message holds an image, for which the declaration of the tools leaves no place.
+        UnreadableImage: the messages have a form that is not supported, or a part names no picture.
     """
-    pictures: list[Picture] = []
-    plain = []
-    for message in messages:
-        content = message.get("content")
-        if _is_list(content):
-            content = [_plain_part(part, pictures) for part in content]
-            if pictures and message.get("role") == "system":
-                raise UnreadableImage("the row holds an image in its system message; it belongs into a user message")
-        plain.append({**_without_empty(message), "content": "" if content is None else content})
+    plain = read_messages(messages)
+    pictures = [Picture.of(part) for part in image_parts(plain)]
+    for message in plain:
+        if isinstance(message["content"], list):
+            message["content"] = [_only_type(part) for part in message["content"]]
     return plain, pictures
 
 
-def text_form(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The messages of a row with their texts only, for a row whose pictures cannot be shown."""
-    plain = []
-    for message in messages:
-        content = message.get("content")
-        texts = [_text_of(part) for part in content] if _is_list(content) else [content]
-        plain.append({**_without_empty(message), "content": "".join(text for text in texts if isinstance(text, str))})
+def read_messages(messages: Any) -> list[dict[str, Any]]:
+    """The messages of a row in one form; their pictures stay as they are.
+
+    Args:
+        messages: the messages of a row, as a list of dicts with a role and a content: a text, a list of parts, or None
+            in a message of the system or the assistant. A part is a text, or a dict that holds a text or a picture.
+
+    Returns:
+        New messages whose content is a text or a list of parts. A part is ``{"type": "text", "text": ...}``, or a dict
+        with type ``image`` that holds a picture under a key of its own (:func:`source_of`).
+
+    Raises:
+        UnreadableImage: the messages have another form, or a system message holds an image, for which the declaration
+            of the tools leaves no place. The sentence says what it is and what it should be.
+    """
+    if not _is_list(messages):
+        raise UnreadableImage(f"its prompt is {described(messages)}; it should be a list of messages")
+    plain = [_plain_message(message) for message in messages]
+    if not plain:
+        raise UnreadableImage("its prompt is an empty list; it should hold at least one message")
     return plain
 
 
-def source_of(part: Mapping[str, Any]) -> Any:
-    """What a part, or an entry of a row's images, holds as its image; None if nothing.
+def image_parts(messages: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The parts of the messages of :func:`read_messages` that hold an image, in order."""
+    contents = [message["content"] for message in messages if isinstance(message["content"], list)]
+    return [part for content in contents for part in content if part["type"] == "image"]
 
-    Empty keys are passed over, and a dict inside (``{"image_url": {"url": ...}}``) is searched in the same way.
-    """
-    for key in _SOURCE_KEYS:
-        value = part.get(key)
-        if isinstance(value, Mapping):
-            value = source_of(value)
-        if isinstance(value, bytearray | memoryview):
-            value = bytes(value)
-        if isinstance(value, os.PathLike):
-            value = os.fspath(value)
-        if _present(value) and (value or not isinstance(value, str | bytes)):
-            return value
-    return None
+
+def text_form(messages: Any) -> list[dict[str, Any]]:
+    """The messages of a row, in any form, with their texts only, for a row that cannot be shown."""
+    plain = []
+    for message in messages if _is_list(messages) else []:
+        if isinstance(message, Mapping):
+            content = message.get("content")
+            texts = [_text_of(part) for part in content] if _is_list(content) else [content]
+            text = "".join(text for text in texts if isinstance(text, str))
+            plain.append({"role": message["role"] if message.get("role") in ROLES else "user", "content": text})
+    return plain or [{"role": "user", "content": messages if isinstance(messages, str) else ""}]
 
 
 def medium_of(part: Any) -> str:
-    """The kind of a part of a message: ``text``, ``image``, ``video``, ``audio``, or its unknown type."""
+    """What a part of a message is: ``text``, ``image``, ``video`` or ``audio``; otherwise a description of it.
+
+    A picture counts wherever it stands, as in chat templates and in qwen_vl_utils, whatever type the part has; beside a
+    text it would be shown or lost depending on the reader, so that such a part is neither.
+    """
     if isinstance(part, str):
         return "text"
     if not isinstance(part, Mapping):
-        return type(part).__name__
-    kind = str(part.get("type") or "")
-    for medium in ("text", "image", *_OTHER_MEDIA):
-        if medium in kind:  # also image_url, input_image, video_url, input_audio
+        return described(part)
+    kind, text = part.get("type"), part.get("text")
+    kind = kind if is_filled(kind) else None
+    named = next((medium for medium, kinds in _KINDS.items() if kind in kinds), None) if isinstance(kind, str) else None
+    if kind is not None and named is None:
+        return f"a part of type {kind!r:.40}"
+    for medium in _OTHER_MEDIA:
+        if named == medium or any(is_filled(part.get(key)) for key in _KINDS[medium]):
             return medium
-    if kind:
-        return kind
-    held = [medium for medium in _OTHER_MEDIA if _present(part.get(medium)) or _present(part.get(f"{medium}_url"))]
-    return held[0] if held else "text" if isinstance(part.get("text"), str) else "image"
+    if is_present(text) and not isinstance(text, str):
+        return f"a part whose text is {described(text)}"
+    pictured = source_of(part) is not None
+    if pictured and text:
+        return "a part with both a text and an image"
+    if pictured or named == "image":
+        return "image"
+    return "text" if named == "text" or isinstance(text, str) else "a part without a text or an image"
 
 
-def check_local(source: Any) -> None:
-    """Refuse a picture on a server.
+def described(value: Any) -> str:
+    """A value of a row in a message: its type, and its beginning where that is short enough to tell something."""
+    if not is_present(value):
+        return "nothing"
+    name = _NAMES.get(type(value), f"a value of type {type(value).__name__}")
+    return f"{name} ({value!r:.60})" if type(value) in _NAMES else name
 
-    Raises:
-        UnreadableImage: the source is a URL other than ``file://``.
-    """
-    if isinstance(source, str) and _REMOTE.match(source):
+
+def _plain_message(message: Any) -> dict[str, Any]:
+    if not isinstance(message, Mapping):
+        raise UnreadableImage(f"its prompt holds {described(message)} in the place of a message with role and content")
+    role, content = message.get("role"), message.get("content")
+    if not isinstance(role, str) or role not in ROLES:
+        raise UnreadableImage(f"it holds a message whose role is {described(role)}; the roles are {', '.join(ROLES)}")
+    if "content" not in message or (content is None and role not in _MAY_BE_EMPTY):
+        raise UnreadableImage(f"it holds a message of role {role} without content; give a text or a list of parts")
+    if _is_list(content):
+        content = [_plain_part(part) for part in content]
+        if role == "system" and any(part["type"] == "image" for part in content):
+            raise UnreadableImage("it holds an image in its system message; it belongs into a user message")
+    elif content is not None and not isinstance(content, str):
         raise UnreadableImage(
-            f"the picture {shorten(source)} is on a server, and a run downloads nothing: store it as a file, and give "
-            "its path"
+            f"it holds a message of role {role} whose content is {described(content)}; give a text or a list of parts"
         )
+    filled = {key: value for key, value in message.items() if is_present(value)}
+    return {**filled, "content": "" if content is None else content}
 
 
-def embedded_bytes(source: str) -> bytes | None:
-    """The bytes in a data URI or in bare base64; None for a text that is neither.
-
-    Raises:
-        ValueError: the data URI is damaged.
-    """
-    if source[:5].lower() != "data:":
-        return base64.b64decode(source) if _BARE_BASE64.fullmatch(source) else None
-    header, comma, data = source.partition(",")
-    if not comma:
-        raise ValueError("it has no comma before its data")
-    content = unquote_to_bytes(data)
-    return base64.b64decode(content) if header.lower().endswith(";base64") else content
-
-
-def content_reference(content: bytes) -> str:
-    """A reference for a picture that is no file: equal for equal bytes, different for different ones."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()[:32]}"
-
-
-def shorten(text: str, longest: int = LONGEST_REFERENCE) -> str:
-    """A text of bounded length: itself, or its beginning with its length and a hash that tells it from others."""
-    if len(text) <= longest:
-        return text
-    return f"{text[:60]}... ({len(text)} characters, {content_reference(_encoded(text))})"
-
-
-def _decoded_reference(image: Image.Image) -> str:
-    try:
-        with _DECODING:
-            pixels = image.tobytes()
-            content = hashlib.sha256(repr((image.mode, image.size, image.getpalette())).encode())
-    except Exception as error:  # Pillow decodes a lazily opened image only now
-        return f"undecodable {type(error).__name__}"
-    content.update(pixels)
-    return f"sha256:{content.hexdigest()[:32]}"
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _plain_part(part: Any, pictures: list[Picture]) -> dict[str, Any]:
+def _plain_part(part: Any) -> dict[str, Any]:
     medium = medium_of(part)
     if medium == "text":
         return {"type": "text", "text": _text_of(part)}
     if medium == "image":
-        pictures.append(Picture.of(part))
-        return {"type": "image"}
-    raise UnreadableImage(f"the row holds a part of type {medium!r:.40}; the visual tools work on text and images only")
+        return {**part, "type": "image"}
+    if medium in _OTHER_MEDIA:
+        raise UnreadableImage(f"it holds {medium}, and the visual tools work on texts and images only")
+    raise UnreadableImage(f"it holds {medium}; a part of a message is a text or an image, such as {_PARTS}")
+
+
+def _only_type(part: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "image"} if part["type"] == "image" else part
 
 
 def _text_of(part: Any) -> str:
@@ -320,13 +175,4 @@ def _text_of(part: Any) -> str:
 
 
 def _is_list(content: Any) -> bool:
-    return isinstance(content, Iterable) and not isinstance(content, str | bytes | Mapping)
-
-
-def _without_empty(message: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in message.items() if _present(value)}
-
-
-def _present(value: Any) -> bool:
-    """Whether a key of a row is filled: Arrow fills a missing key with None, and pandas a missing number with NaN."""
-    return value is not None and not (isinstance(value, float) and value != value)
+    return isinstance(content, Iterable) and not isinstance(content, str | bytes | bytearray | memoryview | Mapping)

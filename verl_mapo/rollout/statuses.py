@@ -77,4 +77,7 @@ class EndReason(Explained):
     MAX_MODEL_LEN = "max_model_len", "There was no room left in actor_rollout_ref.rollout.max_model_len."
     VISION_TOKEN = "vision_token", "The model wrote an image token."
     EMPTY = "empty", "The model wrote nothing."
-    UNREADABLE_IMAGE = "unreadable_image", "An image of the row cannot be shown; nothing was generated."
+    UNREADABLE_IMAGE = (
+        "unreadable_image",
+        "The row cannot be shown: an image, or the form of its messages; nothing was generated.",
+    )

@@ -28,14 +28,14 @@ class Turn:
         call_start: position on the response axis of the first token after the call's opening tag; None without a call
             or without that tag.
         lenient: whether its call was read although it was spelled in another way than the system message shows.
-        other_units: the units in which the box of the call was probably written, if they are not those of the run.
+        other_units: the units in which the box or point was probably written, if they are not those of the run.
         tool: name of the tool called; None for a turn without a call of an existing tool.
         label: what the model expects to see, in its own words; None without a label.
         description: what the model wrote in a later turn about the image; None without a description.
         label_tokens: number of tokens of the label, or of the description if there is no label; 0 without both.
         img_idx: index of the image that the call names, among those shown so far; None without a valid call.
         view: the part of an original that the returned image shows; None if no image was returned.
-        box_said: the box of the call in the model's units; None without a box.
+        box_said: the box of the call, or the two numbers of its point, in the model's units; None without either.
         box_asked: the same box in pixels of the original, before it was clipped and grown.
         described: whether this is a visual turn: a call of a scored tool.
         faults: reasons why its alignment is 0 without the scorer being asked.
@@ -139,7 +139,7 @@ class Trajectory:
 
     Attributes:
         images: references of the originals, in order: a path, or a hash of the content of a picture that is no file
-            (``sha256:...``), see :attr:`verl_mapo.rollout.row_messages.Picture.reference`.
+            (``sha256:...``), see :attr:`verl_mapo.rollout.row_pictures.Picture.reference`.
         image_sizes: their (width, height) in pixels.
         turns: the assistant turns, in order.
         end_reason: the reason why it ended; None while it is running.

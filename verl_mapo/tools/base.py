@@ -21,7 +21,8 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from verl_mapo.registry import Registry
 from verl_mapo.settings import STRICT
-from verl_mapo.tools.coordinates import Box, CoordinateSpace
+from verl_mapo.tools import argument_faults
+from verl_mapo.tools.coordinates import Box, CoordinateSpace, Point
 from verl_mapo.tools.image_history import ImageHistory, ToolImage
 
 _KEYS = ("type", "enum", "description", "items", "minItems", "maxItems", "default")
@@ -147,6 +148,10 @@ class VisualTool(ABC):
         """The box in a call, in the model's units; None for a call without a box."""
         return None
 
+    def point_of(self, arguments: Any) -> Point | None:
+        """The point in a call, in the model's units; None for a call without a point."""
+        return None
+
     def label_of(self, arguments: Arguments) -> str | None:
         """The label in a call; None for a call without a label."""
         return arguments.label if isinstance(arguments, LabelledArguments) else None
@@ -165,16 +170,15 @@ class VisualTool(ABC):
         try:
             return self.arguments.model_validate(arguments)
         except ValidationError as error:
-            fault = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(map(str, fault["loc"])) or "arguments"
-            message = fault["msg"].removeprefix("Value error, ")
-            raise ArgumentError(f"{place}: {message[0].lower()}{message[1:]}") from None
+            step = 0.1 if self.context.space is CoordinateSpace.normalized_1 else 10
+            raise ArgumentError(argument_faults.sentence(error, arguments, self._parameters(), step)) from None
 
     def respell(self, arguments: Any) -> Any:
         """The arguments with values that have the wrong form in the right one, where their meaning is certain.
 
         It reads JSON inside a string, numbers written as strings or with a decimal point, a list inside a list, two
-        corners, and a box written with names (``x1``, ``y1``, ``x2``, ``y2``). Other values are left as they are.
+        corners, and a box written with names (``x1``, ``y1``, ``x2``, ``y2``). Other values are left as they are, and
+        so are numbers that are not all separated alike: a comma may stand inside one of them (``1,234, 2, 300``).
         """
         if isinstance(arguments, str):
             arguments = _decoded(arguments)
@@ -223,7 +227,7 @@ def _part(schema: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {key: schema[key]} if key in schema else {}
 
 
-_NUMBERS = re.compile(r"[\[(]?\s*(-?\d+(?:\.\d+)?(?:(?:\s*,\s*|\s+)-?\d+(?:\.\d+)?)*)\s*[\])]?", re.ASCII)
+_NUMBERS = re.compile(r"[\[(]?\s*(-?\d+(?:\.\d+)?(?:(?:\s*,\s*|\s+)-?\d+(?:\.\d+)?)+)\s*[\])]?", re.ASCII)
 _SIDES = (("x1", "y1", "x2", "y2"), ("left", "top", "right", "bottom"), ("xmin", "ymin", "xmax", "ymax"), ("x", "y"))
 
 
@@ -240,12 +244,15 @@ def _respelled(value: Any) -> Any:
 
 
 def _decoded(text: str) -> Any:
-    """The value of a text that is JSON or a list of numbers; otherwise the text."""
+    """The value of a text that is a list of numbers or JSON; otherwise the text."""
+    numbers = _NUMBERS.fullmatch(text.strip()) if len(text) < 200 else None
+    if numbers:
+        gaps = {re.sub(r"\s+", " ", gap) for gap in re.findall(r"[,\s]+", numbers.group(1))}
+        return [float(number) for number in re.split(r"[,\s]+", numbers.group(1))] if len(gaps) == 1 else text
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        numbers = _NUMBERS.fullmatch(text.strip()) if len(text) < 200 else None
-        return [float(number) for number in re.split(r"[,\s]+", numbers.group(1))] if numbers else text
+        return text
 
 
 def _number(value: Any) -> Any:

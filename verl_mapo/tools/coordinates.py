@@ -18,6 +18,12 @@ from enum import Enum
 Box = tuple[float, float, float, float]
 """``(x1, y1, x2, y2)``, half-open, origin at the top left."""
 
+Point = tuple[float, float]
+"""``(x, y)``, in the frame of a box."""
+
+Place = Box | Point
+"""A box or a point."""
+
 Region = tuple[int, int, int, int]
 """A box on the pixel grid."""
 
@@ -57,40 +63,46 @@ class CoordinateSpace(Enum):
         return f"each from 0 to {side} across that image" if side else "in pixels of that image"
 
     def to_view(self, box: Box, view: Size) -> Box:
-        """Convert a box from the model's units to pixels of a view of size ``view``."""
+        """Convert a box, or a point given as an empty box, from the model's units to pixels of a view of size ``view``.
+
+        Raises:
+            BoxError: the numbers look like fractions of the image, and these are not the model's units.
+        """
+        if self.other_space_of(box, view) is CoordinateSpace.normalized_1:
+            raise BoxError(f"the numbers look like fractions of the image; they have to be {self.units}")
         side = _SIDE.get(self)
         x, y = (view[0] / side, view[1] / side) if side else (1.0, 1.0)
         return box[0] * x, box[1] * y, box[2] * x, box[3] * y
 
-    def other_space_of(self, box: Box, view: Size) -> CoordinateSpace | None:
-        """The units in which a box was probably written, if they are not these; None if it fits these.
+    def other_space_of(self, place: Place, view: Size) -> CoordinateSpace | None:
+        """The units in which a place was probably written, if they are not these; None if it fits these.
 
-        A box whose numbers are all between 0 and 1, or nearly, is taken for
-        fractions. A box that reaches more than a tenth beyond
-        the image is taken for the units in which it lies inside; a smaller excess is a model's inaccuracy.
+        A place whose numbers are all between 0 and 1, or nearly, is taken for fractions, unless all are 0, which is the
+        same place in all units. One that reaches more than a tenth beyond the image is taken for the units in which it
+        lies inside; a smaller excess is a model's inaccuracy.
 
         Args:
-            box: as the model wrote it.
+            place: as the model wrote it.
             view: (width, height) of the image in pixels as the model saw it.
         """
-        if not all(math.isfinite(value) for value in box):
+        if not all(math.isfinite(value) for value in place) or not any(place):
             return None
-        whole = all(float(value).is_integer() for value in box)
+        whole = all(float(value).is_integer() for value in place)
         slack = 0 if whole else _INACCURACY
-        if self is not CoordinateSpace.normalized_1 and min(box) >= -slack and max(box) <= 1 + slack:
+        if self is not CoordinateSpace.normalized_1 and min(place) >= -slack and max(place) <= 1 + slack:
             return CoordinateSpace.normalized_1
-        fits = {space for space in CoordinateSpace if space._holds(box, view)}
+        fits = {space for space in CoordinateSpace if space._holds(place, view)}
         if self in fits:
             return None
         others = (CoordinateSpace.normalized_1000, CoordinateSpace.pixels)
         return next((space for space in others if space in fits), None)
 
-    def _holds(self, box: Box, view: Size) -> bool:
-        """Whether a box lies in the image, or at most a tenth beyond it."""
+    def _holds(self, place: Place, view: Size) -> bool:
+        """Whether a place lies in the image, or at most a tenth beyond it."""
         width, height = (_SIDE[self], _SIDE[self]) if self in _SIDE else view
         excess = 1 + _INACCURACY
-        return min(box) >= -_INACCURACY * max(width, height) and (
-            max(box[0], box[2]) <= excess * width and max(box[1], box[3]) <= excess * height
+        return min(place) >= -_INACCURACY * max(width, height) and (
+            max(place[::2]) <= excess * width and max(place[1::2]) <= excess * height
         )
 
 

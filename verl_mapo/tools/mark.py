@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from verl_mapo.settings import STRICT
 from verl_mapo.tools.base import Arguments, VisualTool
-from verl_mapo.tools.coordinates import Box, BoxError, clip, outward, scale
+from verl_mapo.tools.coordinates import Box, BoxError, Point, clip, outward, scale
 from verl_mapo.tools.image_history import ImageHistory, ToolImage
 
 
@@ -76,6 +76,10 @@ class Mark(VisualTool):
     def box_of(self, arguments: MarkArguments) -> Box | None:
         """See :meth:`VisualTool.box_of`."""
         return None if arguments.bbox_2d is None else tuple(arguments.bbox_2d)
+
+    def point_of(self, arguments: MarkArguments) -> Point | None:
+        """See :meth:`VisualTool.point_of`."""
+        return None if arguments.point_2d is None else tuple(arguments.point_2d)
 
     def run(self, arguments: MarkArguments, history: ImageHistory) -> ToolImage:
         """See :meth:`VisualTool.run`."""

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import difflib
-import logging
 from dataclasses import fields
 from pathlib import Path
 
@@ -20,16 +19,13 @@ from verl_mapo import names
 from verl_mapo.overrides import check_data_path
 from verl_mapo.rewards.outcome import check_targets
 from verl_mapo.rewards.settings import alignment_settings
-from verl_mapo.rollout.row_declarations import declared_tools
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.dead_settings import check_dead_settings
 from verl_mapo.training.dead_settings_table import TABLE
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
-from verl_mapo.training.picture_checks import check_pictures
+from verl_mapo.training.row_checks import check_messages
 from verl_mapo.versions import distribution_version
-
-logger = logging.getLogger(__name__)
 
 
 def uses_this_package(config: DictConfig) -> bool:
@@ -136,29 +132,6 @@ def _check_weights(config: DictConfig) -> None:
         )
 
 
-def _warn_of_declarations(config: DictConfig, *datasets: Dataset) -> None:
-    """Log how many rows declare tools of their own, which are removed from their prompts, and what may be done."""
-    settings, key = parse(VisualToolSettings, config), config.data.prompt_key
-    columns = [dataset.select_columns([key]) for dataset in datasets if key in dataset.column_names]
-    declared = [tools for column in columns for row in column if (tools := declared_tools(row[key]))]
-    if not declared:
-        return
-    foreign = sorted({name for tools in declared for name in tools})
-    unknown = [name for name in foreign if name not in settings.aliases]
-    logger.warning(
-        "%d of %d rows declare tools of their own (%s). These declarations are removed from the prompts, because the "
-        "run declares %s.%s",
-        len(declared),
-        sum(map(len, columns)),
-        ", ".join(foreign),
-        ", ".join(settings.tools),
-        "".join(
-            f" If the model was trained to call {name}, set +visual_tool.aliases.{name}={settings.tools[0]}."
-            for name in unknown
-        ),
-    )
-
-
 def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
     """Check that a loop that records visual turns will run, pictures can be shown, and every answer can be checked.
 
@@ -169,7 +142,7 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
 
     Raises:
         ConfigError: an agent loop does not exist, every training row would run one of verl's own agent loops although
-            the run asks for another, a row cannot be shown to the model (:func:`check_pictures`), or its
+            the run asks for another, a row cannot be shown to the model (:func:`check_messages`), or its
             ``reward_model`` has no ground truth that can be read, or a ``style`` that names no answer check although
             it chooses the check.
     """
@@ -189,9 +162,7 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
             f"{names.DEFAULT_AGENT_LOOP}={default} records no visual turns, which {names.ADV_ESTIMATOR}={estimator} "
             f"needs: set {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
         )
-    if names.AGENT_LOOP in (in_rows or {default}):
-        _warn_of_declarations(config, training, *others)
-    check_pictures(config, training, *others)
+    check_messages(config, training, *others)
     scored = [dataset for dataset in (training, *others) if "reward_model" in dataset.column_names]
     check_targets(config, (target for dataset in scored for target in dataset["reward_model"]))
 

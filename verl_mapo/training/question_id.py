@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from verl_mapo.rollout.row_pictures import image_reference
+
 
 def question_id(data_source: str, index: Any, ground_truth: Any, prompt: Any) -> str:
     """16 hexadecimal digits that are equal for equal rows alone.
@@ -23,7 +25,8 @@ def question_id(data_source: str, index: Any, ground_truth: Any, prompt: Any) ->
         data_source: the row's data set.
         index: the row's ``extra_info.index``.
         ground_truth: its correct answer.
-        prompt: its messages; images in them are hashed by their pixels, their bytes or their path, as they are given.
+        prompt: its messages; an image in them counts by its path or its content, as it is given, see
+            :func:`verl_mapo.rollout.row_pictures.image_reference`.
     """
     digest = blake2b(digest_size=8)
     for part in _parts((data_source, index, ground_truth, prompt)):
@@ -36,7 +39,8 @@ def _parts(value: Any) -> Iterator[bytes]:
     if isinstance(value, np.generic | np.ndarray | torch.Tensor):
         value = value.tolist()
     if isinstance(value, Mapping):
-        items = sorted(value.items(), key=lambda item: str(item[0]))
+        kept = _without_copy(value)
+        items = sorted(kept.items(), key=lambda item: str(item[0]))
         yield b"mapping %d " % len(items)
         for item in items:
             yield from _parts(item)
@@ -50,9 +54,15 @@ def _parts(value: Any) -> Iterator[bytes]:
         yield content
 
 
+def _without_copy(value: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """A part of a message without the image that verl decodes from the bytes beside it."""
+    decoded = isinstance(value.get("bytes"), bytes) and isinstance(value.get("image"), Image.Image)
+    return {key: item for key, item in value.items() if key != "image"} if decoded else value
+
+
 def _leaf(value: Any) -> tuple[str, bytes]:
     if isinstance(value, Image.Image):
-        return f"image {value.mode} {value.size}", _pixels(value)
+        return "image", image_reference(value).encode()
     if isinstance(value, bytes | bytearray):
         return "bytes", bytes(value)
     if isinstance(value, str):
@@ -62,10 +72,3 @@ def _leaf(value: Any) -> tuple[str, bytes]:
     if type(value).__str__ is object.__str__ and type(value).__repr__ is object.__repr__:
         return type(value).__name__, b""  # such a text would be an address in memory, which differs between steps
     return type(value).__name__, str(value).encode("utf-8", "surrogatepass")
-
-
-def _pixels(image: Image.Image) -> bytes:
-    try:
-        return image.tobytes() + bytes(image.getpalette() or ())
-    except (OSError, ValueError, SyntaxError):
-        return b""  # a file without readable pixels

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from verl_mapo.names import TRAJECTORY
-from verl_mapo.rollout.prompts import text_of
+from verl_mapo.rollout.row_messages import text_form
 from verl_mapo.training.method import Method
 from verl_mapo.training.methods import METHODS
 from verl_mapo.training.question_id import question_id
@@ -48,7 +48,7 @@ def describe_rows(step: StepBatch, split: str, methods: Sequence[Method] = ()) -
             "uid": uid,
             "session": int(session),
             "question_id": ids[uid],
-            "question": text_of(prompts[row][-1]),
+            "question": text_form(prompts[row])[-1]["content"],
             "ground_truth": str(truth),
             "outcome": float(step.outcome[row]),
             "advantage": advantages[row],

@@ -33,6 +33,7 @@ from verl_mapo.run_folder import rollouts_file, write_whole
 from verl_mapo.settings import parse, select
 from verl_mapo.training.config_checks import check_config, check_rows, uses_this_package
 from verl_mapo.training.estimators import estimating, register_estimator
+from verl_mapo.training.kept_pictures import keep_pictures
 from verl_mapo.training.methods import enabled_methods, estimator_method
 from verl_mapo.training.minibatches import stratified_order
 from verl_mapo.training.records import RECORD_FIELDS, describe_rows
@@ -120,6 +121,7 @@ class VisualTrainer(PPOTrainer):
             metrics.update(method.metrics(step))
         if self.config.trainer.rollout_data_dir:
             self.records += describe_rows(step, "train", self.methods)
+            keep_pictures(step, self.config.trainer.rollout_data_dir)
         return step.batch
 
     def _fetch(self, batch: KVBatchMeta) -> StepBatch:
@@ -146,7 +148,9 @@ class VisualTrainer(PPOTrainer):
 
         def sample_and_describe(**kwargs: Any) -> tuple[KVBatchMeta, dict]:
             batch, metrics = sample(**kwargs)
-            records.extend(describe_rows(StepBatch.fetch(batch, self.global_steps, fields=RECORD_FIELDS), "val"))
+            step = StepBatch.fetch(batch, self.global_steps, fields=RECORD_FIELDS)
+            records.extend(describe_rows(step, "val"))
+            keep_pictures(step, self.config.trainer.rollout_data_dir)
             return batch, metrics
 
         if not self.config.trainer.rollout_data_dir:

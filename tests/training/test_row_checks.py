@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The check of the pictures in the data at the start of a run."""
+"""The check of the messages and pictures in the data at the start of a run."""
 
 from __future__ import annotations
 
@@ -65,6 +65,39 @@ def test_parts_of_messages_are_checked():
         bad = {**good, "prompt": [{"role": "user", "content": [image, part]}]}
         with pytest.raises(ConfigError, match="row 1 .*" + sentence):
             check_rows(compose_config(), Dataset.from_list([good, bad]))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"prompt": "what?"}, r"its prompt is a text \('what\?'\); it should be a list of messages"),
+        ({"prompt": [{"role": "human", "content": "what?"}]}, r"whose role is a text \('human'\)"),
+        ({"prompt": [{"content": "what?"}]}, "whose role is nothing"),
+        ({"prompt": [{"from": "human", "value": "what?"}]}, "whose role is nothing"),
+        ({"prompt": [{"role": "user", "content": None}]}, "a message of role user without content"),
+        ({"prompt": [{"role": "user", "content": {"type": "text", "text": "what?"}}]}, "whose content is a dict"),
+        ({"prompt": [{"role": "user", "content": b"what?"}]}, "whose content is bytes"),
+        ({"prompt": [{"role": "user", "content": 7}]}, r"whose content is a number \(7\)"),
+        ({"prompt": [{"role": "user", "content": [["what?"]]}]}, "it holds a list"),
+        ({"prompt": [{"role": "user", "content": [{"text": "what?", "image": "a.png"}]}]}, "both a text and an image"),
+        ({"prompt": [{"role": "user", "content": [{"text": "what?", "bytes": b"x"}]}]}, "both a text and an image"),
+        ({"prompt": [{"role": "system", "content": [{"image": "a.png"}]}]}, "an image in its system message"),
+        ({"prompt": said("<image>what?"), "images": "a.png"}, r"its column images \(data.image_key\) holds a text"),
+        ({"prompt": said("<image>what?"), "images": b"x"}, "its column images .* holds bytes"),
+        ({"prompt": said("<image>what?"), "images": {"path": "a.png"}}, "its column images .* holds a dict"),
+        ({"prompt": said("<image>what?"), "images": 7}, "holds a number .*; it should be a list, with one entry for"),
+        ({"prompt": said("<image>what?"), "images": [["a.png"]]}, "an image of the row is given as list"),
+        ({"prompt": said("<image>what?"), "images": [7]}, "an image of the row is given as int"),
+    ],
+)
+def test_row_in_another_form_is_refused_by_its_number_and_value(change, sentence):
+    with pytest.raises(ConfigError, match="In the data, row 0 cannot be shown to the model: .*" + sentence):
+        check_rows(compose_config(), Dataset.from_list([change]))
+
+
+def test_parts_without_a_type_and_plain_strings_pass():
+    for content in ([{"image": "a.png", "text": ""}, {"image": "", "text": "what?"}], ["what?", "why?"]):
+        check_rows(compose_config(), Dataset.from_list([{"prompt": [{"role": "user", "content": content}]}]))
 
 
 def test_good_rows_of_every_form_pass():
