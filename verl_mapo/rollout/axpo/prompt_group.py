@@ -66,6 +66,7 @@ class PromptGroup:
     Attributes:
         running: number of original rollouts that have not ended.
         failed: whether one of them failed with an exception; such a group gets no continuations.
+        submitted: whether its slots were requested, which every group does once.
         finished: the original rollouts that were scored, by session number.
         continuations: one entry for each prefix that got a slot.
         seconds: time from the end of the last original rollout until the last continuation has ended.
@@ -73,7 +74,7 @@ class PromptGroup:
 
     def __init__(self, n: int):
         self.n = self.running = n
-        self.failed = False
+        self.failed = self.submitted = False
         self.finished: dict[int, FinishedRollout] = {}
         self.continuations: list[Continuations] = []
         self.seconds = 0.0
