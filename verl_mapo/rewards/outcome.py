@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,18 +19,32 @@ from verl_mapo.rewards.answers import CHECKS, FAST_CHECKS, AnswerCheck, extract,
 from verl_mapo.rewards.judge import Judge
 from verl_mapo.rewards.settings import AUTO, DescriptionAlignmentSettings
 from verl_mapo.rollout.row_messages import text_form
-from verl_mapo.rollout.trajectory import Trajectory
+from verl_mapo.rollout.trajectory import Trajectory, error_sentence
 from verl_mapo.settings import ConfigError, parse, select
 
 Terms = dict[str, Any]
 """The values that verl logs beside the reward (its ``reward_extra_info``), by name; ``acc`` is always among them."""
 
 
+class OutcomeError(RuntimeError):
+    """The code of an answer check or of the reward function failed, so the outcome is not known; names the code."""
+
+
 class Outcome(Protocol):
-    """Computes the reward of a rollout."""
+    """Computes the reward of a rollout.
+
+    Attributes:
+        terms: names of the terms that every row has.
+    """
+
+    terms: tuple[str, ...]
 
     async def __call__(self, row: DataProtoItem, trajectory: Trajectory) -> tuple[float, Terms]:
-        """The reward and its terms; every row has terms of the same names."""
+        """The reward and its terms; every row has terms of the same names.
+
+        Raises:
+            OutcomeError: the outcome cannot be computed, because the code of a check or a function failed.
+        """
 
 
 class AnswerOutcome:
@@ -44,6 +60,7 @@ class AnswerOutcome:
     def __init__(self, settings: DescriptionAlignmentSettings):
         self.settings = settings
         self.judge = Judge(settings.judge) if settings.judge else None
+        self.terms = ("acc", "rule", *(("judge", "judge_failed") if settings.judge else ()))
 
     async def __call__(self, row: DataProtoItem, trajectory: Trajectory) -> tuple[float, Terms]:
         """See :class:`Outcome`.
@@ -51,6 +68,7 @@ class AnswerOutcome:
         Raises:
             ConfigError: the row's ``reward_model`` has no ground truth or no list of options, or ``outcome`` is
                 ``auto`` and its ``style`` names no answer check.
+            OutcomeError: the answer check raised an exception, or returned no bool.
         """
         target = row.non_tensor_batch["reward_model"]
         truths, options = _truths_and_options(target)
@@ -83,7 +101,8 @@ class AnswerOutcome:
 class CustomOutcome:
     """Calls the function of ``reward.custom_reward_function`` with verl's own signature.
 
-    Terms: the values that the function returns beside ``score``; ``acc`` is its score unless it returns ``acc`` too.
+    Terms: the values that the function returns beside ``score``; ``acc`` is its score unless it returns ``acc`` too. A
+    rollout on which the function fails has ``acc`` alone.
 
     Args:
         function: the user's function, plain or async.
@@ -91,13 +110,19 @@ class CustomOutcome:
         router: verl's further arguments for a reward model; empty without one.
     """
 
+    terms = ("acc",)
+
     def __init__(self, function: Callable[..., Any], tokenizer: Any, router: dict[str, Any]):
         self.function = function
         self.tokenizer = tokenizer
         self.router = router
 
     async def __call__(self, row: DataProtoItem, trajectory: Trajectory) -> tuple[float, Terms]:
-        """See :class:`Outcome`."""
+        """See :class:`Outcome`.
+
+        Raises:
+            OutcomeError: the function raised an exception, or returned no finite score.
+        """
         fields = row.non_tensor_batch
         arguments = {
             "data_source": fields["data_source"],
@@ -110,13 +135,29 @@ class CustomOutcome:
             },
             **self.router,
         }
+        result = await self._call(arguments)
+        terms = result if isinstance(result, dict) else {"score": result}
+        try:
+            score = float(terms["score"])
+        except (KeyError, TypeError, ValueError, RuntimeError):
+            score = math.nan
+        if not math.isfinite(score):
+            raise OutcomeError(
+                f"The reward function returned {result!r:.200}; it must return a finite number, or a dictionary with "
+                "one under the key score."
+            )
+        return score, {"acc": score, **(result if isinstance(result, dict) else {})}
+
+    async def _call(self, arguments: dict[str, Any]) -> Any:
         if inspect.iscoroutinefunction(self.function):
-            result = await self.function(**arguments)
-        else:
-            result = await asyncio.to_thread(self.function, **arguments)
-        if isinstance(result, dict):
-            return float(result["score"]), {"acc": float(result["score"]), **result}
-        return float(result), {"acc": float(result)}
+            with _errors_of("The reward function"):
+                return await self.function(**arguments)
+
+        def call() -> Any:
+            with _errors_of("The reward function"):
+                return self.function(**arguments)
+
+        return await asyncio.to_thread(call)
 
     def _response(self, row: DataProtoItem) -> str:
         """The whole response without special tokens, tool turns included, as verl passes it in ``solution_str``."""
@@ -125,14 +166,25 @@ class CustomOutcome:
         return self.tokenizer.decode(responses[:length], skip_special_tokens=True)
 
 
+@contextmanager
+def _errors_of(code: str) -> Iterator[None]:
+    """Turn any exception of code that is not ours into an :class:`OutcomeError`.
+
+    It is entered in the thread that runs the code, because a StopIteration that leaves a thread is never reported to
+    the event loop, and a SystemExit that reaches the loop ends it.
+    """
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise OutcomeError(error_sentence(code, error)) from error
+
+
 def _apply(check: AnswerCheck, name: str, answer: str, truth: str, keywords: dict[str, Any]) -> bool:
     """Call a check; an exception or a result that is no bool is an error in the check, which the message names."""
-    try:
+    with _errors_of(f"The answer check {name}"):
         equal = check(answer, truth, **keywords)
-    except Exception as error:
-        raise RuntimeError(f"The answer check {name} raised {type(error).__name__}: {error}") from error
     if not isinstance(equal, bool | np.bool_):
-        raise RuntimeError(f"The answer check {name} returned {equal!r}; it must return True or False.")
+        raise OutcomeError(f"The answer check {name} returned {equal!r:.200}; it must return True or False.")
     return bool(equal)
 
 

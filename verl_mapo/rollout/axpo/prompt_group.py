@@ -25,13 +25,13 @@ class FinishedRollout:
     Attributes:
         keys: the keys of its rows in TransferQueue.
         state: the state in which it ended; None for an agent loop that cannot be continued.
-        outcome: its reward.
+        outcome: its reward; None if it is not known, see :attr:`verl_mapo.rollout.trajectory.Trajectory.error`.
         call: its first tool call; None if there is no call that a continuation could start from.
     """
 
     keys: list[str]
     state: LoopState | None
-    outcome: float
+    outcome: float | None
     call: FirstCall | None = None
 
     @property
@@ -81,9 +81,13 @@ class PromptGroup:
 
     @property
     def triggered(self) -> bool:
-        """AXPO's trigger: some rollouts used tools, and none of those is correct. The other rollouts do not count."""
+        """AXPO's trigger: some rollouts used tools, and all of those are wrong. The other rollouts do not count.
+
+        A tool user whose outcome is not known is not known to be wrong.
+        """
         users = [rollout for rollout in self.finished.values() if rollout.used_tools]
-        return bool(users) and not self.failed and all(user.outcome < CORRECT for user in users)
+        known = all(user.outcome is not None for user in users)
+        return bool(users) and known and not self.failed and all(user.outcome < CORRECT for user in users)
 
     def candidates(self, settings: AxpoSettings, rng: Random) -> list[tuple[float, int]]:
         """The prefixes that could be resampled, the most uncertain first; empty unless the group triggers.

@@ -66,9 +66,7 @@ class ResamplingWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
         finally:
             group = self.groups.pop(prompt["uid"], None)
             if group is not None and not group.submitted:  # other prompts of the step wait for this one's request
-                logger.error(
-                    "Prompt %s of step %s gets no slots: it has failed.", prompt["uid"], prompt["global_steps"]
-                )
+                logger.error("The failed prompt %s of step %s gets no slots.", prompt["uid"], prompt["global_steps"])
                 await self._submit(group, prompt, [])
 
     async def _run_agent_loop(self, sampling_params: dict, trajectory: dict, **session: Any) -> None:
@@ -102,7 +100,8 @@ class ResamplingWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
         state = last.state if isinstance(last, VisualToolOutput) else None
         call = self.finder.first_call(state) if state else None
         keys = [_key(row["uid"], row["session_id"], index) for index in range(len(outputs))]
-        group.finished[row["session_id"]] = FinishedRollout(keys, state, last.reward_score, call)
+        outcome = None if state and state.trajectory.error else last.reward_score
+        group.finished[row["session_id"]] = FinishedRollout(keys, state, outcome, call)
 
     async def _complete(self, group: PromptGroup, sampling_params: dict, trajectory: dict, session: dict) -> None:
         """Run the group's continuations after its last original rollout, and write AXPO's columns of all its rows."""
