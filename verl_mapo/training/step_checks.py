@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The checks of a step before its advantages are computed: few rollouts have errors, and one has a token to train on."""
+"""The checks of a step before its advantages are computed: errors are rare, and there is a token to train on."""
 
 from __future__ import annotations
 
