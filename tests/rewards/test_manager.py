@@ -4,7 +4,6 @@
 
 import asyncio
 import math
-from unittest.mock import Mock
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -111,16 +110,18 @@ def test_every_row_has_terms_of_the_same_names():
     ("reward_model", "reason"),
     [
         ({"style": "support.rewards.same_length", "ground_truth": "red"}, "The answer check support.rewards.same_"),
-        ({"style": "exact"}, "In the data, in reward_model, the ground truth None is no answer."),
-        (3, "The computation of the outcome raised AttributeError: 'int' object has no attribute 'get'."),
+        ({"style": "exact"}, "In the data, in reward_model, the ground truth None is no answer"),
+        ({"ground_truth": "red"}, "In the data, reward_model.style is missing"),
+        (3, "The computation of the outcome raised AttributeError: "),
     ],
 )
 def test_outcome_that_cannot_be_computed_is_no_zero_and_costs_no_other_rollout(
     monkeypatch, caplog, reward_model, reason
 ):
-    monkeypatch.setattr(
-        "support.rewards.same_length", Mock(side_effect=KeyError("x"), spec=lambda answer, truth, **_: 0)
-    )
+    def fail(answer, truth, **_):
+        raise KeyError("x")
+
+    monkeypatch.setattr("support.rewards.same_length", fail)
     turns = [visual_turn("label 0.5"), answer_turn("red")]
     failed, sound = run(manager_of(), row_of(turns, reward_model=reward_model), row_of(turns))
     extra = failed["reward_extra_info"]

@@ -7,8 +7,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -135,7 +134,14 @@ class CustomOutcome:
             },
             **self.router,
         }
-        result = await self._call(arguments)
+        code = "The reward function"
+        if inspect.iscoroutinefunction(self.function):
+            try:
+                result = await self.function(**arguments)
+            except (Exception, SystemExit) as error:
+                raise OutcomeError(error_sentence(code, error)) from error
+        else:
+            result = await asyncio.to_thread(_call, code, self.function, **arguments)
         terms = result if isinstance(result, dict) else {"score": result}
         try:
             score = float(terms["score"])
@@ -148,17 +154,6 @@ class CustomOutcome:
             )
         return score, {"acc": score, **(result if isinstance(result, dict) else {})}
 
-    async def _call(self, arguments: dict[str, Any]) -> Any:
-        if inspect.iscoroutinefunction(self.function):
-            with _errors_of("The reward function"):
-                return await self.function(**arguments)
-
-        def call() -> Any:
-            with _errors_of("The reward function"):
-                return self.function(**arguments)
-
-        return await asyncio.to_thread(call)
-
     def _response(self, row: DataProtoItem) -> str:
         """The whole response without special tokens, tool turns included, as verl passes it in ``solution_str``."""
         responses = row.batch["responses"]
@@ -166,23 +161,21 @@ class CustomOutcome:
         return self.tokenizer.decode(responses[:length], skip_special_tokens=True)
 
 
-@contextmanager
-def _errors_of(code: str) -> Iterator[None]:
-    """Turn any exception of code that is not ours into an :class:`OutcomeError`.
+def _call(code: str, function: Callable[..., Any], *values: Any, **keywords: Any) -> Any:
+    """Call code that is not ours; any exception becomes an :class:`OutcomeError`.
 
-    It is entered in the thread that runs the code, because a StopIteration that leaves a thread is never reported to
-    the event loop, and a SystemExit that reaches the loop ends it.
+    A thread calls it, not the event loop: a StopIteration that leaves a thread is never reported to the loop, which
+    then waits for ever, and a SystemExit that reaches the loop ends it.
     """
     try:
-        yield
+        return function(*values, **keywords)
     except (Exception, SystemExit) as error:
         raise OutcomeError(error_sentence(code, error)) from error
 
 
 def _apply(check: AnswerCheck, name: str, answer: str, truth: str, keywords: dict[str, Any]) -> bool:
     """Call a check; an exception or a result that is no bool is an error in the check, which the message names."""
-    with _errors_of(f"The answer check {name}"):
-        equal = check(answer, truth, **keywords)
+    equal = _call(f"The answer check {name}", check, answer, truth, **keywords)
     if not isinstance(equal, bool | np.bool_):
         raise OutcomeError(f"The answer check {name} returned {equal!r:.200}; it must return True or False.")
     return bool(equal)
