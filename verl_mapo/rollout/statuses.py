@@ -78,3 +78,4 @@ class EndReason(Explained):
     VISION_TOKEN = "vision_token", "The model wrote an image token."
     EMPTY = "empty", "The model wrote nothing."
     UNREADABLE_IMAGE = "unreadable_image", "An image of the row cannot be shown; nothing was generated."
+    PROMPT_LENGTH = "prompt_length", "The prompt is longer than data.max_prompt_length; nothing was generated."

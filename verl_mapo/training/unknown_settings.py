@@ -3,8 +3,8 @@
 """The check for settings that neither verl nor this package has: misspelt ones, or ones added to the wrong node.
 
 hydra refuses such a setting unless it is added with ``+``. verl's settings are those of its generated configurations,
-those of the dataclasses that it makes of its nodes, and :data:`UNLISTED`. Below a node that verl leaves empty or null, a
-run may add what it wants: verl hands that on to another library, or to code of the user.
+those of the dataclasses that it makes of its nodes, and :data:`UNLISTED`. Below a node that verl leaves empty or null,
+a run may add what it wants: verl hands that on to another library, or to code of the user.
 """
 
 from __future__ import annotations
