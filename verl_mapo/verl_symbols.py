@@ -34,6 +34,7 @@ BY_NAME = "attributes of objects that verl creates"
 
 VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
     "launcher": ("verl.trainer.main_ppo",),
+    "settings": ("verl.trainer.config",),
     "trainer": (
         "verl.trainer.ppo.v1.PPOTrainer",
         "verl.trainer.ppo.v1.trainer_base.TRAINER_REGISTRY",

@@ -163,7 +163,6 @@ def test_setting_stops_the_run_or_is_a_warning(caplog):
         ["stack=cpu"],
         ["method=axpo"],
         ["method=axpo", "stack=cpu", "task=toy"],
-        ["method=vgpo"],
         ["method=vgpo", "stack=cpu", "task=toy"],
     ],
     ids=" ".join,

@@ -20,6 +20,11 @@ LOSS = f"{ACTOR}.policy_loss"
 CORRECTION = "algorithm.rollout_correction"
 SAMPLER = "trainer.v1.sampler"
 TRAINER_MODE = "trainer.v1.trainer_mode"
+KL_IN_REWARD = "algorithm.use_kl_in_reward"
+KL_CONTROL = "algorithm.kl_ctrl"
+FILTER_GROUPS = "algorithm.filter_groups"
+REWARD_MODEL = "reward.reward_model"
+USE_CRITIC = "critic.enable"
 
 LOSSES = "vanilla dppo_tv dppo_kl gspo sapo gpg clip_cov kl_cov geo_mean dro cispo".split()
 """verl's own policy losses, values of ``policy_loss.loss_mode``; a loss of the user may read any setting."""
@@ -38,7 +43,7 @@ def _no_visual_credit(config: DictConfig) -> bool:
 
 
 def _no_critic(config: DictConfig) -> bool:
-    enabled = select(config, "critic.enable")
+    enabled = select(config, USE_CRITIC)
     return not (select(config, names.ADV_ESTIMATOR) == "gae" if enabled is None else enabled)
 
 
@@ -69,24 +74,22 @@ NO_KL_LOSS = Condition(
     lambda config: not select(config, f"{ACTOR}.use_kl_loss") and bool(select(config, f"{ACTOR}.kl_loss_coef")),
 )
 NO_KL_REWARD = Condition(
-    "with algorithm.use_kl_in_reward=false",
-    lambda config: (
-        not select(config, "algorithm.use_kl_in_reward") and bool(select(config, "algorithm.kl_ctrl.kl_coef"))
-    ),
+    f"with {KL_IN_REWARD}=false",
+    lambda config: not select(config, KL_IN_REWARD) and bool(select(config, f"{KL_CONTROL}.kl_coef")),
 )
 NO_REFERENCE = Condition(
     "without a KL term, which alone needs a reference model",
-    lambda config: not (select(config, f"{ACTOR}.use_kl_loss") or select(config, "algorithm.use_kl_in_reward")),
+    lambda config: not (select(config, f"{ACTOR}.use_kl_loss") or select(config, KL_IN_REWARD)),
 )
 CRITIC = Condition(
     "with the estimators mapo, axpo and vgpo, which read no values of a critic",
-    lambda config: ESTIMATOR.holds(config) and bool(select(config, "critic.enable")),
+    lambda config: ESTIMATOR.holds(config) and bool(select(config, USE_CRITIC)),
 )
 NO_CRITIC = Condition("without a critic", _no_critic)
 NO_FUNCTION = given(names.CUSTOM_REWARD_FUNCTION, None, words="without reward.custom_reward_function.path")
 MODEL_SCORES = Condition(
-    "with reward.reward_model.enable=true and no reward function, because verl then calls no reward manager",
-    lambda config: bool(select(config, "reward.reward_model.enable")) and NO_FUNCTION.holds(config),
+    f"with {REWARD_MODEL}.enable=true and no reward function, because verl then calls no reward manager",
+    lambda config: bool(select(config, f"{REWARD_MODEL}.enable")) and NO_FUNCTION.holds(config),
 )
 NO_SAMPLER = Condition(
     f"without {SAMPLER}.custom_sampler.path and name",

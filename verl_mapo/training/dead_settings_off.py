@@ -12,6 +12,9 @@ from verl_mapo.training.dead_settings_conditions import (
     ACTOR,
     CONSTANT_RATE,
     CORRECTION,
+    FILTER_GROUPS,
+    KL_CONTROL,
+    KL_IN_REWARD,
     LOSS,
     MODEL,
     NO_CRITIC,
@@ -19,6 +22,7 @@ from verl_mapo.training.dead_settings_conditions import (
     NO_SAMPLER,
     ON_POLICY,
     REF,
+    REWARD_MODEL,
     ROLLOUT,
     SAMPLER,
     TRAINER_MODE,
@@ -108,14 +112,14 @@ OFF = (
     off(
         "algorithm",
         {"kl_penalty": "kl", "kl_ctrl.type": "fixed", "kl_ctrl.horizon": 10000, "kl_ctrl.target_kl": 0.1},
-        given("algorithm.use_kl_in_reward", False),
+        given(KL_IN_REWARD, False),
         f"set {ACTOR}.use_kl_loss=true, whose kind is {ACTOR}.kl_loss_type",
     ),
     off(
-        "algorithm.kl_ctrl",
+        KL_CONTROL,
         {"horizon": 10000, "target_kl": 0.1},
-        given("algorithm.kl_ctrl.type", "fixed"),
-        "set algorithm.kl_ctrl.type=adaptive",
+        given(f"{KL_CONTROL}.type", "fixed"),
+        f"set {KL_CONTROL}.type=adaptive",
     ),
     *(
         off(node, values, no_loss_of(*modes), f"set {LOSS}.loss_mode={modes[0]}")
@@ -139,10 +143,10 @@ OFF = (
         f"set {ACTOR}.loss_agg_mode=seq-mean-token-sum-norm",
     ),
     off(
-        "algorithm.filter_groups",
+        FILTER_GROUPS,
         {"metric": "reward", "max_inflight_gen_batches": 1},
-        given("algorithm.filter_groups.enable", False),
-        "set algorithm.filter_groups.enable=true",
+        given(f"{FILTER_GROUPS}.enable", False),
+        f"set {FILTER_GROUPS}.enable=true",
     ),
     off(
         CORRECTION,
@@ -161,8 +165,8 @@ OFF = (
         off(
             f"{ACTOR}.fsdp_config",
             values,
-            given(f"{ACTOR}.fsdp_config.{switch}", False),
-            f"set {ACTOR}.fsdp_config.{switch}=true",
+            given(f"{ACTOR}.fsdp_config.{switch}", False, words=f"with {switch}=false there"),
+            f"set {switch}=true there",
         )
         for switch, values in (
             ("full_determinism", {"seed": 42}),
@@ -218,10 +222,10 @@ OFF = (
     ),
     off("trainer", {"max_critic_ckpt_to_keep": None}, NO_CRITIC, "set trainer.max_actor_ckpt_to_keep"),
     off(
-        "reward.reward_model",
+        REWARD_MODEL,
         {"enable_resource_pool": False, "n_gpus_per_node": 8, "nnodes": 0, "model_path": None},
-        given("reward.reward_model.enable", False),
-        "set reward.reward_model.enable=true",
+        given(f"{REWARD_MODEL}.enable", False),
+        f"set {REWARD_MODEL}.enable=true",
     ),
     off(
         "distillation",

@@ -21,6 +21,7 @@ import yaml
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from verl_mapo import names
 from verl_mapo.settings import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ UNLISTED: Mapping[str, tuple[str, ...]] = {
     "algorithm": ("gdpo_reward_keys", "gdpo_reward_weights"),
     "data": ("cache_dir", "chat_template_func", "filter_prompts", "need_tools_kwargs"),
     "reward": ("reward_kwargs", "timeout", "max_concurrent", "max_rpm", "max_tpm", "estimated_tokens_per_request"),
-    "reward.custom_reward_function": ("reward_kwargs",),
+    names.CUSTOM_REWARD_FUNCTION.removesuffix(".path"): ("reward_kwargs",),
     "reward_model": ("reward_kwargs",),
     "trainer": ("remove_previous_ckpt_in_save", "wandb_proxy", "rl_insight"),
     **{
@@ -123,14 +124,14 @@ def _unknown(
     """The unknown settings of a node, of which verl makes an object of a dataclass, or of nothing."""
     inside = f"{path}." if path else ""
     kinds = get_type_hints(kind) if kind else {}
-    names = {*known, *kinds, *UNLISTED.get(path, ())}
-    names |= {other.removeprefix(inside).partition(".")[0] for other in own if other.startswith(inside)}
+    listed = {*known, *kinds, *UNLISTED.get(path, ())}
+    listed |= {other.removeprefix(inside).partition(".")[0] for other in own if other.startswith(inside)}
     for name, value in node.items():
         here, below = f"{inside}{name}", known.get(name)
         if here in own or here in FREE:
             continue
-        if name not in names:
-            close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.85)
+        if name not in listed:
+            close = difflib.get_close_matches(str(name), listed, n=1, cutoff=0.85)
             yield Unknown(
                 here, f"{inside}{close[0]}" if close else "", _elsewhere(here), kind is not None and path != "algorithm"
             )
