@@ -4,7 +4,7 @@
 
 A setting is listed where nothing that such a run calls reads it. It stops the run if its value asks for other rollouts,
 rewards or weights. It is a warning if its value asks for less time or memory or for other logs, or if it belongs to a
-part that the run has switched off. tests/training/test_dead_settings.py compares the table with the code of the
+part that the run has switched off. tests/training/test_dead_settings_code.py compares the table with the code of the
 installed verl and of this package.
 """
 
