@@ -20,7 +20,7 @@ import numpy as np
 from verl_mapo.registry import Registry
 from verl_mapo.rewards.answer_text import boxed, normalise, stated_line, tagged, unwrap
 from verl_mapo.rewards.choices import choice
-from verl_mapo.rewards.quantities import contradicts, quantity
+from verl_mapo.rewards.quantities import changes, contradicts, quantity, without_unit
 from verl_mapo.rollout.parser import CLOSE, OPEN
 
 TRUTH_KEYS = ("target", "targets", "answer", "answers", "ground_truth", "value", "solution")
@@ -35,11 +35,18 @@ _ORDINARY_WORD = re.compile(
 _MACRO = re.compile(r"\\(?:text|mathrm|mbox)\s*\{")
 _RELATION = re.compile(r"[<>≤≥≠]|\\(?:[lg]eq?|[lg]t|neq?)(?![A-Za-z])")
 _LATEX_OF = {"√": r"\sqrt ", "·": r"\cdot ", "∞": r"\infty ", "°": r"^\circ", "%": r"\%", "**": "^"}
+_DROPPED = re.compile(
+    r"\\(?:lor|vee|land|wedge|lnot|neg|not|mid|oplus|ldots|dots|cdots|mod|bmod|pmod)(?![A-Za-z])"
+    r"|\\(?:to|rightarrow|leftrightarrow)(?![A-Za-z])(?!.*=)|\.\.\.|…|\d\s*_|\b(?:or|either)\b|或"
+)
+_OR = {"or", "either", "或", r"\lor", r"\vee"}
+_ALTERNATIVES = re.compile(r"[,;]|\\(?:pm|cup)(?![A-Za-z])|±|\bor\b|或")
 _NUMBERS = re.compile(r"^[^\\]*\d(?:\s+|\s*\|\s*)\d")
 _PAIR = re.compile(r"\d,(?:\d{1,2}|\d{4,})(?!\d)")
 _SEVERAL = re.compile(r"[,;|/]\s|\n|\b(?:and|or)\b")
 _UNCERTAIN = re.compile(
-    r"(?:\b(?:not|either|or|than|least|most|maybe|perhaps|possibly|under|over|except|between)|n't|[<>≠≤≥])\s*$"
+    r"(?:\b(?:not|either|or|than|least|most|maybe|perhaps|possibly|under|over|except|but|between|doubt|never|vs|to(?<=\$ to)|"
+    r"(?:half|double|twice|times|plus|minus|root|square)(?:\s+of)?)|n't|[<>≠≤≥])\s*$"
     r"|\d[\w%.]*\s*(?:[,;|]|\s/|\band\b)[\s,;]*$",
     re.IGNORECASE,
 )
@@ -213,7 +220,8 @@ def math_equal(answer: str, truth: str, seconds: int = 5) -> bool:
 
     Words, dates and times are compared as for ``exact``, a truth that is one letter as a choice, and two quantities by
     value and unit. Everything else is left to math-verify, which accepts here what it accepts by itself, except for
-    the last number of a list or of a sentence that denies it, which it would take for the answer.
+    the last number of a list, an expression that the words around it deny or change, and notation that it drops, such
+    as the base in ``13_5`` or what is behind ``\\lor``.
 
     Args:
         answer: the extracted answer.
@@ -237,6 +245,9 @@ def math_equal(answer: str, truth: str, seconds: int = 5) -> bool:
             return False
     if one is None and (contradicts(given) or _RELATION.match(given) or _NUMBERS.search(given)):
         return False
+    unread = set(_DROPPED.findall(given)) - set(_DROPPED.findall(gold))
+    if unread - (_OR if _ALTERNATIVES.search(gold) else set()):
+        return False
     return _verified(answer, given, truth, gold, seconds)
 
 
@@ -249,9 +260,13 @@ def _verified(answer: str, given: str, truth: str, gold: str, seconds: int) -> b
         forms = [_as_latex(plain), *([text.strip(" $.")] if _MACRO.search(text) else [])]
         return [one for form in forms for one in parse(f"\\boxed{{{form}}}", parsing_timeout=seconds)]
 
-    expected, found = read(truth, gold), [read(answer, given)]
-    last = _last_expression(given)
-    if last is not None:
+    given, gold = without_unit(given), without_unit(gold)
+    expected, found = read(truth, gold), []
+    before, last, behind = _last_expression(given)
+    if _UNCERTAIN.search(before) or changes(re.sub(r"\\[A-Za-z]+|[^\w\s'-]", " ", behind)):
+        return False
+    found.append(read(answer, given))
+    if last != given:
         found.append(read(last, last))
         if not _SEVERAL.search(last):
             found.append(parse(answer, parsing_timeout=seconds))
@@ -259,14 +274,14 @@ def _verified(answer: str, given: str, truth: str, gold: str, seconds: int) -> b
     return any(bool(expected and one) and verify(expected, one, **keywords) for one in found)
 
 
-def _last_expression(text: str) -> str | None:
-    """What stands behind, before or between the last words of a sentence; None without words, or if they deny it."""
+def _last_expression(text: str) -> tuple[str, str, str]:
+    """What stands before, in and behind the last expression between the words of a sentence; all of it without words."""
     words = list(_ORDINARY_WORD.finditer(text))
     ends, starts = [word.end() for word in words], [word.start() for word in words]
     for start, end in zip([*ends[::-1], 0], [len(text), *starts[::-1]], strict=True):
         if words and re.search(r"[\d\\π√]", text[start:end]):
-            return None if _UNCERTAIN.search(text, 0, start) else text[start:end].strip(" ,.;:$")
-    return None
+            return text[:start], text[start:end].strip(" ,.;:$"), text[end:]
+    return "", text, ""
 
 
 def _as_latex(text: str) -> str:
