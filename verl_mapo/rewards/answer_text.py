@@ -12,7 +12,7 @@ import functools
 import re
 import unicodedata
 
-MAX_LENGTH = 5_000
+MAX_LENGTH = 2_000
 """Characters of the longest answer that is unwrapped. A longer one is compared as it is."""
 
 _TAIL = 4_000
@@ -50,21 +50,21 @@ _CHATTER = re.compile(
     re.IGNORECASE,
 )
 _ITEM = re.compile(r"[A-Za-z](?:$|[)\].:*]{1,4}\s)|\d[\d.,]*$")
-_DISPLAY = re.compile(r"\$\$([^$]*)\$\$|\\\[([^\\\]]*(?:\\[^\]][^\\\]]*)*)\\\]")
+_DISPLAY = re.compile(r"\$\$([^$]*)\$\$|\\\[([^\\\]]*(?:\\[^\]\[][^\\\]]*)*)\\\]")
 
 _EXPLAINED = re.compile(
     r"(?:(?<![^\W_])(?P<link>(?i:because|since|as\s+(?:it|the|this|shown|seen|we)|due\s+to|given\s+that|which|"
     r"I\s+hope))(?![^\W_])|(?P<cjk>因为|因為|由于|由於)|(?P<contrast>(?<![^\W_])(?i:not|rather\s+than|instead\s+of)(?![^\W_])"
-    r"|而不是|而非|不是))"
+    r"|而不是|而非|(?<=[,;.\s])不是))"
     r"|[.!?\n]\s?(?=(?:This|That|These|It|Its|It's|They|He|She|The\s+reason|Here|Explanation|Reason|Reasoning|Note|We|"
     r"In\s+the|There|解释|理由|这)(?![^\W_]))",
 )
 _TAKEN_BACK = re.compile(
     r"(?<![^\W_])(?:actually|wait|sorry|oops|hmm+|correction|mistake\w*|alternatively|otherwise|if\s+not|or\s+else|i\s+meant|"
     r"second\s+thought|wrong\w*|incorrect\w*|false\w*|untrue|unsure|uncertain|unclear|maybe|perhaps|possibly|could|might|"
-    r"may\s+be|also\s+(?:be|correct|right|possible)|doubt\w*|guess\w*|instead(?!\s+of)|no\s*(?=[,.;:!]|$)|"
+    r"may\s+be|also\s+(?:be|correct|right|possible)|doubt\w*|guess\w*|unlikely|improbable|impossible|invalid|(?:is|are)\s+out|no\s+one|nobody|instead(?!\s+of)|no\s*(?=[,.;:!]|$)|"
     r"(?:not|n't)\s+(?:correct|right|true|sure|certain|the\s+(?:correct|right|answer)))(?![^\W_])"
-    r"|^\W*(?:no|or|but|nor|yet|however)(?![^\W_])|其实|其實|抱歉|更正|可能|也许|也許|或许|或許|不对|不對|不正确|不确定|错|錯|或者",
+    r"|^\W*(?:no|or|but|nor|yet|however)(?![^\W_])|其实|其實|抱歉|更正|可能|也许|也許|或许|或許|不对|不對|不正确|不确定|错|錯|或者|以外|除了",
     re.IGNORECASE,
 )
 _NOT_THAT = re.compile(
@@ -119,13 +119,16 @@ _MARKDOWN = [
     (re.compile(r"^(?:#{1,6}\s+|[•·‣▪◦*]\s+|-\s+(?![\d.]))"), ""),
 ]
 _JSON = re.compile(
-    r"\{\s*[\"'](?:final[_ ]?)?answer[\"']\s*:\s*([\"'][^\"'{}\[\]]*[\"']|\[[^\[\]{}]*\]|[-+\w.]+)\s*,?\s*\}", re.IGNORECASE
+    r"\{\s*[\"'](?:final[_ ]?)?answer[\"']\s*:\s*([\"'][^\"'{}\[\]]*[\"']|\[[^\[\]{}]*\]|[-+\w.]+)\s*,?\s*\}",
+    re.IGNORECASE,
 )
 _OUTER_TAG = re.compile(
     r"<\s*/?\s*(?:(?:final_?)?answer|b|strong|i|em|u|p|div|span|code|center|mark|br|s|think)\s*/?>",
     re.IGNORECASE,
 )
 _PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "*": "*", "_": "_"}
+_EMOJI = re.compile("[\u2600-\u27bf\U0001f000-\U0001faff]")
+_CROSSES = "✕✖✗✘❌❎❓❔👎🚫⛔🤔🤷"
 _COPULA = re.compile(r"(?:です|である|입니다|이에요|예요)$")
 _SPACES = re.compile(r"\s+")
 
@@ -218,8 +221,8 @@ def unwrap(text: str) -> str:
 def claim(text: str) -> tuple[str, str, str]:
     """An unwrapped text in three parts: what it claims, the word that joins an explanation to it, and the explanation.
 
-    ``B because it barks`` is ``B``, ``because`` and ``it barks``; ``B, not C`` is ``B``, ``not`` and ``C``, with ``not``
-    for all words of a contrast. Both latter parts are empty if a text has no explanation.
+    ``B because it barks`` is ``B``, ``because`` and ``it barks``; ``B, not C`` is ``B``, ``not`` and
+    ``C``, where ``not`` stands for every contrast. Both latter parts are empty if a text has no explanation.
     """
     found = _EXPLAINED.search(text)
     if found is None:
@@ -281,7 +284,8 @@ def _unwrap_once(text: str) -> str:
 
 
 def _is_emoji(character: str) -> bool:
-    return "\u2600" <= character <= "\u27bf" or "\U0001f000" <= character <= "\U0001faff"
+    """Whether a character is an emoji that says nothing against the text beside it."""
+    return character not in _CROSSES and bool(_EMOJI.match(character))
 
 
 def _is_balanced(text: str, opening: str, closing: str) -> bool:

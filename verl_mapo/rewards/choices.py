@@ -33,7 +33,9 @@ _BEHIND = re.compile(
 _LABEL = re.compile(r"[(\[]?([A-Z])(?:[)\].:]+|\s*-(?=\s))\s*|[(\[]([a-z])[)\]]+[.:]?\s*|([a-z])[).:]+\s+")
 _BARE = re.compile(r"([B-HJ-Z])\s+(?=[a-z])|([A-Z])\s*(?=[,;]\s?[^,;\sA-Z]|[一-鿿])")
 _SENTENCE = re.compile(r"^(?:(?:[\w' ]{0,60}\s(?:is|are|shows?|says)|it's)\s(?:an?\s|the\s)?|(?:the|an)\s)")
-_SEPARATOR = re.compile(r"(?<=[)\]])\s*(?=[(\[])|\s*[,;&\n]\s*(?:and\s+)?|\s+(?:and|et|und|y|e)\s+|\s*[和与與及]\s*|\s+")
+_SEPARATOR = re.compile(
+    r"(?<=[)\]])\s*(?=[(\[])|\s*[,;&\n]\s*(?:and\s+)?|\s+(?:and|et|und|y|e)\s+|\s*[和与與及]\s*|\s+"
+)
 _ANOTHER = re.compile(r"\s*(?:[,;/&|]|\b(?:or|and)\b|[或和与及])\s*(?:[(\[]?[A-Z]|[(\[][a-z])(?![A-Za-z0-9'])")
 _CONFIRMED = re.compile(
     rf"(?<![A-Za-z0-9])(?:option\s+)?{_LETTER}[)\]\"'*]*\s*(?:is|must\s+be)\s+(?:the\s+)?(?:correct|right|best)"
@@ -47,31 +49,37 @@ _IN_BRACKETS = re.compile(r"\(([A-Z])\)")
 _DENIED = re.compile(
     r"\W*(?:\b(?:is|was|are|does|can|could|seems|looks|would\s+be)\s+(?:\w+\s+)?"
     r"(?:not|wrong|incorrect|false|impossible)\b"
-    r"|(?:isn|wasn|doesn|can|couldn)'t\b|cannot\b|or\b|(?:选项|選項|项|項)?是?[不错非]|或)",
+    r"|(?:isn|wasn|doesn|can|couldn)'t\b|cannot\b|or\b)|\s*(?:(?:选项|選項|项|項)?是?[不错非]|或)",
     re.IGNORECASE,
 )
-_NAMED = (
-    r"(?<!\bangle )(?<!\bpoint )(?<!\bpoints )(?<!\bvitamin )(?<!\bplan )(?<!\bgroup )(?<!\bline )(?<!\bfigure )(?<!\btype )"
-    r"(?<!\bteam )(?<!\bclass )(?<!\bperson )(?<!\bobject )(?<!\bregion )(?<!\bbox )"
-)
 _MENTION = re.compile(
-    rf"(?<![A-Za-z0-9'])(?:\(([A-Za-z])\)|{_NAMED}([B-HJ-Z])(?![A-Za-z0-9'])|(?i:options?|choices?|answers?)\s+([A-Z])(?![\w'])"
-    r"|(A)(?=[.):,;]|\s*$|\s+(?:is|are|was|and|or)\b))"
+    r"(?<![A-Za-z0-9'])(?:\(([A-Za-z])\)|(?P<named>(?:angle|points?|vitamin|plan|group|line|figure|type|team|class|person|"
+    r"object|region|box)\s+[A-Z])(?![A-Za-z0-9'])|([B-HJ-Z])(?![A-Za-z0-9'])"
+    r"|(?i:options?|choices?|answers?)\s+([A-Z])(?![\w'])|(A)(?=[.):,;]|\s*$|\s+(?:is|are|was|and|or)\b))"
 )
-_MANY = r"(?:the\s+)?(?:options?\s+|choices?\s+)?\(?[A-HJ-Z]\)?(?![A-Za-z0-9'])(?:(?:\s*,\s*|\s+)(?:and\s+|or\s+|nor\s+)?(?:option\s+)?\(?[A-HJ-Z]\)?(?![A-Za-z0-9']))*"
+_ONE = r"(?:options?\s+|choices?\s+)?\(?[A-HJ-Z]\)?(?![A-Za-z0-9'])"
+_MANY = rf"(?:the\s+)?{_ONE}(?:(?:\s*,\s*|\s+)(?:and\s+|or\s+|nor\s+)?{_ONE})*"
+_REST = r"(?:all\s+)?(?:the\s+)?(?:others?|rest|remaining)(?:\s+(?:options?|choices?|answers?|ones))?"
 _RULED_OUT = re.compile(
     rf"(?:(?<![\w'])(?i:not|nor|neither|rather\s+than|instead\s+of|unlike)\s+|[而选]?不是|而非|不选|排除)\s*{_MANY}"
-    rf"|(?<![\w'])(?:{_MANY}|(?i:(?:all\s+)?(?:the\s+)?(?:others?|rest|remaining)(?:\s+(?:options?|choices?|answers?|ones))?))\s*"
+    rf"|(?<![\w'])(?:{_MANY}|(?i:{_REST}))\s*"
     r"(?:(?i:(?:is|are|was|were|can|does|do|could|would|must)(?:\s+be)?\s+(?:all\s+|both\s+|clearly\s+|obviously\s+)?"
     r"(?:wrong|incorrect|false|impossible|excluded|eliminated|ruled\s+out|not(?!\s+(?:wrong|incorrect|false|excluded)))"
     r"|(?:isn't|aren't|doesn't|don't|can't|cannot|couldn't)(?!\s+(?:be\s+)?(?:wrong|incorrect|false)))(?![\w'])"
     r"|(?:选项|選項|项|項)?(?:都|均)?(?:是)?(?:错|錯|不对|不正确|不是))"
 )
-_CLAIMS = (" is", " be", " it's", " are", " was", " say", " choose", " mean", " answer", " rather")
-_IS_RIGHT = (" is correct ", " is right ", " is the answer ", " is also ", " is equally ", " is possible ")
+_SAYS = re.compile(r"\s*(?:is|was|seems|looks|appears|(?:must|would|should|has\s+to)\s+be)(?![^\W_])")
+_RIGHT = re.compile(
+    r"\W*(?:(?:the|my|clearly|definitely|obviously|certainly|most|likely|only|probably|both|to\s+be)\s+)*"
+    r"(?:correct|right|best|true|answer|option|choice|one|final|accurate|appropriate|it)(?![^\W_])"
+)
+_SAYS_BEFORE = r" (?:is|be|it's|are|was|say|choose|mean|answer|rather) (?:an? |the )?"
+_SAYS_BEHIND = r" (?:is (?:the )?(?:correct|right|best|answer|also|equally|possible)|fits|matches) "
 _TWICE = re.compile(r"\W*not(?![^\W_])\W*$")
 _POLAR = {"yes": "no", "no": "yes", "true": "false", "false": "true", "是": "否", "否": "是", "对": "错", "错": "对"}
-_UNABLE = re.compile(r"n't\s+(?:\w+\s+)?(?:know|tell|determine|say|see|sure)|unable|unclear|cannot|not\s+sure", re.IGNORECASE)
+_UNABLE = re.compile(
+    r"n't\s+(?:\w+\s+)?(?:know|tell|determine|say|see|sure)|unable|unclear|cannot|not\s+sure", re.IGNORECASE
+)
 _DENIAL = re.compile(
     r"(?<![a-z])(?:not|no|never|neither|nor|none|cannot|wrong|incorrect|false|unsure|either|or|eliminate|except|"
     r"maybe|perhaps|possibly|might|could)(?![a-z])|n't|[不错非没或]",
@@ -163,9 +171,16 @@ def _labelled(text: str, texts: list[str], letters: list[str]) -> str | None:
     if not found:
         return _chosen(text, letters)
     letter = next(filter(None, found.groups())).upper()
-    if letter not in letters or _ANOTHER.match(body, len(found.group().rstrip(" ,;"))) or _DENIED.match(body, found.end()):
+    if letter not in letters or _ANOTHER.match(body, len(found.group().rstrip(" ,;"))):
         return None
-    return letter if _own_label(body, texts, letters) or _stands(letter, "", body[found.end() :], texts, letters) else None
+    if _DENIED.match(body, found.end()):
+        return _chosen(text, letters)
+    says = bare and _SAYS.match(body, found.end())
+    if says and not _RIGHT.match(body, says.end()) and normalise(body[says.end() :]) not in texts:
+        return None
+    return (
+        letter if _own_label(body, texts, letters) or _stands(letter, "", body[found.end() :], texts, letters) else None
+    )
 
 
 def _stands(letter: str, link: str, rest: str, texts: list[str], letters: list[str]) -> bool:
@@ -183,16 +198,20 @@ def _stands(letter: str, link: str, rest: str, texts: list[str], letters: list[s
         link = "" if not re.search(r"\bbut\b", left) else link
     if takes_back(link, left.removeprefix("not ")) or (link == "not" and _TWICE.match(left)):
         return False
-    mentioned = {next(filter(None, found.groups())).upper() for found in _MENTION.finditer(left)} & set(letters)
-    if mentioned - set(letter):
+    if _mentioned(left, letters) - set(letter):
         return False
     others = [text for text in texts if text and text not in own]
     parts = {normalise(part) for part in re.split(r"[,;:/&.\n]|\bor\b|\band\b", left)} - {""}
     said = f" {normalise(left)} "
     named = [other for other in others if f" {other} " in said]
-    claims = (f"{verb} {article}{other} " in said for other in named for verb in _CLAIMS for article in ("", "a ", "an ", "the "))
-    claims = (*claims, *(f" {other}{right}" in f"{said}" for other in named for right in _IS_RIGHT))
+    claims = (re.search(rf"{_SAYS_BEFORE}{re.escape(one)} | {re.escape(one)}{_SAYS_BEHIND}", said) for one in named)
     return not parts & (set(texts) - {own}) and len(named) <= 1 and not any(claims)
+
+
+def _mentioned(text: str, letters: list[str]) -> set[str]:
+    """The letters of options that a text mentions; ``angle C`` and the article ``A`` are none."""
+    found = ((one, next(filter(None, one.groups()))) for one in _MENTION.finditer(text))
+    return {letter.upper() for one, letter in found if not one["named"]} & set(letters)
 
 
 def _chosen(text: str, letters: list[str]) -> str | None:
@@ -202,5 +221,4 @@ def _chosen(text: str, letters: list[str]) -> str | None:
         return None
     confirmed, chosen = _CONFIRMED.findall(said), _CHOSEN.findall(said) or _IN_BRACKETS.findall(said)
     named = set(confirmed or chosen) & set(letters)
-    mentioned = {next(filter(None, found.groups())).upper() for found in _MENTION.finditer(said)} & set(letters)
-    return named.pop() if len(named) == 1 and mentioned <= named else None
+    return named.pop() if len(named) == 1 and _mentioned(said, letters) <= named else None

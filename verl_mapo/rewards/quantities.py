@@ -90,54 +90,77 @@ _ALIASES = {
 _UNIT_OF = {name: unit for unit, names in _ALIASES.items() for name in (unit, *names.split())}
 _UNITS = {*_UNIT_OF} | {
     *(
-        "% ‰ \" ₽ ₩ n j w b v a c f k t ω μm µm nm dm ha ms ns hz khz mhz ghz kw mw kwh mv kv ma kj pa kpa kn kb mb gb "
-        "tb bit byte px pixel mol cal kcal mph kph kmh rpm fps dpi ppi ppm db lux ton tonne oz ounce gal gallon yd yard "
-        "knot cup tbsp tsp week month acre bar atm psi cc unit point pt cent pence kelvin ohm volt watt newton joule"
+        '% " ₽ ₩ n j w b v a c f k t ω μm µm nm dm ha ms ns hz khz mhz ghz kw mw kwh mv kv ma kj pa kpa kn kb mb gb '
+        "tb bit byte px pixel mol cal kcal mph kph kmh rpm fps dpi ppi ppm db lux ton tonne oz ounce gal gallon "
+        "yd yard knot cup tbsp tsp week month acre bar atm psi cc unit point pt cent pence kelvin ohm volt watt newton joule"
     ).split()
 }
-_LETTERS = frozenset("mgshlLNJWVACFKTBΩмг%‰°'\"$€£¥₹₩₽") | frozenset(_UNITS - {name for name in _UNITS if name.isascii()})
+_LETTERS = frozenset("mgshlLNJWVACFKTBΩмг%°'\"$€£¥₹₩₽") | frozenset(
+    _UNITS - {name for name in _UNITS if name.isascii()}
+)
 _CJK = "㐀-鿿぀-ヿ가-힣"
 _CJK_UNITS = "|".join(sorted((name for name in _UNITS if re.match(f"[{_CJK}]", name)), key=len, reverse=True))
-_NAME = rf"(?:us\$|°\s?[CFK](?![^\W\d_])|{_CJK_UNITS}|[^\W\d_{_CJK}]+|[%‰°'\"$€£¥₹₩₽])"
+_NAME = rf"(?:us\$|°\s?[CFK](?![^\W\d_])|{_CJK_UNITS}|[^\W\d_{_CJK}]+|[%°'\"$€£¥₹₩₽])"
 _UNIT = re.compile(rf"{_NAME}(?:\^?\{{?-?[1-4]\}}?(?!\d))?(?:\s?[/·]\s?{_NAME}(?:\^?[1-4](?!\d))?)?\.?")
 _AREA = [
     (re.compile(r"\b(?:square|sq\.?)\s+([^\W\d_]+)"), r"\1^2"),
     (re.compile(r"\bcubic\s+([^\W\d_]+)"), r"\1^3"),
     (re.compile(r"\s+per\s+"), "/"),
+    (re.compile(r"(?:°|\bdegrees?)\s+(celsius|fahrenheit)\b", re.IGNORECASE), r"\1"),
     (re.compile(r"([a-z])\s+squared\b"), r"\1^2"),
 ]
 
 _CLASSES = {
+    # denies, doubts or offers an alternative
     "D": "not no never nothing nobody neither nor cannot without except excluding but unlike far opposite false "
     "falsely wrong wrongly incorrect incorrectly untrue mistake mistaken mistakes error errors invalid "
-    "impossible inaccurate unlikely doubt doubtful deny denies disagree unsure uncertain unclear unknown "
-    "maybe perhaps possibly might could may guess guessing or either versus vs than between up upto under "
-    "over above below beyond exceed exceeds exceeding upward upwards onward onwards downward downwards tops "
-    "too if unless actually wait also ish mindestens höchstens short shy many as always does lots 不 非 没 沒 無 无 "
-    "未 否 错 錯 误 誤 假 或 几 幾 除 至少 至多 最多 最少 最大 最小 超 多于 少于 大于 小于 高于 低于 ない ませ 없 않 以上 以下 以内 以內 以外 还是 還是 之间 之間 上下",
-    "K": "more less fewer greater larger smaller higher lower most least max maximum maximal minimum minimal "
-    "another extra additional range ranges bound limit other others best worst",
-    "M": "plus minus multiplied divided half halves double triple twice thrice quarter quarters third thirds square squared "
-    "cube cubed root power mod modulo factorial sqrt log ln sin cos tan exp pi fold score scores tens one ones twos threes "
-    "fours fives sixes sevens eights nines 半 倍 多 根号",
+    "impossible inaccurate unlikely doubt doubtful deny denies disagree unsure uncertain unclear unknown maybe "
+    "perhaps possibly might could may guess guessing or either versus vs than between up upto under over above "
+    "below beyond exceed exceeds exceeding upward upwards onward onwards downward downwards tops too if unless "
+    "actually wait also ish mindestens höchstens short shy many 不 非 没 沒 無 无 未 否 错 錯 误 誤 假 或 几 幾 "
+    "除 至少 至多 最多 最少 最大 最小 超 多于 少于 大于 小于 高于 低于 ない ませ 없 않 이상 이하 미만 초과 o ou "
+    "oder oppure или menos moins meno 以上 以下 以内 以內 以外 还是 還是 之间 之間 上下",
+    # compares; harmless in a subject, as in `the maximum is`
+    "K": "more less fewer greater larger smaller higher lower most least max maximum maximal minimum minimal another "
+    "extra additional range ranges bound limit other others best worst",
+    # calculates
+    "M": "plus minus multiplied divided half halves double triple twice thrice quarter quarters third thirds square "
+    "squared cube cubed root power mod modulo factorial sqrt log ln sin cos tan exp pi fold score scores tens "
+    "one ones twos threes fours fives sixes sevens eights nines 半 倍 多 根号",
+    # joins a subject and its number
     "V": "is was be it's that's there's equals equal has have had show shows read reads say says display displays "
-    "contain contains total totals measure measures weigh weighs cost costs count counts counted see sees saw found find "
-    "give gives make makes get gets got comes amounts become becomes remain remains hold holds include includes think "
-    "need needs wear wears reaches indicates hay est es ist sind son sono gibt há 有 是 为 為 共 计 計 得 第 到 等于 等於 総 "
-    "총 は 은 는",
-    "A": "about around approximately approx roughly nearly almost circa exactly precisely only just probably likely now "
-    "still ~ 大概 大约 大約 约 約 约为 近 左右",
-    "L": "number nr year in room page gate bus platform figure line floor question level route total so thus hence "
-    "therefore overall answer result sum value amount",
-    "T": "long wide tall high deep thick old away apart altogether left remaining",
-    "P": "in on at of from with by near behind beside inside outside around along across for that who which visible shown "
-    "seen present parked sitting standing waiting walking can next",
-    "R": "correct right final true",
-    "&": "and 和 与 與 及",
+    "contain contains total totals measure measures weigh weighs cost costs count counts counted see sees saw "
+    "found find give gives make makes get gets got comes amounts become becomes remain remains hold holds "
+    "include includes think need needs wear wears reaches indicates hay est es ist sind son sono gibt há 有 是 "
+    "为 為 共 计 計 得 第 到 等于 等於 総 총 は 은 는",
+    # the same in the plural, also behind a noun
     "E": "are were",
+    # approximation
+    "A": "about around approximately approx roughly nearly almost circa exactly precisely only just probably likely "
+    "now still ~ 大概 大约 大約 约 約 约为 近 左右",
+    # label
+    "L": "number nr year in room page gate bus platform figure line floor question player exit track lane option "
+    "jersey stop seat channel chapter flight apartment level route total so thus hence therefore overall answer "
+    "result sum value amount",
+    # tail of a measure
+    "T": "long wide tall high deep thick old am pm o'clock away apart altogether left remaining",
+    # place, or label of a year
+    "I": "in",
+    # place
+    "P": "on at of from with by near behind beside inside outside along across for that who which visible shown seen "
+    "present parked sitting standing waiting walking can next",
+    # confirms
+    "R": "correct right final true",
+    # joins
+    "&": "and 和 与 與 及",
+    # determiner
     "d": "yes the a an to that this these those them my our his her its their all",
-    "C": "个 個 只 隻 人 名 位 头 頭 匹 条 條 张 張 本 辆 輛 台 架 棵 朵 件 把 支 枝 根 间 間 座 栋 棟 层 層 页 頁 号 號 岁 "
-    "歲 次 种 種 双 雙 对 對 片 杯 瓶 碗 盘 盒 袋 点 點 月 日 时 時 分 枚 冊 歳 つ 개 명 마리 대 권 살 번",
+    # fits a sentence, no noun
+    "v": "as always does lots",
+    # counter
+    "C": "个 個 只 隻 人 名 位 头 頭 匹 条 條 张 張 本 辆 輛 台 架 棵 朵 件 把 支 枝 根 间 間 座 栋 棟 楼 层 層 页 "
+    "頁 号 號 岁 歲 次 种 種 双 雙 对 對 片 杯 瓶 碗 盘 盒 袋 点 點 月 日 时 時 分 枚 冊 歳 つ 개 명 마리 대 권 "
+    "살 번",
 }
 
 _CLASS_OF = {word: kind for kind, words in _CLASSES.items() for word in words.split()}
@@ -156,17 +179,17 @@ _PERCENT = re.compile(
     r"(?<=[\d.})])\s*(?:per\s?cent(?:age\s+points?)?|pct|prozent|pour\s?cent|por\s?cien(?:to|t)|процент\w*)(?![^\W_])",
     re.IGNORECASE,
 )
-_DECADE = re.compile(r"(?<=\d)0s(?![^\W_])")
+_DECADE = re.compile(r"\d{3}0s(?![^\W_])|\bthe\s+'?\d+s(?![^\W_])", re.IGNORECASE)
 _UNIT_AT_END = re.compile(rf"(?<=[\d$}})\s])\s*({_UNIT.pattern})$")
 _SENTENCE_END = re.compile(r"[.!?\n]+(?:\s|$)")
 _PAIRS = frozenset(word for word in _CLASS_OF if len(word) == 2 and not word.isascii())
 
-_ANY = r"[wSLTPGRACcdVE,]"
+_ANY = r"[wvSLTPIGRACcdVE,]"
 _GRAMMAR = re.compile(
     rf"(?:{_ANY[:-1]}&]*[.;!?])*"
-    rf"(?:{_ANY[:-1]}&K]*[VE]|{_ANY[:-1]}&K]+:|[dP]*[LP],?)?[dA]*"
-    rf"(?:[Nn](?:[TLA]|P|P[dL]{_ANY}*|E{_ANY}*|Vd*R*[LR]{_ANY}*)?"
-    rf"|(?:[Nn](?P<noun>U|[wRLTSG]{{0,4}}S|C[cCVE]*|X|oL?)|n(?P<one>[wRTG]{{1,3}}))(?:U?c*A?|,?(?:[TLAR]|[PGVE]{_ANY}*)))"
+    rf"(?:{_ANY[:-1]}&K]*[VE]|{_ANY[:-1]}&K]+:|(?:I?d*[wL]?L|I),?)?(?:dLP)?[dA]*"
+    rf"(?:[Nn](?:[TLA]|P|[PI][dL]{_ANY}*|E{_ANY}*|Vd*R*[LR]{_ANY}*)?"
+    rf"|(?:[Nn](?P<noun>U|[wRLTSG]{{0,4}}S|C[cCVE]*|X|oL?)|n(?P<one>[wRTG]{{1,3}}))(?:U?c*A?|,?(?:[TLAR]|[PIGVE]{_ANY}*)))"
 )
 """What the classes of a text's words have to be; ``N`` is the number, ``n`` is one of at most 1, and ``U`` a unit."""
 
@@ -221,7 +244,7 @@ def quantity(text: str) -> Quantity | None:
     number = _NUMBER.search(text)
     sign = _SIGNED.search(text[: number.start()].lower()) if number else None
     value = _value(number) if number else None
-    if sign is None or value is None or _DECADE.match(text, number.end() - 1):
+    if sign is None or value is None or _DECADE.search(text):
         return None
     scale, unit, rest = _behind(text[number.end() :])
     words = [*_classes(text[: sign.start()]), ("n" if abs(value) <= 1 else "N", ""), *unit, *_classes(rest)]
@@ -286,11 +309,20 @@ def _classes(text: str) -> list[tuple[str, str]]:
         elif re.match(f"[{_CJK}]", word):
             kind = parts[0] or "c"
         else:
-            kind = parts[0] or ("S" if _PLURAL.fullmatch(word) else "G" if word.endswith("ing") else "w")
+            kind = parts[0] or (
+                "S" if _PLURAL.fullmatch(word) else "G" if word.endswith("ing") else "w" if word[1:] else "v"
+            )
         if kind == "K" and found and found[-1][1] == "at":
             kind = "D"
         found.append((kind, _singular(word)))
     return found
+
+
+def _kind_of_noun(word: str) -> str:
+    """``S`` for a plural, ``G`` for a word in -ing, ``v`` for a single letter, and ``w`` for any other word."""
+    if _PLURAL.fullmatch(word):
+        return "S"
+    return "v" if len(word) == 1 else "G" if word.endswith("ing") else "w"
 
 
 def _value(number: re.Match[str]) -> float | None:

@@ -192,8 +192,9 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
     if names.AGENT_LOOP in (in_rows or {default}):
         _warn_of_declarations(config, training, *others)
     check_pictures(config, training, *others)
-    scored = [dataset for dataset in (training, *others) if "reward_model" in dataset.column_names]
-    check_targets(config, (target for dataset in scored for target in dataset["reward_model"]))
+    for dataset, data in ((training, "the training data"), *((other, "the validation data") for other in others)):
+        if "reward_model" in dataset.column_names:
+            check_targets(config, dataset["reward_model"], data)
 
 
 def _check_data_files(config: DictConfig) -> None:
