@@ -174,8 +174,8 @@ def options_of(options: Any) -> list[str]:
         places = sorted(ordered, key=str) if None in ordered else sorted(ordered)
         if len(ordered) != len(options) or places not in (list(range(len(options))), list(range(1, len(options) + 1))):
             raise ValueError(
-                f"the options {short(options)} have the keys {', '.join(map(repr, options))}: use A, B, ... or 1, 2, ... "
-                "without a gap, or the list of their texts, A first"
+                f"the options {short(options)} have the keys {', '.join(map(repr, options))}: use A, B, ... or 1, "
+                "2, ... without a gap, or the list of their texts, A first"
             )
         options = [ordered[place] for place in places]
     if isinstance(options, str | bytes) or not isinstance(options, Iterable):

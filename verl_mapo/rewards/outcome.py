@@ -210,7 +210,7 @@ def check_targets(config: Any, targets: Iterable[Any], data: str = "the data") -
         truths, options = _truths_and_options(target, f"In {data}, in reward_model of row {row}")
         style = target.get("style") if outcome == AUTO else outcome
         for truth in truths if style in FAST_CHECKS else ():
-            case = (style, truth, *options)
+            case = (style, truth, len(options)) if len(truth) == 1 else (style, truth, *options)
             if case not in possible and not find_check(style)(truth, truth, options=options, tolerance=0.0):
                 texts = f" and the options {short(options)}" if options else ""
                 raise ConfigError(

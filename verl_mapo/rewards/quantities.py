@@ -92,7 +92,8 @@ _UNITS = {*_UNIT_OF} | {
     *(
         '% " ₽ ₩ n j w b v a c f k t ω μm µm nm dm ha ms ns hz khz mhz ghz kw mw kwh mv kv ma kj pa kpa kn kb mb gb '
         "tb bit byte px pixel mol cal kcal mph kph kmh rpm fps dpi ppi ppm db lux ton tonne oz ounce gal gallon "
-        "yd yard knot cup tbsp tsp week month acre bar atm psi cc unit point pt cent pence kelvin ohm volt watt newton joule"
+        "yd yard knot cup tbsp tsp week month acre bar atm psi cc unit point pt cent pence kelvin ohm volt "
+        "watt newton joule"
     ).split()
 }
 _LETTERS = frozenset("mgshlLNJWVACFKTBΩмг%°'\"$€£¥₹₩₽") | frozenset(
@@ -292,7 +293,7 @@ def _with_digits(text: str) -> str:
 
 
 def _classes(text: str) -> list[tuple[str, str]]:
-    """The class and the singular of each word and stop of a text; ``?`` is the class of what is not understood."""
+    """The class and the singular of each word and stop of a text; ``#`` is the class of what is not understood."""
     found: list[tuple[str, str]] = []
     for token in _TOKEN.findall(text.replace("\n", ".")):
         word = token.lower()
@@ -305,7 +306,7 @@ def _classes(text: str) -> list[tuple[str, str]]:
         elif word in ",:.;!?&":
             kind = word
         elif not word[0].isalpha():
-            kind = parts[0] or "?"
+            kind = parts[0] or "#"
         elif re.match(f"[{_CJK}]", word):
             kind = parts[0] or "c"
         else:
