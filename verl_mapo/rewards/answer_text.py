@@ -54,17 +54,19 @@ _DISPLAY = re.compile(r"\$\$([^$]*)\$\$|\\\[([^\\\]]*(?:\\[^\]\[][^\\\]]*)*)\\\]
 
 _EXPLAINED = re.compile(
     r"(?:(?<![^\W_])(?P<link>(?i:because|since|as\s+(?:it|the|this|shown|seen|we)|due\s+to|given\s+that|which|"
-    r"I\s+hope))(?![^\W_])|(?P<cjk>因为|因為|由于|由於)|(?P<contrast>(?<![^\W_])(?i:not|rather\s+than|instead\s+of)(?![^\W_])"
-    r"|而不是|而非|(?<=[,;.\s])不是))"
+    r"I\s+hope))(?![^\W_])|(?P<cjk>因为|因為|由于|由於)|(?P<contrast>(?<![^\W_])"
+    r"(?i:(?<!is )(?<!are )(?<!was )(?<!were )(?<!do )(?<!does )(?<!did )(?<!can )not|rather\s+than|instead\s+of)"
+    r"(?![^\W_])|而不是|而非|(?<=[,;.\s])不是))"
     r"|[.!?\n]\s?(?=(?:This|That|These|It|Its|It's|They|He|She|The\s+reason|Here|Explanation|Reason|Reasoning|Note|We|"
     r"In\s+the|There|解释|理由|这)(?![^\W_]))",
 )
 _TAKEN_BACK = re.compile(
     r"(?<![^\W_])(?:actually|wait|sorry|oops|hmm+|correction|mistake\w*|alternatively|otherwise|if\s+not|or\s+else|i\s+meant|"
     r"second\s+thought|wrong\w*|incorrect\w*|false\w*|untrue|unsure|uncertain|unclear|maybe|perhaps|possibly|could|might|"
-    r"may\s+be|also\s+(?:be|correct|right|possible)|doubt\w*|guess\w*|unlikely|improbable|impossible|invalid|(?:is|are)\s+out|no\s+one|nobody|instead(?!\s+of)|no\s*(?=[,.;:!]|$)|"
-    r"(?:not|n't)\s+(?:correct|right|true|sure|certain|the\s+(?:correct|right|answer)))(?![^\W_])"
-    r"|^\W*(?:no|or|but|nor|yet|however)(?![^\W_])|其实|其實|抱歉|更正|可能|也许|也許|或许|或許|不对|不對|不正确|不确定|错|錯|或者|以外|除了",
+    r"may\s+be|also\s+(?:be|correct|right|possible)|doubt\w*|guess\w*|unlikely|improbable|impossible|invalid|(?:is|are)\s+out|no\s+one|nobody|unless|unknown|(?:not|cannot)\s+(?:know|tell|determine|say)|not\W*$|instead(?!\s+of)|no\s*(?=[,.;:!]|$)|"
+    r"not\s+(?:correct|right|true|sure|certain|the\s+(?:correct|right|answer)))(?![^\W_])"
+    r"|n't(?:\W*$|\s+(?:correct|right|true|sure|certain|know|tell|determine|say|the\s+(?:correct|right|answer))(?![^\W_]))"
+    r"|^\W*(?:no|or|but|nor|yet|however)(?![^\W_])|其实|其實|抱歉|更正|可能|也许|也許|或许|或許|不对|不對|不正确|不确定|错|錯|或者|以外|除了|^\W*[没沒不]",
     re.IGNORECASE,
 )
 _NOT_THAT = re.compile(

@@ -75,6 +75,8 @@ _RIGHT = re.compile(
 )
 _SAYS_BEFORE = r" (?:is|be|it's|are|was|say|choose|mean|answer|rather) (?:an? |the )?"
 _SAYS_BEHIND = r" (?:is (?:the )?(?:correct|right|best|answer|also|equally|possible)|fits|matches) "
+_NEGATION = re.compile(r"(?<![^\W_])(?:not|no|never|unlike|than|instead|neither|nor)(?![^\W_])|n't|[不没]")
+_ALL_OR_NONE = re.compile(r"(?<![^\W_])(?:none(?=\W*$|\s+of\s)|all\s+of\s+the\s+above)", re.IGNORECASE)
 _TWICE = re.compile(r"\W*not(?![^\W_])\W*$")
 _POLAR = {"yes": "no", "no": "yes", "true": "false", "false": "true", "是": "否", "否": "是", "对": "错", "错": "对"}
 _UNABLE = re.compile(
@@ -191,8 +193,6 @@ def _stands(letter: str, link: str, rest: str, texts: list[str], letters: list[s
         return True
     if own and plain.startswith(f"{own} "):
         rest = re.sub(rf"^\W*{re.escape(own)}(?!\w)", " ", rest, count=1, flags=re.IGNORECASE)
-    if link == "not" and own and f" {own} " in f" {plain} ":
-        return False
     left = _RULED_OUT.sub(" ", rest)
     if link == "not" and left != rest:
         link = "" if not re.search(r"\bbut\b", left) else link
@@ -205,6 +205,12 @@ def _stands(letter: str, link: str, rest: str, texts: list[str], letters: list[s
     said = f" {normalise(left)} "
     named = [other for other in others if f" {other} " in said]
     claims = (re.search(rf"{_SAYS_BEFORE}{re.escape(one)} | {re.escape(one)}{_SAYS_BEHIND}", said) for one in named)
+    if own and re.search(rf"(?:not|n't|no|never|不是|没有) ?(?:an? |the )?{re.escape(own)} ", said):
+        return False
+    if texts and _ALL_OR_NONE.search(left):
+        return False
+    if named and f" {own} " not in said and not _NEGATION.search(said):
+        return False
     return not parts & (set(texts) - {own}) and len(named) <= 1 and not any(claims)
 
 

@@ -37,7 +37,7 @@ _NUMBER = re.compile(
     rf"|(?P<plain>{_PLAIN})(?P<exponent>[eE][-+]?\d{{1,6}}(?![\d.]))?"
 )
 _SIGNED = re.compile(
-    r"(?:^|(?<=[\s:~])|(?<=[㐀-鿿가-힣]))(?P<sign>[-+]?)\s?"
+    r"(?:^|(?<=[\s:~])|(?<=[㐀-鿿぀-ヿ가-힣]))(?P<sign>[-+]?)\s?"
     r"(?P<currency>us\$|[$€£¥₹₩₽]|(?:usd|eur|gbp|inr|rmb|cny|jpy|rs\.?)(?=\s))?\s?(?P<inner>[-+]?)$"
 )
 _NUMBER_SIGN = re.compile(r"^(?:No\.|#)\s*(?=\d)")
@@ -129,9 +129,9 @@ _CLASSES = {
     "squared cube cubed root power mod modulo factorial sqrt log ln sin cos tan exp pi fold score scores tens "
     "one ones twos threes fours fives sixes sevens eights nines 半 倍 多 根号",
     # joins a subject and its number
-    "V": "is was be it's that's there's equals equal has have had show shows read reads say says display displays "
-    "contain contains total totals measure measures weigh weighs cost costs count counts counted see sees saw "
-    "found find give gives make makes get gets got comes amounts become becomes remain remains hold holds "
+    "V": "is was be it's that's there's there're equals equal has have had show shows read reads say says "
+    "display displays contain contains total totals measure measures weigh weighs cost costs count counts counted see "
+    "sees saw found find give gives make makes get gets got comes amounts become becomes remain remains hold holds "
     "include includes think need needs wear wears reaches indicates hay est es ist sind son sono gibt há 有 是 "
     "为 為 共 计 計 得 第 到 等于 等於 総 총 は 은 는",
     # the same in the plural, also behind a noun
@@ -174,6 +174,7 @@ _IN_SIGNS = [
     (re.compile(r"百分之\s*([\d.]+)"), r"\1%"),
     (re.compile(r"(\d+)\s*分之\s*(\d+)"), r"\2/\1"),
     (re.compile(r"(?<![\d.])(\d[\d.,]*)\s*\(\1\)"), r"\1"),
+    (re.compile(r'"([\d.,]+)"'), r"\1"),
 ]
 _MINUS = re.compile(r"(?:(?<![^\W_])(?:minus|negative)(?![^\W_])|[负負]|マイナス)\s*(?=[\d.\\])", re.IGNORECASE)
 _PERCENT = re.compile(
@@ -190,7 +191,7 @@ _GRAMMAR = re.compile(
     rf"(?:{_ANY[:-1]}&]*[.;!?])*"
     rf"(?:{_ANY[:-1]}&K]*[VE]|{_ANY[:-1]}&K]+:|(?:I?d*[wL]?L|I),?)?(?:dLP)?[dA]*"
     rf"(?:[Nn](?:[TLA]|P|[PI][dL]{_ANY}*|E{_ANY}*|Vd*R*[LR]{_ANY}*)?"
-    rf"|(?:[Nn](?P<noun>U|[wRLTSG]{{0,4}}S|C[cCVE]*|X|oL?)|n(?P<one>[wRTG]{{1,3}}))(?:U?c*A?|,?(?:[TLAR]|[PIGVE]{_ANY}*)))"
+    rf"|(?:[Nn](?P<noun>U|(?:w&)?[wRLTSG]{{0,4}}S|C[cCVE]*|X|oL?)|n(?P<one>[wRTG]{{1,3}}))(?:U?c*A?|,?(?:[TLAR]|[PIGVE]{_ANY}*)))"
 )
 """What the classes of a text's words have to be; ``N`` is the number, ``n`` is one of at most 1, and ``U`` a unit."""
 
@@ -236,6 +237,8 @@ def quantity(text: str) -> Quantity | None:
     percentages, currencies, numbers in words, and ``million`` and its kin. No unit is converted.
     """
     text, link, why = claim(unwrap(text))
+    if link == "not" and not re.search(r"\d", digits_for_words(why)):
+        return None
     if not 0 < len(text) <= _LONGEST or _UNREADABLE.search(text) or takes_back(link, why):
         return None
     *sides, last = _EQUALS.split(text)
@@ -370,7 +373,10 @@ def _unit(written: str) -> str | None:
     """A unit of measurement spelled in one way, such as ``m/s^2``; None if it is none."""
     parts = [re.fullmatch(r"(.+?)(?:\^?\{?(-?\d)\}?)?", part.strip()) for part in re.split("[/·]", written.rstrip("."))]
     first = parts[0][1].replace(" ", "")
-    if (len(first) == 1 and first not in _LETTERS) or not {first.lower(), _singular(first.lower())} & _UNITS:
+    if (len(first) == 1 and (first not in _LETTERS or re.match(r"[A-Z]\d", written))) or not {
+        first.lower(),
+        _singular(first.lower()),
+    } & _UNITS:
         return None
     names = [part[1].replace(" ", "").lower() for part in parts]
     spelled = [_UNIT_OF.get(name, _UNIT_OF.get(_singular(name), _singular(name))) for name in names]
