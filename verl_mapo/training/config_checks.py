@@ -157,8 +157,9 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
             f"needs: set {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
         )
     check_messages(config, training, *others)
-    scored = [dataset for dataset in (training, *others) if "reward_model" in dataset.column_names]
-    check_targets(config, (target for dataset in scored for target in dataset["reward_model"]))
+    for dataset, data in ((training, "the training data"), *((other, "the validation data") for other in others)):
+        if "reward_model" in dataset.column_names:
+            check_targets(config, dataset["reward_model"], data)
 
 
 def _check_data_files(config: DictConfig) -> None:
