@@ -137,8 +137,9 @@ def _unknown(
             )
         elif isinstance(value, Mapping):
             kind_below = _dataclass(below, kinds.get(name))
-            if kind_below or (isinstance(below, Mapping) and below):
-                yield from _unknown(value, below or {}, kind_below, here, own)
+            known_below = below if isinstance(below, Mapping) else {}  # verl writes some nodes as interpolations
+            if kind_below or known_below:
+                yield from _unknown(value, known_below, kind_below, here, own)
 
 
 def _dataclass(node: Any, hint: Any) -> type | None:
