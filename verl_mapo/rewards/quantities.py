@@ -313,9 +313,7 @@ def _classes(text: str) -> list[tuple[str, str]]:
         elif re.match(f"[{_CJK}]", word):
             kind = parts[0] or "c"
         else:
-            kind = parts[0] or (
-                "S" if _PLURAL.fullmatch(word) else "G" if word.endswith("ing") else "w" if word[1:] else "v"
-            )
+            kind = parts[0] or _kind_of_noun(word)
         if kind == "K" and found and found[-1][1] == "at":
             kind = "D"
         found.append((kind, _singular(word)))
