@@ -44,10 +44,7 @@ class Given(Condition):
 
 def given(path: str, *values: Any, words: str | None = None) -> Given:
     """The condition that a setting has one of these values; see :class:`Given`."""
-    said = [
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value) for value in values
-    ]
-    words = words or f"with {path}={' or '.join(said)}"
+    words = words or f"with {path}={' or '.join(map(_written, values))}"
     return Given(words, lambda config: _plain(select(config, path)) in values, path, values)
 
 
