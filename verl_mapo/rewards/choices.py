@@ -58,7 +58,7 @@ _MENTION = re.compile(
     r"|(?i:options?|choices?|answers?)\s+([A-Z])(?![\w'])|(A)(?=[.):,;]|\s*$|\s+(?:is|are|was|and|or|fits|matches|works|seems|looks|also|too|could|might|may|would)\b))"
 )
 _ONE = r"(?:options?\s+|choices?\s+)?\(?[A-HJ-Z]\)?(?![A-Za-z0-9'])"
-_MANY = rf"(?:the\s+)?{_ONE}(?:(?:\s*,\s*|\s+)(?:and\s+|or\s+|nor\s+)?{_ONE})*"
+_MANY = rf"(?:the\s+)?{_ONE}(?:(?:\s*,\s*|\s+)(?:and\s+|or\s+|nor\s+)?{_ONE}){{0,8}}"
 _REST = r"(?:all\s+)?(?:the\s+)?(?:others?|rest|remaining)(?:\s+(?:options?|choices?|answers?|ones))?"
 _RULED_OUT = re.compile(
     rf"(?:(?<![\w'])(?i:not|nor|neither|rather\s+than|instead\s+of|unlike)\s+|[而选]?不是|而非|不选|排除)\s*{_MANY}"
