@@ -104,10 +104,10 @@ def plain_image(image: Any) -> Any:
             :func:`verl_mapo.rollout.row_pictures.source_of` reads.
 
     Returns:
-        A dict; an image that is neither a dict nor a text nor bytes is returned as it is.
+        A dict, whose ``image`` is empty if there is none; an image in no such form is returned as it is.
     """
     if not isinstance(image, Mapping):
-        if not isinstance(image, str | bytes):
+        if image is not None and not isinstance(image, str | bytes):
             return image
         image = {"image": image}
     source = source_of(image)
