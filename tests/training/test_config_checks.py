@@ -131,7 +131,7 @@ def test_stock_agent_loop_is_refused_unless_rows_choose_their_own():
 
 def test_style_that_names_no_answer_check_is_refused_in_training_and_validation_rows():
     config = compose_config()
-    check_rows(config, rows(), rows("numeric"))
+    check_rows(config, rows(), rows("multiple_choice"))
     for datasets in ([rows("rule")], [rows(), rows("rule")]):
         with pytest.raises(ConfigError, match="In the data, reward_model.style is 'rule'"):
             check_rows(config, *datasets)
@@ -164,7 +164,8 @@ def test_rows_that_declare_tools_are_reported_in_words(caplog):
 
 def rows_of(*loops: str) -> Dataset:
     target = {"style": "exact", "ground_truth": "x"}
-    return Dataset.from_list([{"agent_name": loop, "reward_model": target} for loop in loops])
+    prompt = [{"role": "user", "content": "q"}]
+    return Dataset.from_list([{"prompt": prompt, "agent_name": loop, "reward_model": target} for loop in loops])
 
 
 def test_misspelt_agent_loop_is_refused_at_the_start():

@@ -14,7 +14,16 @@ import numpy as np
 from verl.protocol import DataProtoItem
 
 from verl_mapo import names
-from verl_mapo.rewards.answers import CHECKS, FAST_CHECKS, AnswerCheck, extract, find_check, options_of, truths_of
+from verl_mapo.rewards.answers import (
+    CHECKS,
+    FAST_CHECKS,
+    AnswerCheck,
+    extract,
+    find_check,
+    options_of,
+    short,
+    truths_of,
+)
 from verl_mapo.rewards.judge import Judge
 from verl_mapo.rewards.settings import AUTO, DescriptionAlignmentSettings
 from verl_mapo.rollout.row_messages import text_form
@@ -23,6 +32,13 @@ from verl_mapo.settings import ConfigError, parse, select
 
 Terms = dict[str, Any]
 """The values that verl logs beside the reward (its ``reward_extra_info``), by name; ``acc`` is always among them."""
+
+
+_RIGHT_TRUTHS = {
+    "exact": "a text such as red",
+    "multiple_choice": "the letter or the text of one option, such as C",
+    "numeric": "one number, such as 12 or 12 cm",
+}
 
 
 class OutcomeError(RuntimeError):
@@ -70,7 +86,7 @@ class AnswerOutcome:
             OutcomeError: the answer check raised an exception, or returned no bool.
         """
         target = row.non_tensor_batch["reward_model"]
-        truths, options = _truths_and_options(target)
+        truths, options = _truths_and_options(target, "In the data, in reward_model")
         answer = extract(trajectory.turns[-1].text) if trajectory.turns else ""
         rule = float(await self._is_correct(answer, truths, options, target.get("style")))
         terms: Terms = {"acc": rule, "rule": rule}
@@ -100,6 +116,9 @@ class AnswerOutcome:
 class CustomOutcome:
     """Calls the function of ``reward.custom_reward_function`` with verl's own signature.
 
+    It returns a finite number, or a dict whose ``score`` is one. Anything else, such as NaN or None, is an error like
+    an exception of the function, and never a reward of 0.
+
     Terms: the values that the function returns beside ``score``; ``acc`` is its score unless it returns ``acc`` too. A
     rollout on which the function fails has ``acc`` alone.
 
@@ -120,7 +139,7 @@ class CustomOutcome:
         """See :class:`Outcome`.
 
         Raises:
-            OutcomeError: the function raised an exception, or returned no finite score.
+            OutcomeError: the function raised an exception, or returned no score.
         """
         fields = row.non_tensor_batch
         arguments = {
@@ -134,7 +153,7 @@ class CustomOutcome:
             },
             **self.router,
         }
-        code = "The reward function"
+        code = f"The function of {names.CUSTOM_REWARD_FUNCTION}"
         if inspect.iscoroutinefunction(self.function):
             try:
                 result = await self.function(**arguments)
@@ -142,16 +161,7 @@ class CustomOutcome:
                 raise OutcomeError(error_sentence(code, error)) from error
         else:
             result = await asyncio.to_thread(_call, code, self.function, **arguments)
-        terms = result if isinstance(result, dict) else {"score": result}
-        try:
-            score = float(terms["score"])
-        except (KeyError, TypeError, ValueError, RuntimeError):
-            score = math.nan
-        if not math.isfinite(score):
-            raise OutcomeError(
-                f"The reward function returned {result!r:.200}; it must return a finite number, or a dictionary with "
-                "one under the key score."
-            )
+        score = _score(result, code)
         return score, {"acc": score, **(result if isinstance(result, dict) else {})}
 
     def _response(self, row: DataProtoItem) -> str:
@@ -173,6 +183,21 @@ def _call(code: str, function: Callable[..., Any], *values: Any, **keywords: Any
         raise OutcomeError(error_sentence(code, error)) from error
 
 
+def _score(result: Any, code: str) -> float:
+    """The score in what a custom reward function returned."""
+    value = result.get("score") if isinstance(result, dict) else result
+    try:
+        score = math.nan if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        score = math.nan
+    if not math.isfinite(score):
+        raise OutcomeError(
+            f"{code} returned {short(result)}; it must return a finite number, such as 1.0, or a dict with one, "
+            'such as {"score": 1.0}.'
+        )
+    return score
+
+
 def _apply(check: AnswerCheck, name: str, answer: str, truth: str, keywords: dict[str, Any]) -> bool:
     """Call a check; an exception or a result that is no bool is an error in the check, which the message names."""
     equal = _call(f"The answer check {name}", check, answer, truth, **keywords)
@@ -181,7 +206,7 @@ def _apply(check: AnswerCheck, name: str, answer: str, truth: str, keywords: dic
     return bool(equal)
 
 
-def check_targets(config: Any, targets: Iterable[Any]) -> None:
+def check_targets(config: Any, targets: Iterable[Any], data: str = "the data") -> None:
     """Check, at the start of a run, that every row's answer can be judged.
 
     Nothing is checked when this package does not read the rows' ``reward_model``: with another reward manager or with
@@ -191,28 +216,48 @@ def check_targets(config: Any, targets: Iterable[Any]) -> None:
     Args:
         config: the whole hydra configuration.
         targets: the column ``reward_model``; None for a row without one.
+        data: what messages call the rows.
 
     Raises:
-        ConfigError: a ground truth or the options of a row cannot be read; or naming every style that is not an answer
-            check, the known checks and the setting that overrides the rows' styles.
+        ConfigError: a row's ``reward_model`` is no mapping; a ground truth or the options of a row cannot be read; no
+            answer can equal a ground truth, such as a letter without an option; or naming every style that is not an
+            answer check, the known checks and the setting that overrides the rows' styles.
     """
     if select(config, names.REWARD_MANAGER_NAME) != names.REWARD_MANAGER:
         return
     if select(config, names.CUSTOM_REWARD_FUNCTION) is not None:
         return
-    targets = [target or {} for target in targets]
-    if parse(DescriptionAlignmentSettings, config).outcome == AUTO:
+    targets = [{} if target is None else target for target in targets]
+    for row, target in enumerate(targets):
+        if not isinstance(target, Mapping):
+            raise ConfigError(
+                f"In {data}, reward_model of row {row} is {short(target)}, no mapping: use one such as "
+                '{"style": "exact", "ground_truth": "red"}.'
+            )
+    outcome = parse(DescriptionAlignmentSettings, config).outcome
+    if outcome == AUTO:
         _require_checks(target.get("style") for target in targets)
-    for target in targets:
-        _truths_and_options(target)
+    possible: set[tuple[Any, ...]] = set()
+    for row, target in enumerate(targets):
+        truths, options = _truths_and_options(target, f"In {data}, in reward_model of row {row}")
+        style = target.get("style") if outcome == AUTO else outcome
+        for truth in truths if style in FAST_CHECKS else ():
+            case = (style, truth, len(options)) if len(truth) == 1 else (style, truth, *options)
+            if case not in possible and not find_check(style)(truth, truth, options=options, tolerance=0.0):
+                texts = f" and the options {short(options)}" if options else ""
+                raise ConfigError(
+                    f"In {data}, in reward_model of row {row}, no answer can equal the ground truth {short(truth)} "
+                    f"under the style {style}{texts}: use {_RIGHT_TRUTHS[style]}."
+                )
+            possible.add(case)
 
 
-def _truths_and_options(target: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def _truths_and_options(target: Mapping[str, Any], where: str) -> tuple[list[str], list[str]]:
     """The accepted answers of a row's ``reward_model`` and the texts of its multiple choice."""
     try:
         return truths_of(target.get("ground_truth")), options_of(target.get("options"))
     except ValueError as error:
-        raise ConfigError(f"In the data, in reward_model, {error}.") from None
+        raise ConfigError(f"{where}, {error}.") from None
 
 
 def _require_checks(styles: Iterable[Any]) -> None:
