@@ -26,7 +26,7 @@ say "2/4 Toy: images; a tiny Qwen2.5-VL and a tiny CLIP, which are trained alrea
 eval "toy=($(verl-mapo toy --out "$FOLDER/toy"))" # the overrides are quoted for a shell
 [ "${#toy[@]}" = 4 ] || { say "The toy was not made; the reason is above."; exit 1; }
 
-say "3/4 MAPO: $STEPS steps of 8 questions x 8 rollouts, two updates each, on stock verl and vLLM (about 4 minutes; log in" \
+say "3/4 MAPO: $STEPS steps of 8 questions x 8 rollouts, two updates each, on stock verl and vLLM (about 5 minutes; log in" \
     "$RUN/train.log)"
 if [ "$(cat "$RUN/checkpoints/latest_checkpointed_iteration.txt" 2>/dev/null)" = "$STEPS" ]; then
     say "The training is complete already."

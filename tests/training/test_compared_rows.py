@@ -227,7 +227,8 @@ def test_method_that_derives_from_a_built_in_one_refuses_the_kl_penalty_too(make
 
 
 def test_stock_grpo_with_visual_credit_may_have_the_kl_penalty(make_trainer):
-    check_config(make_trainer("algorithm.adv_estimator=grpo", CREDIT, "algorithm.use_kl_in_reward=true").config)
+    trainer = make_trainer("algorithm.adv_estimator=grpo", CREDIT, "algorithm.use_kl_in_reward=true")
+    assert check_config(trainer.config) is None
 
 
 @pytest.mark.parametrize("penalty", [0.0, 0.01, 0.5])

@@ -182,12 +182,14 @@ def test_misspelt_agent_loop_is_refused_at_the_start():
 def test_agent_loop_of_a_configuration_file_or_of_another_manager_is_accepted(tmp_path):
     file = tmp_path / "loops.yaml"
     file.write_text("- {name: mine, _target_: my.Loop}")
-    check_rows(compose_config(f"{names.AGENT_LOOP_FILE}={file}", f"{names.DEFAULT_AGENT_LOOP}=mine"), rows_of("mine"))
-    check_rows(compose_config(f"+{names.AGENT_LOOP_MANAGER}=my.Manager"), rows_of("theirs"))
+    from_file = compose_config(f"{names.AGENT_LOOP_FILE}={file}", f"{names.DEFAULT_AGENT_LOOP}=mine")
+    assert check_rows(from_file, rows_of("mine")) is None
+    assert check_rows(compose_config(f"+{names.AGENT_LOOP_MANAGER}=my.Manager"), rows_of("theirs")) is None
 
 
 def test_agent_loop_that_a_module_of_the_user_registers_is_looked_up_after_its_import():
-    check_config(compose_config(f"{names.DEFAULT_AGENT_LOOP}=later", "data.custom_cls.path=rows.py"))
+    config = compose_config(f"{names.DEFAULT_AGENT_LOOP}=later", "data.custom_cls.path=rows.py")
+    assert check_config(config) is None
 
 
 def test_rows_that_all_name_a_loop_of_verl_are_refused_because_they_overrule_the_default():

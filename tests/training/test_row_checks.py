@@ -66,7 +66,7 @@ def test_data_without_messages_are_refused_with_their_columns():
 
 @pytest.mark.parametrize("empty", [None, "", {"bytes": None, "path": None}, {"image": {"bytes": b"x", "path": None}}])
 def test_image_without_a_picture_or_with_bytes_does_not_stop_a_run(empty):
-    check_rows(compose_config(), Dataset.from_list([GOOD | {"images": [empty]}]))
+    assert check_rows(compose_config(), Dataset.from_list([GOOD | {"images": [empty]}])) is None
 
 
 def test_parts_of_messages_are_checked():
@@ -114,16 +114,18 @@ def test_row_in_another_form_is_refused_by_its_number_and_value(change, sentence
 
 def test_parts_without_a_type_and_plain_strings_pass():
     for content in ([{"image": "a.png", "text": ""}, {"image": "", "text": "what?"}], ["what?", "why?"]):
-        check_rows(compose_config(), Dataset.from_list([{"prompt": [{"role": "user", "content": content}]}]))
+        rows_of_parts = Dataset.from_list([{"prompt": [{"role": "user", "content": content}]}])
+        assert check_rows(compose_config(), rows_of_parts) is None
 
 
 def test_good_rows_of_every_form_pass():
-    check_rows(compose_config(), rows())
+    assert check_rows(compose_config(), rows()) is None
     for entry in ({"bytes": b"x" * 1000, "path": None}, {"image": {"bytes": b"x", "path": None}}, "a.png", b"x"):
         data = [{**GOOD, "images": [entry]}, {"prompt": said("text only"), "images": []}]
-        check_rows(compose_config(), Dataset.from_list(data))
-    check_rows(compose_config(), Dataset.from_list([{"prompt": said("text only")}]))
-    check_rows(compose_config("data.image_key=pictures"), Dataset.from_list([{**GOOD, "pictures": ["a.png"]}]))
+        assert check_rows(compose_config(), Dataset.from_list(data)) is None
+    assert check_rows(compose_config(), Dataset.from_list([{"prompt": said("text only")}])) is None
+    renamed = Dataset.from_list([{**GOOD, "pictures": ["a.png"]}])
+    assert check_rows(compose_config("data.image_key=pictures"), renamed) is None
 
 
 def test_rows_of_other_agent_loops_may_hold_videos():

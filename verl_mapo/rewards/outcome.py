@@ -237,13 +237,14 @@ def check_targets(config: Any, targets: Iterable[Any], data: str = "the data") -
     outcome = parse(DescriptionAlignmentSettings, config).outcome
     if outcome == AUTO:
         _require_checks(target.get("style") for target in targets)
+    checks = {name: find_check(name) for name in FAST_CHECKS}
     possible: set[tuple[Any, ...]] = set()
     for row, target in enumerate(targets):
         truths, options = _truths_and_options(target, f"In {data}, in reward_model of row {row}")
         style = target.get("style") if outcome == AUTO else outcome
-        for truth in truths if style in FAST_CHECKS else ():
+        for truth in truths if style in checks else ():
             case = (style, truth, len(options)) if len(truth) == 1 else (style, truth, *options)
-            if case not in possible and not find_check(style)(truth, truth, options=options, tolerance=0.0):
+            if case not in possible and not checks[style](truth, truth, options=options, tolerance=0.0):
                 texts = f" and the options {short(options)}" if options else ""
                 raise ConfigError(
                     f"In {data}, in reward_model of row {row}, no answer can equal the ground truth {short(truth)} "
