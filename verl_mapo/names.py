@@ -59,5 +59,8 @@ ALIGNMENT_NODE = "reward.description_alignment"
 TRAJECTORY = "trajectory"
 """Key in ``extra_fields``: a Trajectory until the rollout is scored, its record (plain JSON) in the stored row."""
 
+OUTCOME_ERROR = "outcome_error"
+"""Key in ``reward_extra_info`` of a rollout whose outcome could not be computed: the reason, in a sentence."""
+
 ALIGNMENT_SCORES = "alignment_scores"
 """Key in ``reward_extra_info``: the alignment of each visual turn; absent when nothing scores alignment."""

@@ -76,7 +76,7 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
             "config continuous_token_builder ct_merge_context_msg data_config processor rollout_config run "
             "server_manager tokenizer",
         ),
-        *_members(f"{_AGENT_LOOP}.AgentLoopOutput", "as_dict extra_fields"),
+        *_members(f"{_AGENT_LOOP}.AgentLoopOutput", "as_dict extra_fields response_mask"),
         "verl.utils.profiler.simple_timer",
     ),
     "rows": (

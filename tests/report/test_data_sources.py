@@ -24,3 +24,10 @@ def test_run_of_one_data_source_has_no_table(whole_run, forked_run):
 def test_alignment_is_none_where_no_rollout_has_one(make_rollout):
     figures = SourceFigures.of([make_rollout(alignment=None, trajectory=None)])
     assert (figures.alignment, figures.tool_rate) == (None, 0.0)
+
+
+def test_rollout_without_an_outcome_is_not_in_the_accuracy(make_rollout):
+    unknown = make_rollout(outcome=0.0)
+    unknown.trajectory.error = "The tool zoom raised KeyError."
+    assert SourceFigures.of([make_rollout(outcome=1.0), unknown]).accuracy == 1.0
+    assert SourceFigures.of([unknown]).accuracy is None

@@ -27,6 +27,7 @@ def raised(write_run, **series):
         ("mapo__alignment/unscored_share", [0.1], [0.2], "20% of visual turns"),
         ("rollout_visual__repeat_iou", [0.8], [0.9], "IoU of 0.90"),
         ("rollout_visual__crop_area", [0.6], [0.75], "covers 75%"),
+        ("rollout_visual__errors/share", [0.0] * 20, [0.1] + [0.0] * 19, "On 0.5% of the training rollouts the code"),
         ("rollout_visual__unreadable_images/share", [0.0] * 20, [0.4] + [0.0] * 19, "2.0% of the training rollouts"),
     ],
 )
@@ -46,8 +47,24 @@ def test_held_out_images_that_cannot_be_shown_raise_an_alarm(write_run, make_rec
         return {alarm.watched: alarm.sentence for alarm in checked_alarms(run)}
 
     missing, answered = EndReason.UNREADABLE_IMAGE, EndReason.ANSWER
-    assert sentences("sound", [answered] * 3) == {"unreadable held-out images": ""}
-    assert "25.0% of the held-out rollouts" in sentences("broken", [missing] + [answered] * 3).popitem()[1]
+    assert sentences("sound", [answered] * 3)["unreadable held-out images"] == ""
+    found = sentences("broken", [missing] + [answered] * 3)["unreadable held-out images"]
+    assert "25.0% of the held-out rollouts" in found
+
+
+def test_held_out_errors_raise_an_alarm_with_the_first_one(write_run, make_record):
+    def sentence(name, errors):
+        records = [make_record(split="val", uid=str(number)) for number in range(len(errors))]
+        for record, error in zip(records, errors, strict=True):
+            record["trajectory"]["error"] = error
+        run = RunData.open(write_run({5: {"x": 1.0}}, {5: records}, name))
+        return {alarm.watched: alarm.sentence for alarm in checked_alarms(run)}["held-out errors in code"]
+
+    assert sentence("sound", ["", ""]) == ""
+    found = sentence("broken", ["", "The tool zoom raised KeyError.", "The tool mark raised OSError.", ""])
+    assert "failed on 50.0% of the held-out" in found and found.endswith(
+        "The first error is: The tool zoom raised KeyError."
+    )
 
 
 def test_series_that_was_not_logged_is_not_watched(write_run):

@@ -93,6 +93,13 @@ def test_failed_call_is_tool_use_and_an_outcome_below_one_is_wrong(make_record):
     assert (found.users, found.triggered) == (Rate(1, 2), Rate(1, 1))
 
 
+def test_tool_user_without_an_outcome_is_neither_right_nor_wrong(make_record):
+    unknown = make_record(session=1, outcome=0.0)
+    unknown["trajectory"]["error"] = "The answer check math raised KeyError."
+    found = counted([make_record(outcome=0.0), unknown])
+    assert (found.users, found.correct, found.triggered) == (Rate(1, 2), Rate(0, 1), Rate(0, 1))
+
+
 def test_records_without_axpo_or_trajectory_are_rollouts(make_record):
     found = counted([make_record(), make_record(outcome=0.0), make_record() | {"trajectory": None}])
     assert (found.users, found.triggered, found.slots) == (Rate(2, 3), Rate(0, 1), None)

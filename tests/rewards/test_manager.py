@@ -107,6 +107,39 @@ def test_every_row_has_terms_of_the_same_names():
         assert [result["reward_score"] for result in results] == [0.0, 1.0, 0.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("reward_model", "reason"),
+    [
+        ({"style": "support.rewards.same_length", "ground_truth": "red"}, "The answer check support.rewards.same_"),
+        ({"style": "exact"}, "In the data, in reward_model, the ground truth None is no answer"),
+        ({"ground_truth": "red"}, "In the data, reward_model.style is missing"),
+        (3, "The computation of the outcome raised AttributeError: "),
+    ],
+)
+def test_outcome_that_cannot_be_computed_is_no_zero_and_costs_no_other_rollout(
+    monkeypatch, caplog, reward_model, reason
+):
+    def fail(answer, truth, **_):
+        raise KeyError("x")
+
+    monkeypatch.setattr("support.rewards.same_length", fail)
+    turns = [visual_turn("label 0.5"), answer_turn("red")]
+    failed, sound = run(manager_of(), row_of(turns, reward_model=reward_model), row_of(turns))
+    extra = failed["reward_extra_info"]
+    assert failed["reward_score"] == 0.0 and (extra["acc"], extra["rule"]) == (None, None)
+    assert extra["outcome_error"].startswith(reason) and reason in caplog.text
+    assert extra["alignment_scores"] == [0.5] and set(extra) == {*sound["reward_extra_info"], "outcome_error"}
+    assert sound["reward_score"] == 1.0
+
+
+def test_rollout_that_an_error_in_a_tool_has_ended_is_not_judged():
+    data = row_of([answer_turn("red")])
+    data.non_tensor_batch["tool_extra_fields"][0]["trajectory"].error = "The tool zoom raised KeyError."
+    (result,) = run(manager_of(), data)
+    assert result["reward_score"] == 0.0 and result["reward_extra_info"]["acc"] is None
+    assert result["reward_extra_info"]["outcome_error"] == "The tool zoom raised KeyError."
+
+
 def test_concurrent_rollouts_share_batches():
     manager = manager_of()
     rows = [row_of([visual_turn(f"label {index}"), visual_turn(f"label {index + 0.5}")]) for index in range(16)]

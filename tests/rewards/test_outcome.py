@@ -14,7 +14,7 @@ from support.rewards import answer_turn, row_of, same_length, visual_turn
 from transformers import AutoTokenizer
 
 from verl_mapo.rewards import outcome as outcome_module
-from verl_mapo.rewards.outcome import AnswerOutcome, CustomOutcome, check_targets
+from verl_mapo.rewards.outcome import AnswerOutcome, CustomOutcome, OutcomeError, check_targets
 from verl_mapo.rewards.settings import DescriptionAlignmentSettings
 from verl_mapo.settings import ConfigError, parse_node
 
@@ -227,17 +227,39 @@ def test_styles_that_are_not_used_are_not_checked(changes):
     assert check_targets(config_of(**changes), targets_of(["rule", None])) is None
 
 
-@pytest.mark.parametrize(
-    ("result", "message"),
-    [("no", "returned 'no'; it must return True or False"), (ZeroDivisionError("x"), "raised ZeroDivisionError: x")],
-)
-def test_error_in_an_answer_check_is_raised_with_its_name(monkeypatch, result, message):
-    def check(answer, truth, **_):
-        if isinstance(result, Exception):
+ERRORS = [ZeroDivisionError("x"), KeyError("x"), StopIteration("x"), SystemExit("x"), MemoryError("x")]
+"""Among them one that a thread never reports to an event loop, and one that ends the loop."""
+
+
+def answer_with(result):
+    """A function with any arguments that raises or returns ``result``."""
+
+    def function(*_, **__):
+        if isinstance(result, BaseException):
             raise result
         return result
 
-    monkeypatch.setattr("support.rewards.same_length", check)
+    return function
+
+
+@pytest.mark.parametrize("result", ["no", None, 1, 0.0, *ERRORS], ids=repr)
+def test_error_in_an_answer_check_is_raised_with_its_name(monkeypatch, result):
+    monkeypatch.setattr("support.rewards.same_length", answer_with(result))
     row = {"reward_model": {"style": "support.rewards.same_length", "ground_truth": "blue"}}
-    with pytest.raises(RuntimeError, match=f"support.rewards.same_length {message}"):
+    raised = isinstance(result, BaseException)
+    message = f"raised {type(result).__name__}: '?x" if raised else f"returned {result!r}; it must return True or False"
+    with pytest.raises(OutcomeError, match=f"The answer check support.rewards.same_length {message}"):
         evaluate(answer_outcome(), "pink", **row)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_error_in_a_reward_function_is_raised_with_its_setting(clip_folder, is_async, error):
+    function = answer_with(error)
+
+    async def awaited(**arguments):
+        return function(**arguments)
+
+    outcome = CustomOutcome(awaited if is_async else function, AutoTokenizer.from_pretrained(clip_folder), {})
+    with pytest.raises(OutcomeError, match=r"The function of reward\.custom_reward_function\.path raised "):
+        evaluate(outcome, "pink", response=[1, 2])

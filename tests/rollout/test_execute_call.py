@@ -8,17 +8,18 @@ import io
 import json
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import Enum
 from random import Random
 from typing import Annotated
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
 from pydantic import BaseModel, Field
 
-from verl_mapo.rollout.execute_call import CallExecutor, Refusal
+from verl_mapo.rollout.execute_call import CallExecutor, Refusal, ToolError
 from verl_mapo.rollout.parser import BadCall, ToolCall
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.statuses import LabelFault, TurnStatus
@@ -198,7 +199,7 @@ def test_no_message_to_the_model_names_a_python_class(history):
     for _ in range(1500):
         written = {name: rng.choice(values) for name in rng.sample(names, rng.randint(0, 3))}
         call = ToolCall(rng.choice([*tools]), rng.choice([written, written, written, *values]))
-        with suppress(RuntimeError):  # an error in this tool
+        with suppress(ToolError):
             (result,) = CallExecutor(tools, SETTINGS).execute([call], [Turn((0, 1), "")], history.first(1))
             refused |= {result.sentence} if isinstance(result, Refusal) else set()
     assert len(refused) > 40
@@ -229,21 +230,50 @@ def test_numbers_that_are_separated_alike_are_read(history, gap, frame):
 
 
 class Faulty(VisualTool):
-    """A tool with an error in it."""
+    """A tool of which one method fails with an exception."""
 
     name = "faulty"
     description = "Fail."
     arguments = Arguments
+    scored = True
+
+    def __init__(self, method: str, error: BaseException | None):
+        super().__init__(ToolContext(CoordinateSpace.pixels, True, 28))
+        if error is not None:
+            setattr(self, method, Mock(side_effect=error))
 
     def run(self, arguments, history):
-        return history.pixels(0) if arguments.img_idx == 0 else 1 / 0
+        return history.crop(0, (0, 0, 50, 50))
 
 
-@pytest.mark.parametrize(
-    ("index", "message"),
-    [(0, r"faulty returned Image; run\(\) must return a ToolImage"), (1, "faulty raised ZeroDivisionError")],
-)
-def test_error_in_a_tool_is_raised_with_the_name_of_the_tool(history, index, message):
-    tools = {"faulty": Faulty(ToolContext(CoordinateSpace.pixels, True, 28))}
-    with pytest.raises(RuntimeError, match=message):
-        CallExecutor(tools, SETTINGS).execute([ToolCall("faulty", {"img_idx": index})], [Turn((0, 1), "")], history)
+ERRORS = [ZeroDivisionError("x"), KeyError("x"), StopIteration("x"), SystemExit("x"), MemoryError("x"), OSError(5, "x")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("method", ["parse", "label_of", "box_of", "point_of", "run"])
+def test_error_in_any_method_of_a_tool_is_raised_with_its_name_and_no_call_counts_as_answered(history, method, error):
+    tools = {**TOOLS, "faulty": Faulty(method, error)}
+    fine = ToolCall("zoom", {"bbox_2d": [0, 0, 50, 50], "label": "a dog"})
+    calls = [ToolCall("fly", {}), fine, ToolCall("faulty", {}), fine]
+    turns = [Turn((place, place + 1), "") for place in range(4)]
+    with pytest.raises(ToolError, match=rf"^The tool faulty raised {type(error).__name__}: .*x.*\.$"):
+        CallExecutor(tools, SETTINGS).execute(calls, turns, history)
+    assert [turn.status for turn in turns] == [TurnStatus.UNKNOWN_TOOL] + [TurnStatus.TOOL_ERROR] * 3
+    assert not any(turn.described or turn.pixels or turn.faults for turn in turns), "none of them is a visual turn"
+
+
+@pytest.mark.parametrize("result", [None, Image.new("RGB", (9, 9)), "image", Mock(spec=object)], ids=repr)
+def test_tool_that_returns_no_image_is_an_error_with_its_name(history, result):
+    faulty = Faulty("run", None)
+    faulty.run = lambda arguments, history: result
+    turn = Turn((0, 1), "")
+    with pytest.raises(ToolError, match=r"^The tool faulty returned \w+; run\(\) must return a ToolImage"):
+        CallExecutor({"faulty": faulty}, SETTINGS).execute([ToolCall("faulty", {})], [turn], history)
+    assert turn.status is TurnStatus.TOOL_ERROR
+
+
+def test_image_that_cannot_be_encoded_is_an_error_of_its_tool(history):
+    faulty = Faulty("run", None)
+    faulty.run = lambda arguments, history: replace(history.crop(0), pixels=Image.new("F", (9, 9)))
+    with pytest.raises(ToolError, match="^The tool faulty raised OSError: cannot write mode F as JPEG"):
+        CallExecutor({"faulty": faulty}, SETTINGS).execute([ToolCall("faulty", {})], [Turn((0, 1), "")], history)

@@ -14,6 +14,7 @@ from support.scripted import assert_consistent, call, compose_config, make_loop,
 
 from verl_mapo.names import TRAJECTORY
 from verl_mapo.rollout.statuses import EndReason, LabelFault, TurnStatus
+from verl_mapo.rollout.trajectory import Trajectory
 
 
 def test_processor_does_not_resize_the_images_again(model, picture):
@@ -300,3 +301,23 @@ def test_unreadable_image_ends_its_rollout_without_an_error(model, tmp_path, pic
     assert_consistent(model, output)
     assert output.extra_fields[TRAJECTORY].end_reason is EndReason.UNREADABLE_IMAGE
     assert output.response_mask == [0] and output.extra_fields["min_global_steps"] == 1
+
+
+def test_error_in_a_tool_ends_the_rollout_which_is_not_trained_on(model, picture, monkeypatch, caplog):
+    def fail(self, arguments, history):
+        raise ZeroDivisionError("no angle")
+
+    monkeypatch.setattr("verl_mapo.tools.rotate.Rotate.run", fail)
+    config = compose_config("visual_tool.tools=[zoom,rotate]")
+    turns = [call(), call(name="rotate", label=None).replace('"bbox_2d": [10, 10, 40, 40]', '"angle": 90'), "unseen"]
+    output = play(model, config, prompt_of(picture), turns)
+    assert_consistent(model, output)
+    trajectory = output.extra_fields[TRAJECTORY]
+    assert trajectory.end_reason is EndReason.TOOL_ERROR
+    assert trajectory.error == "The tool rotate raised ZeroDivisionError: no angle."
+    assert [turn.status for turn in trajectory.turns] == [TurnStatus.OK, TurnStatus.TOOL_ERROR]
+    assert trajectory.turns[1].observation == "" and len(output.multi_modal_data["images"]) == 2
+    assert "The tool rotate raised ZeroDivisionError" in caplog.text and "in fail" in caplog.text, "with a traceback"
+    row = output.as_dict()
+    assert not row["response_mask"].any() and row["responses"].tolist() == output.response_ids
+    assert Trajectory.from_record(row["extra_fields"][TRAJECTORY]).error == trajectory.error

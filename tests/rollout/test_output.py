@@ -8,7 +8,7 @@ import pytest
 from support.scripted import compose_config, play, prompt_of
 
 from verl_mapo.columns import TURN_COLUMNS
-from verl_mapo.names import ALIGNMENT_SCORES, TRAJECTORY
+from verl_mapo.names import ALIGNMENT_SCORES, OUTCOME_ERROR, TRAJECTORY
 from verl_mapo.rollout.trajectory import Trajectory
 
 CALL = '<tool_call>{"name": "zoom", "arguments": {"label": "a square", "bbox_2d": [0, 0, 90, 90]}}</tool_call>'
@@ -48,6 +48,16 @@ def test_row_is_the_same_when_it_is_made_twice(output):
     assert first["turn_scores"][:2].tolist() == second["turn_scores"][:2].tolist() == [0.5, 0.25]
     assert output.extra_fields[TRAJECTORY] is output.state.trajectory, "the output itself is not changed"
     assert output.extra_fields["reward_extra_info"] == {ALIGNMENT_SCORES: [0.5, 0.25]}
+
+
+def test_row_without_an_outcome_is_not_trained_on_and_keeps_the_reason(output):
+    terms = {"acc": None, OUTCOME_ERROR: "The answer check x raised KeyError: 'y'.", ALIGNMENT_SCORES: [0.5, 0.25]}
+    output.extra_fields["reward_extra_info"] = terms
+    for row in (output.as_dict(), output.as_dict()):
+        assert not row["response_mask"].any() and len(row["response_mask"]) == len(output.response_ids)
+        assert row["extra_fields"]["reward_extra_info"] == {"acc": None}
+        assert row["extra_fields"][TRAJECTORY]["error"] == terms[OUTCOME_ERROR]
+        assert row["turn_scores"][:2].tolist() == [0.5, 0.25]
 
 
 def test_row_without_scores_has_a_record_and_no_columns(output):

@@ -61,7 +61,7 @@ def test_record_is_read_back_as_the_trajectory_without_the_pixels_of_plain_image
 
 def test_record_has_these_keys():
     record = Trajectory(["a.png"], [(8, 6)], [Turn((0, 3), "x")], EndReason.ANSWER).to_record()
-    assert list(record) == ["images", "image_sizes", "turns", "end_reason", "prefix_length"]
+    assert list(record) == ["images", "image_sizes", "turns", "end_reason", "prefix_length", "error"]
     assert set(record["turns"][0]) == {
         *("span", "text", "status", "tool", "label", "description", "label_tokens", "img_idx", "image"),
         *("quarter_turns", "box_said", "box_asked", "box_executed", "view_size", "described", "faults", "pixels"),

@@ -39,6 +39,7 @@ def test_metrics_of_two_rollouts_are_means_over_rollouts_calls_and_visual_turns(
             "rollout_visual/label_tokens": 4,
             "rollout_visual/repeat_iou": 0.5,
             "rollout_visual/unreadable_images/share": 0,
+            "rollout_visual/errors/share": 0,
             "rollout_visual/end/answer": 2 / 3,
             "rollout_visual/end/bad_calls": 1 / 3,
             "rollout_visual/bad_call/bad_box": 1 / 3,

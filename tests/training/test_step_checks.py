@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""A step without a token to train on stops the run, and says why."""
+"""A step with too many errors or without a token to train on stops the run, and says why."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support.fake_queue import scored_rows
 
 from verl_mapo.columns import TURN_COLUMNS
 from verl_mapo.names import ESTIMATORS
-from verl_mapo.rollout.statuses import EndReason
+from verl_mapo.rollout.statuses import EndReason, TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
 
 
@@ -67,3 +67,52 @@ def test_step_with_one_token_goes_on(queue, make_trainer):
     answer = Trajectory(["/a/1.png"], [(9, 9)], [Turn((0, 1), "y")], EndReason.ANSWER)
     run(queue, make_trainer, [missing("/b/1.png"), missing("/b/1.png"), answer], 1)
     assert torch.cat(queue.fields["advantages"].unbind()).eq(0).all()
+
+
+def failed(tool: str) -> Trajectory:
+    return Trajectory([], error=f"The tool {tool} raised KeyError: 'x'.", end_reason=EndReason.TOOL_ERROR)
+
+
+def test_more_errors_than_the_run_allows_stop_it_with_the_first_one(queue, make_trainer):
+    answer = Trajectory([], [], [Turn((0, 1), "y")], EndReason.ANSWER)
+    unjudged = Trajectory([], [], [Turn((0, 1), "y")], EndReason.ANSWER, error="The answer check c raised OSError.")
+    rows = [failed("zoom"), unjudged, *[answer] * 8]
+    run(queue, make_trainer, rows, 8, "visual_tool.max_errors=0.2")
+    with pytest.raises(RuntimeError) as stopped:
+        run(queue, make_trainer, rows, 8)
+    sentence = str(stopped.value)
+    assert (
+        sentence.startswith("2 of 10 rollouts of step 7 have no outcome") and "visual_tool.max_errors=0.1" in sentence
+    )
+    assert "The first error is: The tool zoom raised KeyError: 'x'." in sentence
+    with pytest.raises(RuntimeError, match=r"The first error is: The answer check c raised OSError\. Correct"):
+        run(queue, make_trainer, [answer, unjudged], 1)
+
+
+@pytest.mark.parametrize("method", ["mapo", "mapo_by_turn"])
+def test_rollout_without_an_outcome_changes_no_other_advantage_and_no_mean(queue, make_trainer, method):
+    """Its outcome of 0 stands for nothing: removing the row changes nothing but the counter of errors."""
+    overrides = ["visual_tool.max_errors=1", *(["algorithm.mapo.credit=turn"] if method == "mapo_by_turn" else [])]
+    turns = [Turn((0, 1), "x", TurnStatus.OK, described=True, score=score) for score in (0.1, 0.5, 0.9)]
+    trajectories = [Trajectory([], [], [turn], EndReason.ANSWER) for turn in turns]
+
+    def step(rows: list[Trajectory], outcomes: list[float]) -> tuple[list[torch.Tensor], dict]:
+        masks = [torch.full((2,), int(not trajectory.error)) for trajectory in rows]
+        queue.fields.clear()
+        queue.fields.update(scored_rows(masks, outcomes, rows))
+        queue.fields["uid"] = ["a"] * len(rows)
+        columns = [trajectory.columns(2) for trajectory in rows]
+        queue.fields.update(
+            {column.name: torch.stack([row[column.name] for row in columns]) for column in TURN_COLUMNS}
+        )
+        batch, metrics = queue.batch([f"a_{row}_0" for row in range(len(rows))]), {}
+        make_trainer(*overrides)._compute_advantage(batch, metrics)
+        return list(queue.fields["advantages"].unbind()), metrics
+
+    alone, metrics = step(trajectories, [1.0, 0.0, 0.0])
+    error = Trajectory([], [], [turns[2]], EndReason.TOOL_ERROR, error="The tool zoom raised KeyError.")
+    (lost, *rest), beside = step([error, *trajectories], [0.0, 1.0, 0.0, 0.0])
+    assert not lost.any() and all(torch.equal(*pair) for pair in zip(alone, rest, strict=True))
+    means = [name for name in metrics if name.startswith("mapo/")]
+    assert means and {name: beside[name] for name in means} == pytest.approx({name: metrics[name] for name in means})
+    assert (metrics["rollout_visual/errors/share"], beside["rollout_visual/errors/share"]) == (0, 0.25)

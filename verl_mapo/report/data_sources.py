@@ -22,17 +22,18 @@ class SourceFigures:
     """
 
     rollouts: int
-    accuracy: float
+    accuracy: float | None
     alignment: float | None
     tool_rate: float
 
     @classmethod
     def of(cls, rollouts: list[Rollout]) -> SourceFigures:
         """The figures of at least one rollout."""
+        outcomes = [rollout.known_outcome for rollout in rollouts if rollout.known_outcome is not None]
         alignments = [rollout.alignment for rollout in rollouts if rollout.alignment is not None]
         return cls(
             rollouts=len(rollouts),
-            accuracy=fmean(rollout.outcome for rollout in rollouts),
+            accuracy=fmean(outcomes) if outcomes else None,
             alignment=fmean(alignments) if alignments else None,
             tool_rate=fmean(rollout.trajectory.called for rollout in rollouts),
         )

@@ -53,7 +53,7 @@ def checked_alarms(run: RunData) -> list[CheckedAlarm]:
     """The alarms, raised or not, for which the run has logged the metric."""
     alarms = [*ALARMS, *chain.from_iterable(method.alarms for method in run.known_methods)]
     checked = [_checked(alarm, values) for alarm in alarms if (values := run.series(alarm.metric)[1])]
-    return [*checked, *_held_out_images(run)]
+    return [*checked, *_held_out_failures(run)]
 
 
 def _checked(alarm: Alarm, values: list[float]) -> CheckedAlarm:
@@ -63,18 +63,29 @@ def _checked(alarm: Alarm, values: list[float]) -> CheckedAlarm:
     return CheckedAlarm(alarm.watched, alarm.sentence.format(first=first, last=last) if raised else "")
 
 
-def _held_out_images(run: RunData) -> list[CheckedAlarm]:
-    """The alarm on images of the last validation that cannot be shown; none where no held-out rollout has an image."""
+def _held_out_failures(run: RunData) -> list[CheckedAlarm]:
+    """The alarms on rollouts of the last validation that count as wrong answers and are none; those that can occur."""
     rollouts = run.rollouts(run.ends("val")[-1], "val") if run.ends("val") else []
-    ends = [rollout.trajectory.end_reason for rollout in rollouts if rollout.trajectory.images]
-    if not ends:
-        return []
-    share = ends.count(EndReason.UNREADABLE_IMAGE) / len(ends)
-    sentence = (
-        f"The images of {share:.1%} of the held-out rollouts cannot be shown, and these rollouts count as wrong "
-        "answers: the held-out accuracy is lower than the model's. The log of the run names the images."
-    )
-    return [CheckedAlarm("unreadable held-out images", sentence if share else "")]
+    trajectories = [rollout.trajectory for rollout in rollouts]
+    unreadable = [found.end_reason is EndReason.UNREADABLE_IMAGE for found in trajectories if found.images]
+    errors = [bool(found.error) for found in trajectories]
+    wrong = "and these rollouts count as wrong answers: the held-out accuracy is lower than the model's."
+    alarms = []
+    if unreadable:
+        sentence = (
+            f"The images of {fmean(unreadable):.1%} of the held-out rollouts cannot be shown, {wrong} The log of the "
+            "run names the images."
+        )
+        alarms.append(CheckedAlarm("unreadable held-out images", sentence if any(unreadable) else ""))
+    if errors:
+        first = next((found.error for found in trajectories if found.error), "")
+        sentence = (
+            f"The code of a tool or of the reward failed on {fmean(errors):.1%} of the held-out rollouts, {wrong} "
+        )
+        alarms.append(
+            CheckedAlarm("held-out errors in code", f"{sentence}The first error is: {first}" if first else "")
+        )
+    return alarms
 
 
 def headlines(run: RunData) -> list[Headline]:
@@ -133,7 +144,7 @@ class _Figure:
 
 
 _FIGURES = [
-    _Figure("acc", "accuracy", lambda rollout: rollout.outcome, 100, 1, " points"),
+    _Figure("acc", "accuracy", lambda rollout: rollout.known_outcome, 100, 1, " points"),
     _Figure("alignment", "alignment", lambda rollout: rollout.alignment, 1, 3, ""),
 ]
 

@@ -88,7 +88,7 @@ class Rollout:
             :func:`verl_mapo.training.question_id.question_id`.
         question: text of the last message of the prompt.
         ground_truth: the correct answer, as text.
-        outcome: its reward.
+        outcome: its reward; 0 where :attr:`known_outcome` is None.
         alignment, advantage, a_out, a_sem: None where there is none (validation, no visual turn, not scored).
         trajectory: without images and turns where the agent loop recorded none.
         axpo: None without AXPO.
@@ -111,6 +111,11 @@ class Rollout:
     trajectory: Trajectory
     axpo: AxpoRecord | None
     credit: TokenCredit | None
+
+    @property
+    def known_outcome(self) -> float | None:
+        """Its reward; None where no reward could be computed, see :attr:`Trajectory.error`."""
+        return None if self.trajectory.error else self.outcome
 
     @property
     def role(self) -> str:

@@ -184,6 +184,14 @@ ALARMS = (
         whole_run=True,
     ),
     Alarm(
+        "rollout_visual/errors/share",
+        "errors in code",
+        0.0,
+        "On {last:.1%} of the training rollouts the code of a tool, of the answer check or of the reward function "
+        "failed. Nothing was learned from them: the log of the run has the tracebacks.",
+        whole_run=True,
+    ),
+    Alarm(
         "rollout_visual/tool_rate",
         "tool rate",
         TOOL_RATE_FALL,

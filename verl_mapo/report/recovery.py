@@ -181,17 +181,19 @@ class _Group:
 
     Attributes:
         rollouts: how many there are.
-        users: for each rollout that called a tool, whether it is correct.
+        users: for each rollout that called a tool and has a known outcome, whether it is correct.
+        unknown: whether a rollout that called a tool has no known outcome.
         prefixes: for each resampled prefix, whether any continuation is correct.
     """
 
     rollouts: int = 0
     users: list[bool] = field(default_factory=list)
+    unknown: bool = False
     prefixes: dict[int, bool] = field(default_factory=dict)
 
     @property
     def triggered(self) -> bool:
-        return bool(self.users) and not any(self.users)
+        return bool(self.users) and not any(self.users) and not self.unknown
 
     def add(self, rollout: Rollout) -> None:
         correct = rollout.outcome >= CORRECT
@@ -200,7 +202,9 @@ class _Group:
             self.prefixes[prefix] = correct or self.prefixes.get(prefix, False)
             return
         self.rollouts += 1
-        if rollout.trajectory.called:
+        if rollout.trajectory.called and rollout.known_outcome is None:
+            self.unknown = True
+        elif rollout.trajectory.called:
             self.users.append(correct)
 
 

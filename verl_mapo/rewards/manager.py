@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from statistics import fmean
 from typing import Any
@@ -16,14 +17,16 @@ from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 from verl.protocol import DataProtoItem
 
 from verl_mapo import names
-from verl_mapo.rewards.outcome import AnswerOutcome, CustomOutcome, Outcome
+from verl_mapo.rewards.outcome import AnswerOutcome, CustomOutcome, Outcome, OutcomeError, Terms
 from verl_mapo.rewards.scorers.actor import RemoteScorer
 from verl_mapo.rewards.scorers.base import build_scorer
 from verl_mapo.rewards.scorers.batching import BatchingScorer
 from verl_mapo.rewards.settings import alignment_settings
 from verl_mapo.rollout.settings import VisualToolSettings
-from verl_mapo.rollout.trajectory import Trajectory, Turn
+from verl_mapo.rollout.trajectory import Trajectory, Turn, error_sentence
 from verl_mapo.settings import ConfigError, parse, select
+
+logger = logging.getLogger(__name__)
 
 
 @register(names.REWARD_MANAGER)
@@ -76,7 +79,10 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
             * ``alignment``: mean over the scored visual turns; None without any, because verl's validation metrics
               leave None out, whereas one NaN makes their mean NaN;
             * ``visual_turns``, ``unscored`` and ``zero_by_fault``: numbers of turns;
-            * ``alignment_scores``: a float, or None if unscored, for each visual turn in order.
+            * ``alignment_scores``: a float, or None if unscored, for each visual turn in order;
+            * ``outcome_error``, only where the outcome is not known: the reason. The reward is 0 then, because verl
+              needs a number, the terms of the outcome are None, and the rollout is not trained on
+              (:meth:`verl_mapo.rollout.output.VisualToolOutput.as_dict`).
 
         Raises:
             ConfigError: the row carries no trajectory.
@@ -85,7 +91,7 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
         trajectory = _trajectory(row)
         turns = trajectory.visual_turns
         (reward, terms), *scores = await asyncio.gather(
-            self.outcome(row, trajectory), *(self._alignment(turn) for turn in turns)
+            self._outcome(row, trajectory), *(self._alignment(turn) for turn in turns)
         )
         known = [score for score in scores if score is not None]
         alignment = {
@@ -96,6 +102,18 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
             names.ALIGNMENT_SCORES: list(scores),
         }
         return {"reward_score": reward, "reward_extra_info": {**terms, **alignment}}
+
+    async def _outcome(self, row: DataProtoItem, trajectory: Trajectory) -> tuple[float, Terms]:
+        """The reward and its terms. An error costs this rollout and not, as verl would have it, the prompt's group."""
+        reason = trajectory.error
+        if not reason:
+            try:
+                return await self.outcome(row, trajectory)
+            except Exception as error:
+                own = isinstance(error, OutcomeError | ConfigError)
+                reason = str(error) if own else error_sentence("The computation of the outcome", error)
+                logger.error("A rollout has no outcome and is not trained on: %s", reason, exc_info=error)
+        return 0.0, {**dict.fromkeys(self.outcome.terms), names.OUTCOME_ERROR: reason}
 
     async def _alignment(self, turn: Turn) -> float | None:
         """s_t of one visual turn; None when the scorer failed.

@@ -27,7 +27,7 @@ from verl_mapo.rewards.answers import (
 from verl_mapo.rewards.judge import Judge
 from verl_mapo.rewards.settings import AUTO, DescriptionAlignmentSettings
 from verl_mapo.rollout.row_messages import text_form
-from verl_mapo.rollout.trajectory import Trajectory
+from verl_mapo.rollout.trajectory import Trajectory, error_sentence
 from verl_mapo.settings import ConfigError, parse, select
 
 Terms = dict[str, Any]
@@ -41,11 +41,25 @@ _RIGHT_TRUTHS = {
 }
 
 
+class OutcomeError(RuntimeError):
+    """The code of an answer check or of the reward function failed, so the outcome is not known; names the code."""
+
+
 class Outcome(Protocol):
-    """Computes the reward of a rollout."""
+    """Computes the reward of a rollout.
+
+    Attributes:
+        terms: names of the terms that every row has.
+    """
+
+    terms: tuple[str, ...]
 
     async def __call__(self, row: DataProtoItem, trajectory: Trajectory) -> tuple[float, Terms]:
-        """The reward and its terms; every row has terms of the same names."""
+        """The reward and its terms; every row has terms of the same names.
+
+        Raises:
+            OutcomeError: the outcome cannot be computed, because the code of a check or a function failed.
+        """
 
 
 class AnswerOutcome:
@@ -61,6 +75,7 @@ class AnswerOutcome:
     def __init__(self, settings: DescriptionAlignmentSettings):
         self.settings = settings
         self.judge = Judge(settings.judge) if settings.judge else None
+        self.terms = ("acc", "rule", *(("judge", "judge_failed") if settings.judge else ()))
 
     async def __call__(self, row: DataProtoItem, trajectory: Trajectory) -> tuple[float, Terms]:
         """See :class:`Outcome`.
@@ -68,6 +83,7 @@ class AnswerOutcome:
         Raises:
             ConfigError: the row's ``reward_model`` has no ground truth or no list of options, or ``outcome`` is
                 ``auto`` and its ``style`` names no answer check.
+            OutcomeError: the answer check raised an exception, or returned no bool.
         """
         target = row.non_tensor_batch["reward_model"]
         truths, options = _truths_and_options(target, "In the data, in reward_model")
@@ -103,13 +119,16 @@ class CustomOutcome:
     It returns a finite number, or a dict whose ``score`` is one. Anything else, such as NaN or None, is an error like
     an exception of the function, and never a reward of 0.
 
-    Terms: the values that the function returns beside ``score``; ``acc`` is its score unless it returns ``acc`` too.
+    Terms: the values that the function returns beside ``score``; ``acc`` is its score unless it returns ``acc`` too. A
+    rollout on which the function fails has ``acc`` alone.
 
     Args:
         function: the user's function, plain or async.
         tokenizer: decodes the response.
         router: verl's further arguments for a reward model; empty without one.
     """
+
+    terms = ("acc",)
 
     def __init__(self, function: Callable[..., Any], tokenizer: Any, router: dict[str, Any]):
         self.function = function
@@ -120,7 +139,7 @@ class CustomOutcome:
         """See :class:`Outcome`.
 
         Raises:
-            RuntimeError: the function returned no score.
+            OutcomeError: the function raised an exception, or returned no score.
         """
         fields = row.non_tensor_batch
         arguments = {
@@ -134,11 +153,15 @@ class CustomOutcome:
             },
             **self.router,
         }
+        code = f"The function of {names.CUSTOM_REWARD_FUNCTION}"
         if inspect.iscoroutinefunction(self.function):
-            result = await self.function(**arguments)
+            try:
+                result = await self.function(**arguments)
+            except (Exception, SystemExit) as error:
+                raise OutcomeError(error_sentence(code, error)) from error
         else:
-            result = await asyncio.to_thread(self.function, **arguments)
-        score = _score(result)
+            result = await asyncio.to_thread(_call, code, self.function, **arguments)
+        score = _score(result, code)
         return score, {"acc": score, **(result if isinstance(result, dict) else {})}
 
     def _response(self, row: DataProtoItem) -> str:
@@ -148,7 +171,19 @@ class CustomOutcome:
         return self.tokenizer.decode(responses[:length], skip_special_tokens=True)
 
 
-def _score(result: Any) -> float:
+def _call(code: str, function: Callable[..., Any], *values: Any, **keywords: Any) -> Any:
+    """Call code that is not ours; any exception becomes an :class:`OutcomeError`.
+
+    A thread calls it, not the event loop: a StopIteration that leaves a thread is never reported to the loop, which
+    then waits for ever, and a SystemExit that reaches the loop ends it.
+    """
+    try:
+        return function(*values, **keywords)
+    except (Exception, SystemExit) as error:
+        raise OutcomeError(error_sentence(code, error)) from error
+
+
+def _score(result: Any, code: str) -> float:
     """The score in what a custom reward function returned."""
     value = result.get("score") if isinstance(result, dict) else result
     try:
@@ -156,21 +191,18 @@ def _score(result: Any) -> float:
     except (TypeError, ValueError, RuntimeError, OverflowError):
         score = math.nan
     if not math.isfinite(score):
-        raise RuntimeError(
-            f"The function of {names.CUSTOM_REWARD_FUNCTION} returned {short(result)}; it must return a finite number, "
-            'such as 1.0, or a dict with one, such as {"score": 1.0}.'
+        raise OutcomeError(
+            f"{code} returned {short(result)}; it must return a finite number, such as 1.0, or a dict with one, "
+            'such as {"score": 1.0}.'
         )
     return score
 
 
 def _apply(check: AnswerCheck, name: str, answer: str, truth: str, keywords: dict[str, Any]) -> bool:
     """Call a check; an exception or a result that is no bool is an error in the check, which the message names."""
-    try:
-        equal = check(answer, truth, **keywords)
-    except Exception as error:
-        raise RuntimeError(f"The answer check {name} raised {type(error).__name__}: {error}") from error
+    equal = _call(f"The answer check {name}", check, answer, truth, **keywords)
     if not isinstance(equal, bool | np.bool_):
-        raise RuntimeError(f"The answer check {name} returned {equal!r}; it must return True or False.")
+        raise OutcomeError(f"The answer check {name} returned {equal!r:.200}; it must return True or False.")
     return bool(equal)
 
 

@@ -6,19 +6,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from verl_mapo.rollout.images import thumbnail
 from verl_mapo.rollout.parser import BadCall, ToolCall
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.statuses import LabelFault, TurnStatus
-from verl_mapo.rollout.trajectory import Turn
+from verl_mapo.rollout.trajectory import Turn, error_sentence
 from verl_mapo.tools.base import ArgumentError, VisualTool
 from verl_mapo.tools.coordinates import BoxError
 from verl_mapo.tools.image_history import ImageHistory, ToolImage
 
 _LONGEST_REASON = 300
 """Characters of a tool's reason that the model is told."""
+
+
+class ToolError(RuntimeError):
+    """The code of a tool failed. That is no mistake of the model, so it is not told; the message names the tool."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,23 @@ class CallExecutor:
 
         Returns:
             For each call the image to show to the model, or the reason why there is none.
+
+        Raises:
+            ToolError: the code of a tool failed. The turns of all calls that were not refused have the status
+                ``tool_error``.
         """
         results = []
-        for call, turn in zip(calls, turns, strict=True):
-            result = self._execute(call, turn, history)
-            if isinstance(result, ToolImage):
-                history.add(result)
-            results.append(result)
+        try:
+            for call, turn in zip(calls, turns, strict=True):
+                result = self._execute(call, turn, history)
+                if isinstance(result, ToolImage):
+                    history.add(result)
+                results.append(result)
+        except ToolError:
+            for turn, result in zip_longest(turns, results):
+                if not isinstance(result, Refusal):
+                    turn.withdraw(TurnStatus.TOOL_ERROR)
+            raise
         return results
 
     def _execute(self, call: ToolCall | BadCall, turn: Turn, history: ImageHistory) -> ToolImage | Refusal:
@@ -79,16 +94,20 @@ class CallExecutor:
         turn.described = tool.scored
         try:
             image = self._run(tool, call.arguments, turn, history)
+            pixels = thumbnail(image.pixels, self.settings.scorer_side) if tool.scored or image.computed else None
         except (ArgumentError, BoxError) as error:
             turn.status = TurnStatus.BAD_ARGUMENTS if isinstance(error, ArgumentError) else TurnStatus.BAD_BOX
             turn.faults = [LabelFault.REFUSED] if tool.scored else []
             return Refusal(f"The call of {tool.name} was refused: {str(error)[:_LONGEST_REASON]}.")
+        except ToolError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise ToolError(error_sentence(f"The tool {tool.name}", error)) from error
         turn.status = TurnStatus.OK
         turn.view = image.view
         turn.box_asked = image.asked
         turn.computed = image.computed
-        if tool.scored or image.computed:
-            turn.pixels = thumbnail(image.pixels, self.settings.scorer_side)
+        turn.pixels = pixels
         return image
 
     def _run(self, tool: VisualTool, written: Any, turn: Turn, history: ImageHistory) -> ToolImage:
@@ -99,7 +118,13 @@ class CallExecutor:
         if turn.box_said is not None:
             other = tool.context.space.other_space_of(turn.box_said, history.view(arguments.img_idx).size)
             turn.other_units = other and other.value
-        return _run(tool, arguments, history)
+        image = tool.run(arguments, history)
+        if not isinstance(image, ToolImage):
+            raise ToolError(
+                f"The tool {tool.name} returned {type(image).__name__}; run() must return a ToolImage, as "
+                "history.crop() and history.computed() do."
+            )
+        return image
 
     def _named(self, written: Any) -> Any:
         """The arguments by their own names; an argument that is given under two names keeps both and is refused."""
@@ -124,19 +149,3 @@ class CallExecutor:
                 raise
             turn.lenient = True
             return arguments
-
-
-def _run(tool: VisualTool, arguments: Any, history: ImageHistory) -> ToolImage:
-    """Run a tool; any exception that is not meant for the model is an error in the tool, which the message names."""
-    try:
-        image = tool.run(arguments, history)
-    except (ArgumentError, BoxError):
-        raise
-    except Exception as error:
-        raise RuntimeError(f"The tool {tool.name} raised {type(error).__name__}: {error}") from error
-    if not isinstance(image, ToolImage):
-        raise RuntimeError(
-            f"The tool {tool.name} returned {type(image).__name__}; run() must return a ToolImage, as history.crop() "
-            "and history.computed() do."
-        )
-    return image

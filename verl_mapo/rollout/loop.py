@@ -23,7 +23,7 @@ from verl.utils.profiler import simple_timer
 
 from verl_mapo.names import AGENT_LOOP
 from verl_mapo.rollout import prompts
-from verl_mapo.rollout.execute_call import CallExecutor, Refusal
+from verl_mapo.rollout.execute_call import CallExecutor, Refusal, ToolError
 from verl_mapo.rollout.images import ImageStore, UnreadableImage, processor_kwargs, processor_resizes
 from verl_mapo.rollout.labels import LabelChecker
 from verl_mapo.rollout.output import VisualToolOutput
@@ -241,7 +241,12 @@ class VisualToolAgentLoop(AgentLoopBase):
         """Execute the calls of a turn and return their images, or the reasons why there are none, to the model."""
         shown = len(state.history.views)
         history = state.history.first(shown)
-        results = await asyncio.to_thread(self.executor.execute, calls, turns, history)
+        try:
+            results = await asyncio.to_thread(self.executor.execute, calls, turns, history)
+        except ToolError as error:
+            logger.error("A rollout ends and is not trained on: %s", error, exc_info=error)
+            state.trajectory.error = str(error)
+            return EndReason.TOOL_ERROR
         if all(isinstance(result, Refusal) for result in results):
             if state.retries >= self.settings.max_retries:
                 return EndReason.BAD_CALLS
@@ -261,7 +266,7 @@ class VisualToolAgentLoop(AgentLoopBase):
             return None
         for turn in turns:
             if turn.status is TurnStatus.OK:
-                turn.status, turn.described, turn.pixels = TurnStatus.NO_ROOM, False, None
+                turn.withdraw(TurnStatus.NO_ROOM)
         return end_reason
 
     async def _append(

@@ -9,8 +9,11 @@ from typing import Any
 from pydantic import PrivateAttr
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 
-from verl_mapo.names import ALIGNMENT_SCORES, TRAJECTORY
+from verl_mapo.names import ALIGNMENT_SCORES, OUTCOME_ERROR, TRAJECTORY
 from verl_mapo.rollout.state import LoopState
+
+_OURS = (ALIGNMENT_SCORES, OUTCOME_ERROR)
+"""Terms that become part of the trajectory; verl does not see them."""
 
 _REWARD_TERMS = "reward_extra_info"
 """verl's key in ``extra_fields`` for what a reward manager returned besides the reward."""
@@ -38,11 +41,14 @@ class VisualToolOutput(AgentLoopOutput):
         return self._state
 
     def join_scores(self) -> bool:
-        """Write the alignment scores that the reward manager returned into their turns; returns whether there are any.
+        """Write the alignment scores that the reward manager returned into their turns, and the error of the outcome.
 
-        Calling it again changes nothing.
+        Returns:
+            Whether there are scores. Calling it again changes nothing.
         """
-        scores = self.extra_fields.get(_REWARD_TERMS, {}).get(ALIGNMENT_SCORES)
+        terms = self.extra_fields.get(_REWARD_TERMS, {})
+        self._state.trajectory.error = terms.get(OUTCOME_ERROR) or self._state.trajectory.error
+        scores = terms.get(ALIGNMENT_SCORES)
         if scores is None:
             return False
         for turn, score in zip(self._state.trajectory.visual_turns, scores, strict=True):
@@ -50,13 +56,17 @@ class VisualToolOutput(AgentLoopOutput):
         return True
 
     def as_dict(self) -> dict[str, Any]:
-        """The row of TransferQueue: verl's fields, the record of the trajectory and, if it was scored, its columns."""
+        """The row of TransferQueue: verl's fields, the record of the trajectory and, if it was scored, its columns.
+
+        The outcome of a rollout with an error is not known, so none of its tokens is trained on.
+        """
         scored = self.join_scores()
         extra = dict(self.extra_fields)
         extra.pop(TRAJECTORY)  # pydantic would take it apart, pixels and all
         if _REWARD_TERMS in extra:
             terms = extra[_REWARD_TERMS]
-            extra[_REWARD_TERMS] = {name: value for name, value in terms.items() if name != ALIGNMENT_SCORES}
-        row = super(VisualToolOutput, self.model_copy(update={"extra_fields": extra})).as_dict()
+            extra[_REWARD_TERMS] = {name: value for name, value in terms.items() if name not in _OURS}
+        mask = [0] * len(self.response_mask) if self._state.trajectory.error else self.response_mask
+        row = super(VisualToolOutput, self.model_copy(update={"extra_fields": extra, "response_mask": mask})).as_dict()
         row["extra_fields"][TRAJECTORY] = self._state.trajectory.to_record()
         return row | (self._state.trajectory.columns(self._max_calls) if scored else {})

@@ -39,6 +39,10 @@ class VisualToolSettings:
         max_label_tokens: largest number of tokens of a label or a description [paper: capped; ours: the number].
         max_retries: number of turns of one rollout whose calls all failed and that the model may correct; the next one
             ends the rollout.
+        max_errors: largest share of the rollouts of a step on which the code of a tool, of the answer check or of the
+            reward function may fail before the trainer stops the run, in [0, 1]. Such rollouts are not trained on. Up
+            to a tenth, a group of eight loses less than one rollout on average, so that nearly every prompt is still
+            compared; above it, the failure is no rare input, and what is left is a selection [ours].
         coordinates: the units of the model's coordinates; ``auto`` derives them from the model type.
         max_image_pixels: largest number of pixels at which the model sees an original; None: the processor's limit.
         max_crop_pixels: largest number of pixels at which the model sees a tool's image; None: the processor's limit.
@@ -57,6 +61,7 @@ class VisualToolSettings:
     describe: Describe = "before"
     max_label_tokens: PositiveInt = 32
     max_retries: Annotated[int, Field(ge=0)] = 2
+    max_errors: Annotated[float, Field(ge=0, le=1)] = 0.1
     coordinates: Literal["auto", "pixels", "normalized_1000", "normalized_1"] = "auto"
     max_image_pixels: PositiveInt | None = None
     max_crop_pixels: PositiveInt | None = None

@@ -45,6 +45,7 @@ class TurnStatus(Explained):
     BAD_BOX = "bad_box", "The call names an image or a region that does not exist."
     NO_TURNS_LEFT = "no_turns_left", "The call came in the last turn and was not executed."
     NO_ROOM = "no_room", "The call was executed, but its observation would not have fitted."
+    TOOL_ERROR = "tool_error", "The call was not answered, because the code of a tool failed on a call of this turn."
 
     @property
     def is_call(self) -> bool:
@@ -82,3 +83,4 @@ class EndReason(Explained):
         "The row cannot be shown: an image, or the form of its messages; nothing was generated.",
     )
     PROMPT_LENGTH = "prompt_length", "The prompt is longer than data.max_prompt_length; nothing was generated."
+    TOOL_ERROR = "tool_error", "The code of a tool failed, so the rollout is not trained on."

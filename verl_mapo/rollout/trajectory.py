@@ -15,6 +15,9 @@ from verl_mapo.columns import ABSENT, SCORED, TURN_COLUMNS, TURN_SCORES, TURN_SP
 from verl_mapo.rollout.statuses import EndReason, LabelFault, TurnStatus
 from verl_mapo.tools.coordinates import View, iou
 
+_LONGEST_ERROR = 500
+"""Characters of an exception's message that a record keeps."""
+
 
 @dataclass
 class Turn:
@@ -82,6 +85,10 @@ class Turn:
         """Whether this is a visual turn whose call returned an image."""
         return self.described and self.pixels is not None
 
+    def withdraw(self, status: TurnStatus) -> None:
+        """Take back an executed call whose image is not shown to the model: it is no visual turn any more."""
+        self.status, self.described, self.pixels = status, False, None
+
     def without_description(self) -> Turn:
         """A copy that has not been described yet; the loop reads descriptions again from the turns that follow."""
         faults = [fault for fault in self.faults if not fault.is_of_description]
@@ -144,6 +151,8 @@ class Trajectory:
         turns: the assistant turns, in order.
         end_reason: the reason why it ended; None while it is running.
         prefix_length: number of response tokens that were given and not sampled, which are a continuation's prefix.
+        error: what failed in the code of a tool, of the answer check or of the reward function, in a sentence; empty if
+            nothing did. The outcome of a rollout with an error is not known, and the rollout is not trained on.
     """
 
     images: list[str]
@@ -151,6 +160,7 @@ class Trajectory:
     turns: list[Turn] = field(default_factory=list)
     end_reason: EndReason | None = None
     prefix_length: int = 0
+    error: str = ""
 
     @property
     def assistant_turns(self) -> list[list[Turn]]:
@@ -224,6 +234,7 @@ class Trajectory:
             "turns": [turn.to_record() for turn in self.turns],
             "end_reason": self.end_reason.value if self.end_reason else "",
             "prefix_length": self.prefix_length,
+            "error": self.error,
         }
 
     @classmethod
@@ -235,4 +246,16 @@ class Trajectory:
             turns=[Turn.from_record(turn) for turn in record["turns"]],
             end_reason=EndReason(record["end_reason"]) if record["end_reason"] else None,
             prefix_length=record["prefix_length"],
+            error=record.get("error", ""),  # runs of earlier versions have none
         )
+
+
+def error_sentence(code: str, error: BaseException) -> str:
+    """What :attr:`Trajectory.error` says of an exception.
+
+    Args:
+        code: what raised it, such as ``The tool zoom``.
+        error: the exception.
+    """
+    message = " ".join(str(error).split())[:_LONGEST_ERROR].rstrip(".")
+    return f"{code} raised {type(error).__name__}{': ' if message else ''}{message}."

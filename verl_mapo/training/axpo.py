@@ -224,7 +224,7 @@ class AxpoRows:
 
     Attributes:
         group: (B,) int64, the number of each row's uid.
-        outcome: (B,) rewards.
+        outcome: (B,) rewards; NaN where the outcome is not known.
         called: (B,) bool, a tool was called.
         columns: (B,) each, the columns of :data:`verl_mapo.columns.AXPO_COLUMNS` by name.
         prompt_tokens: (B,) int64.
@@ -249,7 +249,7 @@ class AxpoRows:
         cached = [extra.get("num_cached_tokens") for extra in step.extra_fields]
         return cls(
             group=group_ids(list(compress(step.uids, kept.tolist()))),
-            outcome=step.outcome[kept],
+            outcome=step.outcome.masked_fill(~step.judged, math.nan)[kept],
             called=torch.tensor(called)[kept],
             columns={column.name: step.columns[column.name][kept] for column in AXPO_COLUMNS},
             prompt_tokens=torch.tensor([tag["prompt_len"] for tag in tags])[kept],
@@ -269,7 +269,8 @@ def axpo_metrics(rows: AxpoRows, settings: AxpoSettings) -> dict[str, float]:
     """
     role, confidence = rows.columns[ROLE.name], rows.columns[CONFIDENCE.name]
     prefix_id, prefix_length = rows.columns[PREFIX_ID.name], rows.columns[PREFIX_LENGTH.name]
-    continuation, correct = role == CONTINUATION, rows.outcome >= CORRECT
+    continuation, correct, wrong = role == CONTINUATION, rows.outcome >= CORRECT, rows.outcome < CORRECT
+    judged = correct | wrong
     users = rows.called & ~continuation
 
     def groups_with(flag: Tensor) -> Tensor:
@@ -279,7 +280,7 @@ def axpo_metrics(rows: AxpoRows, settings: AxpoSettings) -> dict[str, float]:
         return len(torch.stack([rows.group[flag], prefix_id[flag]]).unique(dim=1).T)
 
     used_tools = groups_with(users)
-    triggered = used_tools & ~groups_with(users & correct)
+    triggered = used_tools & ~groups_with(users & ~wrong)
     rivals = users & triggered[rows.group] & ~confidence.isnan()
     lost, selected = int(rows.columns[LOST.name].sum()), prefixes(continuation)
     offered = settings.slots(int((~continuation).sum()))
@@ -288,8 +289,8 @@ def axpo_metrics(rows: AxpoRows, settings: AxpoSettings) -> dict[str, float]:
     known = continuation & ~rows.cached_tokens.isnan()
     seconds = rows.columns[EXPLORE_SECONDS.name]
     metrics = {
-        "outcome/original": mean_of(rows.outcome[~continuation].tolist()),
-        "outcome/resampled": mean_of(rows.outcome[continuation].tolist()),
+        "outcome/original": mean_of(rows.outcome[~continuation & judged].tolist()),
+        "outcome/resampled": mean_of(rows.outcome[continuation & judged].tolist()),
         "subgroup_size": mean_of([users.sum() / used_tools.sum()] if used_tools.any() else []),
         "trigger_rate": mean_of(triggered[used_tools].tolist()),
         "recovery_rate": prefixes(continuation & correct) / selected if selected else None,

@@ -85,7 +85,8 @@ class Mapo(Method):
 
     def metrics(self, step: StepBatch) -> dict[str, float]:
         """See :func:`mapo_metrics`."""
-        return mapo_metrics(step.results[names.MAPO], step.outcome, step.columns[TURN_STATUS.name], step.original)
+        counted = step.original & step.judged
+        return mapo_metrics(step.results[names.MAPO], step.outcome, step.columns[TURN_STATUS.name], counted)
 
     def records(self, step: StepBatch) -> dict[int, dict[str, Any]]:
         """The alignment, A_out and A_sem of every row."""
@@ -181,7 +182,7 @@ def mapo_metrics(result: MapoAdvantage, outcome: Tensor, status: Tensor, counted
         result: the advantages and their parts.
         outcome: (B,) rewards.
         status: (B, T) int8, the ``turn_status`` column.
-        counted: (B,) bool, the original rollouts.
+        counted: (B,) bool, the original rollouts whose outcome is known.
     """
     scored = result.alignment[counted & result.has_alignment]
     metrics = {

@@ -60,6 +60,8 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
     ``lenient_rate``: share of calls that were read although they were spelled in another way than the system message
     shows. ``other_units_rate``: share of boxes that look as if they were written in other units than the run's.
     ``unreadable_images/share``: share of the rollouts with images that ended because one cannot be shown.
+    ``errors/share``: share of rollouts without an outcome, because the code of a tool, of the answer check or of the
+    reward function failed.
     ``end/*``: shares of rollouts by end reason. ``bad_call/*``: shares of calls by status. ``faults/*``: shares of
     visual turns by fault.
     """
@@ -79,6 +81,7 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
         "unreadable_images/share": mean_of(
             trajectory.end_reason == EndReason.UNREADABLE_IMAGE for trajectory in illustrated
         ),
+        "errors/share": mean_of(bool(trajectory.error) for trajectory in trajectories),
         "repeat_iou": mean_of(overlap for trajectory in trajectories for overlap in trajectory.repeat_ious),
     }
     _warn_of_other_units(boxes)

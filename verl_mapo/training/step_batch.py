@@ -106,6 +106,11 @@ class StepBatch:
         return self.not_padding & ~self.continuation
 
     @cached_property
+    def judged(self) -> Tensor:
+        """(B,) bool: the row is a rollout whose outcome is known; see :attr:`Trajectory.error` for those without."""
+        return self.not_padding & torch.tensor([not (found and found.error) for found in self.trajectories])
+
+    @cached_property
     def extra_fields(self) -> list[dict[str, Any]]:
         """(B,) verl's ``extra_fields`` of each row."""
         return to_list(self.fields["extra_fields"])

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The check of a step before its advantages are computed: it has a token to train on."""
+"""The checks of a step before its advantages are computed: errors are rare, and there is a token to train on."""
 
 from __future__ import annotations
 
@@ -17,6 +17,27 @@ if TYPE_CHECKING:
 
 _MOST_FOLDERS = 3
 """Number of folders that a message names."""
+
+
+def check_errors(step: StepBatch, most: float) -> None:
+    """Stop a run at a step in which the code of a tool, of the answer check or of the reward function failed too often.
+
+    Args:
+        step: a scored batch.
+        most: largest share of the rollouts with an error.
+
+    Raises:
+        RuntimeError: with the share and the first error, which names the code that failed.
+    """
+    kept = step.not_padding.tolist()
+    errors = [found.error for found, rollout in zip(step.trajectories, kept, strict=True) if rollout and found]
+    errors = [error for error in errors if error]
+    if len(errors) > most * sum(kept):
+        raise RuntimeError(
+            f"{len(errors)} of {sum(kept)} rollouts of step {step.number} have no outcome, because the code of a tool, "
+            f"of the answer check or of the reward function failed, which is more than visual_tool.max_errors={most} "
+            f"allows. The first error is: {errors[0]} Correct that code; the log has the tracebacks."
+        )
 
 
 def check_tokens(step: StepBatch) -> None:

@@ -39,7 +39,7 @@ from verl_mapo.training.minibatches import stratified_order
 from verl_mapo.training.records import RECORD_FIELDS, describe_rows
 from verl_mapo.training.rollout_metrics import rollout_metrics
 from verl_mapo.training.step_batch import StepBatch, to_dense
-from verl_mapo.training.step_checks import check_tokens
+from verl_mapo.training.step_checks import check_errors, check_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +108,7 @@ class VisualTrainer(PPOTrainer):
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Compute the advantages, metrics and records of a step in this order, which recipes/all/README.md explains."""
         step = self._fetch(batch)
+        check_errors(step, parse(VisualToolSettings, self.config).max_errors)
         check_tokens(step)
         for method in self.methods:
             method.before_advantage(step)

@@ -18,7 +18,7 @@ from verl_mapo.rollout.statuses import TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
 
 
-def rollout(key: str, outcome: float, tool: bool = True, confidence: float = 0.5) -> FinishedRollout:
+def rollout(key: str, outcome: float | None, tool: bool = True, confidence: float = 0.5) -> FinishedRollout:
     turns = [Turn((0, 9), "", TurnStatus.OK if tool else TurnStatus.ANSWER)]
     state = SimpleNamespace(trajectory=Trajectory([], turns=turns))
     return FinishedRollout([key], state, outcome, FirstCall(4, confidence, 1 - confidence) if tool else None)
@@ -48,6 +48,11 @@ def test_group_with_a_failed_rollout_does_not_trigger():
     made = group(rollout("a", 0.0))
     made.failed = True
     assert not made.triggered and made.candidates(AxpoSettings(), Random(0)) == []
+
+
+def test_tool_user_whose_outcome_is_not_known_is_not_known_to_be_wrong():
+    assert not group(rollout("a", 0.0), rollout("b", None)).triggered
+    assert group(rollout("a", 0.0), rollout("b", None, tool=False)).triggered
 
 
 @pytest.mark.parametrize(("rank", "order"), [("confidence", [1, 2, 0]), ("entropy", [1, 2, 0])])

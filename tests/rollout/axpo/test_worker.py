@@ -10,6 +10,7 @@ import zlib
 from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from verl.workers.rollout.replica import TokenOutput
 
 from verl_mapo.advantages.axpo import AxpoSettings
 from verl_mapo.columns import AXPO_COLUMNS, CONTINUATION, PLAIN, SOURCE
+from verl_mapo.names import OUTCOME_ERROR
 from verl_mapo.rollout.axpo.first_call import FirstCallFinder
 from verl_mapo.rollout.axpo.slot_actor import SlotActor
 from verl_mapo.rollout.axpo.worker import ResamplingWorker
@@ -76,8 +78,8 @@ class LocalSlotActor:
 
     async def _wait_for_slot(self, step: int, uid: str, rank: int) -> bool:
         """Wait for a slot, unless nothing is left to wait for: a test must fail then, and not hang."""
-        slots = self.actor._steps[step]
-        assert slots.running_prompts or slots.has_slot(uid, rank) is not None, "this request is never decided"
+        decided = self.actor._answers[step, uid, rank].done()
+        assert decided or self.actor._steps[step].running_prompts, "this request is never decided"
         return await self.actor.wait_for_slot(step, uid, rank)
 
 
@@ -92,7 +94,10 @@ class Worker(ResamplingWorker):
         self.finder, self.groups = FirstCallFinder(model.tokenizer), {}
 
     async def _compute_score(self, outputs: list, kwargs: dict) -> None:
-        outputs[-1].reward_score = float(outputs[-1].state.trajectory.turns[-1].text == GUESS_RIGHT)
+        text = outputs[-1].state.trajectory.turns[-1].text
+        outputs[-1].reward_score = float(text == GUESS_RIGHT)
+        if "unjudged" in text:
+            outputs[-1].extra_fields["reward_extra_info"] = {OUTCOME_ERROR: "The answer check raised KeyError."}
 
     async def _compute_teacher_logprobs(self, *_: Any, **__: Any) -> None: ...
 
@@ -217,6 +222,32 @@ def test_rollout_whose_continuations_all_fail_stays_plain(roll_out):
 def test_group_with_a_failed_session_gets_no_continuations(roll_out):
     rows, statuses, policy = roll_out([GUESS_WRONG, RuntimeError("engine"), ZOOM_WRONG], [], prompts=8)
     assert statuses[-1] == "failure" and not policy.prefixes and roles(rows) == {0: PLAIN, 2: PLAIN}
+
+
+def test_error_costs_its_rollout_alone_and_a_tool_user_without_an_outcome_does_not_trigger(roll_out, monkeypatch):
+    unjudged = "<answer>unjudged</answer>"
+    rows, statuses, _ = roll_out([unjudged, ZOOM_WRONG], FOUR, prompts=8)
+    assert statuses[-1] == "finished" and roles(rows)[1] == SOURCE and len(rows) == 6
+    assert not rows["u_0_0"]["response_mask"].any() and rows["u_1_0"]["response_mask"].any()
+    monkeypatch.setattr("verl_mapo.tools.zoom.Zoom.run", Mock(side_effect=KeyError("x")))
+    rows, statuses, policy = roll_out([GUESS_WRONG, ZOOM_WRONG], [], prompts=8)
+    assert statuses[-1] == "finished" and roles(rows) == {0: PLAIN, 1: PLAIN} and not policy.prefixes
+    assert not rows["u_1_0"]["response_mask"].any() and rows["u_0_0"]["response_mask"].any()
+
+
+def test_prompt_that_cannot_be_started_does_not_keep_the_others_waiting(roll_out, monkeypatch, caplog):
+    monkeypatch.setattr(ResamplingWorker.__mro__[1], "_run_prompt", AsyncMock(side_effect=OSError("queue")))
+    submitted = []
+    submit = SlotActor.submit
+
+    async def record(self, step, uid, scores):
+        submitted.append((uid, scores))
+        await submit(self, step, uid, scores)
+
+    monkeypatch.setattr(SlotActor, "submit", record)
+    with pytest.raises(OSError, match="queue"):
+        roll_out([GUESS_WRONG], [], prompts=8)
+    assert submitted[-1] == ("u", []) and "The failed prompt u of step 1 gets no slots." in caplog.text
 
 
 def test_fresh_rollouts_start_at_the_prompt_and_have_no_source(roll_out):

@@ -25,13 +25,13 @@ class FinishedRollout:
     Attributes:
         keys: the keys of its rows in TransferQueue.
         state: the state in which it ended; None for an agent loop that cannot be continued.
-        outcome: its reward.
+        outcome: its reward; None if it is not known, see :attr:`verl_mapo.rollout.trajectory.Trajectory.error`.
         call: its first tool call; None if there is no call that a continuation could start from.
     """
 
     keys: list[str]
     state: LoopState | None
-    outcome: float
+    outcome: float | None
     call: FirstCall | None = None
 
     @property
@@ -66,6 +66,7 @@ class PromptGroup:
     Attributes:
         running: number of original rollouts that have not ended.
         failed: whether one of them failed with an exception; such a group gets no continuations.
+        submitted: whether its slots were requested, which every group does once.
         finished: the original rollouts that were scored, by session number.
         continuations: one entry for each prefix that got a slot.
         seconds: time from the end of the last original rollout until the last continuation has ended.
@@ -73,16 +74,20 @@ class PromptGroup:
 
     def __init__(self, n: int):
         self.n = self.running = n
-        self.failed = False
+        self.failed = self.submitted = False
         self.finished: dict[int, FinishedRollout] = {}
         self.continuations: list[Continuations] = []
         self.seconds = 0.0
 
     @property
     def triggered(self) -> bool:
-        """AXPO's trigger: some rollouts used tools, and none of those is correct. The other rollouts do not count."""
+        """AXPO's trigger: some rollouts used tools, and all of those are wrong. The other rollouts do not count.
+
+        A tool user whose outcome is not known is not known to be wrong.
+        """
         users = [rollout for rollout in self.finished.values() if rollout.used_tools]
-        return bool(users) and not self.failed and all(user.outcome < CORRECT for user in users)
+        known = all(user.outcome is not None for user in users)
+        return bool(users) and known and not self.failed and all(user.outcome < CORRECT for user in users)
 
     def candidates(self, settings: AxpoSettings, rng: Random) -> list[tuple[float, int]]:
         """The prefixes that could be resampled, the most uncertain first; empty unless the group triggers.

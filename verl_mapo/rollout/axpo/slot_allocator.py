@@ -8,11 +8,14 @@ prefix; it knows nothing of tokens, rewards or ray.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import insort
 from collections.abc import Callable, Sequence
 
 Request = tuple[int, float, str]
 """(rank within its prompt from 0, score, uid of the prompt); requests are served in this order."""
+
+Verdict = tuple[str, int, bool]
+"""(uid of the prompt, rank of the prefix, whether it gets a slot)."""
 
 
 class SlotAllocator:
@@ -26,7 +29,11 @@ class SlotAllocator:
     until there are more free slots than running prompts and undecided first prefixes.
 
     ``streaming`` is first come, first served until the slots are used: no request waits, and there may be no slots left
-    for late prompts.
+    for late prompts. It is the same rule with U = 0.
+
+    The requests that get a slot are always the first ones in order, and those that get none the last ones, and neither
+    changes what is decided about the others. So a decision costs as much as the requests that it settles, and never
+    more requests are undecided than slots are free.
 
     Args:
         slots: the number of slots as a function of the number of prompts.
@@ -35,51 +42,57 @@ class SlotAllocator:
 
     def __init__(self, slots: Callable[[int], int], streaming: bool):
         self._slots, self._streaming = slots, streaming
-        self._prompts = self._submitted = self._granted = 0
+        self._announced = self._granted = 0
+        self._submitted: set[str] = set()
         self._undecided: list[Request] = []
-        self._decisions: dict[tuple[str, int], bool] = {}
+
+    @property
+    def prompts(self) -> int:
+        """Number of prompts of the step; one that submits without being announced counts from then on."""
+        return max(self._announced, len(self._submitted))
 
     @property
     def running_prompts(self) -> int:
         """Number of prompts that may still submit requests."""
-        return self._prompts - self._submitted
+        return self.prompts - len(self._submitted)
 
     @property
     def free_slots(self) -> int:
         """Number of slots that were not given to a request."""
-        return self._slots(self._prompts) - self._granted
+        return self._slots(self.prompts) - self._granted
 
-    def add_prompts(self, prompts: int) -> None:
-        """Announce more prompts of this step."""
-        self._prompts += prompts
-        self._decide()
+    def has_submitted(self, uid: str) -> bool:
+        """Whether a prompt has requested its slots."""
+        return uid in self._submitted
 
-    def submit(self, uid: str, scores: Sequence[float]) -> None:
+    def add_prompts(self, prompts: int) -> list[Verdict]:
+        """Announce more prompts of this step; returns what that decides."""
+        self._announced += prompts
+        return self._decide()
+
+    def submit(self, uid: str, scores: Sequence[float]) -> list[Verdict]:
         """Request slots for a prompt whose original rollouts have ended.
 
         Args:
-            uid: the uid of the prompt.
+            uid: the uid of the prompt, which has not submitted before.
             scores: the scores of the prefixes that could be resampled, smallest first; empty if there are none.
+
+        Returns:
+            What that decides, about this prompt and about others. After the last prompt, nothing is undecided.
         """
-        self._submitted += 1
+        self._submitted.add(uid)
         for rank, score in enumerate(scores):
             insort(self._undecided, (rank, score, uid))
-        self._decide()
+        return self._decide()
 
-    def has_slot(self, uid: str, rank: int) -> bool | None:
-        """Whether a prefix of a prompt has a slot; None while that is undecided."""
-        return self._decisions.get((uid, rank))
-
-    def _decide(self) -> None:
-        for request in list(self._undecided):
-            place = bisect_left(self._undecided, request)
-            possible = 0 if self._streaming else (request[0] + 1) * self.running_prompts
-            if place + possible < self.free_slots:
-                self._granted += 1
-                self._close(place, True)
-            elif self._streaming or place >= self.free_slots:
-                self._close(place, False)
-
-    def _close(self, place: int, granted: bool) -> None:
-        rank, _, uid = self._undecided.pop(place)
-        self._decisions[uid, rank] = granted
+    def _decide(self) -> list[Verdict]:
+        requests, free = self._undecided, self.free_slots
+        running = 0 if self._streaming else self.running_prompts
+        granted = 0
+        while granted < len(requests) and granted + (requests[granted][0] + 1) * running < free:
+            granted += 1
+        verdicts = [(uid, rank, True) for rank, _, uid in requests[:granted]]
+        verdicts += [(uid, rank, False) for rank, _, uid in requests[free:]]
+        self._undecided = requests[granted:free]
+        self._granted += granted
+        return verdicts

@@ -61,11 +61,13 @@ class ResamplingWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
         if not trajectory["validate"]:
             n = prompt.get("__rollout_n__", self.config.actor_rollout_ref.rollout.n)
             self.groups[prompt["uid"]] = PromptGroup(n)
-        await super()._run_prompt(prompt, sampling_params, trajectory, trace)
-        group = self.groups.pop(prompt["uid"], None)
-        if group is not None and group.running:
-            logger.error("The sessions of prompt %s could not be started.", prompt["uid"])
-            await self.slot_actor.submit.remote(int(prompt["global_steps"]), prompt["uid"], [])
+        try:
+            await super()._run_prompt(prompt, sampling_params, trajectory, trace)
+        finally:
+            group = self.groups.pop(prompt["uid"], None)
+            if group is not None and not group.submitted:  # other prompts of the step wait for this one's request
+                logger.error("The failed prompt %s of step %s gets no slots.", prompt["uid"], prompt["global_steps"])
+                await self._submit(group, prompt, [])
 
     async def _run_agent_loop(self, sampling_params: dict, trajectory: dict, **session: Any) -> None:
         group = self.groups.get(session["uid"])
@@ -98,7 +100,8 @@ class ResamplingWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
         state = last.state if isinstance(last, VisualToolOutput) else None
         call = self.finder.first_call(state) if state else None
         keys = [_key(row["uid"], row["session_id"], index) for index in range(len(outputs))]
-        group.finished[row["session_id"]] = FinishedRollout(keys, state, last.reward_score, call)
+        outcome = None if state and state.trajectory.error else last.reward_score
+        group.finished[row["session_id"]] = FinishedRollout(keys, state, outcome, call)
 
     async def _complete(self, group: PromptGroup, sampling_params: dict, trajectory: dict, session: dict) -> None:
         """Run the group's continuations after its last original rollout, and write AXPO's columns of all its rows."""
@@ -117,13 +120,17 @@ class ResamplingWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
         step, uid = int(session["global_steps"]), session["uid"]
         place = None if self.seed is None else zlib.crc32(repr((self.seed, step, session["index"])).encode())
         candidates = group.candidates(self.axpo, Random(place))
-        await self.slot_actor.submit.remote(step, uid, [score for score, _ in candidates])
+        await self._submit(group, session, [score for score, _ in candidates])
 
         async def resample(rank: int, source: int) -> None:
             if await self.slot_actor.wait_for_slot.remote(step, uid, rank):
                 await self._run_continuations(group, rank, source, sampling_params, trajectory, session)
 
         await asyncio.gather(*(resample(rank, source) for rank, (_, source) in enumerate(candidates)))
+
+    async def _submit(self, group: PromptGroup, prompt: dict, scores: list[float]) -> None:
+        group.submitted = True
+        await self.slot_actor.submit.remote(int(prompt["global_steps"]), prompt["uid"], scores)
 
     async def _run_continuations(
         self, group: PromptGroup, rank: int, source: int, sampling_params: dict, trajectory: dict, session: dict
