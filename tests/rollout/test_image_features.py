@@ -84,6 +84,16 @@ def test_pixels_travel_in_the_dtype_to_which_the_actor_casts_them(model, picture
     assert 2 * len(pickle.dumps(half[PIXELS])) < 1.01 * len(pickle.dumps(full[PIXELS]))
 
 
+def test_tokens_are_those_that_the_processor_counts_with_pixels(model, picture, monkeypatch):
+    def played():
+        output = play(model, compose_config(), prompt_of(picture), SCRIPT)
+        return output.prompt_ids, output.response_ids, output.response_mask
+
+    counted = played()
+    monkeypatch.setattr(loop, "without_pixels", lambda processor: processor)
+    assert played() == counted
+
+
 @pytest.mark.parametrize(
     ("overrides", "dtype"),
     [

@@ -47,8 +47,8 @@ _OF_TEXT = ("input_ids", "attention_mask")
 def feature_dtype(config: DictConfig) -> torch.dtype:
     """The dtype in which pixel values travel: that to which FSDP casts them at the entry of the model, or float32.
 
-    FSDP casts the inputs of actor and reference to ``mixed_precision.param_dtype`` (bfloat16 unless it is set), so that a cast before that
-    changes no log-prob: the pixels are rounded once either way.
+    FSDP casts the inputs of actor and reference to ``mixed_precision.param_dtype``, which is bfloat16 unless it is set.
+    A cast before that changes no log-prob: the pixels are rounded once either way.
 
     Args:
         config: the whole configuration.

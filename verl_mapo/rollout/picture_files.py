@@ -107,7 +107,7 @@ class PictureFiles:
 
 
 def content_reference_of(path: str) -> str:
-    """What names a picture in every run: ``sha256:`` and its digits for a path of :class:`PictureFiles`, or the path."""
+    """What names a picture in every run: ``sha256:`` and digits for a path of :class:`PictureFiles`, else the path."""
     stored = _STORED.search(path)
     return f"{CONTENT}{stored[1]}" if stored else path
 
