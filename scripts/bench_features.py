@@ -85,16 +85,20 @@ class Steps:
         asyncio.events.Handle._run = self.run
 
 
-def as_before() -> None:
-    """Compute features where verl computes them."""
+def as_before(kind: type) -> None:
+    """Compute features where verl computes them.
+
+    Args:
+        kind: the class of the worker.
+    """
     import torch
     from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
 
     from verl_mapo.rollout import loop
 
     stock = AgentLoopWorker._compute_multi_modal_inputs.__wrapped__
-    AgentLoopWorker._compute_multi_modal_inputs = lambda worker, output, ids: stock(worker, output, ids[..., :0])
-    AgentLoopWorker._compute_position_ids = AgentLoopWorker._compute_position_ids.__wrapped__
+    kind._compute_multi_modal_inputs = lambda worker, output, ids: stock(worker, output, ids[..., :0])
+    kind._compute_position_ids = AgentLoopWorker._compute_position_ids.__wrapped__
     loop.without_pixels = lambda processor: processor
     loop.feature_dtype = lambda config: torch.float32
     loop.position_ids = lambda *_: None
@@ -131,8 +135,9 @@ def measure(side: str, case: str, family: str, prompts: int, folder: Path) -> di
     ]
     with initialize_config_module("verl_mapo.config", version_base=None):
         config = compose("run", overrides)
+    kind = AgentLoopWorkerTQ.__ray_metadata__.modified_class
     if side == "before":
-        as_before()
+        as_before(kind)
     found = {"row_bytes": 0, "pixel_bytes": 0}
 
     async def put(keys: list[str], fields: Any, **_: Any) -> None:
@@ -145,7 +150,6 @@ def measure(side: str, case: str, family: str, prompts: int, folder: Path) -> di
     async def put_one(**_: Any) -> None: ...
 
     tq.async_kv_batch_put, tq.async_kv_put = put, put_one
-    kind = AgentLoopWorkerTQ.__ray_metadata__.modified_class
     worker = object.__new__(kind)
     engine = Engine(processor.tokenizer, crops)
     worker.__dict__.update(

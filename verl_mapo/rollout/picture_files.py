@@ -60,14 +60,15 @@ class PictureFiles:
         try:
             if isinstance(source, str) and embedded_bytes(source) is None:
                 return source
-            if not picture.reference.startswith(CONTENT):
+            if not picture.reference.startswith(CONTENT):  # an image whose pixels are lost
                 return picture.reference
             digits = picture.reference.removeprefix(CONTENT)
             file = self.folder / digits[:2] / f"sha256-{digits}"
-            if not file.exists():
-                self._write(file, picture.content())
+            content = None if file.exists() else picture.content()
         except ValueError:
             return shorten(source, 100) if isinstance(source, str) else picture.reference
+        if content is not None:
+            self._write(file, content)
         return str(file)
 
     def lean(self, value: Any) -> Any:

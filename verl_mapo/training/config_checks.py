@@ -54,6 +54,7 @@ def check_config(config: DictConfig) -> None:
     if select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
         alignment_settings(config)
     _check_weights(config)
+    _check_image_cache(config)
     if estimator_method(config) is None:
         _check_stock_estimator(config)
     else:
@@ -129,6 +130,19 @@ def _check_weights(config: DictConfig) -> None:
         raise ConfigError(
             f"actor_rollout_ref.rollout.load_format=dummy makes vLLM {found} misread every image without an error: set "
             "actor_rollout_ref.rollout.load_format=auto."
+        )
+
+
+def _check_image_cache(config: DictConfig) -> None:
+    """Refuse a cache of processed images for a vLLM that mixes images up after it was paused; verl turns it off there.
+
+    See https://github.com/vllm-project/vllm/pull/43001.
+    """
+    found, cache = distribution_version("vllm"), select(config, names.IMAGE_CACHE)
+    if config.actor_rollout_ref.rollout.name == "vllm" and found and Version(found) < Version("0.22") and cache:
+        raise ConfigError(
+            f"{names.IMAGE_CACHE}={cache} makes vLLM {found} lose track of images when verl pauses it for an update: set it to "
+            "0, or install vLLM 0.22 or later."
         )
 
 
