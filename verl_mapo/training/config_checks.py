@@ -141,8 +141,8 @@ def _check_image_cache(config: DictConfig) -> None:
     found, cache = distribution_version("vllm"), select(config, names.IMAGE_CACHE)
     if config.actor_rollout_ref.rollout.name == "vllm" and found and Version(found) < Version("0.22") and cache:
         raise ConfigError(
-            f"{names.IMAGE_CACHE}={cache} makes vLLM {found} lose track of images when verl pauses it for an update: set "
-            "it to 0, or install vLLM 0.22 or later."
+            f"{names.IMAGE_CACHE}={cache} makes vLLM {found} lose track of images when verl pauses it for an update: "
+            "set it to 0, or install vLLM 0.22 or later."
         )
 
 
