@@ -96,7 +96,7 @@ def test_dead_worker_is_named_when_the_driver_keeps_waiting(tmp_path: Path) -> N
 def test_driver_that_fails_within_the_grace_period_keeps_its_code(
     name: str, named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launcher, "SHUTDOWN_S", 0.2)
+    monkeypatch.setattr(launcher, "SHUTDOWN_S", 0.0)
     log = tmp_path / "train.log"
     code = supervise(
         f"""
@@ -105,7 +105,6 @@ def test_driver_that_fails_within_the_grace_period_keeps_its_code(
         worker.kill()
         worker.wait()
         watched()
-        time.sleep(1)
         sys.exit(7)
         """,
         log=log,
@@ -116,8 +115,8 @@ def test_driver_that_fails_within_the_grace_period_keeps_its_code(
 
 
 def test_process_that_is_not_needed_may_end() -> None:
-    code = "idle = start('ray::IDLE'); watched(); idle.kill(); idle.wait(); watched(); time.sleep(0.5); watched()"
-    assert supervise(code, grace_s=0.1) == 0
+    code = "idle = start('ray::IDLE'); watched(); idle.kill(); idle.wait(); watched(), watched()"
+    assert supervise(code, grace_s=0) == 0
 
 
 def test_forked_child_with_the_name_of_an_actor_may_end() -> None:
@@ -126,9 +125,15 @@ def test_forked_child_with_the_name_of_an_actor_may_end() -> None:
     start("ray::TaskRunner", child + "open(os.environ['LOOKS'] + '.forked', 'w'); time.sleep(3600)")
     while not os.path.exists(os.environ["LOOKS"] + ".forked"):
         time.sleep(0.02)
-    watched(), time.sleep(0.5), watched()
+    watched(), watched()
     """
-    assert supervise(code, grace_s=0.1) == 0
+    assert supervise(code, grace_s=0) == 0
+
+
+def test_process_that_is_needed_may_not_end() -> None:
+    """The counterpart of the two tests above: without a grace period, the launcher draws its conclusion meanwhile."""
+    code = "worker = start('ray::WorkerDict'); watched(); worker.kill(); worker.wait(); watched(), watched()"
+    assert supervise(code, grace_s=0) == launcher.WORKER_DIED
 
 
 def test_timeout_names_its_setting_and_ends_the_tree(tmp_path: Path) -> None:

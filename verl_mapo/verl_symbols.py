@@ -34,6 +34,7 @@ BY_NAME = "attributes of objects that verl creates"
 
 VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
     "launcher": ("verl.trainer.main_ppo",),
+    "settings": ("verl.trainer.config",),
     "trainer": (
         "verl.trainer.ppo.v1.PPOTrainer",
         "verl.trainer.ppo.v1.trainer_base.TRAINER_REGISTRY",
@@ -48,12 +49,9 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.workers.utils.padding.response_from_nested",
         "verl.workers.utils.padding.response_to_nested",
     ),
-    "advantage estimators": (
-        "verl.trainer.config.algorithm.AlgoConfig",
-        *_members(
-            "verl.trainer.ppo.core_algos",
-            "ADV_ESTIMATOR_REGISTRY AdvantageEstimator register_adv_est",
-        ),
+    "advantage estimators": _members(
+        "verl.trainer.ppo.core_algos",
+        "ADV_ESTIMATOR_REGISTRY AdvantageEstimator register_adv_est",
     ),
     "engine": (
         "verl.workers.engine.base.EngineRegistry._engines",
@@ -75,8 +73,8 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         *_members(_AGENT_LOOP, "AgentLoopMetrics _agent_loop_registry register"),
         *_members(
             f"{_AGENT_LOOP}.AgentLoopBase",
-            "config continuous_token_builder ct_build_initial_tokens ct_merge_context_msg data_config "
-            "processor rollout_config run server_manager tokenizer",
+            "config continuous_token_builder ct_merge_context_msg data_config processor rollout_config run "
+            "server_manager tokenizer",
         ),
         *_members(f"{_AGENT_LOOP}.AgentLoopOutput", "as_dict extra_fields"),
         "verl.utils.profiler.simple_timer",
@@ -85,9 +83,14 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.utils.tokenizer.build_multimodal_processor_inputs",
         "verl.utils.torch_dtypes.PrecisionType.to_dtype",
     ),
-    "rows": _members(
-        "verl.utils.dataset.rl_dataset.RLHFDataset",
-        "_build_messages config image_key maybe_filter_out_long_prompts mm_processor_kwargs tokenizer",
+    "rows": (
+        *_members(
+            "verl.utils.dataset.rl_dataset.RLHFDataset",
+            "_build_messages _process_multi_modal_info apply_chat_template_kwargs cache_dir config "
+            "filter_overlong_prompts image_key image_patch_size max_prompt_length maybe_filter_out_long_prompts "
+            "mm_processor_kwargs num_workers processor prompt_key tokenizer",
+        ),
+        "verl.utils.tokenizer.build_multimodal_processor_inputs",
     ),
     "agent-loop workers and manager": (
         *_members(
@@ -137,12 +140,13 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.utils.dataset.rl_dataset.RLHFDataset.dataframe",
         *_members(
             "verl.utils.tokenizer.continuous_token",
-            "ContinuousTokenBuilder.align_response_metadata ContinuousTokenBuilder.merge_assistant_tokens "
+            "ContinuousTokenBuilder.align_response_metadata ContinuousTokenBuilder.build_initial_tokens "
+            "ContinuousTokenBuilder.merge_assistant_tokens "
             "MergeResult.token_ids VLContinuousTokenMixin.mm_processor_kwargs",
         ),
         *_members(
             "verl.workers.config.rollout.RolloutConfig",
-            "calculate_log_probs max_model_len multi_turn response_length",
+            "calculate_log_probs max_model_len multi_turn prompt_length response_length",
         ),
         "verl.workers.engine_workers.ActorRolloutRefWorker.update_actor",
         "verl.workers.rollout.llm_server.LLMServerClient.generate",

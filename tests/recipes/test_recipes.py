@@ -68,7 +68,7 @@ def test_recipe_passes_the_checks_of_verl_and_of_this_package(recipe, config):
     assert uses_this_package(config)
     validate_config(config, need_reference_policy(config), need_critic(config))
     check_config(config)
-    check_rows(config, Dataset.from_list([{"prompt": [], "images": []}]))
+    check_rows(config, Dataset.from_list([{"prompt": [{"role": "user", "content": "Why?"}], "images": []}]))
     if config.actor_rollout_ref.rollout.agent.default_agent_loop != names.AGENT_LOOP:
         return  # a single turn has no observations
     family = next(name for name in LONGEST_EDGE if recipe.stem.startswith(name))

@@ -203,6 +203,8 @@ def test_ground_truth_may_be_one_answer_or_a_list_or_a_mapping(ground_truth, tru
         (None, "the ground truth None is no answer: use a text, a number, or a list of accepted answers"),
         ([], "the ground truth [] is no answer"),
         ([None], "the ground truth None is no answer"),
+        ("", "the ground truth '' is no answer"),
+        (["red", " "], "the ground truth ' ' is no answer"),
         (float("nan"), "the ground truth nan is no answer"),
         (b"red", "the ground truth b'red' is no answer"),
         (object, "is no answer"),
@@ -219,13 +221,43 @@ def test_ground_truth_without_an_answer_is_refused(ground_truth, sentence):
     assert sentence in str(error.value) and len(str(error.value)) < 400
 
 
-def test_options_may_be_a_list_or_a_mapping_of_letters():
-    assert options_of(None) == []
-    assert options_of(np.array(["cat", "cow"], dtype=object)) == ["cat", "cow"]
-    assert options_of({"B": "cow", "A": "cat", "C": None}) == ["cat", "cow"]
-    for options in ("A. cat\nB. cow", 3):
-        with pytest.raises(ValueError, match="are no list: use the list of their texts, A first"):
-            options_of(options)
+@pytest.mark.parametrize(
+    ("options", "texts"),
+    [
+        (None, []),
+        (np.array(None), []),
+        ([], []),
+        ({}, []),
+        (np.array(["cat", "cow"], dtype=object), ["cat", "cow"]),
+        (["cat", "cow", None], ["cat", "cow"]),
+        ({"B": "cow", "A": "cat", "C": None}, ["cat", "cow"]),
+        ({"b": "cow", "a": "cat"}, ["cat", "cow"]),
+        ({str(number): f"text {number}" for number in range(1, 12)}, [f"text {number}" for number in range(1, 12)]),
+        ({number: f"text {number}" for number in range(11)}, [f"text {number}" for number in range(11)]),
+    ],
+)
+def test_options_may_be_a_list_or_a_mapping_of_letters_or_numbers(options, texts):
+    assert options_of(options) == texts
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("A. cat\nB. cow", "are no list: use the list of their texts, A first"),
+        (3, "are no list: use the list of their texts, A first"),
+        (["cat", None, "dog"], "have no text at B"),
+        ({"A": "cat", "B": None, "C": "dog"}, "have no text at B"),
+        ({"B": "cow", "C": "dog"}, "have the keys 'B', 'C': use A, B, ... or 1, 2, ... without a gap"),
+        ({"A": "cat", 1: "cow"}, "have the keys 'A', 1"),
+        ({"A": "cat", None: "cow"}, "have the keys 'A', None"),
+        ({2: "cat", 3: "cow"}, "have the keys 2, 3"),
+        ({"first": "cat"}, "have the keys 'first'"),
+    ],
+)
+def test_options_that_leave_a_letter_open_are_refused(options, sentence):
+    with pytest.raises(ValueError) as error:
+        options_of(options)
+    assert sentence in str(error.value)
 
 
 def test_built_in_checks_have_one_signature():

@@ -16,7 +16,6 @@ from verl_mapo.settings import ConfigError
         (r"So (B): \boxed{B}", "B", 1.0),
         (r"\boxed{C}", r"\boxed{B}", 0.0),
         ("<answer>dog</answer>", ["cat", "Dog"], 1.0),
-        ("", "", 0.0),
         ("Answer: $13$", "13", 1.0),
         ("<tool_call>{}</tool_call>\nuser\n<tool_response>42</tool_response>\nassistant\nThe answer is 5", "5", 1.0),
     ],

@@ -8,7 +8,8 @@ import math
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf, open_dict
-from support.rewards import NUMBER_SCORER, answer_turn, fault_turn, picture, row_of, visual_turn
+from support.rewards import answer_turn, fault_turn, row_of, visual_turn
+from support.scorers import NUMBER_SCORER, picture
 from verl import DataProto
 from verl.trainer.ppo.metric_utils import process_validation_metrics
 from verl.trainer.ppo.reward import load_reward_manager

@@ -3,9 +3,12 @@
 """The outcome of a row: the answer check, the judge, the custom reward function, and the styles of the data."""
 
 import asyncio
+import math
 import threading
 
+import numpy as np
 import pytest
+import torch
 from omegaconf import DictConfig, OmegaConf
 from support.rewards import answer_turn, row_of, same_length, visual_turn
 from transformers import AutoTokenizer
@@ -118,6 +121,41 @@ def test_custom_function_gets_verls_arguments_and_its_values_are_terms(clip_fold
     assert terms["said"].replace(" ", "") == "blue" and (terms["source"], terms["truth"]) == ("colours", "red")
 
 
+@pytest.mark.parametrize(
+    "result",
+    [
+        math.nan,
+        math.inf,
+        None,
+        "0.5",
+        {},
+        {"acc": 1.0},
+        {"score": None},
+        {"score": math.nan},
+        {"score": "1"},
+        [1.0, 2.0],
+    ],
+)
+def test_custom_function_without_a_score_is_an_error_and_not_a_zero(clip_folder, result):
+    tokenizer = AutoTokenizer.from_pretrained(clip_folder)
+    row = row_of([answer_turn("red")], response=tokenizer("red").input_ids)[-1]
+    outcome = CustomOutcome(lambda **_: result, tokenizer, {})
+    with pytest.raises(RuntimeError) as error:
+        asyncio.run(outcome(row, row.non_tensor_batch["tool_extra_fields"]["trajectory"]))
+    expected = f"The function of reward.custom_reward_function.path returned {result!r}; it must return a finite number"
+    assert str(error.value).startswith(expected)
+
+
+@pytest.mark.parametrize("result", [1, True, np.float32(0.5), torch.tensor(0.5), {"score": 0}, {"score": np.int64(1)}])
+def test_custom_function_may_return_any_number(clip_folder, result):
+    tokenizer = AutoTokenizer.from_pretrained(clip_folder)
+    row = row_of([answer_turn("red")], response=tokenizer("red").input_ids)[-1]
+    outcome = CustomOutcome(lambda **_: result, tokenizer, {})
+    reward, terms = asyncio.run(outcome(row, row.non_tensor_batch["tool_extra_fields"]["trajectory"]))
+    assert type(reward) is float and reward == terms["acc"]
+    assert reward == (result["score"] if isinstance(result, dict) else float(result))
+
+
 def config_of(manager="description_alignment", custom=None, **alignment) -> DictConfig:
     node = {"scorer": {"model": "a/b"}, **alignment}
     reward = {"reward_manager": {"name": manager}, "custom_reward_function": {"path": custom}}
@@ -129,8 +167,13 @@ def targets_of(styles) -> list[dict]:
 
 
 def test_known_styles_pass_the_check_of_the_data():
-    styles = ["exact", "multiple_choice", "numeric", "math", "support.rewards.same_length"]
-    assert check_targets(config_of(), targets_of(styles)) is None
+    targets = targets_of(["exact", "multiple_choice", "math", "support.rewards.same_length"])
+    targets += [
+        {"style": "numeric", "ground_truth": [12, "12 cm", "9:30"]},
+        {"style": "multiple_choice", "ground_truth": "A, C", "options": ["cat", "cow", "dog"]},
+        {"style": "multiple_choice", "ground_truth": "dog", "options": {"A": "cat", "B": "dog"}},
+    ]
+    assert check_targets(config_of(), targets) is None
 
 
 def test_check_of_the_data_names_every_unknown_style():
@@ -147,10 +190,25 @@ def test_check_of_the_data_names_every_unknown_style():
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ({"style": "exact"}, "In the data, in reward_model, the ground truth None is no answer"),
+        ({"style": "exact"}, "In the data, in reward_model of row 1, the ground truth None is no answer"),
         ({"style": "exact", "ground_truth": {"x": "red"}}, "has its answer under no key"),
         ({"style": "exact", "ground_truth": "A", "options": "A. cat"}, "the options 'A. cat' are no list"),
         (None, "reward_model.style is missing"),
+        ("red", "In the data, reward_model of row 1 is 'red', no mapping: use one such as"),
+        ({"style": "math", "ground_truth": ""}, "in reward_model of row 1, the ground truth '' is no answer"),
+        ({"style": "exact", "ground_truth": [""]}, "in reward_model of row 1, the ground truth '' is no answer"),
+        ({"style": "exact", "ground_truth": "..."}, "no answer can equal the ground truth '...' under the style exact"),
+        ({"style": "numeric", "ground_truth": "red"}, "'red' under the style numeric: use one number, such as 12"),
+        (
+            {"style": "multiple_choice", "ground_truth": "E", "options": ["cat", "dog"]},
+            "row 1, no answer can equal the ground truth 'E' under the style multiple_choice and the options "
+            ".'cat', 'dog'.: use the letter or the text of one option, such as C",
+        ),
+        (
+            {"style": "multiple_choice", "ground_truth": ["A", "cow"], "options": ["cat", "dog"]},
+            "the ground truth 'cow'",
+        ),
+        ({"style": "multiple_choice", "ground_truth": "A", "options": {"B": "cat"}}, "have the keys 'B': use A, B"),
     ],
 )
 def test_row_that_cannot_be_judged_stops_the_run_at_its_start(target, message):

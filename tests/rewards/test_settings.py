@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from omegaconf import OmegaConf
-from support.rewards import OPTIONS_SCORER
+from support.scorers import OPTIONS_SCORER
 
 from verl_mapo.rewards.settings import DescriptionAlignmentSettings, alignment_settings
 from verl_mapo.settings import ConfigError

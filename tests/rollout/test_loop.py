@@ -266,6 +266,26 @@ def test_images_of_odd_sizes_are_shown(model, tmp_path, size):
     assert output.extra_fields[TRAJECTORY].turns[0].status is TurnStatus.OK
 
 
+@pytest.mark.parametrize("illustrated", [True, False])
+def test_prompt_that_is_too_long_ends_its_rollout_without_an_error(model, picture, illustrated, caplog):
+    prompt = prompt_of(picture) if illustrated else [{"role": "user", "content": "word " * 300}]
+    output = play(model, compose_config("data.max_prompt_length=100"), prompt, [])
+    assert_consistent(model, output)
+    trajectory = output.extra_fields[TRAJECTORY]
+    assert trajectory.end_reason is EndReason.PROMPT_LENGTH and not trajectory.turns
+    assert trajectory.images == ([picture] if illustrated else [])
+    assert output.response_mask == [0] and len(output.prompt_ids) <= 100 and not output.multi_modal_data
+    assert "data.max_prompt_length=100: raise it" in caplog.text
+
+
+def test_prompt_fits_up_to_its_last_token(model, picture):
+    whole = play(model, compose_config(), prompt_of(picture), ["<answer>a</answer>"])
+    for room, reason in ((0, EndReason.ANSWER), (-1, EndReason.PROMPT_LENGTH)):
+        config = compose_config(f"data.max_prompt_length={len(whole.prompt_ids) + room}")
+        output = play(model, config, prompt_of(picture), ["<answer>a</answer>"])
+        assert output.extra_fields[TRAJECTORY].end_reason is reason
+
+
 @pytest.mark.parametrize("what", ["missing", "text", "cut", "thin"])
 def test_unreadable_image_ends_its_rollout_without_an_error(model, tmp_path, picture, what):
     path = tmp_path / "picture.png"

@@ -112,12 +112,30 @@ def test_sizes_of_a_row_are_kept_and_empty_keys_dropped(tiny_models, tmp_path, p
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"size": {"shortest_edge": 3136, "longest_edge": 50176}}])
-def test_filter_of_long_prompts_reads_the_same_rows(tiny_models, tmp_path, picture, kwargs):
-    images = [[{"bytes": RED, "path": None}], [{"bytes": None, "path": picture}], [{"bytes": BROKEN, "path": None}]]
-    table = pa.table({"prompt": prompts(3), "images": images})
-    settings = {"filter_overlong_prompts": True, "filter_overlong_prompts_workers": None, "max_prompt_length": 512}
+@pytest.mark.parametrize("workers", [None, 2])
+def test_filter_leaves_out_long_prompts_only_and_says_how_many(tiny_models, tmp_path, picture, kwargs, workers, caplog):
+    images = [
+        [{"bytes": RED, "path": None}],
+        [{"bytes": None, "path": picture}],
+        [{"bytes": BROKEN, "path": None}],
+        [{"bytes": None, "path": str(tmp_path / "missing.png")}],
+        [],
+        [],
+        [{"bytes": RED, "path": None}],
+    ]
+    text = [prompts(1, f"{words}what?")[0] for words in ("<image>", "", 600 * "word ", "<image><image>")]
+    asked = [text[0], text[0], text[0], text[0], text[1], text[2], text[3]]
+    settings = {"filter_overlong_prompts": True, "filter_overlong_prompts_workers": workers, "max_prompt_length": 512}
+    table = pa.table({"prompt": asked[:6], "images": images[:6]})
     rows = read(tiny_models["qwen2_5_vl"], tmp_path, table, mm_processor_kwargs=kwargs, **settings)
-    assert [shown(row) for row in rows] == [[(40, 30)], [(448, 300)]], "verl leaves out what it cannot read"
+    assert len(rows) == 5 and [shown(row) for row in rows[:2]] == [[(40, 30)], [(448, 300)]]
+    for row in rows[2:4]:
+        with pytest.raises(UnreadableImage):
+            shown(row)
+    assert "1 of 6 rows are left out, because their prompts have more than data.max_prompt_length=512" in caplog.text
+    bad = pa.table({"prompt": asked[6:], "images": images[6:]})
+    with pytest.raises(AssertionError, match="image_offset"):
+        read(tiny_models["qwen2_5_vl"], tmp_path, bad, **settings)
 
 
 FORMS = {

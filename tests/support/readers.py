@@ -15,6 +15,8 @@ import verl_mapo
 
 VERL, OURS = (Path(package.__path__[0]) for package in (verl, verl_mapo))
 
+_READING = (ast.Attribute, ast.Subscript, ast.Call)
+
 
 @cache
 def reads(root: Path) -> tuple[tuple[str, str, str], ...]:
@@ -23,7 +25,8 @@ def reads(root: Path) -> tuple[tuple[str, str, str], ...]:
     for file in sorted(root.rglob("*.py")):
         where = str(file.relative_to(root))
         for node in ast.walk(ast.parse(file.read_text())):
-            found += [(_name(owner), key, where) for owner, key in _read(node)]
+            if isinstance(node, _READING):
+                found += [(_name(owner), key, where) for owner, key in _read(node)]
     return tuple(found)
 
 

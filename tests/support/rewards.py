@@ -1,43 +1,24 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Shared by the tests of the rewards: images, turns, rows, scorers and checks from outside, and a local server."""
+"""Shared by the tests of the rewards: turns, rows, checks from outside, and a local server."""
 
 import asyncio
-import io
 import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import uvicorn
-from PIL import Image
-from pydantic.dataclasses import dataclass
 from tensordict import TensorDict
 from verl import DataProto
 
-from verl_mapo.rewards.scorers.base import AlignmentScorer
-from verl_mapo.rewards.scorers.settings import ScorerSettings
+from support.scorers import picture_bytes
 from verl_mapo.rollout.statuses import EndReason, LabelFault, TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
-from verl_mapo.settings import STRICT
-
-
-def picture(seed: int, size: tuple[int, int] = (80, 60)) -> Image.Image:
-    """A random RGB image."""
-    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    return Image.fromarray(noise)
-
-
-def picture_bytes(seed: int, size: tuple[int, int] = (80, 60)) -> bytes:
-    """The same image as PNG, without loss; the loop sends JPEG."""
-    buffer = io.BytesIO()
-    picture(seed, size).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def visual_turn(label: str | None = None, pixels: bytes | None = picture_bytes(0), **fields: Any) -> Turn:
@@ -91,47 +72,6 @@ def row_of(turns: list[Turn] | None, response: Sequence[int] = (5, 6, 7), **fiel
         },
     )
     return pickle.loads(pickle.dumps(data))
-
-
-class NumberScorer(AlignmentScorer):
-    """Scores a pair by the number at the end of its text and ignores the image, so that tests can check the order.
-
-    Attributes:
-        batches: size of every call.
-        before: called with the texts of a batch before it is scored; may raise or block.
-    """
-
-    def __init__(self, settings: ScorerSettings | None = None, before: Callable[[list[str]], None] | None = None):
-        self.batches: list[int] = []
-        self.before = before or (lambda texts: None)
-
-    def score(self, texts: list[str], images: list[Image.Image]) -> list[float]:
-        self.batches.append(len(texts))
-        self.before(texts)
-        return [float(text.split()[-1]) for text in texts]
-
-
-class OptionsScorer(NumberScorer):
-    """A :class:`NumberScorer` with options: it multiplies its scores and writes the size of each batch to a file."""
-
-    @dataclass(frozen=True, config=STRICT)
-    class Options:
-        factor: float = 1.0
-        batches_file: str | None = None
-
-    def __init__(self, settings: ScorerSettings):
-        super().__init__(settings)
-        self.options: OptionsScorer.Options = settings.options
-
-    def score(self, texts: list[str], images: list[Image.Image]) -> list[float]:
-        if self.options.batches_file:
-            with Path(self.options.batches_file).open("a") as file:
-                file.write(f"{len(texts)}\n")
-        return [self.options.factor * value for value in super().score(texts, images)]
-
-
-NUMBER_SCORER = f"{__name__}.NumberScorer"
-OPTIONS_SCORER = f"{__name__}.OptionsScorer"
 
 
 def same_length(answer: str, truth: str, **_: Any) -> bool:

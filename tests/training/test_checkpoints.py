@@ -268,7 +268,12 @@ def test_checkpoint_callback_is_called_once_for_each_marked_checkpoint(attempt, 
 
 
 def test_checkpoint_that_megatron_saves_in_the_background_is_left_to_megatron(attempt, tmp_path):
-    attempt(tmp_path, None, "actor_rollout_ref.actor.checkpoint.async_save=true")
+    attempt(
+        tmp_path,
+        None,
+        "actor_rollout_ref.actor.checkpoint.async_save=true",
+        "actor_rollout_ref.actor.strategy=megatron",
+    )
     assert (tmp_path / "checkpoints" / "global_step_3").is_dir() and marked(tmp_path) == 0
 
 

@@ -140,7 +140,7 @@ def test_stock_agent_loop_is_refused_unless_rows_choose_their_own():
 
 def test_style_that_names_no_answer_check_is_refused_in_training_and_validation_rows():
     config = compose_config()
-    check_rows(config, rows(), rows("numeric"))
+    check_rows(config, rows(), rows("multiple_choice"))
     for datasets in ([rows("rule")], [rows(), rows("rule")]):
         with pytest.raises(ConfigError, match="In the data, reward_model.style is 'rule'"):
             check_rows(config, *datasets)

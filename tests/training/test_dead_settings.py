@@ -1,128 +1,191 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The table of settings without effect: every row is tried, and compared with the code of verl and of this package."""
+"""The table of settings without effect: every row is tried. test_dead_settings_code.py compares it with the code."""
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
-from support.readers import OURS, VERL, readers, reads
 from support.scripted import compose_config
 
 from verl_mapo import names
 from verl_mapo.settings import ConfigError, select
-from verl_mapo.training import dead_settings_table as table
+from verl_mapo.training import dead_settings_conditions as conditions
 from verl_mapo.training.config_checks import check_config
-from verl_mapo.training.dead_settings import check_dead_settings
-from verl_mapo.training.dead_settings_table import ACTOR, MULTI_TURN, ROLLOUT, TABLE
+from verl_mapo.training.dead_settings import Condition, DeadSettings, Given, check_dead_settings
+from verl_mapo.training.dead_settings_conditions import (
+    ACTOR,
+    CORRECTION,
+    MODEL,
+    MULTI_TURN,
+    ROLLOUT,
+    SAMPLER,
+    TRAINER_MODE,
+)
+from verl_mapo.training.dead_settings_table import TABLE
 
 ROWS = [(row, name) for row in TABLE for name in row.values]
 IDS = [f"{row.node}.{name}" for row, name in ROWS]
+ESTIMATOR, CREDIT = names.ADV_ESTIMATOR, names.VISUAL_CREDIT_NODE
+AXPO = f"{ESTIMATOR}=axpo"
 
 HOLDS = {
-    table.GREEDY: [f"{ROLLOUT}.val_kwargs.temperature=0"],
-    table.MODEL_SCORES: ["reward.reward_model.enable=true", "reward.reward_model.enable_resource_pool=true"],
-    table.OTHER_LOOP: [f"{names.DEFAULT_AGENT_LOOP}=single_turn_agent"],
-    table.NO_ALIGNMENT: ["algorithm.adv_estimator=vgpo"],
-    table.PLAIN_MEAN: ["algorithm.mapo.aggregation=mean"],
+    conditions.MODEL_SCORES: {"reward.reward_model.enable": True},
+    conditions.NO_ALIGNMENT: {ESTIMATOR: "vgpo"},
+    conditions.WARMED_UP: {f"{ACTOR}.optim.lr_warmup_steps": 10},
+    conditions.OTHER_MANAGER: {names.REWARD_MANAGER_NAME: "naive"},
+    conditions.SAME_MEAN: {f"{names.MAPO_NODE}.coupling": "reward_sum"},
+    conditions.NO_NUMBERS: {f"{names.ALIGNMENT_NODE}.outcome": "exact"},
 }
-"""Overrides of a MAPO run with which a condition holds; the others hold in any such run."""
+"""Settings with which a condition holds in a MAPO run; the others hold in any such run, or are Given."""
 
 FAILS = {
-    table.LOOP: [f"{names.DEFAULT_AGENT_LOOP}=tool_agent"],
-    table.FSDP: [f"{ACTOR}.strategy=megatron"],
-    table.REWARD: [f"{names.REWARD_MANAGER_NAME}=naive"],
-    table.ESTIMATOR: ["algorithm.adv_estimator=gae"],
-    table.CRITIC: ["algorithm.adv_estimator=gae"],
-    table.CLIPPED: [f"{ACTOR}.clip_ratio_low=null"],
-    table.GREEDY: [f"{ROLLOUT}.val_kwargs.temperature=1.0"],
-    table.NO_KL_LOSS: [f"{ACTOR}.use_kl_loss=true"],
-    table.NO_KL_REWARD: ["algorithm.use_kl_in_reward=true"],
-    table.NO_FUNCTION: ["reward.custom_reward_function.path=score.py"],
-    table.REGISTERED: ["reward.reward_manager.source=importlib"],
-    table.MODEL_SCORES: ["reward.reward_model.enable=false"],
-    table.OTHER_LOOP: [],
-    table.NO_ALIGNMENT: ["method=axpo", "algorithm.axpo.alignment=true"],
-    table.PLAIN_MEAN: [],
-    table.NO_AXPO: ["method=axpo"],
-    table.NO_CREDIT: ["algorithm.visual_credit.enable=true"],
+    conditions.CRITIC: {ESTIMATOR: "gae"},
+    conditions.NO_CRITIC: {"critic.enable": True},
+    conditions.CLIPPED: {f"{ACTOR}.clip_ratio_low": None},
+    conditions.NO_KL_LOSS: {f"{ACTOR}.use_kl_loss": True},
+    conditions.NO_KL_REWARD: {"algorithm.use_kl_in_reward": True},
+    conditions.NO_REFERENCE: {f"{ACTOR}.use_kl_loss": True},
+    conditions.MODEL_SCORES: {},
+    conditions.NO_SAMPLER: {f"{SAMPLER}.custom_sampler.path": "a.py", f"{SAMPLER}.custom_sampler.name": "A"},
+    conditions.ON_POLICY: {TRAINER_MODE: "colocate_async"},
+    conditions.WARMED_UP: {},
+    conditions.CONSTANT_RATE: {f"{ACTOR}.optim.warmup_style": "cosine"},
+    conditions.OTHER_MANAGER: {},
+    conditions.NO_ALIGNMENT: {ESTIMATOR: "axpo", f"{names.AXPO_NODE}.alignment": True},
+    conditions.NO_AXPO: {ESTIMATOR: "axpo"},
+    conditions.NO_CREDIT: {f"{CREDIT}.enable": True},
+    conditions.SAME_MEAN: {},
+    conditions.NO_NUMBERS: {f"{names.ALIGNMENT_NODE}.outcome": "numeric"},
 }
-"""Overrides with which a condition does not hold; the conditions that are left always hold."""
+"""Settings with which a condition does not hold; the conditions that are left always hold, or are Given."""
 
 
-def another(config: DictConfig, value: Any) -> Any:
+def default(value: Any) -> Any:
+    """A value of the table, where ``${PATH}`` is the value of another setting."""
+    return select(composed(), value[2:-1]) if isinstance(value, str) and value.startswith("${") else value
+
+
+def another(value: Any) -> Any:
     """A value of a setting other than this one."""
-    if isinstance(value, str) and value.startswith("${"):
-        value = select(config, value[2:-1])
+    value = default(value)
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
         return value + 1
-    return ["other"] if isinstance(value, list) else "other"
+    return ["other"] if isinstance(value, list) else {"other": 1} if isinstance(value, dict) else "other"
+
+
+def a_value_of(row: DeadSettings, name: str) -> Any:
+    """A value of one of the settings of a row for which the row has a sentence."""
+    if row.when is conditions.SAME_MEAN:
+        return "group_mean"
+    return True if f"{row.node}.{name}" == "critic.enable" else another(row.values[name])
 
 
 @cache
 def composed(*overrides: str) -> DictConfig:
-    """A configuration that the tests of this file share: copying one takes longer than all the rest of a test."""
+    """A configuration that the tests of this file share: composing one takes longer than all the rest of a test."""
     config = compose_config(*overrides)
     OmegaConf.set_struct(config, False)
     return config
 
 
 @contextmanager
-def setting(config: DictConfig, path: str, value: Any) -> Iterator[DictConfig]:
-    """A configuration with one other setting, inside the ``with`` block."""
-    before = OmegaConf.select(config, path)
-    before = OmegaConf.to_container(before) if OmegaConf.is_config(before) else before
-    OmegaConf.update(config, path, value, merge=False, force_add=True)
-    try:
+def settings(values: Mapping[str, Any]) -> Iterator[DictConfig]:
+    """The shared configuration with other settings, inside the ``with`` block."""
+    config, undo = composed(), ExitStack()
+    with undo:
+        for path, value in values.items():
+            node, *names_left = config, *path.split(".")
+            while len(names_left) > 1 and isinstance(node._get_node(names_left[0]), DictConfig):
+                node = node._get_node(names_left.pop(0))
+            if names_left[0] in node:
+                undo.callback(node._set_item_impl, names_left[0], copy.deepcopy(node._get_node(names_left[0])))
+            else:
+                undo.callback(node.pop, names_left[0])
+            OmegaConf.update(config, path, value, merge=False, force_add=True)
         yield config
-    finally:
-        OmegaConf.update(config, path, before, merge=False, force_add=True)
+
+
+def holding(when: Condition) -> dict[str, Any]:
+    return {when.path: when.values[0]} if isinstance(when, Given) else HOLDS.get(when, {})
+
+
+def failing(when: Condition) -> dict[str, Any] | None:
+    if isinstance(when, Given):
+        return {when.path: another(when.values[0])}
+    return FAILS.get(when)
 
 
 @pytest.mark.parametrize(("row", "name"), ROWS, ids=IDS)
-def test_setting_without_effect_stops_the_run_or_is_a_warning(row, name, caplog):
-    path = f"{row.node}.{name}"
-    value = True if path == "critic.enable" else another(composed(), row.values[name])
+def test_setting_without_effect_is_found_while_its_condition_holds(row, name):
+    path, value = f"{row.node}.{name}", a_value_of(row, name)
     sentence = f"{path}={value} has no effect {row.when.words}: {row.instead}."
-    with setting(composed(*HOLDS.get(row.when, [])), path, value) as config, caplog.at_level(logging.WARNING):
-        if row.stops:
-            with pytest.raises(ConfigError) as error:
-                check_dead_settings(config, TABLE)
-            assert sentence in str(error.value)
-        else:
-            check_dead_settings(config, TABLE)
-            assert f"verl-mapo: {sentence}" in caplog.messages
-    if row.when in FAILS:
-        with setting(composed(*FAILS[row.when]), path, value) as config:
-            assert not any(path in found for found in row.found(config))
+    with settings({**holding(row.when), path: value}) as config:
+        assert sentence in list(row.found(config))
+    with settings({**holding(row.when), path: default(row.values[name])}) as config:
+        assert not any(found.startswith(f"{path}=") for found in row.found(config)), "a default is reported"
+    if failing(row.when) is not None:
+        with settings({path: value, **failing(row.when)}) as config:
+            assert not any(found.startswith(f"{path}=") for found in row.found(config))
 
 
-@pytest.mark.parametrize("stack", [[], ["stack=cpu"], ["stack=cpu", "task=toy"]])
-@pytest.mark.parametrize("method", ["mapo", "axpo", "vgpo"])
-def test_shipped_configuration_sets_nothing_without_effect(method, stack):
-    config = composed(f"method={method}", *stack)
+def test_setting_stops_the_run_or_is_a_warning(caplog):
+    first, second = {f"{MULTI_TURN}.num_repeat_rollouts": 2}, {f"{ROLLOUT}.multi_stage_wake_up": True}
+    with settings(second) as config, caplog.at_level(logging.WARNING):
+        check_dead_settings(config, TABLE)
+    [message] = caplog.messages
+    assert message.startswith(f"verl-mapo: {ROLLOUT}.multi_stage_wake_up=True has no effect")
+    with (
+        settings({**first, **second}) as config,
+        pytest.raises(ConfigError, match="num_repeat_rollouts=2 has no effect"),
+    ):
+        check_dead_settings(config, TABLE)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["stack=cpu"],
+        ["method=axpo"],
+        ["method=axpo", "stack=cpu", "task=toy"],
+        ["method=vgpo", "stack=cpu", "task=toy"],
+    ],
+    ids=" ".join,
+)
+def test_shipped_configuration_sets_nothing_without_effect(overrides):
+    config = composed(*overrides)
     assert [sentence for row in TABLE for sentence in row.found(config)] == []
 
 
-def test_values_of_which_nothing_is_said_are_the_defaults_of_verl():
+@cache
+def stock_config() -> DictConfig:
+    """verl's own configuration."""
     with initialize_config_module("verl.trainer.config", version_base=None):
-        stock = compose("ppo_trainer")
+        return compose("ppo_trainer")
+
+
+def test_values_of_which_nothing_is_said_are_the_defaults_of_verl():
+    stock = stock_config()
     of_this_package = {f"{MULTI_TURN}.enable"}  # verl's own value is false, and its tool agent does not read it either
     for row, name in ROWS:
         path = f"{row.node}.{name}"
         value = select(stock, path)
         if value is not None and path not in of_this_package:
-            assert not list(type(row)(row.node, {name: row.values[name]}, table.NOWHERE, True, "").found(stock)), path
+            assert not list(
+                DeadSettings(row.node, {name: row.values[name]}, conditions.NOWHERE, True, "").found(stock)
+            ), path
 
 
 def test_every_setting_that_is_recommended_exists():
@@ -148,174 +211,60 @@ def test_every_setting_that_is_recommended_exists():
         f"{MULTI_TURN}.enable=false",
         f"{ACTOR}.freeze_vision_tower=true",
         f"{ACTOR}.clip_ratio=0.3",
-        "actor_rollout_ref.model.lora.rank=16",
+        f"{ACTOR}.checkpoint.async_save=true",
+        f"{MODEL}.lora.rank=16",
+        f"{MODEL}.lora_adapter_path=adapter",
         "custom_reward_function.path=score.py",
         "reward_model.reward_manager=dapo",
         "algorithm.gamma=0.9",
+        f"{CORRECTION}.loss_type=reinforce",
+        "trainer.resume_from_path=global_step_3",
     ],
 )
 def test_named_settings_stop_the_run_at_its_start(override):
-    with pytest.raises(ConfigError, match=re.escape(override.partition("=")[0])):
-        check_config(compose_config(override))
+    path, value = split(override)
+    with settings({path: value}) as config, pytest.raises(ConfigError, match=re.escape(path)):
+        check_config(config)
 
 
-def test_compiling_is_a_warning_that_names_the_setting_of_the_engine(caplog):
-    with caplog.at_level(logging.WARNING):
-        check_config(compose_config(f"{ACTOR}.use_torch_compile=false"))
-    [message] = [message for message in caplog.messages if message.startswith("verl-mapo: ")]
-    assert f"set {ACTOR}.fsdp_config.use_torch_compile" in message
-
-
-# What the code of verl reads
-
-OTHER_PROGRAMS = (
-    "experimental/fully_async_policy/",
-    "experimental/one_step_off_policy/",
-    "experimental/separation/",
-    "trainer/main_generation_server.py",
-    "trainer/main_ppo_v0.py",
-    "trainer/ppo/ray_trainer.py",
-    "trainer/sft_trainer.py",
-    "trainer/sft_trainer_ray.py",
-    "utils/dataset/multiturn_sft_dataset.py",
-    "workers/engine_workers_tinker.py",
-    "workers/reward_manager/",
-    "workers/rollout/hf_rollout.py",
-    "workers/rollout/naive/",
-    "workers/rollout/schemas.py",
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ([f"{ACTOR}.use_torch_compile=false"], f"set {ACTOR}.fsdp_config.use_torch_compile"),
+        ([f"{MODEL}.tiled_mlp.enabled=true"], "tiled_mlp.enabled=True has no effect in verl"),
+        (["data.trust_remote_code=true"], f"set {MODEL}.trust_remote_code"),
+        ([f"{MODEL}.target_modules=[q_proj]"], f"with {MODEL}.lora_rank=0"),
+        ([f"{MODEL}.exclude_modules=.*visual.*"], f"with {MODEL}.lora_rank=0"),
+        ([f"{MODEL}.lora_alpha=32"], f"with {MODEL}.lora_rank=0"),
+        ([f"{ACTOR}.kl_loss_type=k3"], f"with {ACTOR}.use_kl_loss=false"),
+        (["algorithm.kl_penalty=abs"], "with algorithm.use_kl_in_reward=false"),
+        ([f"{ROLLOUT}.val_kwargs.top_p=0.9"], f"with {ROLLOUT}.val_kwargs.temperature=0"),
+        ([f"{ROLLOUT}.val_kwargs.top_k=20"], f"with {ROLLOUT}.val_kwargs.temperature=0"),
+        ([f"{ACTOR}.policy_loss.clip_cov_ratio=0.1"], f"unless {ACTOR}.policy_loss.loss_mode is clip_cov"),
+        ([f"{ACTOR}.policy_loss.loss_mode=gpg", f"{ACTOR}.clip_ratio_high=0.28"], f"unless {ACTOR}.policy_loss"),
+        (["algorithm.filter_groups.metric=acc"], "with algorithm.filter_groups.enable=false"),
+        (["reward.description_alignment.outcome=exact", "reward.description_alignment.tolerance=0.1"], "no numbers"),
+        (["reward.custom_reward_function.path=a.py", "reward.description_alignment.tolerance=0.1"], "no numbers"),
+        (["reward.description_alignment.scorer.api_key_env=KEY"], "scorer.kind=clip"),
+        (["algorithm.mapo.beta=0", "algorithm.mapo.min_std=0.1"], "with algorithm.mapo.beta=0"),
+        (["algorithm.mapo.credit=turn", "algorithm.mapo.aggregation=late"], "with algorithm.mapo.credit=turn"),
+        (["algorithm.mapo.coupling=reward_sum", "algorithm.mapo.no_tool=group_mean"], "the same as neutral"),
+        ([AXPO, "algorithm.axpo.fix_prefix=false", "algorithm.axpo.prefix_credit=false"], "axpo.fix_prefix=false"),
+        ([AXPO, "algorithm.axpo.fix_prefix=false", "algorithm.axpo.unrecovered_source=grpo"], "axpo.fix_prefix=false"),
+        ([f"{CREDIT}.enable=true", f"{CREDIT}.inter=false", f"{CREDIT}.group=official"], f"{CREDIT}.inter=false"),
+        ([f"{ESTIMATOR}=vgpo", f"{CREDIT}.inter=false", f"{CREDIT}.trajectory_score=mean"], f"{CREDIT}.inter=false"),
+    ],
 )
-"""Code of verl that no run with verl's V1 trainers calls."""
-
-OTHER_PARTS = {
-    table.NOWHERE: (),
-    table.V1: (),
-    table.LOOP: ("experimental/agent_loop/tool_agent_loop.py",),
-    table.REWARD: ("experimental/reward_loop/reward_manager/",),
-    table.FSDP: (
-        "workers/config/megatron_peft.py",
-        "utils/megatron",
-        "workers/engine/megatron/",
-        "workers/engine/veomni/",
-    ),
-}
-"""Condition to the further code that no run calls under it. The other conditions depend on values."""
-
-WITHOUT_EFFECT = {
-    "tool_config_path": {"experimental/agent_loop/agent_loop.py", "utils/dataset/rl_dataset.py"},
-    "function_tool_path": {"experimental/agent_loop/agent_loop.py", "utils/dataset/rl_dataset.py"},
-    "do_sample": {"utils/config.py"},
-    "repetition_penalty": {"workers/rollout/vllm_rollout/vllm_async_server.py"},
-    "backend": {"experimental/agent_loop/agent_loop.py"},
-    "token2text": {"experimental/agent_loop/agent_loop.py", "utils/rollout_trace.py"},
-    "max_samples_per_step_per_worker": {"experimental/agent_loop/agent_loop.py", "workers/config/rollout.py"},
-    "truncation": {"utils/dataset/rl_dataset.py"},
-    "return_raw_chat": {"utils/dataset/rl_dataset.py"},
-    "return_full_prompt": {"utils/dataset/rl_dataset.py"},
-    "return_multi_modal_inputs": {"utils/dataset/rl_dataset.py"},
-    "max_num_gen_batches": {"trainer/ppo/v1/trainer_base.py"},
-    "grad_clip": {"workers/config/optimizer.py"},
-}
-"""Name of a setting to the code that reads it without effect: it is stored, logged, asserted or overruled there."""
-
-SHARED = set(
-    "adapter_path alpha backend do_sample dropout dtype enable exclude_modules format gamma lam name path rank "
-    "reward_kwargs target_modules tokenizer type url use_fused_kernels use_remove_padding use_torch_compile".split()
-)
-"""Names that settings of several nodes have."""
-
-OVERRULED = {
-    "algorithm.gamma": {"trainer/ppo/v1/trainer_base.py"},  # passed to every estimator
-    "algorithm.lam": {"trainer/ppo/v1/trainer_base.py"},
-    # these give the engines of the rollout the adapters that only Megatron trains, and choose the reference model
-    "actor_rollout_ref.model.lora.rank": {
-        "trainer/ppo/v1/trainer_base.py",
-        "utils/config.py",
-        "workers/rollout/sglang_rollout/utils.py",
-        "workers/rollout/vllm_rollout/vllm_async_server.py",
-    },
-}
-
-OLD_NODES = ("custom_reward_function", "reward_model", "sandbox_fusion")
-SCANNED = [(row, name) for row, name in ROWS if row.when in OTHER_PARTS and row.node not in OLD_NODES]
+def test_named_settings_of_a_sweep_are_warnings(overrides, said, caplog):
+    given = dict(map(split, overrides))
+    with settings(given) as config, caplog.at_level(logging.WARNING):
+        check_dead_settings(config, TABLE)
+    *_, (path, value) = given.items()
+    begin = f"verl-mapo: {path}={value} has no effect"
+    [message] = [message for message in caplog.messages if message.startswith(begin)]
+    assert said in message
 
 
-def is_shared(path: str) -> bool:
-    return path.split(".")[-1] in SHARED
-
-
-def effective(path: str, when: Any) -> set[str]:
-    """The files of verl that read a setting, without those that no run calls or in which it has no effect."""
-    elsewhere = (*OTHER_PROGRAMS, *OTHER_PARTS[when])
-    known = WITHOUT_EFFECT.get(path.split(".")[-1], set()) | OVERRULED.get(path, set())
-    found = readers(VERL, path, is_shared(path))
-    return {file for file in found - known if not file.startswith(elsewhere)}
-
-
-@pytest.mark.parametrize(("row", "name"), SCANNED, ids=[f"{row.node}.{name}" for row, name in SCANNED])
-def test_no_code_reads_the_setting(row, name):
-    path = f"{row.node}.{name}"
-    assert effective(path, row.when) == set(), "it is read: take it out of the table, or say why it has no effect"
-    assert readers(OURS, path, is_shared(path)) <= {"training/dead_settings_table.py"}
-
-
-def test_stored_settings_of_the_data_are_read_nowhere_else():
-    stored = [name for name, files in WITHOUT_EFFECT.items() if files == {"utils/dataset/rl_dataset.py"}]
-    code = (VERL / "utils/dataset/rl_dataset.py").read_text()
-    assert len(stored) == 4 and all(len(re.findall(rf"self\.{name}\b", code)) == 1 for name in stored)
-
-
-def test_old_nodes_of_the_reward_are_read_by_a_migration_that_no_v1_run_calls():
-    migrating = [
-        str(file.relative_to(VERL)) for file in VERL.rglob("*.py") if "migrate_legacy_reward_impl(" in file.read_text()
-    ]
-    assert {file for file in migrating if not file.startswith(OTHER_PROGRAMS)} == {
-        "experimental/reward_loop/reward_loop.py"
-    }
-    for node in OLD_NODES:
-        found = {file for owner, key, file in reads(VERL) if (owner, key) == ("config", node)}
-        assert {file for file in found if not file.startswith(OTHER_PROGRAMS)} == {
-            "experimental/reward_loop/reward_loop.py"
-        }
-
-
-def leaves(node: DictConfig, path: str = "") -> list[str]:
-    found = []
-    for name in node:
-        child = node._get_node(name)
-        below = isinstance(child, DictConfig) and not child._is_none() and len(child) > 0
-        found += leaves(child, f"{path}{name}.") if below else [f"{path}{name}"]
-    return found
-
-
-def test_every_setting_that_nothing_reads_is_in_the_table():
-    with initialize_config_module("verl.trainer.config", version_base=None):
-        stock = compose("ppo_trainer")
-    listed = {f"{row.node}.{name}" for row, name in ROWS}
-    sections = ("data.", "actor_rollout_ref.", "algorithm.", "reward.", "trainer.")
-    other = re.compile(
-        r"profiler|turbo_config|disaggregation|_target_|reward_model\.rollout|\.mtp\.|engine_kwargs|v1.sync"
-    )
-    by_helper = {"num_shards", "min_num_params"}  # functions that get the node and the name read them
-    unread = {
-        path
-        for path in leaves(stock)
-        if path.startswith(sections)
-        and not other.search(path)
-        and path.split(".")[-1] not in by_helper
-        and not {file for file in readers(VERL, path, whole=False) if not file.startswith(OTHER_PROGRAMS)}
-    }
-    assert unread - listed == set()
-
-
-def test_clip_ratio_changes_no_loss_while_its_two_ends_are_set():
-    import torch
-    from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY
-    from verl.workers.config import FSDPActorConfig
-
-    log_prob, old, advantages = torch.tensor([[0.9, -0.9]]), torch.zeros(1, 2), torch.tensor([[1.0, -1.0]])
-    losses = set()
-    for ratio in (0.05, 0.2, 0.5):
-        config = FSDPActorConfig(clip_ratio=ratio, ppo_micro_batch_size_per_gpu=1, rollout_n=2, use_dynamic_bsz=True)
-        loss, _ = POLICY_LOSS_REGISTRY["vanilla"](old, log_prob, advantages, torch.ones(1, 2), config=config)
-        losses.add(loss.item())
-    assert len(losses) == 1
+def split(override: str) -> tuple[str, Any]:
+    path, _, value = override.partition("=")
+    return path, OmegaConf.to_container(OmegaConf.from_dotlist([f"x={value}"]))["x"]

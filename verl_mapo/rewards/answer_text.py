@@ -12,7 +12,7 @@ import functools
 import re
 import unicodedata
 
-MAX_LENGTH = 5_000
+MAX_LENGTH = 2_000
 """Characters of the longest answer that is unwrapped. A longer one is compared as it is."""
 
 _TAIL = 4_000
@@ -50,13 +50,30 @@ _CHATTER = re.compile(
     re.IGNORECASE,
 )
 _ITEM = re.compile(r"[A-Za-z](?:$|[)\].:*]{1,4}\s)|\d[\d.,]*$")
-_DISPLAY = re.compile(r"\$\$([^$]*)\$\$|\\\[([^\\\]]*(?:\\[^\]][^\\\]]*)*)\\\]")
+_DISPLAY = re.compile(r"\$\$([^$]*)\$\$|\\\[([^\\\]]*(?:\\[^\]\[][^\\\]]*)*)\\\]")
 
 _EXPLAINED = re.compile(
-    r"(?:(?<![^\W_])(?i:because|since|as\s+(?:it|the|this|shown|seen|we)|due\s+to|given\s+that|which|not|"
-    r"rather\s+than|instead\s+of|I\s+hope)(?![^\W_])|因为|因為|由于|由於|而不是|而非|不是)"
+    r"(?:(?<![^\W_])(?P<link>(?i:because|since|as\s+(?:it|the|this|shown|seen|we)|due\s+to|given\s+that|which|"
+    r"I\s+hope))(?![^\W_])|(?P<cjk>因为|因為|由于|由於)|(?P<contrast>(?<![^\W_])"
+    r"(?i:(?<!is )(?<!are )(?<!was )(?<!were )(?<!do )(?<!does )(?<!did )(?<!can )not|rather\s+than|instead\s+of)"
+    r"(?![^\W_])|而不是|而非|(?<=[,;.\s])不是))"
     r"|[.!?\n]\s?(?=(?:This|That|These|It|Its|It's|They|He|She|The\s+reason|Here|Explanation|Reason|Reasoning|Note|We|"
     r"In\s+the|There|解释|理由|这)(?![^\W_]))",
+)
+_TAKEN_BACK = re.compile(
+    r"(?<![^\W_])(?:actually|wait|sorry|oops|hmm+|correction|mistake\w*|alternatively|otherwise|if\s+not|or\s+else|i\s+meant|"
+    r"second\s+thought|wrong\w*|incorrect\w*|false\w*|untrue|unsure|uncertain|unclear|maybe|perhaps|possibly|could|might|"
+    r"may\s+be|also\s+(?:be|correct|right|possible)|doubt\w*|guess\w*|unlikely|improbable|impossible|invalid|(?:is|are)\s+out|no\s+one|nobody|unless|unknown|(?:not|cannot)\s+(?:know|tell|determine|say)|not\W*$|instead(?!\s+of)|no\s*(?=[,.;:!]|$)|"
+    r"not\s+(?:correct|right|true|sure|certain|the\s+(?:correct|right|answer)))(?![^\W_])"
+    r"|n't(?:\W*$|\s+(?:correct|right|true|sure|certain|know|tell|determine|say|the\s+(?:correct|right|answer))(?![^\W_]))"
+    r"|^\W*(?:no|or|but|nor|yet|however)(?![^\W_])|其实|其實|抱歉|更正|可能|也许|也許|或许|或許|不对|不對|不正确|不确定|错|錯|或者|以外|除了|^\W*[没沒不]",
+    re.IGNORECASE,
+)
+_NOT_THAT = re.compile(
+    r"\W*(?:$|(?:an?\s+|the\s+|my\s+)?(?:quite|really|exactly|likely|possible|valid|accurate|at|only|so|it|that|this|what|"
+    r"enough|yet|even|just|necessarily|always|correct|right|true|sure|certain|answer|final|best|good|known|clear)(?![^\W_])"
+    r"|.*(?<![^\W_])but(?![^\W_]))",
+    re.IGNORECASE | re.DOTALL,
 )
 
 _DASHES, _APOSTROPHES, _QUOTES = "‐‑‒–—―−", "‘’ʼ‛", "“”„«»「」『』《》〈〉"
@@ -103,11 +120,17 @@ _MARKDOWN = [
     (re.compile(r"(?<![\w)])__(?=\S)([^_\n]*)(?<=\S)__(?!\w)"), r"\1"),
     (re.compile(r"^(?:#{1,6}\s+|[•·‣▪◦*]\s+|-\s+(?![\d.]))"), ""),
 ]
+_JSON = re.compile(
+    r"\{\s*[\"'](?:final[_ ]?)?answer[\"']\s*:\s*([\"'][^\"'{}\[\]]*[\"']|\[[^\[\]{}]*\]|[-+\w.]+)\s*,?\s*\}",
+    re.IGNORECASE,
+)
 _OUTER_TAG = re.compile(
     r"<\s*/?\s*(?:(?:final_?)?answer|b|strong|i|em|u|p|div|span|code|center|mark|br|s|think)\s*/?>",
     re.IGNORECASE,
 )
 _PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "*": "*", "_": "_"}
+_EMOJI = re.compile("[\u2600-\u27bf\U0001f000-\U0001faff]")
+_CROSSES = "✕✖✗✘❌❎❓❔👎🚫⛔🤔🤷"
 _COPULA = re.compile(r"(?:です|である|입니다|이에요|예요)$")
 _SPACES = re.compile(r"\s+")
 
@@ -197,10 +220,22 @@ def unwrap(text: str) -> str:
     return content or text.strip()
 
 
-def claim(text: str) -> str:
-    """An unwrapped text up to its explanation: ``B`` of ``B because it barks`` and of ``B, not C``."""
+def claim(text: str) -> tuple[str, str, str]:
+    """An unwrapped text in three parts: what it claims, the word that joins an explanation to it, and the explanation.
+
+    ``B because it barks`` is ``B``, ``because`` and ``it barks``; ``B, not C`` is ``B``, ``not`` and
+    ``C``, where ``not`` stands for every contrast. Both latter parts are empty if a text has no explanation.
+    """
     found = _EXPLAINED.search(text)
-    return text[: found.start()].rstrip(" ,;.(-\n") if found else text
+    if found is None:
+        return text, "", ""
+    link = "not" if found["contrast"] else found["link"] or found["cjk"] or "."
+    return text[: found.start()].rstrip(" ,;.(-\n"), link.lower(), text[found.end() :].strip()
+
+
+def takes_back(link: str, why: str) -> bool:
+    """Whether an explanation, or whatever follows a claim, denies or doubts the claim or offers another one."""
+    return bool(_TAKEN_BACK.search(why) or (link == "not" and _NOT_THAT.match(why)))
 
 
 def normalise(text: str) -> str:
@@ -243,13 +278,16 @@ def _unwrap_once(text: str) -> str:
         text, changes = _TEXT_MACRO.subn(r"\1", text)
         if not changes:
             break
+    if found := _JSON.fullmatch(text.strip()):
+        text = found[1]
     for pattern, plain in (*_LATEX, *_MARKDOWN):
         text = pattern.sub(plain, text)
     return _bare(_without_tags(text.strip()))
 
 
 def _is_emoji(character: str) -> bool:
-    return "\u2600" <= character <= "\u27bf" or "\U0001f000" <= character <= "\U0001faff"
+    """Whether a character is an emoji that says nothing against the text beside it."""
+    return character not in _CROSSES and bool(_EMOJI.match(character))
 
 
 def _is_balanced(text: str, opening: str, closing: str) -> bool:

@@ -18,28 +18,34 @@ from typing import Any, Protocol
 import numpy as np
 
 from verl_mapo.registry import Registry
-from verl_mapo.rewards.answer_text import boxed, normalise, stated_line, tagged, unwrap
+from verl_mapo.rewards.answer_text import MAX_LENGTH, boxed, normalise, stated_line, tagged, unwrap
 from verl_mapo.rewards.choices import choice
-from verl_mapo.rewards.quantities import contradicts, quantity
+from verl_mapo.rewards.quantities import changes, contradicts, quantity, without_unit
 from verl_mapo.rollout.parser import CLOSE, OPEN
 
 TRUTH_KEYS = ("target", "targets", "answer", "answers", "ground_truth", "value", "solution")
 """The keys under which a mapping may have its answer; Search-R1's rows in verl use ``target``."""
 
-_MATH_LENGTH = 2_000
 _WORDS = re.compile(r"[^\W\d_]{2,}(?:[ ,;.'-]+[^\W\d_]+)*")
 _DATE_OR_TIME = re.compile(r"\d{1,4}([/.-])\d{1,2}\1\d{1,4}|\d{1,2}(?::\d{1,2})+(?:\s*[ap]\.?m)?", re.IGNORECASE)
 _ORDINARY_WORD = re.compile(
-    r"(?<![\\A-Za-z])(?!(?:and|or|sin|cos|tan|cot|sec|log|ln|exp|sqrt|frac|pi|mod)(?![A-Za-z]))[A-Za-z]{2,}"
+    r"(?<![\\A-Za-z])(?!(?:and|or|sin|cos|tan|cot|sec|log|ln|exp|sqrt|frac|pi|mod)(?![A-Za-z]))[A-Za-z]{2,}(?:'[a-z]+)?"
 )
 _MACRO = re.compile(r"\\(?:text|mathrm|mbox)\s*\{")
 _RELATION = re.compile(r"[<>≤≥≠]|\\(?:[lg]eq?|[lg]t|neq?)(?![A-Za-z])")
 _LATEX_OF = {"√": r"\sqrt ", "·": r"\cdot ", "∞": r"\infty ", "°": r"^\circ", "%": r"\%", "**": "^"}
+_DROPPED = re.compile(
+    r"\\(?:lor|vee|land|wedge|lnot|neg|not|mid|oplus|ldots|dots|cdots|mod|bmod|pmod)(?![A-Za-z])"
+    r"|\\(?:to|rightarrow|leftrightarrow)(?![A-Za-z])(?!.*=)|\.\.\.|…|\d\s*_|\d0s\b|\b(?:or|either)\b|或"
+)
+_OR = {"or", "either", "或", r"\lor", r"\vee"}
+_ALTERNATIVES = re.compile(r"[,;]|\\(?:pm|cup)(?![A-Za-z])|±|\bor\b|或")
 _NUMBERS = re.compile(r"^[^\\]*\d(?:\s+|\s*\|\s*)\d")
 _PAIR = re.compile(r"\d,(?:\d{1,2}|\d{4,})(?!\d)")
 _SEVERAL = re.compile(r"[,;|/]\s|\n|\b(?:and|or)\b")
 _UNCERTAIN = re.compile(
-    r"(?:\b(?:not|either|or|than|least|most|maybe|perhaps|possibly|under|over|except|between)|n't|[<>≠≤≥])\s*$"
+    r"(?:\b(?:not|either|or|than|least|most|maybe|perhaps|possibly|under|over|except|but|between|doubt|never|vs|"
+    r"(?<=\d )to|(?:half|double|twice|times|plus|minus|root|square)(?:\s+of)?)|n't|[<>≠≤≥])\s*$"
     r"|\d[\w%.]*\s*(?:[,;|]|\s/|\band\b)[\s,;]*$",
     re.IGNORECASE,
 )
@@ -123,7 +129,7 @@ def truths_of(ground_truth: Any) -> list[str]:
             under one of :data:`TRUTH_KEYS`. A whole number that parquet made a float, such as 12.0, is written ``12``.
 
     Raises:
-        ValueError: the ground truth is missing, is an empty list, or is a mapping with none or several of these keys.
+        ValueError: the ground truth is missing or empty, or is a mapping with none or several of these keys.
     """
     if isinstance(ground_truth, np.ndarray | np.generic):
         ground_truth = ground_truth.tolist()
@@ -131,13 +137,13 @@ def truths_of(ground_truth: Any) -> list[str]:
         found = [key for key in TRUTH_KEYS if ground_truth.get(key) is not None]
         if len(found) != 1:
             raise ValueError(
-                f"the ground truth {_short(ground_truth)} has its answer under {' and '.join(found) or 'no key'}: "
+                f"the ground truth {short(ground_truth)} has its answer under {' and '.join(found) or 'no key'}: "
                 f"use one answer, a list of accepted answers, or a mapping with one of the keys {', '.join(TRUTH_KEYS)}"
             )
         return truths_of(ground_truth[found[0]])
-    if isinstance(ground_truth, str):
+    if isinstance(ground_truth, str) and ground_truth.strip():
         return [ground_truth]
-    if isinstance(ground_truth, Iterable) and not isinstance(ground_truth, bytes):
+    if isinstance(ground_truth, Iterable) and not isinstance(ground_truth, str | bytes):
         truths = [truth for item in ground_truth for truth in truths_of(item)]
         if truths:
             return truths
@@ -146,23 +152,48 @@ def truths_of(ground_truth: Any) -> list[str]:
     elif isinstance(ground_truth, float) and math.isfinite(ground_truth):
         return [f"{ground_truth:.0f}" if ground_truth.is_integer() else str(ground_truth)]
     raise ValueError(
-        f"the ground truth {_short(ground_truth)} is no answer: use a text, a number, or a list of accepted answers"
+        f"the ground truth {short(ground_truth)} is no answer: use a text, a number, or a list of accepted answers"
     )
 
 
 def options_of(options: Any) -> list[str]:
     """The texts of a row's options in order, from a list or from a mapping of letters to texts; empty without options.
 
+    The keys of a mapping are letters from A or numbers from 0 or 1, in any order. The last of either form may be None,
+    as Arrow writes them where another row has more options.
+
     Raises:
-        ValueError: the options are one text, or something else that is no list.
+        ValueError: the options are one text or something else that is no list, the keys are others or leave one out,
+            or a text between two options is missing.
     """
+    options = options.tolist() if isinstance(options, np.ndarray) else options
     if options is None:
         return []
     if isinstance(options, Mapping):
-        options = [options[key] for key in sorted(options) if options[key] is not None]
+        ordered = {_place(key): text for key, text in options.items()}
+        places = sorted(ordered, key=str) if None in ordered else sorted(ordered)
+        if len(ordered) != len(options) or places not in (list(range(len(options))), list(range(1, len(options) + 1))):
+            raise ValueError(
+                f"the options {short(options)} have the keys {', '.join(map(repr, options))}: use A, B, ... or 1, "
+                "2, ... without a gap, or the list of their texts, A first"
+            )
+        options = [ordered[place] for place in places]
     if isinstance(options, str | bytes) or not isinstance(options, Iterable):
-        raise ValueError(f"the options {_short(options)} are no list: use the list of their texts, A first")
-    return [str(option) for option in options]
+        raise ValueError(f"the options {short(options)} are no list: use the list of their texts, A first")
+    texts = list(options)
+    while texts and texts[-1] is None:
+        texts.pop()
+    if None in texts:
+        raise ValueError(f"the options {short(options)} have no text at {chr(65 + texts.index(None))}: fill the gap")
+    return [str(option) for option in texts]
+
+
+def _place(key: Any) -> int | None:
+    """The place of an option by its key, 1 for ``A``; None if the key is no letter and no whole number."""
+    key = str(key).strip().upper()
+    if key.isdecimal():
+        return int(key)
+    return ord(key) - ord("A") + 1 if len(key) == 1 and "A" <= key <= "Z" else None
 
 
 def exact(answer: str, truth: str, **_: Any) -> bool:
@@ -176,8 +207,8 @@ def exact(answer: str, truth: str, **_: Any) -> bool:
 def multiple_choice(answer: str, truth: str, *, options: Sequence[str] = (), **_: Any) -> bool:
     """Whether both choose the same options; each may be given by letters in any common format, or one by its text.
 
-    Several letters are a set, and all of them are needed: ``A, C`` equals ``CA`` and not ``A``. Where neither text
-    chooses an option, both have to be equal as for ``exact``.
+    Several letters are a set, and all of them are needed: ``A, C`` equals ``CA`` and not ``A``. A row without options
+    whose truth chooses no letter is compared as for ``exact``.
 
     Args:
         answer: the extracted answer.
@@ -186,7 +217,7 @@ def multiple_choice(answer: str, truth: str, *, options: Sequence[str] = (), **_
     """
     chosen, correct = choice(answer, options), choice(truth, options)
     if chosen is None and correct is None:
-        return exact(answer, truth)
+        return not options and exact(answer, truth)
     return chosen == correct
 
 
@@ -213,7 +244,8 @@ def math_equal(answer: str, truth: str, seconds: int = 5) -> bool:
 
     Words, dates and times are compared as for ``exact``, a truth that is one letter as a choice, and two quantities by
     value and unit. Everything else is left to math-verify, which accepts here what it accepts by itself, except for
-    the last number of a list or of a sentence that denies it, which it would take for the answer.
+    the last number of a list, an expression that the words around it deny or change, and notation that it drops, such
+    as the base in ``13_5`` or what is behind ``\\lor``.
 
     Args:
         answer: the extracted answer.
@@ -223,7 +255,7 @@ def math_equal(answer: str, truth: str, seconds: int = 5) -> bool:
             calls this function in a child process, see :mod:`verl_mapo.rewards.math_process`.
     """
     given, gold = unwrap(answer), unwrap(truth)
-    if not given or not gold or max(map(len, (given, gold, answer))) > _MATH_LENGTH:
+    if not given or not gold or max(map(len, (given, gold, answer))) > MAX_LENGTH:
         return bool(gold) and given == gold
     if _WORDS.fullmatch(gold) or _DATE_OR_TIME.fullmatch(gold) or _DATE_OR_TIME.fullmatch(given):
         return exact(given, gold)
@@ -237,6 +269,9 @@ def math_equal(answer: str, truth: str, seconds: int = 5) -> bool:
             return False
     if one is None and (contradicts(given) or _RELATION.match(given) or _NUMBERS.search(given)):
         return False
+    unread = set(_DROPPED.findall(given)) - set(_DROPPED.findall(gold))
+    if unread - (_OR if _ALTERNATIVES.search(gold) else set()):
+        return False
     return _verified(answer, given, truth, gold, seconds)
 
 
@@ -249,9 +284,13 @@ def _verified(answer: str, given: str, truth: str, gold: str, seconds: int) -> b
         forms = [_as_latex(plain), *([text.strip(" $.")] if _MACRO.search(text) else [])]
         return [one for form in forms for one in parse(f"\\boxed{{{form}}}", parsing_timeout=seconds)]
 
-    expected, found = read(truth, gold), [read(answer, given)]
-    last = _last_expression(given)
-    if last is not None:
+    given, gold = without_unit(given), without_unit(gold)
+    expected, found = read(truth, gold), []
+    before, last, behind = _last_expression(given)
+    if _UNCERTAIN.search(before) or changes(re.sub(r"\\[A-Za-z]+|[^\w\s'-]", " ", behind)):
+        return False
+    found.append(read(answer, given))
+    if last != given:
         found.append(read(last, last))
         if not _SEVERAL.search(last):
             found.append(parse(answer, parsing_timeout=seconds))
@@ -259,14 +298,14 @@ def _verified(answer: str, given: str, truth: str, gold: str, seconds: int) -> b
     return any(bool(expected and one) and verify(expected, one, **keywords) for one in found)
 
 
-def _last_expression(text: str) -> str | None:
-    """What stands behind, before or between the last words of a sentence; None without words, or if they deny it."""
+def _last_expression(text: str) -> tuple[str, str, str]:
+    """What stands before, in and behind the last expression of a sentence; a text without words is one expression."""
     words = list(_ORDINARY_WORD.finditer(text))
     ends, starts = [word.end() for word in words], [word.start() for word in words]
     for start, end in zip([*ends[::-1], 0], [len(text), *starts[::-1]], strict=True):
         if words and re.search(r"[\d\\π√]", text[start:end]):
-            return None if _UNCERTAIN.search(text, 0, start) else text[start:end].strip(" ,.;:$")
-    return None
+            return text[:start], text[start:end].strip(" ,.;:$"), text[end:]
+    return "", text, ""
 
 
 def _as_latex(text: str) -> str:
@@ -275,6 +314,7 @@ def _as_latex(text: str) -> str:
     return text
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """At most 80 characters of the ``repr`` of a value."""
     shown = repr(value)
     return shown if len(shown) <= 80 else f"{shown[:77]}..."

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from verl_mapo.rewards.answer_text import claim, normalise, unwrap
+from verl_mapo.rewards.answer_text import claim, normalise, takes_back, unwrap
 
 _LONGEST = 1_000
 """Characters of the longest unwrapped text in which a letter is looked for."""
@@ -20,7 +20,7 @@ _LONGEST = 1_000
 _LETTER = r"[(\[\"'*]*([A-Z])(?![A-Za-z0-9])(?!['’*^_=+<>/-]\w)"
 _BEFORE = re.compile(
     r"(?:(?:i\s+(?:would\s+|will\s+)?(?:choose|chose|select|pick|go\s+with)|i'd\s+(?:choose|say|go\s+with)|"
-    r"it\s+is|it's|so|thus|hence|therefore|both|the|my|options?|choices?|letters?|answers?|is|are)\b[\s:,]*"
+    r"it\s+is|it's|so|thus|hence|therefore|both|the|my|correct|right|best|options?|choices?|letters?|answers?|is|are)\b[\s:,]*"
     r"|(?:因此|所以|我|故|应该|应当|应|應|本题|正确)?\s*(?:选项|選項|选择|選擇|选|選|是|为)\s*[:,]?\s*)+",
     re.IGNORECASE,
 )
@@ -30,11 +30,12 @@ _BEHIND = re.compile(
     r"|(?:选项|選項|项|項)?\s*(?:都|均)?\s*(?:是|为)?\s*(?:正确|正確|对|對)的?(?:答案|选项)?|选项|選項|项|項|번)\s*$",
     re.IGNORECASE,
 )
-_LABEL = re.compile(r"[(\[]?([A-Z])(?:[)\].:]+|\s*-(?=\s))\s*|[(\[]([a-z])[)\]]+[.:]?\s*")
-_LABELS = re.compile(r"(?<![A-Za-z0-9])(?:\(([A-Z])\)|([A-Z])[).:](?=\s|$))")
+_LABEL = re.compile(r"[(\[]?([A-Z])(?:[)\].:]+|\s*-(?=\s))\s*|[(\[]([a-z])[)\]]+[.:]?\s*|([a-z])[).:]+\s+")
 _BARE = re.compile(r"([B-HJ-Z])\s+(?=[a-z])|([A-Z])\s*(?=[,;]\s?[^,;\sA-Z]|[一-鿿])")
 _SENTENCE = re.compile(r"^(?:(?:[\w' ]{0,60}\s(?:is|are|shows?|says)|it's)\s(?:an?\s|the\s)?|(?:the|an)\s)")
-_SEPARATOR = re.compile(r"\s*[,;&\n]\s*(?:and\s+)?|\s+(?:and|et|und|y|e)\s+|\s*[和与與及]\s*|\s+")
+_SEPARATOR = re.compile(
+    r"(?<=[)\]])\s*(?=[(\[])|\s*[,;&\n]\s*(?:and\s+)?|\s+(?:and|et|und|y|e)\s+|\s*[和与與及]\s*|\s+"
+)
 _ANOTHER = re.compile(r"\s*(?:[,;/&|]|\b(?:or|and)\b|[或和与及])\s*(?:[(\[]?[A-Z]|[(\[][a-z])(?![A-Za-z0-9'])")
 _CONFIRMED = re.compile(
     rf"(?<![A-Za-z0-9])(?:option\s+)?{_LETTER}[)\]\"'*]*\s*(?:is|must\s+be)\s+(?:the\s+)?(?:correct|right|best)"
@@ -48,10 +49,39 @@ _IN_BRACKETS = re.compile(r"\(([A-Z])\)")
 _DENIED = re.compile(
     r"\W*(?:\b(?:is|was|are|does|can|could|seems|looks|would\s+be)\s+(?:\w+\s+)?"
     r"(?:not|wrong|incorrect|false|impossible)\b"
-    r"|(?:isn|wasn|doesn|can|couldn)'t\b|cannot\b|or\b|(?:选项|選項|项|項)?是?[不错非]|或)",
+    r"|(?:isn|wasn|doesn|can|couldn)'t\b|cannot\b|or\b)|\s*(?:(?:选项|選項|项|項)?是?[不错非]|或)",
     re.IGNORECASE,
 )
-_LONE = re.compile(r"(?<![A-Za-z0-9'])([B-HJ-Z])(?![A-Za-z0-9'])")
+_MENTION = re.compile(
+    r"(?<![A-Za-z0-9'])(?:\(([A-Za-z])\)|(?P<named>(?:angle|points?|vitamin|plan|group|line|figure|type|team|class|person|"
+    r"object|region|box)\s+[A-Z])(?![A-Za-z0-9'])|([B-HJ-Z])(?![A-Za-z0-9'])"
+    r"|(?i:options?|choices?|answers?)\s+([A-Z])(?![\w'])|(A)(?=[.):,;]|\s*$|\s+(?:is|are|was|and|or|fits|matches|works|seems|looks|also|too|could|might|may|would)\b))"
+)
+_ONE = r"(?:options?\s+|choices?\s+)?\(?[A-HJ-Z]\)?(?![A-Za-z0-9'])"
+_MANY = rf"(?:the\s+)?{_ONE}(?:(?:\s*,\s*|\s+)(?:and\s+|or\s+|nor\s+)?{_ONE}){{0,8}}"
+_REST = r"(?:all\s+)?(?:the\s+)?(?:others?|rest|remaining)(?:\s+(?:options?|choices?|answers?|ones))?"
+_RULED_OUT = re.compile(
+    rf"(?:(?<![\w'])(?i:not|nor|neither|rather\s+than|instead\s+of|unlike)\s+|[而选]?不是|而非|不选|排除)\s*{_MANY}"
+    rf"|(?<![\w'])(?:{_MANY}|(?i:{_REST}))\s*"
+    r"(?:(?i:(?:is|are|was|were|can|does|do|could|would|must)(?:\s+be)?\s+(?:all\s+|both\s+|clearly\s+|obviously\s+)?"
+    r"(?:wrong|incorrect|false|impossible|excluded|eliminated|ruled\s+out|not(?!\s+(?:wrong|incorrect|false|excluded)))"
+    r"|(?:isn't|aren't|doesn't|don't|can't|cannot|couldn't)(?!\s+(?:be\s+)?(?:wrong|incorrect|false)))(?![\w'])"
+    r"|(?:选项|選項|项|項)?(?:都|均)?(?:是)?(?:错|錯|不对|不正确|不是))"
+)
+_SAYS = re.compile(r"\s*(?:is|was|seems|looks|appears|(?:must|would|should|has\s+to)\s+be)(?![^\W_])")
+_RIGHT = re.compile(
+    r"\W*(?:(?:the|my|clearly|definitely|obviously|certainly|most|likely|only|probably|both|to\s+be)\s+)*"
+    r"(?:correct|right|best|true|answer|option|choice|one|final|accurate|appropriate|it)(?![^\W_])"
+)
+_SAYS_BEFORE = r" (?:is|be|it's|are|was|say|choose|mean|answer|rather) (?:an? |the )?"
+_SAYS_BEHIND = r" (?:is (?:the )?(?:correct|right|best|answer|also|equally|possible)|fits|matches) "
+_NEGATION = re.compile(r"(?<![^\W_])(?:not|no|never|unlike|than|instead|neither|nor)(?![^\W_])|n't|[不没]")
+_ALL_OR_NONE = re.compile(r"(?<![^\W_])(?:none(?=\W*$|\s+of\s)|all\s+of\s+the\s+above)", re.IGNORECASE)
+_TWICE = re.compile(r"\W*not(?![^\W_])\W*$")
+_POLAR = {"yes": "no", "no": "yes", "true": "false", "false": "true", "是": "否", "否": "是", "对": "错", "错": "对"}
+_UNABLE = re.compile(
+    r"n't\s+(?:\w+\s+)?(?:know|tell|determine|say|see|sure)|unable|unclear|cannot|not\s+sure", re.IGNORECASE
+)
 _DENIAL = re.compile(
     r"(?<![a-z])(?:not|no|never|neither|nor|none|cannot|wrong|incorrect|false|unsure|either|or|eliminate|except|"
     r"maybe|perhaps|possibly|might|could)(?![a-z])|n't|[不错非没或]",
@@ -70,18 +100,24 @@ def choice(text: str, options: Sequence[str] = ()) -> str | None:
         text: an answer, wrapped or not.
         options: the texts in order, A first, with or without their letters; without them A to Z are recognised.
     """
-    letters = [chr(ord("A") + index) for index in range(min(len(options), 26))] or [chr(65 + i) for i in range(26)]
+    letters = [chr(65 + index) for index in range(min(len(options), 26) or 26)]
     texts = _texts(options)
     text = unwrap(text)
     if len(text) > _LONGEST:
         return _option(text, texts, letters)
-    return _letters(text, letters) or _option(text, texts, letters) or _labelled(text, texts, letters)
+    said, link, why = claim(text)
+    if link == "":
+        return _letters(text, letters) or _option(text, texts, letters) or _labelled(text, texts, letters)
+    whole = _option(text, texts, letters) or _own_label(text, texts, letters)
+    chosen = whole or _letters(said, letters) or _option(said, texts, letters) or _labelled(said, texts, letters)
+    after = f"not {why}" if link == "not" else why
+    return chosen if chosen and (whole or _stands(chosen, link, after, texts, letters)) else None
 
 
 def _texts(options: Sequence[str]) -> list[str]:
     """The normalised texts of options, without their letters if each has its own."""
     labels = [_LABEL.match(option.strip()) for option in options]
-    own = [bool(label) and (label[1] or label[2].upper()) == chr(65 + place) for place, label in enumerate(labels)]
+    own = [bool(label) and (label[1] or label[2] or label[3]).upper() == chr(65 + i) for i, label in enumerate(labels)]
     if options and all(own):
         options = [option.strip()[label.end() :] for option, label in zip(options, labels, strict=True)]
     return [normalise(option) for option in options]
@@ -89,7 +125,6 @@ def _texts(options: Sequence[str]) -> list[str]:
 
 def _letters(text: str, letters: list[str]) -> str | None:
     """The letters of a text that names only letters, such as ``(A) and C`` or ``选AC``."""
-    text = claim(text)
     text = _BEHIND.sub("", _BEFORE.sub("", text, count=1) if _BEFORE.match(text) else text, count=1).strip()
     if not 0 < len(text) <= 200:
         return None
@@ -104,12 +139,26 @@ def _letters(text: str, letters: list[str]) -> str | None:
 
 
 def _option(text: str, texts: list[str], letters: list[str]) -> str | None:
-    for form in dict.fromkeys((text, claim(text) if len(text) <= _LONGEST else text)):
-        plain = normalise(form)
-        for said in (plain, _SENTENCE.sub("", plain)):
-            if said and texts.count(said) == 1:
-                return letters[texts.index(said)]
+    """The letter of the option that a text consists of, also behind ``The car is``, or of a ``Yes, ...``."""
+    plain = normalise(text)
+    for said in (plain, _SENTENCE.sub("", plain)):
+        if said and texts.count(said) == 1:
+            return letters[texts.index(said)]
+    first, stop, rest = re.match(r"([^,.;:!\n]*)([,.;:!\n]?)(.*)", text, re.DOTALL).groups()
+    word = normalise(first)
+    if stop and texts.count(word) == 1 and word in _POLAR and _POLAR[word] not in normalise(rest).split():
+        letter = letters[texts.index(word)]
+        contrary = word in ("yes", "true", "是", "对") and re.search(r"(?<!\w)(?:not|no)(?!\w)|n't", rest)
+        return None if contrary or _UNABLE.search(rest) or not _stands(letter, "", rest, texts, letters) else letter
     return None
+
+
+def _own_label(text: str, texts: list[str], letters: list[str]) -> str | None:
+    """The letter of a label that is followed by the whole text of its own option, whatever that text says."""
+    label = _LABEL.match(text)
+    letter = next(filter(None, label.groups())).upper() if label else None
+    own = letter in letters and texts and texts[letters.index(letter)]
+    return letter if own and normalise(text[label.end() :]) == own else None
 
 
 def _labelled(text: str, texts: list[str], letters: list[str]) -> str | None:
@@ -124,35 +173,58 @@ def _labelled(text: str, texts: list[str], letters: list[str]) -> str | None:
     if not found:
         return _chosen(text, letters)
     letter = next(filter(None, found.groups())).upper()
-    rest = claim(body[found.end() :])
-    others = set(_LONE.findall(rest)) & set(letters) - {letter} if bare else set()
-    if letter not in letters or others or _ANOTHER.match(body, len(found.group().rstrip(" ,;"))):
+    if letter not in letters or _ANOTHER.match(body, len(found.group().rstrip(" ,;"))):
         return None
-    denied = _DENIED.match(body, found.end())
-    return letter if not denied and _agrees(letter, rest, texts, letters) else None
+    if _DENIED.match(body, found.end()):
+        return _chosen(text, letters)
+    says = bare and _SAYS.match(body, found.end())
+    if says and not _RIGHT.match(body, says.end()) and normalise(body[says.end() :]) not in texts:
+        return None
+    return (
+        letter if _own_label(body, texts, letters) or _stands(letter, "", body[found.end() :], texts, letters) else None
+    )
 
 
-def _agrees(letter: str, rest: str, texts: list[str], letters: list[str]) -> bool:
-    """Whether the words after a letter name no other letter and no options instead of its own."""
-    labels = {found[1] or found[2] for found in _LABELS.finditer(rest)} & set(letters)
-    if labels - {letter}:
-        return False
-    plain, own = normalise(rest), texts[letters.index(letter)] if texts else ""
-    if plain == own:
+def _stands(letter: str, link: str, rest: str, texts: list[str], letters: list[str]) -> bool:
+    """Whether what follows a letter or an option leaves it chosen: it takes nothing back and claims no other option."""
+    own = texts[letters.index(letter)] if texts and letter in letters else ""
+    plain = normalise(rest)
+    if own and plain == own:
         return True
+    if own and plain.startswith(f"{own} "):
+        rest = re.sub(rf"^\W*{re.escape(own)}(?!\w)", " ", rest, count=1, flags=re.IGNORECASE)
+    left = _RULED_OUT.sub(" ", rest)
+    if link == "not" and left != rest:
+        link = "" if not re.search(r"\bbut\b", left) else link
+    if takes_back(link, left.removeprefix("not ")) or (link == "not" and _TWICE.match(left)):
+        return False
+    if _mentioned(left, letters) - set(letter):
+        return False
     others = [text for text in texts if text and text not in own]
-    parts = {normalise(part) for part in re.split(r"[,;/&\n]|\bor\b|\band\b", rest)}
-    listed = len(parts & set(texts)) > 1 or sum(f" {other} " in f" {plain} " for other in others) > 1
-    return plain not in texts and not listed
+    parts = {normalise(part) for part in re.split(r"[,;:/&.\n]|\bor\b|\band\b", left)} - {""}
+    said = f" {normalise(left)} "
+    named = [other for other in others if f" {other} " in said]
+    claims = (re.search(rf"{_SAYS_BEFORE}{re.escape(one)} | {re.escape(one)}{_SAYS_BEHIND}", said) for one in named)
+    if own and re.search(rf"(?:not|n't|no|never|不是|没有) ?(?:an? |the )?{re.escape(own)} ", said):
+        return False
+    if texts and _ALL_OR_NONE.search(left):
+        return False
+    if named and f" {own} " not in said and not _NEGATION.search(said):
+        return False
+    return not parts & (set(texts) - {own}) and len(named) <= 1 and not any(claims)
+
+
+def _mentioned(text: str, letters: list[str]) -> set[str]:
+    """The letters of options that a text mentions; ``angle C`` and the article ``A`` are none."""
+    found = ((one, next(filter(None, one.groups()))) for one in _MENTION.finditer(text))
+    return {letter.upper() for one, letter in found if not one["named"]} & set(letters)
 
 
 def _chosen(text: str, letters: list[str]) -> str | None:
     """The only letter that a sentence calls correct, chooses, or has in brackets; None if it is unclear."""
-    confirmed = set(_CONFIRMED.findall(text)) & set(letters)
-    if confirmed:
-        return confirmed.pop() if len(confirmed) == 1 else None
-    said = claim(text)
+    said = _RULED_OUT.sub(" ", text)
     if _DENIAL.search(said):
         return None
-    chosen = (set(_CHOSEN.findall(said)) or set(_IN_BRACKETS.findall(said))) & set(letters)
-    return chosen.pop() if len(chosen) == 1 else None
+    confirmed, chosen = _CONFIRMED.findall(said), _CHOSEN.findall(said) or _IN_BRACKETS.findall(said)
+    named = set(confirmed or chosen) & set(letters)
+    return named.pop() if len(named) == 1 and _mentioned(said, letters) <= named else None

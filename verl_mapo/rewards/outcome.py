@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -13,7 +14,16 @@ import numpy as np
 from verl.protocol import DataProtoItem
 
 from verl_mapo import names
-from verl_mapo.rewards.answers import CHECKS, FAST_CHECKS, AnswerCheck, extract, find_check, options_of, truths_of
+from verl_mapo.rewards.answers import (
+    CHECKS,
+    FAST_CHECKS,
+    AnswerCheck,
+    extract,
+    find_check,
+    options_of,
+    short,
+    truths_of,
+)
 from verl_mapo.rewards.judge import Judge
 from verl_mapo.rewards.settings import AUTO, DescriptionAlignmentSettings
 from verl_mapo.rollout.row_messages import text_form
@@ -22,6 +32,13 @@ from verl_mapo.settings import ConfigError, parse, select
 
 Terms = dict[str, Any]
 """The values that verl logs beside the reward (its ``reward_extra_info``), by name; ``acc`` is always among them."""
+
+
+_RIGHT_TRUTHS = {
+    "exact": "a text such as red",
+    "multiple_choice": "the letter or the text of one option, such as C",
+    "numeric": "one number, such as 12 or 12 cm",
+}
 
 
 class Outcome(Protocol):
@@ -53,7 +70,7 @@ class AnswerOutcome:
                 ``auto`` and its ``style`` names no answer check.
         """
         target = row.non_tensor_batch["reward_model"]
-        truths, options = _truths_and_options(target)
+        truths, options = _truths_and_options(target, "In the data, in reward_model")
         answer = extract(trajectory.turns[-1].text) if trajectory.turns else ""
         rule = float(await self._is_correct(answer, truths, options, target.get("style")))
         terms: Terms = {"acc": rule, "rule": rule}
@@ -83,6 +100,9 @@ class AnswerOutcome:
 class CustomOutcome:
     """Calls the function of ``reward.custom_reward_function`` with verl's own signature.
 
+    It returns a finite number, or a dict whose ``score`` is one. Anything else, such as NaN or None, is an error like
+    an exception of the function, and never a reward of 0.
+
     Terms: the values that the function returns beside ``score``; ``acc`` is its score unless it returns ``acc`` too.
 
     Args:
@@ -97,7 +117,11 @@ class CustomOutcome:
         self.router = router
 
     async def __call__(self, row: DataProtoItem, trajectory: Trajectory) -> tuple[float, Terms]:
-        """See :class:`Outcome`."""
+        """See :class:`Outcome`.
+
+        Raises:
+            RuntimeError: the function returned no score.
+        """
         fields = row.non_tensor_batch
         arguments = {
             "data_source": fields["data_source"],
@@ -114,15 +138,29 @@ class CustomOutcome:
             result = await self.function(**arguments)
         else:
             result = await asyncio.to_thread(self.function, **arguments)
-        if isinstance(result, dict):
-            return float(result["score"]), {"acc": float(result["score"]), **result}
-        return float(result), {"acc": float(result)}
+        score = _score(result)
+        return score, {"acc": score, **(result if isinstance(result, dict) else {})}
 
     def _response(self, row: DataProtoItem) -> str:
         """The whole response without special tokens, tool turns included, as verl passes it in ``solution_str``."""
         responses = row.batch["responses"]
         length = int(row.batch["attention_mask"][-responses.shape[-1] :].sum())
         return self.tokenizer.decode(responses[:length], skip_special_tokens=True)
+
+
+def _score(result: Any) -> float:
+    """The score in what a custom reward function returned."""
+    value = result.get("score") if isinstance(result, dict) else result
+    try:
+        score = math.nan if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        score = math.nan
+    if not math.isfinite(score):
+        raise RuntimeError(
+            f"The function of {names.CUSTOM_REWARD_FUNCTION} returned {short(result)}; it must return a finite number, "
+            'such as 1.0, or a dict with one, such as {"score": 1.0}.'
+        )
+    return score
 
 
 def _apply(check: AnswerCheck, name: str, answer: str, truth: str, keywords: dict[str, Any]) -> bool:
@@ -136,7 +174,7 @@ def _apply(check: AnswerCheck, name: str, answer: str, truth: str, keywords: dic
     return bool(equal)
 
 
-def check_targets(config: Any, targets: Iterable[Any]) -> None:
+def check_targets(config: Any, targets: Iterable[Any], data: str = "the data") -> None:
     """Check, at the start of a run, that every row's answer can be judged.
 
     Nothing is checked when this package does not read the rows' ``reward_model``: with another reward manager or with
@@ -146,28 +184,48 @@ def check_targets(config: Any, targets: Iterable[Any]) -> None:
     Args:
         config: the whole hydra configuration.
         targets: the column ``reward_model``; None for a row without one.
+        data: what messages call the rows.
 
     Raises:
-        ConfigError: a ground truth or the options of a row cannot be read; or naming every style that is not an answer
-            check, the known checks and the setting that overrides the rows' styles.
+        ConfigError: a row's ``reward_model`` is no mapping; a ground truth or the options of a row cannot be read; no
+            answer can equal a ground truth, such as a letter without an option; or naming every style that is not an
+            answer check, the known checks and the setting that overrides the rows' styles.
     """
     if select(config, names.REWARD_MANAGER_NAME) != names.REWARD_MANAGER:
         return
     if select(config, names.CUSTOM_REWARD_FUNCTION) is not None:
         return
-    targets = [target or {} for target in targets]
-    if parse(DescriptionAlignmentSettings, config).outcome == AUTO:
+    targets = [{} if target is None else target for target in targets]
+    for row, target in enumerate(targets):
+        if not isinstance(target, Mapping):
+            raise ConfigError(
+                f"In {data}, reward_model of row {row} is {short(target)}, no mapping: use one such as "
+                '{"style": "exact", "ground_truth": "red"}.'
+            )
+    outcome = parse(DescriptionAlignmentSettings, config).outcome
+    if outcome == AUTO:
         _require_checks(target.get("style") for target in targets)
-    for target in targets:
-        _truths_and_options(target)
+    possible: set[tuple[Any, ...]] = set()
+    for row, target in enumerate(targets):
+        truths, options = _truths_and_options(target, f"In {data}, in reward_model of row {row}")
+        style = target.get("style") if outcome == AUTO else outcome
+        for truth in truths if style in FAST_CHECKS else ():
+            case = (style, truth, len(options)) if len(truth) == 1 else (style, truth, *options)
+            if case not in possible and not find_check(style)(truth, truth, options=options, tolerance=0.0):
+                texts = f" and the options {short(options)}" if options else ""
+                raise ConfigError(
+                    f"In {data}, in reward_model of row {row}, no answer can equal the ground truth {short(truth)} "
+                    f"under the style {style}{texts}: use {_RIGHT_TRUTHS[style]}."
+                )
+            possible.add(case)
 
 
-def _truths_and_options(target: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def _truths_and_options(target: Mapping[str, Any], where: str) -> tuple[list[str], list[str]]:
     """The accepted answers of a row's ``reward_model`` and the texts of its multiple choice."""
     try:
         return truths_of(target.get("ground_truth")), options_of(target.get("options"))
     except ValueError as error:
-        raise ConfigError(f"In the data, in reward_model, {error}.") from None
+        raise ConfigError(f"{where}, {error}.") from None
 
 
 def _require_checks(styles: Iterable[Any]) -> None:

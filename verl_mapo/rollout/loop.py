@@ -104,7 +104,7 @@ class VisualToolAgentLoop(AgentLoopBase):
         return zlib.crc32(repr(place).encode())
 
     async def _open(self, raw_prompt: list[dict[str, Any]]) -> LoopState:
-        """The state before the first turn. If an image cannot be shown, that is logged and the rollout ends here."""
+        """The state before the first turn. If the row cannot be shown, that is logged and the rollout ends here."""
         pictures: list[Picture] = []
         end_reason = None
         try:
@@ -121,10 +121,27 @@ class VisualToolAgentLoop(AgentLoopBase):
             settings = self.settings
             messages = prompts.declare(messages, self.tools.values(), settings.describe, settings.calls_per_turn)
         history = ImageHistory.of(originals, self.resize_crop)
-        prompt_ids = await self.ct_build_initial_tokens(messages, images=history.images or None)
+        prompt_ids = await self._render(messages, history.images)
+        longest = self.rollout_config.prompt_length
+        if end_reason is None and len(prompt_ids) > longest:
+            logger.error(
+                "A rollout ends before its first turn, because its prompt has %d tokens, with the tools, and "
+                "data.max_prompt_length=%d: raise it, or lower visual_tool.max_image_pixels.",
+                len(prompt_ids),
+                longest,
+            )
+            history, end_reason = ImageHistory.of([], self.resize_crop), EndReason.PROMPT_LENGTH
+            prompt_ids = await self._render(self.plain_text.messages(text_form(raw_prompt)), [])
+        if not history.images:  # a longer text belongs to a rollout that has ended
+            prompt_ids = prompt_ids[:longest]
         references = [picture.reference for picture in pictures]
         trajectory = Trajectory(references, [original.pixels.size for original in originals], end_reason=end_reason)
         return LoopState(prompt_ids, history, trajectory)
+
+    async def _render(self, messages: list[dict[str, Any]], images: list[Image.Image]) -> list[int]:
+        """The tokens of a prompt, of any length; verl's own method cuts or refuses a long one."""
+        build = self.continuous_token_builder.build_initial_tokens
+        return await asyncio.to_thread(build, messages, images=images or None)
 
     async def _turn(self, state: LoopState, sampling_params: dict[str, Any]) -> EndReason | None:
         """Run one assistant turn and its call; returns the reason to stop, None to go on."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import logging
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ import datasets
 from omegaconf import DictConfig, open_dict
 from PIL import Image
 from verl.utils.dataset.rl_dataset import RLHFDataset
+from verl.utils.tokenizer import build_multimodal_processor_inputs
 
 from verl_mapo import names
 from verl_mapo.rollout.images import processor_kwargs
@@ -29,6 +31,8 @@ from verl_mapo.rollout.plain_text import PlainText
 from verl_mapo.rollout.row_messages import medium_of
 from verl_mapo.rollout.row_pictures import SIZE_KEYS, source_of
 from verl_mapo.settings import select
+
+logger = logging.getLogger(__name__)
 
 
 class RowDataset(RLHFDataset):
@@ -75,10 +79,45 @@ class RowDataset(RLHFDataset):
         return part if medium == "text" else self.files.lean(part)
 
     def maybe_filter_out_long_prompts(self, dataframe: datasets.Dataset | None = None) -> datasets.Dataset:
-        """See verl's method. The features that decode an image are replaced by those that hold its bytes."""
+        """The rows without those whose prompts are too long, if ``data.filter_overlong_prompts`` is set.
+
+        The features that decode an image are replaced by those that hold its bytes. verl's own method leaves out every
+        row that it cannot read, too. Here such a row is kept: it is refused at the start, or its rollouts end alone.
+        """
         self.mm_processor_kwargs = processor_kwargs(self.config)
         dataframe.info.features = undecoded(dataframe.features)
-        return super().maybe_filter_out_long_prompts(dataframe)
+        if not self.filter_overlong_prompts or self.processor is None:
+            return super().maybe_filter_out_long_prompts(dataframe)
+        title = f"Filtering prompts longer than {self.max_prompt_length} tokens"
+        kept = dataframe.filter(self._fits, num_proc=self.num_workers, desc=title)
+        if left_out := len(dataframe) - len(kept):
+            logger.warning(
+                "%d of %d rows are left out, because their prompts have more than data.max_prompt_length=%d tokens.",
+                left_out,
+                len(dataframe),
+                self.max_prompt_length,
+            )
+        return kept
+
+    def _fits(self, row: dict[str, Any]) -> bool:
+        """Whether the prompt of a row, without the declaration of the tools, is short enough or cannot be read."""
+        try:
+            messages = self._build_messages(row, self.prompt_key)
+            text = self.processor.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False, **self.apply_chat_template_kwargs
+            )
+            images, videos, audios = self._process_multi_modal_info(messages, self.image_patch_size, self.config)
+            inputs = build_multimodal_processor_inputs(
+                self.processor,
+                text=[text],
+                images=images,
+                videos=videos,
+                audio=audios,
+                mm_processor_kwargs=self.mm_processor_kwargs,
+            )
+        except Exception:  # of any library that reads a row; the row is read again at the start and in its rollouts
+            return True
+        return len(inputs["input_ids"][0]) <= self.max_prompt_length
 
     def _build_messages(self, example: dict[str, Any], key: str) -> list[dict[str, Any]]:
         """See verl's method."""

@@ -81,3 +81,4 @@ class EndReason(Explained):
         "unreadable_image",
         "The row cannot be shown: an image, or the form of its messages; nothing was generated.",
     )
+    PROMPT_LENGTH = "prompt_length", "The prompt is longer than data.max_prompt_length; nothing was generated."

@@ -5,26 +5,25 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import fields
 from pathlib import Path
 
 from datasets import Dataset
 from omegaconf import DictConfig, OmegaConf
 from packaging.version import Version
 from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
-from verl.trainer.config.algorithm import AlgoConfig
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, AdvantageEstimator
 
 from verl_mapo import names
 from verl_mapo.overrides import check_data_path
 from verl_mapo.rewards.outcome import check_targets
-from verl_mapo.rewards.settings import alignment_settings
+from verl_mapo.rewards.settings import DescriptionAlignmentSettings, alignment_settings
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.dead_settings import check_dead_settings
 from verl_mapo.training.dead_settings_table import TABLE
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
 from verl_mapo.training.row_checks import check_messages
+from verl_mapo.training.unknown_settings import check_unknown_settings
 from verl_mapo.versions import distribution_version
 
 
@@ -50,7 +49,7 @@ def check_config(config: DictConfig) -> None:
     parse(VisualToolSettings, config)
     for method in METHODS:
         parse(method.Settings, config)
-    _check_nodes(config)
+    check_unknown_settings(config, _own_nodes(config))
     if select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
         alignment_settings(config)
     _check_weights(config)
@@ -68,15 +67,10 @@ def check_config(config: DictConfig) -> None:
         _check_agent_loops(config, names.DEFAULT_AGENT_LOOP, {select(config, names.DEFAULT_AGENT_LOOP)})
 
 
-def _check_nodes(config: DictConfig) -> None:
-    """Check that no node under ``algorithm`` is a misspelt node of a method, whose settings would be ignored."""
-    used = [method for method in (*METHODS, *enabled_methods(config)) if method.Settings is not None]
-    nodes = {method.Settings.NODE.removeprefix("algorithm.") for method in used}
-    verls = {field.name for field in fields(AlgoConfig)}
-    for name in config.algorithm:
-        close = difflib.get_close_matches(str(name), nodes, n=1, cutoff=0.9)
-        if name not in nodes | verls and close:
-            raise ConfigError(f"algorithm.{name} is not a setting; did you mean algorithm.{close[0]}?")
+def _own_nodes(config: DictConfig) -> set[str]:
+    """The nodes that have a settings class, of this package or of a method from elsewhere."""
+    used = [method.Settings for method in (*METHODS, *enabled_methods(config)) if method.Settings is not None]
+    return {settings.NODE for settings in (VisualToolSettings, DescriptionAlignmentSettings, *used)}
 
 
 def _check_stock_estimator(config: DictConfig) -> None:
@@ -177,8 +171,9 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
             f"needs: set {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
         )
     check_messages(config, training, *others)
-    scored = [dataset for dataset in (training, *others) if "reward_model" in dataset.column_names]
-    check_targets(config, (target for dataset in scored for target in dataset["reward_model"]))
+    for dataset, data in ((training, "the training data"), *((other, "the validation data") for other in others)):
+        if "reward_model" in dataset.column_names:
+            check_targets(config, dataset["reward_model"], data)
 
 
 def _check_data_files(config: DictConfig) -> None:

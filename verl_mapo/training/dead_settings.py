@@ -30,6 +30,25 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Given(Condition):
+    """The condition that a setting has one of some values; :func:`given` makes it.
+
+    Attributes:
+        path: dotted path of the setting.
+        values: the values; None stands for a setting that is null or absent.
+    """
+
+    path: str
+    values: tuple[Any, ...]
+
+
+def given(path: str, *values: Any, words: str | None = None) -> Given:
+    """The condition that a setting has one of these values; see :class:`Given`."""
+    words = words or f"with {path}={' or '.join(map(_written, values))}"
+    return Given(words, lambda config: _plain(select(config, path)) in values, path, values)
+
+
+@dataclass(frozen=True)
 class DeadSettings:
     """Settings of one node that have no effect under the same condition.
 
@@ -59,6 +78,11 @@ class DeadSettings:
                 yield f"{path}={value} has no effect {self.when.words}: {self.instead}."
 
 
+def off(node: str, values: Mapping[str, Any], when: Condition, instead: str) -> DeadSettings:
+    """Settings of a part that is switched off under a condition; see :class:`DeadSettings`."""
+    return DeadSettings(node, values, when, False, instead)
+
+
 def check_dead_settings(config: DictConfig, table: Iterable[DeadSettings]) -> None:
     """Check that a run has set nothing that has no effect; rows of the table that do not stop a run are logged.
 
@@ -75,6 +99,11 @@ def check_dead_settings(config: DictConfig, table: Iterable[DeadSettings]) -> No
             logger.warning("verl-mapo: %s", sentence)
     if refused := [sentence for stops, sentence in found if stops]:
         raise ConfigError(" ".join(refused))
+
+
+def _written(value: Any) -> str:
+    """A value as it is written in an override."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _plain(value: Any) -> Any:

@@ -4,96 +4,43 @@
 
 A setting is listed where nothing that such a run calls reads it. It stops the run if its value asks for other rollouts,
 rewards or weights. It is a warning if its value asks for less time or memory or for other logs, or if it belongs to a
-part that the run has switched off. tests/training/test_dead_settings.py compares the table with the code of the
+part that the run has switched off. tests/training/test_dead_settings_code.py compares the table with the code of the
 installed verl and of this package.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any
-
-from omegaconf import DictConfig
-
 from verl_mapo import names
-from verl_mapo.advantages.axpo import AxpoSettings
-from verl_mapo.advantages.mapo import MapoSettings
-from verl_mapo.advantages.visual_credit import VisualCreditSettings
-from verl_mapo.rollout.settings import VisualToolSettings
-from verl_mapo.settings import select
-from verl_mapo.training.dead_settings import Condition, DeadSettings
-from verl_mapo.versions import TESTED
+from verl_mapo.training.dead_settings import DeadSettings, given
+from verl_mapo.training.dead_settings_conditions import (
+    ACTOR,
+    CLIPPED,
+    CORRECTION,
+    CRITIC,
+    ESTIMATOR,
+    FILTER_GROUPS,
+    FSDP,
+    KL_CONTROL,
+    LOOP,
+    MODEL,
+    MODEL_SCORES,
+    MULTI_TURN,
+    NO_FUNCTION,
+    NO_KL_LOSS,
+    NO_KL_REWARD,
+    NOWHERE,
+    REF,
+    REWARD,
+    ROLLOUT,
+    SAMPLER,
+    V1,
+)
+from verl_mapo.training.dead_settings_off import OFF
+from verl_mapo.training.dead_settings_own import OWN
 
-ACTOR = "actor_rollout_ref.actor"
-ROLLOUT = "actor_rollout_ref.rollout"
-MODEL = "actor_rollout_ref.model"
-MULTI_TURN = f"{ROLLOUT}.multi_turn"
-
-
-def _is(path: str, *values: Any) -> Callable[[DictConfig], bool]:
-    """The condition that a setting has one of these values."""
-    return lambda config: select(config, path) in values
-
-
-def _no_alignment(config: DictConfig) -> bool:
-    """Whether no estimator reads ``algorithm.mapo``; a method of another package may."""
-    estimator = str(select(config, names.ADV_ESTIMATOR))
-    with_alignment = estimator == names.AXPO and select(config, f"{names.AXPO_NODE}.alignment", False)
-    return estimator != names.MAPO and "." not in estimator and not with_alignment
-
-
-def _no_visual_credit(config: DictConfig) -> bool:
-    enabled = select(config, f"{names.VISUAL_CREDIT_NODE}.enable", False)
-    return not enabled and select(config, names.ADV_ESTIMATOR) != names.VGPO
-
-
-_SCORES_WITH_MODEL = "reward.reward_model.enable"
+_GREEDY = given(f"{ROLLOUT}.val_kwargs.temperature", 0, None)
+_REGISTERED = given("reward.reward_manager.source", "register")
 _MANAGER = "reward.reward_manager"
-
-NOWHERE = Condition(f"in verl {' or '.join(TESTED['verl'])}, which reads it nowhere", lambda config: True)
-V1 = Condition("with trainer.use_v1=true, whose trainers do not read it", lambda config: True)
-FSDP = Condition("with the engines fsdp and fsdp2", _is(f"{ACTOR}.strategy", *names.ENGINES))
-LOOP = Condition(f"with the agent loop {names.AGENT_LOOP}", _is(names.DEFAULT_AGENT_LOOP, names.AGENT_LOOP))
-REWARD = Condition(
-    f"with the reward manager {names.REWARD_MANAGER}", _is(names.REWARD_MANAGER_NAME, names.REWARD_MANAGER)
-)
-ESTIMATOR = Condition("with the estimators mapo, axpo and vgpo", _is(names.ADV_ESTIMATOR, *names.ESTIMATORS))
-CLIPPED = Condition(
-    "while clip_ratio_low and clip_ratio_high are set, as they are by default",
-    lambda config: None not in [select(config, f"{ACTOR}.clip_ratio_{end}") for end in ("low", "high")],
-)
-GREEDY = Condition(f"with {ROLLOUT}.val_kwargs.temperature=0", _is(f"{ROLLOUT}.val_kwargs.temperature", 0, None))
-NO_KL_LOSS = Condition(
-    f"with {ACTOR}.use_kl_loss=false",
-    lambda config: not select(config, f"{ACTOR}.use_kl_loss") and bool(select(config, f"{ACTOR}.kl_loss_coef")),
-)
-NO_KL_REWARD = Condition(
-    "with algorithm.use_kl_in_reward=false",
-    lambda config: (
-        not select(config, "algorithm.use_kl_in_reward") and bool(select(config, "algorithm.kl_ctrl.kl_coef"))
-    ),
-)
-CRITIC = Condition(
-    "with the estimators mapo, axpo and vgpo, which read no values of a critic",
-    lambda config: ESTIMATOR.holds(config) and bool(select(config, "critic.enable")),
-)
-NO_FUNCTION = Condition("without reward.custom_reward_function.path", _is(names.CUSTOM_REWARD_FUNCTION, None))
-REGISTERED = Condition("with reward.reward_manager.source=register", _is(f"{_MANAGER}.source", "register"))
-MODEL_SCORES = Condition(
-    f"with {_SCORES_WITH_MODEL}=true and no reward function, because verl then calls no reward manager",
-    lambda config: bool(select(config, _SCORES_WITH_MODEL)) and select(config, names.CUSTOM_REWARD_FUNCTION) is None,
-)
-OTHER_LOOP = Condition("with one of verl's own agent loops", _is(names.DEFAULT_AGENT_LOOP, *names.STOCK_AGENT_LOOPS))
-NO_ALIGNMENT = Condition("without MAPO's alignment advantage", _no_alignment)
-PLAIN_MEAN = Condition(
-    f"with {names.MAPO_NODE}.aggregation=mean or sum", _is(f"{names.MAPO_NODE}.aggregation", "mean", "sum")
-)
-NO_AXPO = Condition(
-    "without adv_estimator=axpo",
-    lambda config: (name := str(select(config, names.ADV_ESTIMATOR))) != names.AXPO and "." not in name,
-)
-NO_CREDIT = Condition("without visual credit", _no_visual_credit)
 
 _REMOVE = "remove it"
 _NEW_REWARD_NODE = "set it below reward, for example reward.custom_reward_function.path or reward.reward_model.enable"
@@ -149,7 +96,7 @@ TABLE = (
     DeadSettings(ROLLOUT, {"do_sample": True}, V1, True, f"set {ROLLOUT}.temperature=0 for greedy rollouts"),
     DeadSettings(ROLLOUT, {"repetition_penalty": 1.0}, V1, True, "remove it; rollouts are sampled with 1.0"),
     DeadSettings(
-        f"{ROLLOUT}.val_kwargs", {"do_sample": False}, GREEDY, True, "set the temperature, for example to 1.0"
+        f"{ROLLOUT}.val_kwargs", {"do_sample": False}, _GREEDY, True, "set the temperature, for example to 1.0"
     ),
     DeadSettings(
         f"{ROLLOUT}.trace",
@@ -165,16 +112,24 @@ TABLE = (
         "reward_model",
         dict.fromkeys(
             "enable enable_resource_pool model.path n_gpus_per_node nnodes num_workers reward_kwargs reward_manager "
-            "reward_loop_class_name reward_loop_module_path reward_loop_source rollout.name".split()
+            "reward_loop_class_name reward_loop_module_path reward_loop_source rollout.name model.external_lib "
+            "model.trust_remote_code rollout.tensor_model_parallel_size rollout.gpu_memory_utilization "
+            "rollout.prompt_length rollout.response_length rollout.max_model_len rollout.dtype".split()
         ),
         V1,
         True,
         _NEW_REWARD_NODE,
     ),
-    DeadSettings("sandbox_fusion", {"url": None}, V1, True, "set reward.sandbox_fusion.url"),
+    DeadSettings(
+        "sandbox_fusion",
+        {"url": None, "max_concurrent": None, "memory_limit_mb": None},
+        V1,
+        True,
+        "set it below reward.sandbox_fusion",
+    ),
     DeadSettings(
         "reward.sandbox_fusion",
-        {"url": None},
+        {"url": None, "max_concurrent": 64, "memory_limit_mb": 1024},
         REWARD,
         True,
         "call the sandbox in a function of yours, named in reward.custom_reward_function.path",
@@ -195,8 +150,8 @@ TABLE = (
     ),
     DeadSettings(
         _MANAGER,
-        {"module.path": None},
-        REGISTERED,
+        {"module.path": None, "module.name": "custom_reward_manager"},
+        _REGISTERED,
         True,
         "set reward.reward_manager.source=importlib for a manager in a file",
     ),
@@ -210,6 +165,7 @@ TABLE = (
     # The data
     DeadSettings("data", {"reward_fn_key": "data_source"}, REWARD, True, "name the column data_source"),
     DeadSettings("data", {"tokenizer": None}, NOWHERE, True, f"set {MODEL}.tokenizer_path"),
+    DeadSettings("data", {"trust_remote_code": False}, V1, False, f"set {MODEL}.trust_remote_code"),
     DeadSettings(
         "data",
         {"truncation": "error"},
@@ -245,16 +201,27 @@ TABLE = (
         _REMOVE,
     ),
     DeadSettings(
-        "algorithm.filter_groups",
+        FILTER_GROUPS,
         {"max_num_gen_batches": 0},
         V1,
         False,
         "limit the time of the run instead, for example with verl-mapo train --timeout-h 24",
     ),
-    DeadSettings("algorithm.kl_ctrl", {"kl_coef": 0.001}, NO_KL_REWARD, False, f"set {ACTOR}.use_kl_loss=true"),
+    DeadSettings(KL_CONTROL, {"kl_coef": 0.001}, NO_KL_REWARD, False, f"set {ACTOR}.use_kl_loss=true"),
     DeadSettings(ACTOR, {"kl_loss_coef": 0.001}, NO_KL_LOSS, False, f"set {ACTOR}.use_kl_loss=true"),
     DeadSettings(ACTOR, {"clip_ratio": 0.2}, CLIPPED, True, "set clip_ratio_low and clip_ratio_high"),
     DeadSettings(ACTOR, {"calculate_sum_pi_squared": False}, V1, True, _REMOVE),
+    DeadSettings(ACTOR, {"optim.total_training_steps": -1}, V1, True, f"set {names.TOTAL_STEPS}"),
+    DeadSettings(
+        CORRECTION, {"loss_type": "ppo_clip"}, V1, True, f"choose the loss with {ACTOR}.policy_loss.loss_mode"
+    ),
+    DeadSettings(
+        CORRECTION,
+        {"rollout_is": None, "rollout_rs": None},
+        given(names.BYPASS_MODE, True),
+        True,
+        f"set {names.BYPASS_MODE}=false",
+    ),
     DeadSettings("critic", {"enable": None}, CRITIC, False, "set it to false"),
     # The engine
     DeadSettings(
@@ -267,7 +234,7 @@ TABLE = (
     ),
     DeadSettings(ACTOR, {"use_torch_compile": True}, NOWHERE, False, f"set {ACTOR}.fsdp_config.use_torch_compile"),
     DeadSettings(
-        "actor_rollout_ref.ref",
+        REF,
         {"use_torch_compile": f"${{{ACTOR}.use_torch_compile}}"},
         NOWHERE,
         False,
@@ -275,7 +242,21 @@ TABLE = (
     ),
     DeadSettings(ACTOR, {"use_prefix_grouper": False}, V1, False, _REMOVE),
     DeadSettings(ACTOR, {"grad_clip": 1.0}, FSDP, True, f"set {ACTOR}.optim.clip_grad"),
-    DeadSettings(ACTOR, {"qat.enable": False}, FSDP, True, f"set {ACTOR}.fsdp_config.qat.enable"),
+    DeadSettings(
+        ACTOR,
+        {"qat.enable": False, "qat.mode": "w4a16", "qat.group_size": 16, "qat.quantization_config_path": None},
+        FSDP,
+        True,
+        f"set it in {ACTOR}.fsdp_config.qat",
+    ),
+    DeadSettings(
+        ACTOR,
+        {"checkpoint.async_save": False},
+        given(f"{ACTOR}.strategy", *names.ENGINES),
+        True,
+        "remove it, because verl then marks no checkpoint as the latest, and the run could not be resumed",
+    ),
+    DeadSettings(ACTOR, {"checkpoint.strict": True}, FSDP, False, _REMOVE),
     DeadSettings(
         ACTOR,
         {name: f"${{{MODEL}.{name}}}" for name in ("use_fused_kernels", "use_remove_padding")},
@@ -306,6 +287,14 @@ TABLE = (
         True,
         _LORA,
     ),
+    DeadSettings(MODEL, {"tiled_mlp.enabled": False, "tiled_mlp.num_shards": 4}, NOWHERE, False, _REMOVE),
+    DeadSettings(
+        MODEL,
+        {"lora_adapter_path": None},
+        given(f"{MODEL}.lora_rank", 0),
+        True,
+        f"set {MODEL}.lora_rank to the rank of the adapter, for example 64",
+    ),
     DeadSettings("actor_rollout_ref", {"nccl_timeout": 600}, NOWHERE, False, _REMOVE),
     # The trainer
     DeadSettings(
@@ -315,23 +304,31 @@ TABLE = (
         False,
         _REMOVE,
     ),
-    # Parts of this package that the run has switched off
-    DeadSettings(names.MAPO_NODE, asdict(MapoSettings()), NO_ALIGNMENT, False, "set algorithm.adv_estimator=mapo"),
-    DeadSettings(names.MAPO_NODE, {"discount": 0.95}, PLAIN_MEAN, False, "set aggregation=discounted_mean"),
-    DeadSettings(names.AXPO_NODE, asdict(AxpoSettings()), NO_AXPO, False, "set algorithm.adv_estimator=axpo"),
     DeadSettings(
-        names.VISUAL_CREDIT_NODE,
-        {name: value for name, value in asdict(VisualCreditSettings()).items() if name != "enable"},
-        NO_CREDIT,
-        False,
-        f"set {names.VISUAL_CREDIT_NODE}.enable=true",
+        "trainer",
+        {"resume_from_path": None},
+        given("trainer.resume_mode", "auto", "disable"),
+        True,
+        "set trainer.resume_mode=resume_path",
     ),
     DeadSettings(
-        names.VISUAL_TOOL_NODE,
-        {name: value for name, value in asdict(VisualToolSettings()).items() if name != "seed"},  # the toy sets it
-        OTHER_LOOP,
-        False,
-        f"set {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}",
+        "trainer",
+        {"val_only": False},
+        given("trainer.val_before_train", False),
+        True,
+        "set trainer.val_before_train=true",
     ),
+    *(
+        DeadSettings(
+            SAMPLER,
+            {f"custom_sampler.{part}": None},
+            given(f"{SAMPLER}.custom_sampler.{missing}", None),
+            True,
+            f"set {SAMPLER}.custom_sampler.{missing}, too",
+        )
+        for part, missing in (("path", "name"), ("name", "path"))
+    ),
+    *OFF,
+    *OWN,
 )
 """Every setting that is known to have no effect, by the part of a run that a reader would expect to read it."""

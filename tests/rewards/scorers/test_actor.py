@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import ray
-from support.rewards import NUMBER_SCORER, OPTIONS_SCORER, picture, picture_bytes
+from support.scorers import NUMBER_SCORER, OPTIONS_SCORER, picture, picture_bytes
 
 from verl_mapo.rewards.scorers.actor import RemoteScorer, scorer_actor, start_actor
 from verl_mapo.rewards.scorers.base import build_scorer

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 from pydantic.dataclasses import dataclass
-from support.rewards import NUMBER_SCORER, OPTIONS_SCORER, NumberScorer, OptionsScorer, picture
+from support.scorers import NUMBER_SCORER, OPTIONS_SCORER, NumberScorer, OptionsScorer, picture
 
 from verl_mapo.rewards.scorers.base import SCORERS, build_scorer, check_scorer, parse_options, scorer_class
 from verl_mapo.rewards.scorers.clip import ClipScorer

@@ -7,7 +7,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from support.rewards import NumberScorer, picture_bytes
+from support.scorers import NumberScorer, picture_bytes
 
 from verl_mapo.rewards.scorers.batching import BatchingScorer
 from verl_mapo.rewards.scorers.settings import ScorerSettings

@@ -4,7 +4,7 @@
 
 import pytest
 import torch
-from support.rewards import picture
+from support.scorers import picture
 from transformers import AutoModel, AutoProcessor, BertConfig, BertModel
 
 from verl_mapo.rewards.scorers.base import build_scorer

@@ -12,7 +12,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from openai import APIStatusError, APITimeoutError
 from PIL import Image
-from support.rewards import picture, served
+from support.rewards import served
+from support.scorers import picture
 from transformers import CLIPImageProcessor
 
 from verl_mapo.rewards.scorers.base import build_scorer

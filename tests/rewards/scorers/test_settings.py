@@ -3,7 +3,7 @@
 """Every wrong setting of the scorer is refused with one sentence; nothing is loaded or contacted to find out."""
 
 import pytest
-from support.rewards import NUMBER_SCORER
+from support.scorers import NUMBER_SCORER
 
 from verl_mapo.rewards.scorers.settings import ScorerSettings
 from verl_mapo.settings import ConfigError, parse_node
