@@ -42,6 +42,7 @@ KEPT_BYTES = 2**28
 """Most bytes of features that an agent-loop worker keeps for further rollouts [ours]: 20 originals of a megapixel."""
 
 _OF_TEXT = ("input_ids", "attention_mask")
+_verls_position_ids = AgentLoopWorker._compute_position_ids
 
 
 def feature_dtype(config: DictConfig) -> torch.dtype:
@@ -170,8 +171,7 @@ def position_ids(processor: Any, token_ids: Sequence[int], features: Mapping[str
         features: of its images, see :meth:`FeatureStore.of`.
     """
     tokens = torch.tensor([token_ids])
-    compute = AgentLoopWorker._compute_position_ids.__wrapped__
-    return compute(SimpleNamespace(processor=processor), tokens, torch.ones_like(tokens), dict(features))
+    return _verls_position_ids(SimpleNamespace(processor=processor), tokens, torch.ones_like(tokens), dict(features))
 
 
 class _Grids(wrapt.ObjectProxy):
