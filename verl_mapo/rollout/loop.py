@@ -62,7 +62,11 @@ class VisualToolAgentLoop(AgentLoopBase):
     def __init__(self, *args: Any, hf_model_type: str | None = None, tools: Any = None, **kwargs: Any):
         super().__init__(*args, hf_model_type=hf_model_type, **kwargs)
         self.settings = settings = parse(VisualToolSettings, self.config)
-        self.max_turns: int = self.rollout_config.multi_turn.max_assistant_turns
+        rollout = self.rollout_config  # omegaconf takes milliseconds to read an interpolated setting
+        self.max_turns: int = rollout.multi_turn.max_assistant_turns
+        self.prompt_length: int = rollout.prompt_length
+        self.response_length: int = rollout.response_length
+        self.max_model_len: int | None = rollout.max_model_len
         self.mm_kwargs = self.continuous_token_builder.mm_processor_kwargs = processor_kwargs(self.data_config)
         self.resize_image, self.resize_crop = processor_resizes(
             settings, self.processor.image_processor, self.mm_kwargs
@@ -122,7 +126,7 @@ class VisualToolAgentLoop(AgentLoopBase):
             messages = prompts.declare(messages, self.tools.values(), settings.describe, settings.calls_per_turn)
         history = ImageHistory.of(originals, self.resize_crop)
         prompt_ids = await self._render(messages, history.images)
-        longest = self.rollout_config.prompt_length
+        longest = self.prompt_length
         if end_reason is None and len(prompt_ids) > longest:
             logger.error(
                 "A rollout ends before its first turn, because its prompt has %d tokens, with the tools, and "
@@ -292,9 +296,9 @@ class VisualToolAgentLoop(AgentLoopBase):
 
     def _room(self, state: LoopState) -> tuple[int, EndReason]:
         """The number of tokens that may still be written, and the reason to stop once they are used up."""
-        rooms = {EndReason.RESPONSE_LENGTH: self.rollout_config.response_length - len(state.response_ids)}
-        if self.rollout_config.max_model_len:
-            rooms[EndReason.MAX_MODEL_LEN] = self.rollout_config.max_model_len - len(state.token_ids)
+        rooms = {EndReason.RESPONSE_LENGTH: self.response_length - len(state.response_ids)}
+        if self.max_model_len:
+            rooms[EndReason.MAX_MODEL_LEN] = self.max_model_len - len(state.token_ids)
         limit = min(rooms, key=rooms.__getitem__)
         return rooms[limit], limit
 
