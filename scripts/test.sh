@@ -4,8 +4,8 @@
 #
 #   scripts/test.sh [ENVIRONMENT]           # .venv by default; made if absent
 #
-# pytest -m matrix covers the remaining combinations of method, model family and mode with six more runs, the quickstart,
-# and the training of the models that ship with the package.
+# pytest -m matrix covers the remaining combinations of method, model family and mode, a run that is killed at every place
+# of a step, 100,000 random turns of a model, the quickstart, and the training of the models that ship with the package.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
@@ -20,6 +20,6 @@ ruff format --check .
 say "2/3 Quick tests (about 8 minutes)"
 python -m pytest -q -n 2 --dist loadfile -m "not e2e" -p no:warnings
 at_once=$(runs_that_fit 2)
-say "3/3 Twelve training runs with stock verl, ray, FSDP2 and vLLM, $at_once at a time (two at a time: 20 minutes; one by" \
+say "3/3 Eleven training runs with stock verl, ray, FSDP2 and vLLM, $at_once at a time (two at a time: 20 minutes; one by" \
     "one: 25)"
 python -m pytest -q -n "$at_once" --dist loadfile -m "e2e and not matrix" -p no:warnings --durations=0

@@ -26,6 +26,14 @@ settings.load_profile("same")
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests marked matrix unless ``-m`` speaks of them."""
+    if "matrix" not in config.option.markexpr:
+        matrix = [item for item in items if item.get_closest_marker("matrix")]
+        items[:] = [item for item in items if item not in matrix]
+        config.hook.pytest_deselected(items=matrix)
+
+
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory) -> dict[str, SimpleNamespace]:
     """Tokenizer, processor and model type of both families, from folders with untrained weights."""

@@ -22,7 +22,7 @@ from support.scripted import compose_config
 from verl.utils.dataset.rl_dataset import RLHFDataset, get_dataset_class
 
 from verl_mapo.rollout.decode import UnreadableImage
-from verl_mapo.rollout.row_dataset import RowDataset, use_row_dataset
+from verl_mapo.rollout.row_dataset import RowDataset, plain_image, use_row_dataset
 from verl_mapo.rollout.row_messages import normal_form
 from verl_mapo.settings import ConfigError
 
@@ -189,3 +189,7 @@ def test_dataset_is_used_where_the_visual_tools_run_and_no_other_is_chosen():
         config = compose_config(override, "data.custom_cls.name=RLHFDataset")
         use_row_dataset(config)
         assert get_dataset_class(config.data) is RLHFDataset
+
+
+def test_empty_image_of_a_row_keeps_its_place():
+    assert plain_image(None) == plain_image("") == plain_image({"bytes": None, "path": None}) == {"image": ""}

@@ -127,6 +127,11 @@ def test_empty_keys_of_arrow_are_no_pictures_and_no_texts():
         ({"type": "text", "text": 5}, r"it holds a part whose text is a number \(5\)"),
         ({"type": "text", "text": ["what?"]}, r"a part whose text is a list \(\['what\?'\]\)"),
         ({"type": None, "text": None}, "it holds a part without a text or an image"),
+        ({"type": "text", "content": "what?"}, "it holds a part of type 'text' with content and without text"),
+        (
+            {"type": "input_text", "text": None, "input_text": "what?"},
+            "type 'input_text' with input_text",
+        ),
         (7, r"it holds a number \(7\); a part of a message is"),
         (None, "it holds nothing;"),
         (["what?"], r"it holds a list \(\['what\?'\]\)"),

@@ -173,7 +173,8 @@ def test_rows_that_declare_tools_are_reported_in_words(caplog):
 
 def rows_of(*loops: str) -> Dataset:
     target = {"style": "exact", "ground_truth": "x"}
-    return Dataset.from_list([{"agent_name": loop, "reward_model": target} for loop in loops])
+    prompt = [{"role": "user", "content": "q"}]
+    return Dataset.from_list([{"prompt": prompt, "agent_name": loop, "reward_model": target} for loop in loops])
 
 
 def test_misspelt_agent_loop_is_refused_at_the_start():

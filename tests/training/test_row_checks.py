@@ -43,6 +43,12 @@ def said(text: str) -> list[dict]:
         ({"images": [{"image": "a.png", "max_pixels": 3, "min_pixels": 9}]}, "a.png: its min_pixels=9 is above"),
         ({"images": [{"image": "a.png", "resized_width": 9}]}, "only one of resized_height and resized_width"),
         ({"images": [{"image": "a.png", "max_pixels": -1}]}, "its max_pixels is -1"),
+        ({"images": [{"image_path": "a.png"}]}, "an image of it has image_path, and its picture is not under bytes"),
+        ({"images": [{"image": None, "source": {"data": "iVBORw0"}}]}, "an image of it has source"),
+        (
+            {"prompt": [{"role": "system", "content": "See <image>."}, *said("what?")]},
+            "it has <image> in its system message",
+        ),
     ],
 )
 def test_row_that_cannot_be_shown_is_refused_by_its_number(change, sentence):
@@ -50,6 +56,17 @@ def test_row_that_cannot_be_shown_is_refused_by_its_number(change, sentence):
     for datasets in ([rows(change)], [rows(), rows(change)]):
         with pytest.raises(ConfigError, match=message):
             check_rows(compose_config(), *datasets)
+
+
+def test_data_without_messages_are_refused_with_their_columns():
+    data = Dataset.from_list([{"conversations": said("what?"), "image": "a.png"}])
+    with pytest.raises(ConfigError, match="data.prompt_key=prompt is no column of .* conversations, image: set"):
+        check_rows(compose_config(), data)
+
+
+@pytest.mark.parametrize("empty", [None, "", {"bytes": None, "path": None}, {"image": {"bytes": b"x", "path": None}}])
+def test_image_without_a_picture_or_with_bytes_does_not_stop_a_run(empty):
+    check_rows(compose_config(), Dataset.from_list([GOOD | {"images": [empty]}]))
 
 
 def test_parts_of_messages_are_checked():

@@ -61,17 +61,24 @@ _EXPLAINED = re.compile(
     r"In\s+the|There|解释|理由|这)(?![^\W_]))",
 )
 _TAKEN_BACK = re.compile(
-    r"(?<![^\W_])(?:actually|wait|sorry|oops|hmm+|correction|mistake\w*|alternatively|otherwise|if\s+not|or\s+else|i\s+meant|"
-    r"second\s+thought|wrong\w*|incorrect\w*|false\w*|untrue|unsure|uncertain|unclear|maybe|perhaps|possibly|could|might|"
-    r"may\s+be|also\s+(?:be|correct|right|possible)|doubt\w*|guess\w*|unlikely|improbable|impossible|invalid|(?:is|are)\s+out|no\s+one|nobody|unless|unknown|(?:not|cannot)\s+(?:know|tell|determine|say)|not\W*$|instead(?!\s+of)|no\s*(?=[,.;:!]|$)|"
+    r"(?<![^\W_])(?:actually|wait|sorry|oops|hmm+|correction|mistake\w*|alternatively|otherwise|if\s+not"
+    r"|or\s+else|i\s+meant|"
+    r"second\s+thought|wrong\w*|incorrect\w*|false\w*|untrue|unsure|uncertain|unclear|maybe|perhaps|possibly"
+    r"|could|might|"
+    r"may\s+be|also\s+(?:be|correct|right|possible)|doubt\w*|guess\w*|unlikely|improbable|impossible|invalid"
+    r"|(?:is|are)\s+out|no\s+one|nobody|unless|unknown|(?:not|cannot)\s+(?:know|tell|determine|say)|not\W*$"
+    r"|instead(?!\s+of)|no\s*(?=[,.;:!]|$)|"
     r"not\s+(?:correct|right|true|sure|certain|the\s+(?:correct|right|answer)))(?![^\W_])"
-    r"|n't(?:\W*$|\s+(?:correct|right|true|sure|certain|know|tell|determine|say|the\s+(?:correct|right|answer))(?![^\W_]))"
+    r"|n't(?:\W*$|\s+(?:correct|right|true|sure|certain|know|tell|determine|say|the\s+(?:correct|right"
+    r"|answer))(?![^\W_]))"
     r"|^\W*(?:no|or|but|nor|yet|however)(?![^\W_])|其实|其實|抱歉|更正|可能|也许|也許|或许|或許|不对|不對|不正确|不确定|错|錯|或者|以外|除了|^\W*[没沒不]",
     re.IGNORECASE,
 )
 _NOT_THAT = re.compile(
-    r"\W*(?:$|(?:an?\s+|the\s+|my\s+)?(?:quite|really|exactly|likely|possible|valid|accurate|at|only|so|it|that|this|what|"
-    r"enough|yet|even|just|necessarily|always|correct|right|true|sure|certain|answer|final|best|good|known|clear)(?![^\W_])"
+    r"\W*(?:$|(?:an?\s+|the\s+|my\s+)?(?:quite|really|exactly|likely|possible|valid|accurate|at|only|so|it|that"
+    r"|this|what|"
+    r"enough|yet|even|just|necessarily|always|correct|right|true|sure|certain|answer|final|best|good|known"
+    r"|clear)(?![^\W_])"
     r"|.*(?<![^\W_])but(?![^\W_]))",
     re.IGNORECASE | re.DOTALL,
 )

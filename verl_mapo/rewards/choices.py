@@ -20,7 +20,8 @@ _LONGEST = 1_000
 _LETTER = r"[(\[\"'*]*([A-Z])(?![A-Za-z0-9])(?!['’*^_=+<>/-]\w)"
 _BEFORE = re.compile(
     r"(?:(?:i\s+(?:would\s+|will\s+)?(?:choose|chose|select|pick|go\s+with)|i'd\s+(?:choose|say|go\s+with)|"
-    r"it\s+is|it's|so|thus|hence|therefore|both|the|my|correct|right|best|options?|choices?|letters?|answers?|is|are)\b[\s:,]*"
+    r"it\s+is|it's|so|thus|hence|therefore|both|the|my|correct|right|best|"
+    r"options?|choices?|letters?|answers?|is|are)\b[\s:,]*"
     r"|(?:因此|所以|我|故|应该|应当|应|應|本题|正确)?\s*(?:选项|選項|选择|選擇|选|選|是|为)\s*[:,]?\s*)+",
     re.IGNORECASE,
 )
@@ -53,9 +54,10 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _MENTION = re.compile(
-    r"(?<![A-Za-z0-9'])(?:\(([A-Za-z])\)|(?P<named>(?:angle|points?|vitamin|plan|group|line|figure|type|team|class|person|"
-    r"object|region|box)\s+[A-Z])(?![A-Za-z0-9'])|([B-HJ-Z])(?![A-Za-z0-9'])"
-    r"|(?i:options?|choices?|answers?)\s+([A-Z])(?![\w'])|(A)(?=[.):,;]|\s*$|\s+(?:is|are|was|and|or|fits|matches|works|seems|looks|also|too|could|might|may|would)\b))"
+    r"(?<![A-Za-z0-9'])(?:\(([A-Za-z])\)|(?P<named>(?:angle|points?|vitamin|plan|group|line|figure|type|team|"
+    r"class|person|object|region|box)\s+[A-Z])(?![A-Za-z0-9'])|([B-HJ-Z])(?![A-Za-z0-9'])"
+    r"|(?i:options?|choices?|answers?)\s+([A-Z])(?![\w'])|(A)(?=[.):,;]|\s*$"
+    r"|\s+(?:is|are|was|and|or|fits|matches|works|seems|looks|also|too|could|might|may|would)\b))"
 )
 _ONE = r"(?:options?\s+|choices?\s+)?\(?[A-HJ-Z]\)?(?![A-Za-z0-9'])"
 _MANY = rf"(?:the\s+)?{_ONE}(?:(?:\s*,\s*|\s+)(?:and\s+|or\s+|nor\s+)?{_ONE}){{0,8}}"

@@ -13,7 +13,8 @@ _SMALL = (
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _VALUES = dict(zip(_SMALL, range(20), strict=True)) | dict(zip(_TENS, range(20, 100, 10), strict=True))
 _ENGLISH = re.compile(
-    rf"(?<![\w-])(?!one\s+of\b)(?:({'|'.join(_TENS)})(?:[-\s]({'|'.join(_SMALL[1:10])}))?|({'|'.join(_SMALL)}))(?![\w-])",
+    rf"(?<![\w-])(?!one\s+of\b)(?:({'|'.join(_TENS)})(?:[-\s]"
+    rf"({'|'.join(_SMALL[1:10])}))?|({'|'.join(_SMALL)}))(?![\w-])",
     re.IGNORECASE,
 )
 

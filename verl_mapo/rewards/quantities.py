@@ -191,7 +191,8 @@ _GRAMMAR = re.compile(
     rf"(?:{_ANY[:-1]}&]*[.;!?])*"
     rf"(?:{_ANY[:-1]}&K]*[VE]|{_ANY[:-1]}&K]+:|(?:I?d*[wL]?L|I),?)?(?:dLP)?[dA]*"
     rf"(?:[Nn](?:[TLA]|P|[PI][dL]{_ANY}*|E{_ANY}*|Vd*R*[LR]{_ANY}*)?"
-    rf"|(?:[Nn](?P<noun>U|(?:w&)?[wRLTSG]{{0,4}}S|C[cCVE]*|X|oL?)|n(?P<one>[wRTG]{{1,3}}))(?:U?c*A?|,?(?:[TLAR]|[PIGVE]{_ANY}*)))"
+    rf"|(?:[Nn](?P<noun>U|(?:w&)?[wRLTSG]{{0,4}}S|C[cCVE]*|X|oL?)|n(?P<one>[wRTG]{{1,3}}))(?:U?c*A?|,?(?:[TLAR]"
+    rf"|[PIGVE]{_ANY}*)))"
 )
 """What the classes of a text's words have to be; ``N`` is the number, ``n`` is one of at most 1, and ``U`` a unit."""
 

@@ -153,10 +153,10 @@ def plain_image(image: Any) -> Any:
             :func:`verl_mapo.rollout.row_pictures.source_of` reads.
 
     Returns:
-        A dict; an image in no such form is returned as it is.
+        A dict, whose ``image`` is empty if there is none; an image in no such form is returned as it is.
     """
     if not isinstance(image, Mapping):
-        if not isinstance(image, str | bytes | Image.Image):
+        if image is not None and not isinstance(image, str | bytes | Image.Image):
             return image
         image = {"image": image}
     source = source_of(image)

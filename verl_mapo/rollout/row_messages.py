@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from verl_mapo.rollout.decode import UnreadableImage
-from verl_mapo.rollout.row_pictures import Picture, is_filled, is_present, source_of
+from verl_mapo.rollout.row_pictures import SIZE_KEYS, Picture, is_filled, is_present, source_of
 
 ROLES = ("system", "user", "assistant", "tool")
 """Roles that the chat templates of the Qwen families know."""
@@ -121,7 +121,10 @@ def medium_of(part: Any) -> str:
         return "a part with both a text and an image"
     if pictured or named == "image":
         return "image"
-    return "text" if named == "text" or isinstance(text, str) else "a part without a text or an image"
+    if named == "text" and not isinstance(text, str):
+        unread = [key for key, value in part.items() if key not in ("type", *SIZE_KEYS) and is_filled(value)]
+        return f"a part of type {kind!r} with {', '.join(unread)} and without text" if unread else "text"
+    return "text" if isinstance(text, str) else "a part without a text or an image"
 
 
 def described(value: Any) -> str:

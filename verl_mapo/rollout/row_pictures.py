@@ -29,7 +29,7 @@ from verl_mapo.tools.coordinates import Size
 LONGEST_REFERENCE = 400
 """Number of characters up to which a path is kept whole in messages and records."""
 
-_SOURCE_KEYS = ("bytes", "image", "image_url", "url", "path")
+SOURCE_KEYS = ("bytes", "image", "image_url", "url", "path")
 """Keys that hold an image, in the order in which they are read; verl, too, prefers ``bytes`` to ``image``."""
 
 CONTENT = "sha256:"
@@ -197,7 +197,7 @@ def source_of(part: Mapping[str, Any]) -> Any:
 
     Empty keys are passed over, and a dict inside (``{"image_url": {"url": ...}}``) is searched in the same way.
     """
-    for key in _SOURCE_KEYS:
+    for key in SOURCE_KEYS:
         value = part.get(key)
         if isinstance(value, Mapping):
             value = source_of(value)

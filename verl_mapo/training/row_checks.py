@@ -17,7 +17,15 @@ from verl_mapo import names
 from verl_mapo.rollout.decode import UnreadableImage
 from verl_mapo.rollout.row_declarations import declared_tools
 from verl_mapo.rollout.row_messages import described, image_parts, read_messages
-from verl_mapo.rollout.row_pictures import AskedSize, check_source, shorten, source_of
+from verl_mapo.rollout.row_pictures import (
+    SIZE_KEYS,
+    SOURCE_KEYS,
+    AskedSize,
+    check_source,
+    is_filled,
+    shorten,
+    source_of,
+)
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 
@@ -40,17 +48,23 @@ def check_messages(config: DictConfig, *datasets: Dataset) -> None:
         datasets: the training and the validation data.
 
     Raises:
-        ConfigError: a row for the visual tools has messages in a form that is not supported
-            (:func:`verl_mapo.rollout.row_messages.read_messages`), video or audio, a picture on a server, sizes that
-            contradict each other, or another number of pictures than of ``<image>``.
+        ConfigError: the data have no messages, or a row for the visual tools has messages in a form that is not
+            supported (:func:`verl_mapo.rollout.row_messages.read_messages`), video or audio, a picture on a server or
+            under a key that is not read, sizes that contradict each other, or another number of pictures than of
+            ``<image>``.
     """
     data, default = config.data, select(config, names.DEFAULT_AGENT_LOOP)
     columns = {data.get(f"{medium}_key", column): medium for medium, column in _COLUMNS.items()}
     prompt = data.get("prompt_key", "prompt")
     checked, declared = 0, []
     for dataset in datasets:
+        if prompt not in dataset.column_names:
+            raise ConfigError(
+                f"data.prompt_key={prompt} is no column of the data, whose columns are "
+                f"{', '.join(dataset.column_names)}: set it to the column that holds the messages."
+            )
         kept = [name for name in (prompt, "agent_name", *columns) if name in dataset.column_names]
-        batches = dataset.select_columns(kept).with_format("arrow").iter(_BATCH) if prompt in kept else []
+        batches = dataset.select_columns(kept).with_format("arrow").iter(_BATCH)
         for number, row in enumerate(row for batch in batches for row in _rows(batch, columns)):
             if (row.get("agent_name") or default) != names.AGENT_LOOP:
                 continue
@@ -82,6 +96,8 @@ def _checked(prompt: Any, media: Mapping[str, Any], columns: Mapping[str, str]) 
                 f"its column {column} (data.{medium}_key) holds {described(held)}; it should be a list, with one entry "
                 f"for each <{medium}> of the prompt"
             )
+        if any(f"<{medium}>" in message["content"] for message in messages if message["role"] == "system"):
+            raise UnreadableImage(f"it has <{medium}> in its system message; it belongs into a user message")
         marks = sum(text.count(f"<{medium}>") for text in texts)
         if medium != "image" and (held or marks):
             raise UnreadableImage(
@@ -104,11 +120,21 @@ def _check_image(image: Mapping[str, Any]) -> None:
     source = source_of(image)
     if source is not None:
         check_source(source)
+    elif unread := [key for key, value in image.items() if key not in ("type", *SIZE_KEYS) and _holds(value)]:
+        raise UnreadableImage(
+            f"an image of it has {', '.join(unread)}, and its picture is not under {', '.join(SOURCE_KEYS)}, where it "
+            "would be read"
+        )
     try:
         AskedSize.of(image)
     except UnreadableImage as error:
         name = shorten(source, 100) if isinstance(source, str) else "an image"
         raise UnreadableImage(f"{name}: {error}") from None
+
+
+def _holds(value: Any) -> bool:
+    """Whether a value, or any value inside it, is filled."""
+    return any(map(_holds, value.values())) if isinstance(value, Mapping) else is_filled(value)
 
 
 def _warn_of_declarations(settings: VisualToolSettings, declared: Sequence[Sequence[str]], rows: int) -> None:
