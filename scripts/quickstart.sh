@@ -3,7 +3,7 @@
 #
 #   scripts/quickstart.sh [FOLDER]          # runs/quickstart by default
 #
-# About 5 minutes on two free cores, without the environment (7 GB of packages). Complete steps are kept: after an
+# About 7 minutes on two free cores, without the environment (7 GB of packages). Complete steps are kept: after an
 # interruption, run it again to continue. STEPS (12) is the number of training steps. ENVIRONMENT (.venv) is the folder
 # of the environment, which is made if absent; if it is empty, the packages of the active environment are used.
 set -euo pipefail
