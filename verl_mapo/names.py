@@ -43,6 +43,7 @@ IMAGE_CACHE = "actor_rollout_ref.rollout.engine_kwargs.vllm.mm_processor_cache_g
 IMAGES_PER_PROMPT = "actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt.image"
 MM_PROCESSOR_KWARGS = "data.mm_processor_kwargs"
 MODEL_PATH = "actor_rollout_ref.model.path"
+PICTURE_DIR = "data.picture_dir"
 ROLLOUT_N = "actor_rollout_ref.rollout.n"
 TRAIN_FILES = "data.train_files"
 VAL_FILES = "data.val_files"

@@ -123,6 +123,13 @@ def test_image_cache_is_refused_before_vllm_0_22(monkeypatch, vllm, refused):
         check_config(compose_config())
 
 
+@pytest.mark.parametrize("given", ["5", "true", "''", "[a]"])
+def test_folder_of_pictures_is_a_path(given):
+    check_config(compose_config("data.picture_dir=/shared/pictures"))
+    with pytest.raises(ConfigError, match="data.picture_dir=.* is refused: set it to a folder .* for example /shared"):
+        check_config(compose_config(f"data.picture_dir={given}"))
+
+
 def rows(style: str = "exact", **columns: str) -> Dataset:
     """Two rows of training data."""
     prompt = [{"role": "user", "content": "q"}]

@@ -1,22 +1,19 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Image features and position ids of a finished rollout, computed once, in a thread, from its images alone.
+"""Image features and position ids of a finished rollout, and the numbers of tokens of its images.
 
-verl's agent-loop worker computes both twice for every finished rollout, for the reward and for the row, on its event
-loop, where every other rollout of the worker waits in the meantime. It decodes the tokens of the rollout and gives text
-and images to the processor, whose features it keeps and whose tokens it discards; a text in which the model spelled out
-``<|image_pad|>`` with ordinary tokens then stops the processor. The features do not depend on the text. So
-:class:`verl_mapo.rollout.loop.VisualToolAgentLoop` computes them before it returns (:class:`FeatureStore`), and with
-this module verl's worker takes them from the :class:`VisualToolOutput`. Nor do the numbers of tokens depend on pixels:
+:class:`verl_mapo.rollout.loop.VisualToolAgentLoop` computes features and position ids once, in a thread, and
+:mod:`verl_mapo.rollout.worker_features` hands them to verl's worker. Numbers of tokens do not depend on pixels:
 Continuous Token counts them with :func:`without_pixels`.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any
@@ -27,12 +24,10 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 from transformers import BatchFeature
-from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
 from verl.utils.tokenizer import build_multimodal_processor_inputs
 from verl.utils.torch_dtypes import PrecisionType
 
 from verl_mapo.names import ENGINES
-from verl_mapo.rollout.output import VisualToolOutput
 
 PIXELS, GRIDS = "pixel_values", "image_grid_thw"
 POSITION_IDS = "position_ids"
@@ -42,7 +37,6 @@ KEPT_BYTES = 2**28
 """Most bytes of features that an agent-loop worker keeps for further rollouts [ours]: 20 originals of a megapixel."""
 
 _OF_TEXT = ("input_ids", "attention_mask")
-_verls_position_ids = AgentLoopWorker._compute_position_ids
 
 
 def feature_dtype(config: DictConfig) -> torch.dtype:
@@ -170,8 +164,11 @@ def position_ids(processor: Any, token_ids: Sequence[int], features: Mapping[str
         token_ids: prompt and response.
         features: of its images, see :meth:`FeatureStore.of`.
     """
+    from verl.experimental.agent_loop.agent_loop import AgentLoopWorker  # late, because its import imports this module
+
+    compute = inspect.unwrap(AgentLoopWorker._compute_position_ids)
     tokens = torch.tensor([token_ids])
-    return _verls_position_ids(SimpleNamespace(processor=processor), tokens, torch.ones_like(tokens), dict(features))
+    return compute(SimpleNamespace(processor=processor), tokens, torch.ones_like(tokens), dict(features))
 
 
 class _Grids(wrapt.ObjectProxy):
@@ -187,29 +184,3 @@ def without_pixels(processor: Any) -> Any:
     counting = copy.copy(processor)
     counting.image_processor = _Grids(processor.image_processor)
     return counting
-
-
-def _features_of_output(
-    compute: Callable[..., dict[str, Any]], _: AgentLoopWorker, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
-    output = args[0]
-    return dict(output.features) if isinstance(output, VisualToolOutput) else compute(*args, **kwargs)
-
-
-def _positions_of_features(
-    compute: Callable[..., Tensor], _: AgentLoopWorker, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Tensor:
-    input_ids, _, features = args[:3]
-    positions = features.pop(POSITION_IDS, None)
-    if positions is None or positions.shape[-1] != input_ids.shape[-1]:  # verl's older trainer pads before it asks
-        return compute(*args, **kwargs)
-    features.pop("mm_token_type_ids", None)  # as verl's method does
-    return positions
-
-
-AgentLoopWorker._compute_multi_modal_inputs = wrapt.FunctionWrapper(
-    AgentLoopWorker._compute_multi_modal_inputs, _features_of_output
-)
-AgentLoopWorker._compute_position_ids = wrapt.FunctionWrapper(
-    AgentLoopWorker._compute_position_ids, _positions_of_features
-)

@@ -23,7 +23,7 @@ class VisualToolOutput(AgentLoopOutput):
     Args:
         state: the state in which the rollout ended.
         max_calls: the largest number of calls of a rollout of the run, which is the length of the columns.
-        features: of its images, and its position ids, see :mod:`verl_mapo.rollout.image_features`.
+        features: of its images, and its position ids, see :mod:`verl_mapo.rollout.worker_features`.
         fields: the fields of verl's class.
     """
 

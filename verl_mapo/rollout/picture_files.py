@@ -20,10 +20,9 @@ from typing import Any
 
 from PIL import Image
 
+from verl_mapo.names import PICTURE_DIR
 from verl_mapo.rollout.row_pictures import CONTENT, Picture, embedded_bytes, shorten
 from verl_mapo.settings import ConfigError
-
-SETTING = "data.picture_dir"
 
 _STORED = re.compile(r"/sha256-([0-9a-f]{32})\Z")
 
@@ -102,8 +101,8 @@ class PictureFiles:
                     raise
         except OSError as error:
             raise ConfigError(
-                f"{SETTING}={self.folder} cannot take the pictures that the data embed ({error.strerror}): set it to a "
-                f"folder with room for them that all nodes can read, for example {SETTING}=/shared/pictures."
+                f"{PICTURE_DIR}={self.folder} cannot take the pictures that the data embed ({error.strerror}): set it to a "
+                f"folder with room for them that all nodes can read, for example {PICTURE_DIR}=/shared/pictures."
             ) from error
 
 

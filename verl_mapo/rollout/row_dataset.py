@@ -26,7 +26,7 @@ from verl.utils.tokenizer import build_multimodal_processor_inputs
 
 from verl_mapo import names
 from verl_mapo.rollout.images import processor_kwargs
-from verl_mapo.rollout.picture_files import SETTING, PictureFiles
+from verl_mapo.rollout.picture_files import PictureFiles
 from verl_mapo.rollout.plain_text import PlainText
 from verl_mapo.rollout.row_messages import medium_of
 from verl_mapo.rollout.row_pictures import SIZE_KEYS, source_of
@@ -65,7 +65,7 @@ class RowDataset(RLHFDataset):
 
     @cached_property
     def files(self) -> PictureFiles:
-        folder = self.config.get(SETTING.removeprefix("data.")) or Path(self.cache_dir) / "pictures"
+        folder = self.config.get(names.PICTURE_DIR.removeprefix("data.")) or Path(self.cache_dir) / "pictures"
         return PictureFiles(Path(folder).expanduser().absolute())
 
     def _lean_message(self, message: dict[str, Any]) -> dict[str, Any]:

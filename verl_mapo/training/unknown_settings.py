@@ -41,7 +41,7 @@ FREE = frozenset(
 UNLISTED: Mapping[str, tuple[str, ...]] = {
     "": ("model_engine",),
     "algorithm": ("gdpo_reward_keys", "gdpo_reward_weights"),
-    "data": ("cache_dir", "chat_template_func", "filter_prompts", "need_tools_kwargs", "picture_dir"),
+    "data": ("cache_dir", "chat_template_func", "filter_prompts", "need_tools_kwargs"),
     "reward": ("reward_kwargs", "timeout", "max_concurrent", "max_rpm", "max_tpm", "estimated_tokens_per_request"),
     names.CUSTOM_REWARD_FUNCTION.removesuffix(".path"): ("reward_kwargs",),
     "reward_model": ("reward_kwargs",),
@@ -51,8 +51,7 @@ UNLISTED: Mapping[str, tuple[str, ...]] = {
         for node in ("actor_rollout_ref.actor.fsdp_config", "actor_rollout_ref.ref.fsdp_config", "critic.fsdp")
     },
 }
-"""Node to the settings that verl 0.9.1, or this package, reads there although verl's configuration and dataclasses do
-not list them."""
+"""Node to the settings that verl 0.9.1 reads there although neither its configuration nor a dataclass lists them."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,8 @@ def check_unknown_settings(config: DictConfig, own: Collection[str]) -> None:
 
     Args:
         config: the whole configuration.
-        own: dotted paths of the nodes that have a settings class, which refuses unknown settings itself.
+        own: dotted paths of this package's settings in nodes of verl, and of its nodes, whose settings classes refuse
+            unknown settings themselves.
 
     Raises:
         ConfigError: a setting has nearly the name of another one of its node, or verl could not read its node.
