@@ -11,7 +11,9 @@ from verl_mapo.training.agent_workers import set_agent_workers
 
 
 def workers(*overrides: str) -> int:
-    config = compose_config(*overrides)
+    stack = [override for override in overrides if override.startswith("stack=")]
+    config = compose_config(*stack)
+    config.merge_with_dotlist([override for override in overrides if override not in stack])
     set_agent_workers(config)
     return select(config, AGENT_WORKERS)
 

@@ -101,8 +101,8 @@ class PictureFiles:
                     raise
         except OSError as error:
             raise ConfigError(
-                f"{PICTURE_DIR}={self.folder} cannot take the pictures that the data embed ({error.strerror}): set it to a "
-                f"folder with room for them that all nodes can read, for example {PICTURE_DIR}=/shared/pictures."
+                f"{PICTURE_DIR}={self.folder} cannot take the pictures that the data embed ({error.strerror}): set it "
+                f"to a folder with room for them that all nodes can read, for example {PICTURE_DIR}=/shared/pictures."
             ) from error
 
 
