@@ -53,7 +53,7 @@ TABLE = (
         "verl.experimental.reward_loop.reward_manager",
         "verl_mapo.rewards.manager",
     ),
-    Entry("image features", (), "verl.experimental.agent_loop.agent_loop", "verl_mapo.rollout.image_features"),
+    Entry("image features", (), "verl.experimental.agent_loop.agent_loop", "verl_mapo.rollout.worker_features"),
     Entry(
         "rows without images",
         (),

@@ -9,7 +9,6 @@
     RUN/hydra/.hydra/config.yaml              the whole configuration, as hydra records it
     RUN/metrics/<attempt>.jsonl               metrics by step, one file for every time the run was started
     RUN/trajectories/<split>/<step>.jsonl     records of rollouts, split ``train`` or ``val``
-    RUN/trajectories/pictures/                small copies of the pictures that are no files
     RUN/checkpoints/                          verl's checkpoints
     RUN/report.html, RUN/curves.png           the report
 """
@@ -98,16 +97,6 @@ def rollouts_file(rollout_data_dir: Path | str, split: str, step: int) -> Path:
         step: the global step.
     """
     return Path(rollout_data_dir) / split / f"{step}.jsonl"
-
-
-def kept_picture(rollout_data_dir: Path | str, reference: str) -> Path:
-    """The file that holds a small copy of a picture that is no file itself.
-
-    Args:
-        rollout_data_dir: verl's ``trainer.rollout_data_dir``.
-        reference: its reference in records, ``sha256:`` and hexadecimal digits.
-    """
-    return Path(rollout_data_dir) / "pictures" / f"{reference.partition(':')[2]}.jpg"
 
 
 def write_whole(file: Path, content: str | bytes) -> None:

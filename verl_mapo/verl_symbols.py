@@ -79,12 +79,16 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         *_members(f"{_AGENT_LOOP}.AgentLoopOutput", "as_dict extra_fields response_mask"),
         "verl.utils.profiler.simple_timer",
     ),
+    "image features": (
+        "verl.utils.tokenizer.build_multimodal_processor_inputs",
+        "verl.utils.torch_dtypes.PrecisionType.to_dtype",
+    ),
     "rows": (
         *_members(
             "verl.utils.dataset.rl_dataset.RLHFDataset",
-            "_build_messages _process_multi_modal_info apply_chat_template_kwargs config filter_overlong_prompts "
-            "image_key image_patch_size max_prompt_length maybe_filter_out_long_prompts mm_processor_kwargs "
-            "num_workers processor prompt_key tokenizer",
+            "_build_messages _process_multi_modal_info apply_chat_template_kwargs cache_dir config "
+            "filter_overlong_prompts image_key image_patch_size max_prompt_length maybe_filter_out_long_prompts "
+            "mm_processor_kwargs num_workers processor prompt_key tokenizer",
         ),
         "verl.utils.tokenizer.build_multimodal_processor_inputs",
     ),
@@ -93,7 +97,9 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
             f"{_AGENT_LOOP}.AgentLoopManager",
             "_init_agent_loop_workers agent_loop_workers config rollout_config",
         ),
-        *_members(f"{_AGENT_LOOP}.AgentLoopWorker", "_compute_multi_modal_inputs config tokenizer"),
+        *_members(
+            f"{_AGENT_LOOP}.AgentLoopWorker", "_compute_multi_modal_inputs _compute_position_ids config tokenizer"
+        ),
         *_members(f"{_TQ}.AgentLoopManagerTQ", "agent_loop_workers_class generate_sequences"),
         *_members(
             f"{_TQ}.AgentLoopWorkerTQ.__ray_metadata__.modified_class",

@@ -21,7 +21,6 @@ from verl_mapo.report.build import build_report
 from verl_mapo.report.findings import checked_alarms
 from verl_mapo.report.load import RunData
 from verl_mapo.rollout.statuses import EndReason
-from verl_mapo.run_folder import RunFolder, kept_picture
 from verl_mapo.toy.dataset import SCHEMA
 
 pytestmark = pytest.mark.e2e
@@ -88,6 +87,7 @@ def run(request, photo_toy, toys, tmp_path_factory) -> Path:
         f"trainer.v1.trainer_mode={mode}",
         f"data.train_files={write_rows(toy, folder / 'data')}",
         f"data.val_files={write_bytes(toy, folder / 'test.parquet')}",
+        f"data.picture_dir={folder / 'pictures'}",
         "trainer.test_freq=2",
         f"data.train_batch_size={len(KINDS)}",
         f"actor_rollout_ref.actor.ppo_mini_batch_size={len(KINDS)}",
@@ -108,9 +108,11 @@ def rows_by_kind(run: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def test_pictures_that_are_no_files_are_kept_small_for_the_report(run):
-    references = {name for record in rows_by_kind(run)["bytes"] for name in record["trajectory"]["images"]}
-    assert references and all(kept_picture(RunFolder(run).trajectories, name).is_file() for name in references)
+def test_pictures_that_the_data_embed_become_files_which_the_records_name(run):
+    records = [*rows_by_kind(run)["bytes"], *rollouts_of(run, STEPS, "val")]
+    paths = {Path(name) for record in records for name in record["trajectory"]["images"]}
+    assert paths and {path.parent.parent for path in paths} == {run.parent / "pictures"}
+    assert all(path.is_file() for path in paths)
 
 
 def test_only_the_rollouts_of_missing_pictures_end_before_their_first_turn(run):

@@ -1,8 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of parquet files as the dataset reads them, with images in every form, and broken ones among them."""
+"""Rows of parquet files as the dataset reads them, with images in every form, and broken ones among them.
+
+No row embeds a picture: the dataset writes it to a file.
+"""
 
 from __future__ import annotations
+
+import asyncio
+import pickle
+from pathlib import Path
 
 import datasets
 import pyarrow as pa
@@ -17,6 +24,7 @@ from verl.utils.dataset.rl_dataset import RLHFDataset, get_dataset_class
 from verl_mapo.rollout.decode import UnreadableImage
 from verl_mapo.rollout.row_dataset import RowDataset, plain_image, use_row_dataset
 from verl_mapo.rollout.row_messages import normal_form
+from verl_mapo.settings import ConfigError
 
 RED = encoded(Image.new("RGB", (40, 30), "red"))
 BROKEN = encoded(Image.effect_noise((64, 64), 90), "PNG")[:200]
@@ -40,7 +48,7 @@ def shown(row: dict) -> list[tuple[int, int]]:
     return [picture.pixels().size for picture in pictures]
 
 
-def test_bytes_become_data_uris_and_broken_ones_cost_their_own_row(tiny_models, tmp_path, picture):
+def test_bytes_become_files_and_broken_ones_cost_their_own_row(tiny_models, tmp_path, picture):
     images = [
         [{"bytes": RED, "path": None}],
         [{"bytes": None, "path": picture}],
@@ -50,13 +58,10 @@ def test_bytes_become_data_uris_and_broken_ones_cost_their_own_row(tiny_models, 
     ]
     table = pa.table({"prompt": prompts(5), "images": images})
     rows = read(tiny_models["qwen2_5_vl"], tmp_path, table)
-    assert [row["raw_prompt"][0]["content"][0]["image"][:11] for row in rows] == [
-        "data:image;",
-        picture[:11],
-        "data:image;",
-        "data:image;",
-        "",
-    ]
+    paths = [row["raw_prompt"][0]["content"][0]["image"] for row in rows]
+    assert paths[1] == picture and paths[4] == ""
+    assert [Path(paths[index]).read_bytes() for index in (0, 2, 3)] == [RED, BROKEN, BROKEN_EXIF_JPEG]
+    assert all(Path(paths[index]).is_relative_to(tmp_path / "pictures") for index in (0, 2, 3))
     assert [shown(rows[index]) for index in (0, 1, 3)] == [[(40, 30)], [(448, 300)], [(28, 56)]]
     for index in (2, 4):
         with pytest.raises(UnreadableImage):
@@ -101,7 +106,8 @@ def test_sizes_of_a_row_are_kept_and_empty_keys_dropped(tiny_models, tmp_path, p
     assert rows[2]["raw_prompt"][0]["content"] == "what?"
     (row,) = read(tiny_models["qwen2_5_vl"], tmp_path, pa.table({"prompt": [[{"role": "user", "content": parts}]]}))
     text, image = row["raw_prompt"][0]["content"]
-    assert text == {"type": "text", "text": "what?"} and image == {"type": "image", "image": data_uri(RED)}
+    assert text == {"type": "text", "text": "what?"} and image["type"] == "image"
+    assert image.keys() == {"type", "image"} and Path(image["image"]).read_bytes() == RED
     assert shown(row) == [(40, 30)]
 
 
@@ -130,6 +136,46 @@ def test_filter_leaves_out_long_prompts_only_and_says_how_many(tiny_models, tmp_
     bad = pa.table({"prompt": asked[6:], "images": images[6:]})
     with pytest.raises(AssertionError, match="image_offset"):
         read(tiny_models["qwen2_5_vl"], tmp_path, bad, **settings)
+
+
+FORMS = {
+    "bytes": lambda content: {"bytes": content, "path": None},
+    "data URI": data_uri,
+    "decoded": lambda content: {"bytes": content, "path": None},
+}
+
+
+@pytest.mark.parametrize("megapixels", [4, 12])
+@pytest.mark.parametrize("form", FORMS)
+def test_row_carries_no_pixels(form, megapixels, tiny_models, tmp_path):
+    width = round((megapixels * 1e6 * 4 / 3) ** 0.5)
+    content = encoded(Image.linear_gradient("L").resize((width, width * 3 // 4)).convert("RGB"), "JPEG", quality=90)
+    columns = {"images": [[FORMS[form](content)]], "figure": [{"bytes": content, "path": None}]}
+    table = pa.table({"prompt": prompts(1), "extra_info": [{"index": 3, "preview": data_uri(content)}], **columns})
+    if form == "decoded":  # verl's class gives decoded images to every row, whatever its data hold
+        features = datasets.Features({**datasets.Dataset(table).features, "images": datasets.List(datasets.Image())})
+        table = datasets.Dataset(table).cast(features)
+    model = tiny_models["qwen2_5_vl"]
+    (row,) = read(model, tmp_path, table)
+    (stock,) = read(model, tmp_path, table, RLHFDataset)
+    assert len(pickle.dumps(row)) < 3000, "a row is paths and text"
+    assert len(pickle.dumps(stock)) > 100_000
+    assert shown(row)[0] == (width, width * 3 // 4)
+    stored = row["raw_prompt"][0]["content"][0]["image"]
+    assert row["figure"] == {"bytes": None, "path": stored} and row["extra_info"] == {"index": 3, "preview": stored}
+    assert row["prompt"] == row["raw_prompt"] and row["index"] == 3
+    assert len([file for file in (tmp_path / "pictures").rglob("*") if file.is_file()]) == 1, "once for each content"
+    images, _ = asyncio.run(RowDataset.process_vision_info(row["raw_prompt"], 14, None))
+    assert images[0].size, "verl's own agent loops read the path as well"
+
+
+def test_folder_is_the_one_that_is_set_and_one_that_cannot_be_written_stops_the_run(tiny_models, tmp_path):
+    (tmp_path / "file").write_text("")
+    table = pa.table({"prompt": prompts(1), "images": [[{"bytes": RED, "path": None}]]})
+    (row,) = read(tiny_models["qwen2_5_vl"], tmp_path, table, picture_dir=str(tmp_path / "mine"))
+    assert Path(row["raw_prompt"][0]["content"][0]["image"]).is_relative_to(tmp_path / "mine")
+    with pytest.raises(ConfigError, match=r"data.picture_dir=.*file/mine .*for example data.picture_dir="):
+        read(tiny_models["qwen2_5_vl"], tmp_path, table, picture_dir=str(tmp_path / "file/mine"))
 
 
 def test_dataset_is_used_where_the_visual_tools_run_and_no_other_is_chosen():

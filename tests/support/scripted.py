@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
-from verl.experimental.agent_loop.agent_loop import AgentLoopWorker, DictConfigWrap
+from verl.experimental.agent_loop.agent_loop import DictConfigWrap
+from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.workers.rollout.replica import TokenOutput
 
@@ -103,7 +104,7 @@ def verl_inputs(model: Any, output: VisualToolOutput) -> dict[str, torch.Tensor]
 
     The worker computes them twice, from tokens without a batch dimension for the reward and with one for the row.
     """
-    worker = object.__new__(AgentLoopWorker)
+    worker = object.__new__(AgentLoopWorkerTQ.__ray_metadata__.modified_class)  # the class that runs
     worker.tokenizer, worker.processor = model.tokenizer, model.processor
     input_ids = torch.tensor([output.prompt_ids + output.response_ids])
     for tokens in (input_ids[0], input_ids):

@@ -114,6 +114,22 @@ def test_dummy_weights_are_refused_from_vllm_0_28_on(monkeypatch, vllm, refused)
         check_config(compose_config("actor_rollout_ref.rollout.load_format=dummy"))
 
 
+@pytest.mark.parametrize(("vllm", "refused"), [("0.21.1", True), ("0.22.0", False), ("0.24.0", False), ("", False)])
+def test_image_cache_is_refused_before_vllm_0_22(monkeypatch, vllm, refused):
+    monkeypatch.setattr(config_checks, "distribution_version", lambda name: vllm)
+    cache = "actor_rollout_ref.rollout.engine_kwargs.vllm.mm_processor_cache_gb"
+    check_config(compose_config(f"{cache}=0"))
+    with pytest.raises(ConfigError, match=f"{cache}=4 .*set it to 0") if refused else nullcontext():
+        check_config(compose_config())
+
+
+@pytest.mark.parametrize("given", ["5", "true", "''", "[a]"])
+def test_folder_of_pictures_is_a_path(given):
+    check_config(compose_config("data.picture_dir=/shared/pictures"))
+    with pytest.raises(ConfigError, match="data.picture_dir=.* is refused: set it to a folder .* for example /shared"):
+        check_config(compose_config(f"data.picture_dir={given}"))
+
+
 def rows(style: str = "exact", **columns: str) -> Dataset:
     """Two rows of training data."""
     prompt = [{"role": "user", "content": "q"}]

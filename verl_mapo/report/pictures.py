@@ -13,10 +13,8 @@ from PIL import Image
 
 from verl_mapo.charts import BLUE, VERMILION
 from verl_mapo.rollout.decode import UnreadableImage, decode, read_file
-from verl_mapo.rollout.row_pictures import CONTENT
 from verl_mapo.rollout.statuses import TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
-from verl_mapo.run_folder import RunFolder, kept_picture
 from verl_mapo.tools.coordinates import Size
 from verl_mapo.tools.image_history import ImageHistory, full_view
 
@@ -32,8 +30,6 @@ UNKNOWN_SIZE = (640, 480)
 def open_originals(trajectory: Trajectory, root: Path) -> list[Image.Image | None]:
     """The originals of a trajectory, in order; None for one that cannot be read or no longer has its recorded size.
 
-    An original that is no file is read from the small copy in the run folder and enlarged to its recorded size.
-
     Args:
         trajectory: the trajectory, which has the references of its originals.
         root: the run folder. A relative path that does not exist in the working directory refers to it.
@@ -43,19 +39,12 @@ def open_originals(trajectory: Trajectory, root: Path) -> list[Image.Image | Non
 
 
 def _open(reference: str, size: Size | None, root: Path) -> Image.Image | None:
-    known_by_content = reference.startswith(CONTENT)
     try:
-        if known_by_content:
-            path = kept_picture(RunFolder(root).trajectories, reference)
-        else:
-            path = Path(reference.removeprefix("file://"))
-            path = path if path.is_file() else root / path
-        opened = decode(read_file(path))
+        path = Path(reference.removeprefix("file://"))
+        opened = decode(read_file(path if path.is_file() else root / path))
     except (UnreadableImage, OSError) as error:
         logger.warning("The report shows a placeholder for image %r: %s", reference, error)
         return None
-    if known_by_content:
-        return opened.resize(size or opened.size, Image.Resampling.BICUBIC)
     if size is not None and opened.size != size:
         logger.warning(
             "The report shows a placeholder for image %r: it is %s pixels now and was %s in the rollout.",

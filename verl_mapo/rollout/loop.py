@@ -24,6 +24,7 @@ from verl.utils.profiler import simple_timer
 from verl_mapo.names import AGENT_LOOP
 from verl_mapo.rollout import prompts
 from verl_mapo.rollout.execute_call import CallExecutor, Refusal, ToolError
+from verl_mapo.rollout.image_features import POSITION_IDS, FeatureStore, feature_dtype, position_ids, without_pixels
 from verl_mapo.rollout.images import ImageStore, UnreadableImage, processor_kwargs, processor_resizes
 from verl_mapo.rollout.labels import LabelChecker
 from verl_mapo.rollout.output import VisualToolOutput
@@ -42,6 +43,7 @@ from verl_mapo.tools.image_history import ImageHistory
 logger = logging.getLogger(__name__)
 
 _IMAGES = ImageStore()
+_FEATURES = FeatureStore()
 _FRAMES = ("<|vision_start|>", "<|vision_end|>")
 _TOKENS_OF_THE_TURN_HEADER = 8
 """Tokens before a turn among which a chat template opens a thought."""
@@ -60,11 +62,17 @@ class VisualToolAgentLoop(AgentLoopBase):
     def __init__(self, *args: Any, hf_model_type: str | None = None, tools: Any = None, **kwargs: Any):
         super().__init__(*args, hf_model_type=hf_model_type, **kwargs)
         self.settings = settings = parse(VisualToolSettings, self.config)
-        self.max_turns: int = self.rollout_config.multi_turn.max_assistant_turns
+        rollout = self.rollout_config  # omegaconf takes milliseconds to read an interpolated setting
+        self.max_turns: int = rollout.multi_turn.max_assistant_turns
+        self.prompt_length: int = rollout.prompt_length
+        self.response_length: int = rollout.response_length
+        self.max_model_len: int | None = rollout.max_model_len
         self.mm_kwargs = self.continuous_token_builder.mm_processor_kwargs = processor_kwargs(self.data_config)
         self.resize_image, self.resize_crop = processor_resizes(
             settings, self.processor.image_processor, self.mm_kwargs
         )
+        self.continuous_token_builder.processor = without_pixels(self.processor)
+        self.feature_dtype = feature_dtype(self.config)
         self.tools = settings.build_tools(settings.space(hf_model_type), self.resize_image.factor)
         self.label_checker = LabelChecker(settings.describe, settings.max_label_tokens, self.tokenizer)
         self.executor = CallExecutor(self.tools, settings)
@@ -92,7 +100,7 @@ class VisualToolAgentLoop(AgentLoopBase):
         self.label_checker.read_descriptions(trajectory.turns, "")
         for version in ("min_global_steps", "max_global_steps"):
             state.extra_fields.setdefault(version, row.get("global_steps"))
-        return self._output(state)
+        return await asyncio.to_thread(self._output, state)
 
     def _seed(self, row: dict[str, Any], turn: int) -> int:
         """A different seed for every turn of every rollout, the same in every run."""
@@ -118,7 +126,7 @@ class VisualToolAgentLoop(AgentLoopBase):
             messages = prompts.declare(messages, self.tools.values(), settings.describe, settings.calls_per_turn)
         history = ImageHistory.of(originals, self.resize_crop)
         prompt_ids = await self._render(messages, history.images)
-        longest = self.rollout_config.prompt_length
+        longest = self.prompt_length
         if end_reason is None and len(prompt_ids) > longest:
             logger.error(
                 "A rollout ends before its first turn, because its prompt has %d tokens, with the tools, and "
@@ -293,23 +301,30 @@ class VisualToolAgentLoop(AgentLoopBase):
 
     def _room(self, state: LoopState) -> tuple[int, EndReason]:
         """The number of tokens that may still be written, and the reason to stop once they are used up."""
-        rooms = {EndReason.RESPONSE_LENGTH: self.rollout_config.response_length - len(state.response_ids)}
-        if self.rollout_config.max_model_len:
-            rooms[EndReason.MAX_MODEL_LEN] = self.rollout_config.max_model_len - len(state.token_ids)
+        rooms = {EndReason.RESPONSE_LENGTH: self.response_length - len(state.response_ids)}
+        if self.max_model_len:
+            rooms[EndReason.MAX_MODEL_LEN] = self.max_model_len - len(state.token_ids)
         limit = min(rooms, key=rooms.__getitem__)
         return rooms[limit], limit
 
     def _output(self, state: LoopState) -> VisualToolOutput:
+        """verl's output of a finished rollout, with its features: milliseconds to a second of work."""
         if not state.response_ids:
             state.response_ids, state.response_mask, state.response_logprobs = [self.tokenizer.eos_token_id], [0], [0.0]
+        history = state.history
+        features = _FEATURES.of(
+            self.processor, history.images, len(history.originals), self.mm_kwargs, self.feature_dtype
+        )
+        features[POSITION_IDS] = position_ids(self.processor, state.token_ids, features)
         return VisualToolOutput(
             state,
             self.max_turns * self.settings.calls_per_turn,
+            features,
             prompt_ids=state.prompt_ids,
             response_ids=state.response_ids,
             response_mask=state.response_mask,
             response_logprobs=state.response_logprobs if self.rollout_config.calculate_log_probs else None,
-            multi_modal_data={"images": state.history.images} if state.history.images else {},
+            multi_modal_data={"images": history.images} if history.images else {},
             mm_processor_kwargs=self.mm_kwargs,
             num_turns=2 * len(state.trajectory.assistant_turns),
             metrics=AgentLoopMetrics(**state.metrics),

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import PrivateAttr
+from torch import Tensor
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 
 from verl_mapo.names import ALIGNMENT_SCORES, OUTCOME_ERROR, TRAJECTORY
@@ -25,20 +26,27 @@ class VisualToolOutput(AgentLoopOutput):
     Args:
         state: the state in which the rollout ended.
         max_calls: the largest number of calls of a rollout of the run, which is the length of the columns.
+        features: of its images, and its position ids, see :mod:`verl_mapo.rollout.worker_features`.
         fields: the fields of verl's class.
     """
 
     _state: LoopState = PrivateAttr()
     _max_calls: int = PrivateAttr()
+    _features: dict[str, Tensor] = PrivateAttr()
 
-    def __init__(self, state: LoopState, max_calls: int, **fields: Any):
+    def __init__(self, state: LoopState, max_calls: int, features: dict[str, Tensor], **fields: Any):
         super().__init__(extra_fields={**state.extra_fields, TRAJECTORY: state.trajectory}, **fields)
-        self._state, self._max_calls = state, max_calls
+        self._state, self._max_calls, self._features = state, max_calls, features
 
     @property
     def state(self) -> LoopState:
         """The state in which the rollout ended; a continuation starts from a prefix of it."""
         return self._state
+
+    @property
+    def features(self) -> dict[str, Tensor]:
+        """What verl's worker stores as ``multi_modal_inputs``, and the position ids, which it stores beside them."""
+        return self._features
 
     def join_scores(self) -> bool:
         """Write the alignment scores that the reward manager returned into their turns, and the error of the outcome.

@@ -1,9 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""verl's dataset without its decoding of images, so that one broken image costs one row and not the run.
+"""verl's dataset, whose rows carry paths of their images, so that no pixel travels with a row.
 
-verl decodes images that come as bytes in the process of the trainer: a broken one ends the run there. This class hands
-them on as data URIs, which verl's own agent loops read as well; each image is decoded where it is used.
+verl decodes images that come as bytes in the process of the trainer: a broken one ends the run there, and the decoded
+ones are copied with every rollout. This class writes the pictures that a row embeds to files
+(:class:`verl_mapo.rollout.picture_files.PictureFiles`) and hands on their paths, which verl's own agent loops read as
+well; each image is decoded where it is used.
 """
 
 from __future__ import annotations
@@ -13,15 +15,18 @@ import copy
 import logging
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import datasets
 from omegaconf import DictConfig, open_dict
+from PIL import Image
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.utils.tokenizer import build_multimodal_processor_inputs
 
 from verl_mapo import names
 from verl_mapo.rollout.images import processor_kwargs
+from verl_mapo.rollout.picture_files import PictureFiles
 from verl_mapo.rollout.plain_text import PlainText
 from verl_mapo.rollout.row_messages import medium_of
 from verl_mapo.rollout.row_pictures import SIZE_KEYS, source_of
@@ -31,7 +36,47 @@ logger = logging.getLogger(__name__)
 
 
 class RowDataset(RLHFDataset):
-    """verl's dataset, whose rows name their images by a path or a data URI and lack the empty keys of Arrow."""
+    """verl's dataset, whose rows name their images by a path and lack the empty keys of Arrow.
+
+    Attributes:
+        files: the pictures that the rows embed, as files in ``data.picture_dir``; by default in the folder ``pictures``
+            of verl's ``data.cache_dir``.
+    """
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        """See verl's method. No column of the row embeds a picture.
+
+        Raises:
+            ConfigError: ``data.picture_dir`` cannot be written.
+        """
+        row = super().__getitem__(item)
+        messages = [self._lean_message(message) for message in row.pop("raw_prompt")]
+        row.pop(self.prompt_key, None)  # verl's method changes it to the same messages
+        return {**self.files.lean(row), "raw_prompt": messages, self.prompt_key: messages}
+
+    def check_files(self) -> None:
+        """Store the pictures of the first row, so that a folder that cannot be written stops a run at its start.
+
+        Raises:
+            ConfigError: ``data.picture_dir`` cannot be written.
+        """
+        if len(self):
+            self[0]
+
+    @cached_property
+    def files(self) -> PictureFiles:
+        folder = self.config.get(names.PICTURE_DIR.removeprefix("data.")) or Path(self.cache_dir) / "pictures"
+        return PictureFiles(Path(folder).expanduser().absolute())
+
+    def _lean_message(self, message: dict[str, Any]) -> dict[str, Any]:
+        content = message.get("content")
+        return {**message, "content": [self._lean_part(part) for part in content]} if _is_list(content) else message
+
+    def _lean_part(self, part: Any) -> Any:
+        medium = medium_of(part)
+        if medium == "image":
+            return {**part, "image": self.files.path_of(part["image"])}
+        return part if medium == "text" else self.files.lean(part)
 
     def maybe_filter_out_long_prompts(self, dataframe: datasets.Dataset | None = None) -> datasets.Dataset:
         """The rows without those whose prompts are too long, if ``data.filter_overlong_prompts`` is set.
@@ -96,6 +141,10 @@ def use_row_dataset(config: DictConfig) -> None:
             custom.path, custom.name = f"pkg://{RowDataset.__module__}", RowDataset.__name__
 
 
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
 def plain_image(image: Any) -> Any:
     """An image of a row with its picture under the key ``image``: a text where it has one, bytes as a data URI.
 
@@ -107,7 +156,7 @@ def plain_image(image: Any) -> Any:
         A dict, whose ``image`` is empty if there is none; an image in no such form is returned as it is.
     """
     if not isinstance(image, Mapping):
-        if image is not None and not isinstance(image, str | bytes):
+        if image is not None and not isinstance(image, str | bytes | Image.Image):
             return image
         image = {"image": image}
     source = source_of(image)

@@ -158,6 +158,25 @@ class Picture:
             return content_reference(_encoded(self.source))
         return shorten(self.source) if content is None else content_reference(content)
 
+    def content(self) -> bytes | None:
+        """The bytes of an image file that shows the picture; None for a picture that has a path.
+
+        A decoded image becomes a PNG of the pixels that the model is shown, unless its file has not been read yet.
+
+        Raises:
+            UnreadableImage: the picture is broken.
+        """
+        if isinstance(self.source, bytes):
+            return self.source
+        if isinstance(self.source, Image.Image):
+            with _DECODING:  # Pillow reads an opened file at its first use, which two threads must not do at once
+                content = unread_file(self.source)
+                return _png(shown_pixels(self.source)) if content is None else content
+        try:
+            return embedded_bytes(self.source)
+        except ValueError as error:
+            raise UnreadableImage(f"its data URI is damaged: {error}") from None
+
     def pixels(self) -> Image.Image:
         """The pixels, decoded as :func:`verl_mapo.rollout.decode.shown_pixels` says.
 
@@ -165,16 +184,11 @@ class Picture:
             UnreadableImage: the picture is missing or broken.
         """
         if isinstance(self.source, Image.Image):
-            with _DECODING:  # Pillow reads an opened file at its first use, which two threads must not do at once
+            with _DECODING:
                 content = unread_file(self.source)
                 return shown_pixels(self.source) if content is None else decode(content)
-        if isinstance(self.source, bytes):
-            return decode(self.source)
         check_source(self.source)
-        try:
-            content = embedded_bytes(self.source)
-        except ValueError as error:
-            raise UnreadableImage(f"its data URI is damaged: {error}") from None
+        content = self.content()
         return decode(read_file(self.source.removeprefix("file://")) if content is None else content)
 
 
@@ -253,6 +267,12 @@ def shorten(text: str, longest: int = LONGEST_REFERENCE) -> str:
     if len(text) <= longest:
         return text
     return f"{text[:60]}... ({len(text)} characters, {content_reference(_encoded(text))})"
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def _encoded(text: str) -> bytes:

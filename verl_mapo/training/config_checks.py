@@ -53,6 +53,7 @@ def check_config(config: DictConfig) -> None:
     if select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
         alignment_settings(config)
     _check_weights(config)
+    _check_image_cache(config)
     if estimator_method(config) is None:
         _check_stock_estimator(config)
     else:
@@ -62,14 +63,15 @@ def check_config(config: DictConfig) -> None:
         method(config).check()
     check_dead_settings(config, TABLE)
     _check_data_files(config)
+    _check_picture_dir(config)
     if not any(select(config, path) for path in names.IMPORTED_LATER):
         _check_agent_loops(config, names.DEFAULT_AGENT_LOOP, {select(config, names.DEFAULT_AGENT_LOOP)})
 
 
 def _own_nodes(config: DictConfig) -> set[str]:
-    """The nodes that have a settings class, of this package or of a method from elsewhere."""
+    """This package's setting in a node of verl, and the nodes that have a settings class, also of other packages."""
     used = [method.Settings for method in (*METHODS, *enabled_methods(config)) if method.Settings is not None]
-    return {settings.NODE for settings in (VisualToolSettings, DescriptionAlignmentSettings, *used)}
+    return {names.PICTURE_DIR, *(each.NODE for each in (VisualToolSettings, DescriptionAlignmentSettings, *used))}
 
 
 def _check_stock_estimator(config: DictConfig) -> None:
@@ -126,6 +128,19 @@ def _check_weights(config: DictConfig) -> None:
         )
 
 
+def _check_image_cache(config: DictConfig) -> None:
+    """Refuse a cache of processed images for a vLLM that mixes images up after it was paused; verl turns it off there.
+
+    See https://github.com/vllm-project/vllm/pull/43001.
+    """
+    found, cache = distribution_version("vllm"), select(config, names.IMAGE_CACHE)
+    if config.actor_rollout_ref.rollout.name == "vllm" and found and Version(found) < Version("0.22") and cache:
+        raise ConfigError(
+            f"{names.IMAGE_CACHE}={cache} makes vLLM {found} lose track of images when verl pauses it for an update: "
+            "set it to 0, or install vLLM 0.22 or later."
+        )
+
+
 def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
     """Check that a loop that records visual turns will run, pictures can be shown, and every answer can be checked.
 
@@ -169,6 +184,15 @@ def _check_data_files(config: DictConfig) -> None:
         for file in [given] if isinstance(given, str) else given:
             if Path(file).expanduser().is_file():
                 check_data_path(setting, file)
+
+
+def _check_picture_dir(config: DictConfig) -> None:
+    given = select(config, names.PICTURE_DIR)
+    if given is not None and (not isinstance(given, str) or not given.strip()):
+        raise ConfigError(
+            f"{names.PICTURE_DIR}={given!r} is refused: set it to a folder that all nodes can read, for example "
+            "/shared/pictures, or to null."
+        )
 
 
 def _check_agent_loops(config: DictConfig, where: str, used: set[str | None]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from verl_mapo.rollout.picture_files import content_reference_of
 from verl_mapo.rollout.row_pictures import image_reference
 
 
@@ -25,8 +26,8 @@ def question_id(data_source: str, index: Any, ground_truth: Any, prompt: Any) ->
         data_source: the row's data set.
         index: the row's ``extra_info.index``.
         ground_truth: its correct answer.
-        prompt: its messages; an image in them counts by its path or its content, as it is given, see
-            :func:`verl_mapo.rollout.row_pictures.image_reference`.
+        prompt: its messages; an image in them counts by its path if the data give one, or else by its content, see
+            :func:`verl_mapo.rollout.picture_files.content_reference_of`.
     """
     digest = blake2b(digest_size=8)
     for part in _parts((data_source, index, ground_truth, prompt)):
@@ -66,7 +67,7 @@ def _leaf(value: Any) -> tuple[str, bytes]:
     if isinstance(value, bytes | bytearray):
         return "bytes", bytes(value)
     if isinstance(value, str):
-        return "text", value.encode("utf-8", "surrogatepass")
+        return "text", content_reference_of(value).encode("utf-8", "surrogatepass")
     if value is None or isinstance(value, bool | int | float):
         return "value", repr(value).encode()
     if type(value).__str__ is object.__str__ and type(value).__repr__ is object.__repr__:

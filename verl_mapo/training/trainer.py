@@ -27,13 +27,13 @@ from verl_mapo.columns import Column
 from verl_mapo.rewards.scorers.actor import start_actor
 from verl_mapo.rewards.settings import alignment_settings
 from verl_mapo.rollout.context_length import check_context_length
-from verl_mapo.rollout.row_dataset import use_row_dataset
+from verl_mapo.rollout.row_dataset import RowDataset, use_row_dataset
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.run_folder import rollouts_file, write_whole
 from verl_mapo.settings import parse, select
+from verl_mapo.training.agent_workers import set_agent_workers
 from verl_mapo.training.config_checks import check_config, check_rows, uses_this_package
 from verl_mapo.training.estimators import estimating, register_estimator
-from verl_mapo.training.kept_pictures import keep_pictures
 from verl_mapo.training.methods import enabled_methods, estimator_method
 from verl_mapo.training.minibatches import stratified_order
 from verl_mapo.training.records import RECORD_FIELDS, describe_rows
@@ -71,6 +71,7 @@ class VisualTrainer(PPOTrainer):
         check_config(config)
         keep_marked_checkpoint(config)
         use_row_dataset(config)
+        set_agent_workers(config)
         self.use_methods(config)
         for method in self.methods:
             method.configure()
@@ -104,6 +105,9 @@ class VisualTrainer(PPOTrainer):
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
         check_rows(self.config, self.train_dataset.dataframe, self.val_dataset.dataframe)
+        for dataset in (self.train_dataset, self.val_dataset):
+            if isinstance(dataset, RowDataset):
+                dataset.check_files()
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Compute the advantages, metrics and records of a step in this order, which recipes/all/README.md explains."""
@@ -122,7 +126,6 @@ class VisualTrainer(PPOTrainer):
             metrics.update(method.metrics(step))
         if self.config.trainer.rollout_data_dir:
             self.records += describe_rows(step, "train", self.methods)
-            keep_pictures(step, self.config.trainer.rollout_data_dir)
         return step.batch
 
     def _fetch(self, batch: KVBatchMeta) -> StepBatch:
@@ -151,7 +154,6 @@ class VisualTrainer(PPOTrainer):
             batch, metrics = sample(**kwargs)
             step = StepBatch.fetch(batch, self.global_steps, fields=RECORD_FIELDS)
             records.extend(describe_rows(step, "val"))
-            keep_pictures(step, self.config.trainer.rollout_data_dir)
             return batch, metrics
 
         if not self.config.trainer.rollout_data_dir:

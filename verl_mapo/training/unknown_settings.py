@@ -82,7 +82,8 @@ def check_unknown_settings(config: DictConfig, own: Collection[str]) -> None:
 
     Args:
         config: the whole configuration.
-        own: dotted paths of the nodes that have a settings class, which refuses unknown settings itself.
+        own: dotted paths of this package's settings in nodes of verl, and of its nodes, whose settings classes refuse
+            unknown settings themselves.
 
     Raises:
         ConfigError: a setting has nearly the name of another one of its node, or verl could not read its node.
