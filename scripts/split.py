@@ -26,7 +26,7 @@ from verl_mapo.run_folder import RunFolder
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 START = (
     ("command line, main_ppo: imports", "Platform override from VERL_PLATFORM"),
-    ("ray", "Started a local Ray instance"),
+    ("checks, ray", "Started a local Ray instance"),
     ("trainer: imports, data, checks", "worker group kwargs"),
     ("policy worker: imports, model, FSDP2", "actor and ref model engine initialized"),
     ("vLLM: imports, model, cache", "checkpoint engine manager initialized"),

@@ -11,11 +11,22 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
+from hydra import compose, initialize_config_dir, initialize_config_module
 from typer.testing import CliRunner
 
 from verl_mapo import cli, launcher
 from verl_mapo.run_folder import RunFolder
+
+RECIPE = """
+hydra:
+  searchpath: [pkg://verl.trainer.config, pkg://verl_mapo.config]
+defaults:
+  - ppo_trainer
+  - method: axpo
+  - optional stack: null
+  - _self_
+data: {train_batch_size: 7}
+"""
 
 
 @pytest.fixture
@@ -54,10 +65,51 @@ def test_train_writes_into_the_run_folder(launches, tmp_path):
     assert f"trainer.rollout_data_dir={folder.trajectories}" in arguments
     assert f"trainer.default_local_dir={folder.checkpoints}" in arguments
     assert f"hydra.run.dir={folder.hydra}" in arguments and arguments[-1] == "method=axpo"
+    assert not any(argument.startswith("trainer.logger") for argument in arguments), "the recipe's loggers are kept"
     assert options["timeout_s"] == 7200 and options["log"] == folder.log
     assert options["env"]["VERL_FILE_LOGGER_PATH"] == str(folder.path / "metrics" / "000.jsonl")
     about = json.loads(folder.about.read_text())
     assert about["arguments"] == arguments and "verl" in about["versions"]
+
+
+def test_recipe_is_the_primary_configuration_and_no_time_limit_is_set(launches, tmp_path):
+    recipe = tmp_path / "a b=1" / "my.recipe.yaml"
+    recipe.parent.mkdir()
+    recipe.write_text(RECIPE)
+    assert invoke("train", "--recipe", str(recipe), "--run", str(tmp_path / "run"), "trainer.nnodes=2").exit_code == 0
+    [(arguments, options)] = launches
+    assert arguments[:4] == ["--config-path", str(recipe.parent), "--config-name", "my.recipe"]
+    assert options["timeout_s"] is None and arguments[-1] == "trainer.nnodes=2"
+    with initialize_config_dir(arguments[1], version_base=None):
+        config = compose(arguments[3], arguments[4:])
+    assert config.algorithm.adv_estimator == "axpo" and config.data.train_batch_size == 7
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--recipe", "no/such.yaml"], "is no .yaml file"),
+        (["--recipe", "README.md"], "is no .yaml file"),
+        (["--recipe", "recipes/mapo/qwen3_vl_8b.yaml", "--config", "run"], "are both given: leave one out"),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "eval", "probe"])
+def test_recipe_that_cannot_be_used_is_refused_before_anything_is_written(launches, tmp_path, command, options, words):
+    done = invoke(command, "--run", str(tmp_path / "run"), *options)
+    assert done.exit_code == 2 and not launches and not (tmp_path / "run").exists()
+    assert words in " ".join(re.sub("[│\n]", " ", done.output).split())
+
+
+def test_refused_run_shows_its_sentence_and_not_the_end_of_the_output(tmp_path, monkeypatch):
+    def launch(arguments, *, echo, **_):
+        for line in ("INFO: imports", "verl-mapo: algorithm.mapo.beta=-1 is refused.", "INFO: more"):
+            echo(line + "\n")
+        return launcher.REFUSED
+
+    monkeypatch.setattr(launcher, "launch", launch)
+    done = invoke("train", "--run", str(tmp_path / "run"))
+    assert done.exit_code == launcher.REFUSED
+    assert done.stdout == "verl-mapo: algorithm.mapo.beta=-1 is refused.\n"
 
 
 def test_every_attempt_has_its_own_metrics_file(launches, tmp_path):

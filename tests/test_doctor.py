@@ -14,8 +14,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from verl_mapo import doctor
-from verl_mapo.cli import _dead_settings_table, app
+from verl_mapo.cli import app
 from verl_mapo.doctor import examine, missing_symbols, quiet, versions
+from verl_mapo.doctor_tables import dead_settings_table
 from verl_mapo.training.dead_settings_table import TABLE
 from verl_mapo.verl_symbols import CPU_PLATFORM, VERL_SYMBOLS
 from verl_mapo.versions import TESTED
@@ -37,7 +38,9 @@ def test_sound_installation_passes_in_driver_and_ray_actor():
     assert done.returncode == 0, done.stdout
     assert "ray actor" in done.stdout and "missing" not in done.stdout
     assert done.stderr == "", "what other packages print is shown only where a check failed"
-    assert "Settings without effect" in done.stdout
+    for title in ("Settings without effect", "Versions", "Machine", "Checks"):
+        assert title in done.stdout
+    assert all(what in done.stdout for what in ("NVIDIA driver", "flash-attn", "host memory", "/dev/shm", "open files"))
     assert "actor_rollout_ref.rollout.multi_turn: tool_config_path, function_tool_path" in done.stdout
 
 
@@ -92,7 +95,7 @@ def test_output_is_restored_after_an_error(capfd):
 
 def test_settings_without_effect_fit_a_narrow_terminal():
     console = Console(width=80, file=io.StringIO())
-    console.print(_dead_settings_table())
+    console.print(dead_settings_table())
     text = console.file.getvalue()
     words = " ".join(text.split())
     for row in TABLE:

@@ -40,7 +40,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")]))
 
 
-def supervise(code: str, *, log: Path | None = None, timeout_s: float = 3600.0, grace_s: float = 0.5) -> int:
+def supervise(code: str, *, log: Path | None = None, timeout_s: float | None = None, grace_s: float = 0.5) -> int:
     command = [sys.executable, "-c", IMPORTS + textwrap.dedent(code)]
     return launcher.supervise(command, timeout_s=timeout_s, env=os.environ, log=log, grace_s=grace_s)
 

@@ -44,7 +44,7 @@ def test_parts_of_a_run_are_those_of_its_log_metrics_and_files(tmp_path):
         "the rest: logging, writing rollouts, waiting, end of the processes": [8.5],
         "all": [130.0],
         "command line, main_ppo: imports": [4.0],
-        "ray": [6.0],
+        "checks, ray": [6.0],
         "vLLM: imports, model, cache": [30.0],
         "agent-loop worker, validation before training": [20.5],
         "generation, with tools and reward": [6.0, 6.0],

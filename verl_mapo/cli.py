@@ -4,12 +4,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import sys
-import time
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,15 +15,9 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from verl_mapo import names
-from verl_mapo.overrides import (
-    check_data_path,
-    check_overrides,
-    hydra_folder_override,
-    in_shell,
-    last_value,
-    path_override,
-)
-from verl_mapo.run_folder import RunFolder, write_whole
+from verl_mapo.overrides import check_data_path, in_shell, path_override
+from verl_mapo.run_command import launch_run, primary
+from verl_mapo.run_folder import RunFolder
 from verl_mapo.settings import ConfigError, parse_node
 
 if TYPE_CHECKING:
@@ -58,41 +48,42 @@ console = Console()
 
 Run = Annotated[Path, typer.Option(help="Folder of the run: metrics, rollouts, checkpoints, log.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Hydra overrides, as for verl's main_ppo.")]
-Config = Annotated[str, typer.Option(help="Name of a primary configuration in verl_mapo.config.")]
+Config = Annotated[str | None, typer.Option(help="A primary configuration in verl_mapo.config.", show_default="run")]
+Recipe = Annotated[
+    Path | None, typer.Option(help="The run's primary configuration: any yaml file, such as one of recipes/.")
+]
 Verbose = Annotated[bool, typer.Option(help="Show verl's whole output instead of one line per step.")]
-Timeout = Annotated[float, typer.Option(help="Hours after which the run is stopped.")]
+Timeout = Annotated[float | None, typer.Option(help="Hours after which the run is stopped.", show_default="no limit")]
 
 
 @app.command()
 def doctor(
     ray: Annotated[bool, typer.Option(help="Also check inside a new ray actor.")] = True,
 ) -> None:
-    """Check that verl finds this package, in this process and inside a ray actor.
+    """Check that verl finds this package, in this process and inside a ray actor, and what this machine can run.
 
-    The command also lists the settings that would have no effect. The exit code is 1 if something is missing.
+    The command also lists the settings that would have no effect. The exit code is 1 if a run would fail.
     """
+    from verl_mapo import doctor_tables as tables
     from verl_mapo.doctor import examine, quiet, versions
+    from verl_mapo.machine import Machine, facts
 
     with quiet() as printed:
-        findings = examine(ray)
-    console.print(_dead_settings_table())
-    table = Table("package", "found", "tested", title="Versions")
-    for name, found, tested in versions():
-        mark = "green" if found.split("+")[0] in tested else "yellow"
-        table.add_row(name, f"[{mark}]{found or 'not installed'}", ", ".join(tested))
-    console.print(table)
-    table = Table("where", "what", "", title="Checks")
-    for finding in findings:
-        table.add_row(finding.where, finding.what, "[red]missing" if finding.fault else "[green]ok")
-    console.print(table)
+        findings, about = examine(ray), facts(Machine.found())
+    console.print(tables.dead_settings_table())
+    console.print(tables.versions_table(versions()))
+    console.print(tables.machine_table(about))
+    console.print(tables.checks_table(findings))
+    fails = [f"{fact.what}: {fact.words}" for fact in about if fact.level == "fails"]
     faults = [f"{finding.where}, {finding.what}: {finding.fault}" for finding in findings if finding.fault]
-    if not faults:
+    if faults:
+        console.print("What other packages printed during the checks:", *printed, sep="\n", style="dim", markup=False)
+    else:
         console.print("[green]verl finds everything that this package adds.")
-        return
-    console.print("What other packages printed during the checks:", *printed, sep="\n", style="dim", markup=False)
-    for fault in faults:
+    for fault in (*faults, *fails):
         console.print(fault, style="red", markup=False)
-    raise typer.Exit(1)
+    if faults or fails:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -207,8 +198,9 @@ def probe(
     steps: Annotated[
         int, typer.Option(help="Steps of rollouts, each with data.train_batch_size questions.", min=1)
     ] = 4,
-    config: Config = "run",
-    timeout_h: Timeout = 24.0,
+    config: Config = None,
+    recipe: Recipe = None,
+    timeout_h: Timeout = None,
     verbose: Verbose = False,
 ) -> None:
     """Estimate, before any training, whether AXPO will have anything to recover.
@@ -226,8 +218,8 @@ def probe(
         )
     else:
         fixed = ["method=axpo", "actor_rollout_ref.actor.optim.lr=0", f"trainer.total_training_steps={steps}"]
-        fixed += ["trainer.val_before_train=false", "trainer.test_freq=-1", "trainer.save_freq=-1"]
-        if code := _launch(run, config, [*(overrides or []), *fixed], timeout_h, verbose):
+        fixed += ["trainer.val_before_train=false", "trainer.test_freq=-1", "trainer.save_freq=-1", "records.share=1"]
+        if code := launch_run(run, primary(config, recipe), [*(overrides or []), *fixed], timeout_h, verbose):
             raise typer.Exit(code)
     found = recovery_of(RunData.open(run))
     console.print(_recovery_table(found))
@@ -240,32 +232,36 @@ def probe(
 def train(
     run: Run,
     overrides: Overrides = None,
-    config: Config = "run",
-    timeout_h: Timeout = 24.0,
+    config: Config = None,
+    recipe: Recipe = None,
+    timeout_h: Timeout = None,
     verbose: Verbose = False,
 ) -> None:
     """Run verl's trainer and watch it: if a worker dies, the run is stopped and the worker is named.
 
-    method=mapo, method=axpo or method=vgpo selects the method.
+    method=mapo, method=axpo or method=vgpo selects the method; --recipe PATH takes everything from a yaml file.
 
-    An interrupted run continues from its last checkpoint. On a machine without an accelerator, stack=cpu is added.
+    Settings, data and tokenizer are checked before Ray starts. An interrupted run continues from its last checkpoint.
+
+    On a machine without an accelerator, stack=cpu is added.
     """
-    raise typer.Exit(_launch(run, config, overrides or [], timeout_h, verbose))
+    raise typer.Exit(launch_run(run, primary(config, recipe), overrides or [], timeout_h, verbose))
 
 
 @app.command("eval", context_settings={"ignore_unknown_options": True})
 def evaluate(
     run: Run,
     overrides: Overrides = None,
-    config: Config = "run",
-    timeout_h: Timeout = 24.0,
+    config: Config = None,
+    recipe: Recipe = None,
+    timeout_h: Timeout = None,
     verbose: Verbose = False,
 ) -> None:
     """Evaluate the run's last checkpoint (or the model if there is none) on data.val_files, without training."""
     # verl opens the training data even where it does not train, and obeys val_only only where it validates first.
     arguments = [f"{names.TRAIN_FILES}=${{{names.VAL_FILES}}}", *(overrides or [])]
     arguments += ["trainer.val_only=true", "trainer.val_before_train=true"]
-    raise typer.Exit(_launch(run, config, arguments, timeout_h, verbose))
+    raise typer.Exit(launch_run(run, primary(config, recipe), arguments, timeout_h, verbose))
 
 
 @app.command()
@@ -279,20 +275,6 @@ def report(
 
     files = build_report(run, out, samples=samples)
     typer.echo(f"Wrote {files.html} and {files.curves}")
-
-
-def _dead_settings_table() -> Table:
-    """The settings that a run refuses or warns of because nothing reads them, by the condition for that."""
-    from verl_mapo.training.dead_settings_table import TABLE
-
-    table = Table("", "", title="Settings without effect", show_header=False, box=None)
-    for words in dict.fromkeys(row.when.words for row in TABLE):
-        table.add_row("", f"\n[bold]{words}")
-        for row in TABLE:
-            if row.when.words == words:
-                at_start = "[red]stops" if row.stops else "[yellow]warns"
-                table.add_row(at_start, f"{row.node}: {', '.join(row.values)}\n[dim]{row.instead}")
-    return table
 
 
 def _recovery_table(found: Recovery) -> Table:
@@ -317,49 +299,6 @@ def _recovery_table(found: Recovery) -> Table:
     row("prefixes recovered, of those resampled", found.recovered, interval=True)
     row("groups recovered, of those triggered", found.recovered_groups, interval=True)
     return table
-
-
-def _launch(run: Path, config: str, overrides: list[str], timeout_h: float, verbose: bool) -> int:
-    """Run verl's trainer with this run's folder; returns the exit code."""
-    import torch
-
-    from verl_mapo.launcher import launch
-    from verl_mapo.platforms import cpu
-    from verl_mapo.report.progress import Progress
-
-    check_overrides(overrides)
-    folder = RunFolder(run.resolve())
-    in_folder = [
-        hydra_folder_override(folder.hydra),
-        path_override("trainer.rollout_data_dir", folder.trajectories),
-        path_override("trainer.default_local_dir", folder.checkpoints),
-    ]
-    metrics = folder.next_metrics()
-    metrics.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics)}
-    arguments = ["--config-path", "pkg://verl_mapo.config", "--config-name", config]
-    arguments += [*in_folder, "trainer.logger=[console,file]"]
-    if not torch.cuda.is_available():
-        environment = {**cpu.environment(), **environment}
-        arguments.append("stack=cpu")
-    arguments += overrides
-    write_whole(folder.about, json.dumps(_about(arguments), indent=1))
-    progress = Progress(typer.echo, last_value(overrides, names.TOTAL_STEPS))
-    echo = None if verbose else progress
-    code = launch(arguments, timeout_s=timeout_h * 3600, env=environment, log=folder.log, echo=echo)
-    if code and not verbose:
-        typer.echo(f"{progress.explain()}\nThe run ended with code {code}. Its whole output is in {folder.log}.")
-    return code
-
-
-def _about(arguments: list[str]) -> dict[str, Any]:
-    """The content of ``run.json``."""
-    return {
-        "command": " ".join(sys.argv),
-        "arguments": arguments,
-        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "versions": {name: metadata.version(name) for name in ("verl-mapo", "verl", "torch", "transformers")},
-    }
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def examine(ray_actor: bool = True) -> list[Finding]:
     """Run all checks. A finding is meaningful only if the findings before it have no fault.
 
     Args:
-        ray_actor: also check inside a new ray actor; this starts a local ray.
+        ray_actor: also check inside a new ray actor; this starts a local ray, also where a cluster runs.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # verl warns of each of its engines that is not installed
@@ -190,7 +190,7 @@ def _has_platform() -> bool:
 def _registries_in_ray_actor() -> list[Finding]:
     import ray
 
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
     try:
         return ray.get(ray.remote(num_cpus=1)(_registries).remote("ray actor"), timeout=300)
     finally:

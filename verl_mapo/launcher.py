@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs verl's trainer as a child process with a time limit, and stops it when a worker dies.
+"""Runs verl's trainer as a child process, and stops it when a worker dies, or at a time limit if one is given.
 
 verl waits for its workers without a limit: when a ray actor or vLLM's engine dies, the driver often waits forever. The
 launcher watches the process tree instead. When a worker dies, it names the process, ends the rest of the tree, and
 returns a nonzero exit code. It depends only on names of processes and on time, not on what the run does.
 """
 
+import math
 import os
 import re
 import signal
@@ -27,6 +28,12 @@ TIMED_OUT = 124
 
 WORKER_DIED = 70
 """Exit code of a run that was stopped because a worker died, as in sysexits(3)."""
+
+REFUSED = 78
+"""Exit code of a run whose settings, data or model were refused before Ray was started, as in sysexits(3)."""
+
+GRACE_S = 60.0
+"""Seconds that a run has to end by itself after a needed process or actor has died."""
 
 NEEDED = re.compile(
     r"gcs_server$|raylet$|VLLM::"
@@ -50,16 +57,16 @@ ENDING_S = 15.0
 def launch(
     arguments: Sequence[str],
     *,
-    timeout_s: float,
+    timeout_s: float | None = None,
     env: Mapping[str, str],
     log: Path | None = None,
     echo: Callable[[str], object] | None = None,
 ) -> int:
-    """Run ``python -m verl.trainer.main_ppo`` and return its exit code.
+    """Run verl's main_ppo, as :mod:`verl_mapo.driver` starts it, and return its exit code.
 
     Args:
         arguments: hydra arguments.
-        timeout_s: time limit of the run in seconds.
+        timeout_s: time limit of the run in seconds; None for no limit.
         env: the child's whole environment.
         log: file to which the output is appended; None for no file.
         echo: called with each line of the output; None writes it to stdout.
@@ -67,18 +74,18 @@ def launch(
     Returns:
         The exit code, see :func:`supervise`.
     """
-    command = [sys.executable, "-m", "verl.trainer.main_ppo", *arguments]
+    command = [sys.executable, "-m", "verl_mapo.driver", *arguments]
     return supervise(command, timeout_s=timeout_s, env=env, log=log, echo=echo)
 
 
 def supervise(
     command: Sequence[str],
     *,
-    timeout_s: float,
+    timeout_s: float | None = None,
     env: Mapping[str, str],
     log: Path | None = None,
     echo: Callable[[str], object] | None = None,
-    grace_s: float = 60.0,
+    grace_s: float = GRACE_S,
 ) -> int:
     """Run a command in its own session, and stop it early if it cannot succeed any more.
 
@@ -87,7 +94,7 @@ def supervise(
 
     Args:
         command: the command and its arguments.
-        timeout_s: time limit in seconds.
+        timeout_s: time limit in seconds; None for no limit.
         env: the command's whole environment.
         log: file to which the output is appended; None for no file.
         echo: called with each line of the output; None writes it to stdout.
@@ -101,7 +108,8 @@ def supervise(
     Raises:
         ConfigError: ``timeout_s`` is not positive.
     """
-    if timeout_s <= 0:
+    limit_s = math.inf if timeout_s is None else timeout_s
+    if not limit_s > 0:
         raise ConfigError(f"timeout_s={timeout_s:g} must be positive: give the time limit in seconds, such as 3600.")
     with ExitStack() as stack:
         write = stack.enter_context(_tee(echo or _to_stdout, log))
@@ -119,7 +127,7 @@ def supervise(
         reader.start()
         tree = ProcessTree(driver)
         try:
-            code, reason = _watch(tree, received, timeout_s, grace_s)
+            code, reason = _watch(tree, received, limit_s, grace_s)
         finally:
             tree.end()
         reader.join(timeout=ENDING_S)

@@ -5,6 +5,9 @@
 Other modules use these constants; only their docstrings and messages spell a value out. This module imports nothing.
 """
 
+PACKAGE = "verl_mapo"
+"""Name of this package, and of the logger above those of its modules."""
+
 # Advantage estimators: values of ADV_ESTIMATOR.
 MAPO = "mapo"
 AXPO = "axpo"
@@ -48,6 +51,9 @@ ROLLOUT_N = "actor_rollout_ref.rollout.n"
 TRAIN_FILES = "data.train_files"
 VAL_FILES = "data.val_files"
 TOTAL_STEPS = "trainer.total_training_steps"
+LOGGER = "trainer.logger"
+RESUME_MODE = "trainer.resume_mode"
+ROLLOUT_DATA_DIR = "trainer.rollout_data_dir"
 IMPORTED_LATER = ("actor_rollout_ref.model.external_lib", "data.custom_cls.path")
 """Modules of the user that verl imports while it makes the trainer; they may register agent loops."""
 
@@ -56,6 +62,7 @@ MAPO_NODE = "algorithm.mapo"
 AXPO_NODE = "algorithm.axpo"
 VISUAL_CREDIT_NODE = "algorithm.visual_credit"
 VISUAL_TOOL_NODE = "visual_tool"
+RECORDS_NODE = "records"
 ALIGNMENT_NODE = "reward.description_alignment"
 
 # Keys of ``extra_fields`` and of ``reward_extra_info``, which verl carries with a rollout.

@@ -33,7 +33,11 @@ BY_NAME = "attributes of objects that verl creates"
 """The area of members of objects that verl creates; the code of this package does not name their classes."""
 
 VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
-    "launcher": ("verl.trainer.main_ppo",),
+    "launcher": (
+        "verl.trainer.main_ppo",
+        *_members("verl.trainer.main_ppo", "main run_ppo"),
+        "verl.utils.config.omega_conf_to_dataclass",
+    ),
     "settings": ("verl.trainer.config",),
     "trainer": (
         "verl.trainer.ppo.v1.PPOTrainer",
@@ -51,7 +55,7 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
     ),
     "advantage estimators": _members(
         "verl.trainer.ppo.core_algos",
-        "ADV_ESTIMATOR_REGISTRY AdvantageEstimator register_adv_est",
+        "ADV_ESTIMATOR_REGISTRY AdvantageEstimator POLICY_LOSS_REGISTRY register_adv_est",
     ),
     "engine": (
         "verl.workers.engine.base.EngineRegistry._engines",

@@ -26,6 +26,7 @@ from verl_mapo.settings import parse
 from verl_mapo.toy.tiny_vlm import build_processor
 from verl_mapo.training.config_checks import check_config, check_rows, uses_this_package
 from verl_mapo.training.methods import enabled_methods
+from verl_mapo.training.records import RecordSettings
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*/*.yaml"))
 LONGEST_EDGE = {"qwen2_5_vl": 12_845_056, "qwen3_vl": 16_777_216}
@@ -83,6 +84,12 @@ def test_longest_rollout_fits_a_micro_batch_and_a_prefill(config):
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
     assert whole <= min(actor.ppo_max_token_len_per_gpu, rollout.max_num_batched_tokens, rollout.max_model_len)
     assert whole <= rollout.log_prob_max_token_len_per_gpu
+
+
+def test_recipe_records_a_stated_share_and_needs_no_key(recipe, config):
+    assert list(config.trainer.logger) == ["console", "file"]
+    assert config.trainer.rollout_data_dir == f"{config.trainer.default_local_dir}/trajectories"
+    assert "records:" in recipe.read_text() and 0 < parse(RecordSettings, config).share < 1
 
 
 def test_recipe_enables_the_methods_of_its_folder(recipe, config):
@@ -161,5 +168,6 @@ def test_vgpo_recipe_filters_groups_by_its_own_reward():
 def test_recipe_is_short_and_its_header_has_the_launch_command(recipe):
     text = recipe.read_text()
     assert len(text.splitlines()) <= 60
+    assert f"verl-mapo train --recipe recipes/{recipe.parent.name}/{recipe.name} --run" in text
     assert f"--config-name {recipe.stem}" in text and "python -m verl.trainer.main_ppo" in text
     assert (recipe.parent / "REQUIRED_VERL.txt").read_text().strip() == "verl==0.9.1"

@@ -238,7 +238,7 @@ def launched(monkeypatch):
         calls.then()
         return calls.code
 
-    monkeypatch.setattr(cli, "_launch", launch)
+    monkeypatch.setattr(cli, "launch_run", launch)
     return calls
 
 
@@ -261,6 +261,7 @@ def test_probe_passes_the_overrides_on_with_a_learning_rate_of_zero(axpo_run, la
         "method=axpo",
         "actor_rollout_ref.actor.optim.lr=0",
         "trainer.total_training_steps=7",
+        "records.share=1",
         "trainer.val_before_train=false",
         "trainer.test_freq=-1",
         "trainer.save_freq=-1",

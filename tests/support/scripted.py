@@ -55,6 +55,7 @@ def _composed(overrides: tuple[str, ...]) -> DictConfig:
         "actor_rollout_ref.rollout.multi_turn.max_assistant_turns=4",
         "data.max_prompt_length=1024",
         "reward.description_alignment.scorer.model=org/name",
+        "trainer.rollout_data_dir=null",
     ]
     with initialize_config_module("verl_mapo.config", version_base=None):
         return compose("run", [*base, "data.max_response_length=1024", *overrides])

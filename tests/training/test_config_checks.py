@@ -17,14 +17,15 @@ from verl_mapo.rewards.settings import DescriptionAlignmentSettings
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, parse_node, select
 from verl_mapo.training import config_checks
-from verl_mapo.training.config_checks import check_config, check_rows, uses_this_package
+from verl_mapo.training.config_checks import check_columns, check_config, check_rows, uses_this_package
+from verl_mapo.training.records import RecordSettings
 
 
 def test_shipped_configuration_holds_the_defaults_of_every_settings_class():
     for method in ("mapo", "axpo", "vgpo"):
         check_config(compose_config(f"method={method}"))
     config = compose_config("method=axpo")
-    for settings in (MapoSettings, AxpoSettings, VisualCreditSettings, VisualToolSettings):
+    for settings in (MapoSettings, AxpoSettings, VisualCreditSettings, VisualToolSettings, RecordSettings):
         assert parse(settings, config) == settings()
         assert set(select(config, settings.NODE)) == {field.name for field in fields(settings)}, (
             "every setting is shown"
@@ -47,6 +48,8 @@ def test_shipped_configuration_holds_the_defaults_of_every_settings_class():
         ("algorithm.mapo.beta=-1", "algorithm.mapo.beta=-1 is refused"),
         ("visual_tool.describe=during", "visual_tool.describe='during' is refused"),
         ("visual_tool.tools=[]", "visual_tool.tools"),
+        ("records.share=0", "records.share=0 is refused"),
+        ("+records.shre=1", "did you mean records.share?"),
         ("actor_rollout_ref.rollout.n=1", "actor_rollout_ref.rollout.n=1"),
         ("reward.reward_manager.name=naive", "set reward.reward_manager.name=description_alignment"),
         ("reward.reward_model.enable=true", "reward.reward_model.enable_resource_pool=True"),
@@ -70,6 +73,8 @@ def test_wrong_setting_is_refused_with_a_sentence(override, sentence):
         ("+actor_rollout_ref.rollout.agent.agent_loop_manager_class=my.Manager", "leave it at null"),
         ("critic.enable=true", "set it to false"),
         ("visual_tool.tools=[]", "visual_tool.tools"),
+        ("records.share=0", "records.share=0 is refused"),
+        ("+records.shre=1", "did you mean records.share?"),
         ("reward.reward_model.enable=true", "nothing can be resampled"),
     ],
 )
@@ -223,3 +228,44 @@ def test_data_file_that_would_be_read_as_a_pattern_is_refused_and_a_pattern_is_n
     with pytest.raises(ConfigError, match=r"data\.train_files=.*\[1\].* is refused"):
         check_config(compose_config(f'data.train_files="{file}"'))
     check_config(compose_config(f'data.train_files=["{tmp_path}/*.parquet"]'))
+
+
+@pytest.mark.parametrize("missing", ["reward_model", "data_source"])
+def test_data_without_a_needed_column_are_refused(missing):
+    row = {"prompt": [], "reward_model": {"style": "exact", "ground_truth": "A"}, "data_source": "toy"}
+    check_columns(compose_config(), Dataset.from_list([row]))
+    with pytest.raises(ConfigError, match=f"no column {missing}.*they have"):
+        check_columns(compose_config(), Dataset.from_list([{name: row[name] for name in row if name != missing}]))
+
+
+PLAIN = (
+    "algorithm.adv_estimator=vgpo",
+    "reward.reward_manager.name=naive",
+    "reward.custom_reward_function.path=pkg://verl_mapo.rewards.compute_score",
+)
+
+
+@pytest.mark.parametrize("style", ["math", "rule", "model", None])
+def test_rows_that_ask_for_no_other_check_may_be_judged_by_compute_score(style):
+    check_rows(compose_config(*PLAIN), rows_of_style(style))
+
+
+@pytest.mark.parametrize("style", ["exact", "multiple_choice", "numeric"])
+def test_rows_that_ask_for_another_check_than_compute_score_makes_are_refused(style):
+    with pytest.raises(
+        ConfigError, match=f"style is {style}, but .* compares every row with math: set .*style={style}"
+    ):
+        check_rows(compose_config(*PLAIN), rows_of_style(style))
+    chosen = f"+reward.custom_reward_function.reward_kwargs.style={style}"
+    check_rows(compose_config(*PLAIN, chosen), rows_of_style(style))
+
+
+def test_unknown_style_of_compute_score_is_refused_at_the_start():
+    chosen = "+reward.custom_reward_function.reward_kwargs.style=exakt"
+    with pytest.raises(ConfigError, match="reward_kwargs.style=exakt is refused: .*did you mean 'exact'"):
+        check_rows(compose_config(*PLAIN, chosen), rows_of_style("math"))
+
+
+def rows_of_style(style):
+    prompt = [{"role": "user", "content": "What is it?"}]
+    return Dataset.from_list([{"prompt": prompt, "reward_model": {"style": style, "ground_truth": "A"}}])

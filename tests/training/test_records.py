@@ -13,7 +13,7 @@ from support.fake_queue import jagged, scored_rows
 from verl_mapo.rollout.statuses import EndReason
 from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.training.method import Method
-from verl_mapo.training.records import RECORD_FIELDS, describe_rows
+from verl_mapo.training.records import RECORD_FIELDS, RecordSettings, describe_rows
 from verl_mapo.training.step_batch import StepBatch
 
 TRAJECTORY = Trajectory(["p.png"], [(10, 10)], [Turn((0, 2), "x")], EndReason.ANSWER)
@@ -76,3 +76,12 @@ def test_advantage_of_a_record_is_the_mean_over_policy_tokens_and_none_without_a
 
 def test_method_adds_its_keys_to_every_record(step):
     assert [record["number"] for record in describe_rows(step, "train", [Outside()])] == [0, None]
+
+
+def test_share_of_one_records_every_question_and_a_smaller_share_a_part_of_the_same_ones():
+    identities = [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(2000)]
+    kept = {share: {each for each in identities if RecordSettings(share).keeps(each)} for share in (0.1, 0.5, 1.0)}
+    assert kept[0.1] < kept[0.5] < kept[1.0] == {*identities, "f" * 16} - {"f" * 16}
+    assert RecordSettings(1.0).keeps("f" * 16)
+    for share, questions in kept.items():
+        assert abs(len(questions) / len(identities) - share) < 0.02

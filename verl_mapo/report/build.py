@@ -22,6 +22,8 @@ from verl_mapo.report.pictures import REQUESTED, RETURNED, data_url
 from verl_mapo.report.selection import Case, Chapter, chapters
 from verl_mapo.report.series import drawn_panels
 from verl_mapo.run_folder import RunFolder
+from verl_mapo.settings import parse
+from verl_mapo.training.records import RecordSettings
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +103,7 @@ def _context(run: RunData, samples: int, seed: int) -> dict[str, Any]:
         "quiet": [alarm for alarm in alarms if not alarm.sentence],
         "headlines": headlines(run),
         "sources": source_table(run),
+        "recorded": parse(RecordSettings, run.config).share,
         "panels": [(panel, data_url(panel_svg(panel), "image/svg+xml")) for panel in panels],
         "smoothing": smoothing(panels),
         "chapters": shown,

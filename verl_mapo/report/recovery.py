@@ -21,6 +21,7 @@ from verl_mapo.advantages.axpo import AxpoSettings
 from verl_mapo.columns import CORRECT
 from verl_mapo.report.load import Rollout, RunData
 from verl_mapo.settings import parse, select
+from verl_mapo.training.records import RecordSettings
 
 Z = NormalDist().inv_cdf(0.975)
 """Half of the width of a 95 % interval, in standard errors."""
@@ -243,9 +244,12 @@ def recovery_of(run: RunData) -> Recovery:
 
 
 def _slots(run: RunData) -> int | None:
-    """Prefixes that the budget of a step allows, by the run's configuration; None where it does not enable AXPO."""
+    """Prefixes that the budget of a step allows, by the run's configuration.
+
+    None where it does not enable AXPO, or where a part of the questions is recorded, and so a part of the prefixes.
+    """
     config = run.config
-    if select(config, names.ADV_ESTIMATOR) != names.AXPO:
+    if select(config, names.ADV_ESTIMATOR) != names.AXPO or parse(RecordSettings, config).share < 1:
         return None
     return parse(AxpoSettings, config).slots(config.data.train_batch_size * select(config, names.ROLLOUT_N))
 

@@ -7,10 +7,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from verl_mapo.rewards.answers import extract, find_check, truths_of
-from verl_mapo.settings import ConfigError
+from verl_mapo import names
+from verl_mapo.rewards.answers import CHECKS, extract, find_check, truths_of
+from verl_mapo.settings import ConfigError, select
+
+PATH = "pkg://verl_mapo.rewards.compute_score"
+"""Value of ``reward.custom_reward_function.path``."""
+
+STYLE = "reward.custom_reward_function.reward_kwargs.style"
 
 
 def compute_score(
@@ -45,3 +52,35 @@ def compute_score(
     answer = extract(solution_str)
     right = (check(answer, extract(truth) or truth, options=[], tolerance=1e-4) for truth in truths)
     return float(bool(answer) and any(right))
+
+
+def check_plain_styles(config: Any, targets: Iterable[Mapping[str, Any] | None], data: str) -> None:
+    """Check, at the start of a run with this reward function, that its answer check exists and is the one of the rows.
+
+    verl does not pass a row's own style, so a row that asks for another check would be judged by the wrong one. Other
+    names, such as the ``rule`` of verl's own examples, ask for none. A style in the configuration is for all rows.
+
+    Args:
+        config: the whole hydra configuration.
+        targets: the column ``reward_model``; None for a row without one.
+        data: which data these are, for the message.
+
+    Raises:
+        ConfigError: naming the style, and the setting that decides.
+    """
+    if select(config, names.CUSTOM_REWARD_FUNCTION) != PATH:
+        return
+    chosen = select(config, STYLE)
+    if chosen is not None:
+        try:
+            find_check(chosen)
+        except ValueError as error:
+            raise ConfigError(f"{STYLE}={chosen} is refused: {error}.") from None
+        return
+    others = sorted({str((target or {}).get("style")) for target in targets} & set(CHECKS.names) - {"math"})
+    if others:
+        raise ConfigError(
+            f"In {data}, reward_model.style is {' or '.join(others)}, but {names.CUSTOM_REWARD_FUNCTION}={PATH} "
+            f"compares every row with math: set +{STYLE}={others[0]} to compare all rows in this way, or "
+            f"{names.REWARD_MANAGER_NAME}={names.REWARD_MANAGER} and no reward function, which reads each row's style."
+        )

@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 from omegaconf import DictConfig, OmegaConf
@@ -15,14 +18,20 @@ from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, AdvantageEstimat
 
 from verl_mapo import names
 from verl_mapo.overrides import check_data_path
+from verl_mapo.rewards.compute_score import check_plain_styles
 from verl_mapo.rewards.outcome import check_targets
 from verl_mapo.rewards.settings import DescriptionAlignmentSettings, alignment_settings
+from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.dead_settings import check_dead_settings
 from verl_mapo.training.dead_settings_table import TABLE
+from verl_mapo.training.logger_checks import check_loggers
+from verl_mapo.training.method import Method
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
+from verl_mapo.training.records import RecordSettings
 from verl_mapo.training.row_checks import check_messages
+from verl_mapo.training.setting_values import check_setting_values
 from verl_mapo.training.unknown_settings import check_unknown_settings
 from verl_mapo.versions import distribution_version
 
@@ -46,9 +55,10 @@ def check_config(config: DictConfig) -> None:
     Raises:
         ConfigError: naming the setting, its value and a valid value.
     """
-    parse(VisualToolSettings, config)
-    for method in METHODS:
-        parse(method.Settings, config)
+    check_setting_values(config)
+    check_loggers(config)
+    for settings in (VisualToolSettings, RecordSettings, *(method.Settings for method in METHODS)):
+        parse(settings, config)
     check_unknown_settings(config, _own_nodes(config))
     if select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
         alignment_settings(config)
@@ -71,7 +81,8 @@ def check_config(config: DictConfig) -> None:
 def _own_nodes(config: DictConfig) -> set[str]:
     """This package's setting in a node of verl, and the nodes that have a settings class, also of other packages."""
     used = [method.Settings for method in (*METHODS, *enabled_methods(config)) if method.Settings is not None]
-    return {names.PICTURE_DIR, *(each.NODE for each in (VisualToolSettings, DescriptionAlignmentSettings, *used))}
+    own = (VisualToolSettings, RecordSettings, DescriptionAlignmentSettings)
+    return {names.PICTURE_DIR, *(settings.NODE for settings in (*own, *used))}
 
 
 def _check_stock_estimator(config: DictConfig) -> None:
@@ -141,6 +152,24 @@ def _check_image_cache(config: DictConfig) -> None:
         )
 
 
+def check_model(config: DictConfig, methods: Iterable[Method], tokenizer: Any, processor: Any) -> None:
+    """Check that the observations of the visual tools fit, and that the enabled methods can work with a model.
+
+    Args:
+        config: the whole configuration.
+        methods: the enabled methods, which keep what they need of the model.
+        tokenizer: the model's tokenizer.
+        processor: the model's processor; None for a model without images.
+
+    Raises:
+        ConfigError: with the arithmetic, or naming what the model lacks.
+    """
+    if select(config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP:
+        check_context_length(config, parse(VisualToolSettings, config), tokenizer, processor)
+    for method in methods:
+        method.check_model(tokenizer, processor)
+
+
 def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
     """Check that a loop that records visual turns will run, pictures can be shown, and every answer can be checked.
 
@@ -151,9 +180,9 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
 
     Raises:
         ConfigError: an agent loop does not exist, every training row would run one of verl's own agent loops although
-            the run asks for another, a row cannot be shown to the model (:func:`check_messages`), or its
-            ``reward_model`` has no ground truth that can be read, or a ``style`` that names no answer check although
-            it chooses the check.
+            the run asks for another, a row cannot be shown to the model (:func:`check_messages`),
+            or its ``reward_model`` has no ground truth that can be read, or a ``style`` that names no answer check
+            although it chooses the check, or that names another check than the one of all rows.
     """
     default, estimator = select(config, names.DEFAULT_AGENT_LOOP), select(config, names.ADV_ESTIMATOR)
     _check_agent_loops(config, names.DEFAULT_AGENT_LOOP, {default})
@@ -174,7 +203,28 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
     check_messages(config, training, *others)
     for dataset, data in ((training, "the training data"), *((other, "the validation data") for other in others)):
         if "reward_model" in dataset.column_names:
+            check_plain_styles(config, dataset["reward_model"], data)
             check_targets(config, dataset["reward_model"], data)
+
+
+def check_columns(config: DictConfig, *datasets: Dataset) -> None:
+    """Check that the data have the columns that this package's reward manager reads; verl misses them in a worker.
+
+    Args:
+        config: the whole configuration.
+        datasets: the training and the validation data.
+
+    Raises:
+        ConfigError: naming the column, and the columns that there are.
+    """
+    if select(config, names.REWARD_MANAGER_NAME) != names.REWARD_MANAGER:
+        return
+    for dataset, column in product(datasets, ("reward_model", "data_source")):
+        if column not in dataset.column_names:
+            raise ConfigError(
+                f"The data have no column {column}; they have {', '.join(dataset.column_names)}. Add it, for "
+                "example with verl-mapo data convert."
+            )
 
 
 def _check_data_files(config: DictConfig) -> None:

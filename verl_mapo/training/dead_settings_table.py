@@ -307,7 +307,7 @@ TABLE = (
     DeadSettings(
         "trainer",
         {"resume_from_path": None},
-        given("trainer.resume_mode", "auto", "disable"),
+        given(names.RESUME_MODE, "auto", "disable"),
         True,
         "set trainer.resume_mode=resume_path",
     ),

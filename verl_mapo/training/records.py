@@ -6,10 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from verl_mapo.names import TRAJECTORY
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from verl_mapo.names import RECORDS_NODE, TRAJECTORY
 from verl_mapo.rollout.row_messages import text_form
+from verl_mapo.settings import STRICT
 from verl_mapo.training.method import Method
 from verl_mapo.training.methods import METHODS
 from verl_mapo.training.question_id import question_id
@@ -19,14 +23,41 @@ RECORD_FIELDS = ("raw_prompt", "reward_model", "data_source", "index")
 """Fields of verl that records need, in addition to those that every step reads."""
 
 
-def describe_rows(step: StepBatch, split: str, methods: Sequence[Method] = ()) -> list[dict[str, Any]]:
+@dataclass(frozen=True, config=STRICT)
+class RecordSettings:
+    """What is written to ``trainer.rollout_data_dir``.
+
+    Attributes:
+        share: share of the questions whose rollouts are recorded, all rollouts of a question or none. The question's
+            identity decides, so it is the same questions at every step and in every validation; of few questions the
+            share is only roughly met [ours].
+    """
+
+    NODE: ClassVar[str] = RECORDS_NODE
+
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    def keeps(self, identity: str) -> bool:
+        """Whether the rollouts of a question are recorded.
+
+        Args:
+            identity: hexadecimal digits of a hash, see :func:`verl_mapo.training.question_id.question_id`.
+        """
+        return int(identity, 16) < self.share * 16 ** len(identity)
+
+
+def describe_rows(
+    step: StepBatch, split: str, methods: Sequence[Method] = (), settings: RecordSettings | None = None
+) -> list[dict[str, Any]]:
     """The records of a batch, padding left out, in the order of its keys.
 
     Args:
         step: a scored batch; in training with its advantages.
         split: ``train`` or ``val``.
         methods: the methods whose results are recorded; none in validation.
+        settings: which questions are recorded; None for all.
     """
+    settings = settings or RecordSettings()
     prompts, rewards, data_sources, indices = (to_list(step.fields[name]) for name in RECORD_FIELDS)
     ids: dict[str, str] = {}
     advantages = _mean_advantages(step) if split == "train" else [None] * len(step)
@@ -41,6 +72,8 @@ def describe_rows(step: StepBatch, split: str, methods: Sequence[Method] = ()) -
         truth = rewards[row]["ground_truth"]
         if uid not in ids:
             ids[uid] = question_id(data_sources[row], indices[row], truth, prompts[row])
+        if not settings.keeps(ids[uid]):
+            continue
         record = {
             "step": step.number,
             "split": split,

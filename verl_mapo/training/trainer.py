@@ -26,17 +26,16 @@ from verl_mapo import names
 from verl_mapo.columns import Column
 from verl_mapo.rewards.scorers.actor import start_actor
 from verl_mapo.rewards.settings import alignment_settings
-from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.row_dataset import RowDataset, use_row_dataset
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.run_folder import rollouts_file, write_whole
 from verl_mapo.settings import parse, select
 from verl_mapo.training.agent_workers import set_agent_workers
-from verl_mapo.training.config_checks import check_config, check_rows, uses_this_package
+from verl_mapo.training.config_checks import check_columns, check_config, check_model, check_rows, uses_this_package
 from verl_mapo.training.estimators import estimating, register_estimator
 from verl_mapo.training.methods import enabled_methods, estimator_method
 from verl_mapo.training.minibatches import stratified_order
-from verl_mapo.training.records import RECORD_FIELDS, describe_rows
+from verl_mapo.training.records import RECORD_FIELDS, RecordSettings, describe_rows
 from verl_mapo.training.rollout_metrics import rollout_metrics
 from verl_mapo.training.step_batch import StepBatch, to_dense
 from verl_mapo.training.step_checks import check_errors, check_tokens
@@ -96,14 +95,11 @@ class VisualTrainer(PPOTrainer):
 
     def _init_tokenizer(self) -> None:
         super()._init_tokenizer()
-        if select(self.config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP:
-            settings = parse(VisualToolSettings, self.config)
-            check_context_length(self.config, settings, self.tokenizer, self.processor)
-        for method in self.methods:
-            method.check_model(self.tokenizer, self.processor)
+        check_model(self.config, self.methods, self.tokenizer, self.processor)
 
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
+        check_columns(self.config, self.train_dataset.dataframe, self.val_dataset.dataframe)
         check_rows(self.config, self.train_dataset.dataframe, self.val_dataset.dataframe)
         for dataset in (self.train_dataset, self.val_dataset):
             if isinstance(dataset, RowDataset):
@@ -125,7 +121,7 @@ class VisualTrainer(PPOTrainer):
         for method in self.methods:
             metrics.update(method.metrics(step))
         if self.config.trainer.rollout_data_dir:
-            self.records += describe_rows(step, "train", self.methods)
+            self.records += describe_rows(step, "train", self.methods, parse(RecordSettings, self.config))
         return step.batch
 
     def _fetch(self, batch: KVBatchMeta) -> StepBatch:
@@ -153,7 +149,7 @@ class VisualTrainer(PPOTrainer):
         def sample_and_describe(**kwargs: Any) -> tuple[KVBatchMeta, dict]:
             batch, metrics = sample(**kwargs)
             step = StepBatch.fetch(batch, self.global_steps, fields=RECORD_FIELDS)
-            records.extend(describe_rows(step, "val"))
+            records.extend(describe_rows(step, "val", settings=parse(RecordSettings, self.config)))
             return batch, metrics
 
         if not self.config.trainer.rollout_data_dir:

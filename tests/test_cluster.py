@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The watch of a Ray cluster that was there before: scripted, and once with a real cluster and a real dead actor."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import ray
+
+from verl_mapo import cluster
+from verl_mapo.cluster import METRICS_FILE, TrainerHere, watch, watch_cluster
+from verl_mapo.launcher import WORKER_DIED
+
+RUN = """
+import sys, threading
+import ray
+from verl_mapo import cluster
+cluster.POLL_S = 0.1
+cluster.watch.__defaults__ = (0.3,)
+ray.init(sys.argv[1], log_to_driver=False)
+
+@ray.remote(num_cpus=0)
+class WorkerDict:
+    def die(self):
+        import os
+        os._exit(1)
+
+@ray.remote(num_cpus=0)
+class NotNeeded(WorkerDict.__ray_metadata__.modified_class):
+    pass
+
+assert cluster.watch_cluster() is not None
+for kind in (NotNeeded, WorkerDict):
+    kind.remote().die.remote()
+threading.Event().wait()
+"""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(cluster, "POLL_S", 0.0)
+
+
+def test_run_is_stopped_when_an_actor_stays_dead(capsys):
+    answers, stopped = iter([[], [], ["WorkerDict (pid 7 on node 10.0.0.2) died: no heartbeat"]]), []
+    watch(lambda: next(answers), stopped.append, grace_s=0.0)
+    said = "WorkerDict (pid 7 on node 10.0.0.2) died: no heartbeat"
+    assert stopped == [f"stopped: {said}, and verl was still waiting 0 seconds later."]
+    assert capsys.readouterr().err == f"verl-mapo: {said}.\n"
+
+
+def test_silence_of_ray_is_said_once_and_does_not_stop_the_run(capsys):
+    answers, stopped = (
+        iter([ConnectionError("no connection.\nmore"), ConnectionError("again"), ["WorkerDict died"]]),
+        [],
+    )
+
+    def dead():
+        if isinstance(answer := next(answers), Exception):
+            raise answer
+        return answer
+
+    watch(dead, stopped.append, grace_s=0.0)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and "(no connection): none is seen until it does" in lines[0]
+    assert len(stopped) == 1
+
+
+@pytest.mark.ray
+def test_dead_actor_of_a_cluster_that_was_there_before_ends_the_run_and_the_trainer_is_on_its_node(monkeypatch):
+    paths = ":".join(filter(None, sys.path))
+    monkeypatch.setenv(METRICS_FILE, "/run/metrics/000.jsonl")
+    context = ray.init(
+        "local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": paths, "KEPT": "1"}},
+    )
+    try:
+        assert watch_cluster() is None, "the launcher watches a cluster that this process has started"
+
+        @ray.remote
+        class Trainer:
+            def place(self):
+                node = ray.get_runtime_context().get_node_id()
+                return node, os.environ[METRICS_FILE], os.environ["KEPT"]
+
+        trainer = TrainerHere(Trainer).options(runtime_env={}).remote()
+        here = ray.get_runtime_context().get_node_id()
+        assert ray.get(trainer.place.remote()) == (here, "/run/metrics/000.jsonl", "1")
+        address = context.address_info["gcs_address"]
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, address],
+            env={**os.environ, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        ray.shutdown()
+    assert done.returncode == WORKER_DIED, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("verl-mapo: ")]
+    assert f"in the Ray cluster at {address}, job " in lines[0]
+    assert lines[-1].startswith("verl-mapo: stopped: ") and "WorkerDict (pid " in lines[-1] and " on node " in lines[-1]
+    assert "and verl was still waiting" in lines[-1] and "NotNeeded" not in done.stderr

@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Values that verl would take for something else, or refuse after minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf, open_dict
+from support.scripted import compose_config
+
+from verl_mapo.settings import ConfigError
+from verl_mapo.training.setting_values import NUMBER_OR_TEXT, check_setting_values
+from verl_mapo.training.unknown_settings import verl_settings
+
+ROWS = [
+    ("trainer.resume_mode=resume", "trainer.resume_mode=resume is refused: did you mean resume_path? Otherwise use"),
+    ("trainer.v1.trainer_mode=async", "trainer.v1.trainer_mode=async is refused: did you mean sync?"),
+    ("actor_rollout_ref.actor.checkpoint.save_contents=[model,optimiser,extra]", "did you mean optimizer?"),
+    ("actor_rollout_ref.actor.checkpoint.load_contents=[modle]", "did you mean model?"),
+    ("actor_rollout_ref.actor.policy_loss.loss_mode=gpso", "did you mean gspo?"),
+    ("actor_rollout_ref.actor.kl_loss_type=low_kl", "use one of kl, k1, abs"),
+    ("actor_rollout_ref.actor.use_kl_loss=flase", "use_kl_loss='flase' is refused: it should be true or false"),
+    ("trainer.save_freq=twenty", "trainer.save_freq='twenty' is refused: it should be a number, such as -1."),
+    ("actor_rollout_ref.actor.optim.lr=1e-6x", "actor_rollout_ref.actor.optim.lr='1e-6x' is refused: it should be a"),
+]
+
+
+@pytest.mark.parametrize(("override", "words"), ROWS)
+def test_value_is_refused_in_words(override, words):
+    with pytest.raises(ConfigError) as error:
+        check_setting_values(compose_config(override))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("method=axpo",),
+        ("actor_rollout_ref.actor.policy_loss.loss_mode=mine", "actor_rollout_ref.model.external_lib=my_losses"),
+        ("stack=cpu", "task=toy"),
+        ("trainer.resume_mode=disable", "actor_rollout_ref.actor.kl_loss_type=k3+"),
+        ("actor_rollout_ref.actor.checkpoint.save_contents=[model,hf_model]",),
+        ("actor_rollout_ref.actor.optim.lr='1e-6'", "trainer.nnodes=2"),
+        ("algorithm.rollout_correction.rollout_is_threshold='0.5_2.0'",),
+    ],
+)
+def test_right_values_pass(overrides):
+    check_setting_values(compose_config(*overrides))
+
+
+def leaves(node: dict[str, Any], kind: type, parent: str = "") -> Iterator[str]:
+    for name, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves(value, kind, f"{parent}{name}.")
+        elif type(value) is kind:
+            yield f"{parent}{name}"
+
+
+@pytest.mark.parametrize(("kind", "words"), [(bool, "true or false"), (int, "a number"), (float, "a number")])
+def test_text_in_the_place_of_any_truth_value_or_number_is_refused(kind, words):
+    config = compose_config()
+    paths = [path for path in leaves(verl_settings(), kind) if path not in NUMBER_OR_TEXT]
+    assert len(paths) > 20
+    with open_dict(config):
+        for path in paths:
+            OmegaConf.update(config, path, "flase", force_add=True)
+    with pytest.raises(ConfigError) as error:
+        check_setting_values(config)
+    missed = [path for path in paths if f"{path}='flase' is refused: it should be {words}" not in str(error.value)]
+    assert not missed

@@ -1,0 +1,100 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is refused before Ray starts, with a real tokenizer and real files."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+import torch
+from datasets import Dataset
+from support.scripted import compose_config
+
+from verl_mapo import machine
+from verl_mapo.settings import ConfigError
+from verl_mapo.training.start_checks import check_start
+
+ROW = {
+    "prompt": [{"role": "user", "content": "<image>What is it?"}],
+    "images": ["one.png"],
+    "reward_model": {"style": "exact", "ground_truth": "A"},
+    "data_source": "toy",
+}
+
+
+@pytest.fixture
+def run(tmp_path, tiny_models):
+    """The configuration of a run on a parquet file with one row, changed by overrides and by keys of the row."""
+
+    def make(*overrides: str, **keys):
+        for name in ("train", "test"):
+            Dataset.from_list([ROW | keys]).to_parquet(tmp_path / f"{name}.parquet")
+        files = [f"data.train_files={tmp_path}/train.parquet", f"data.val_files=[{tmp_path}/test.parquet]"]
+        model = f"actor_rollout_ref.model.path={tiny_models['qwen2_5_vl'].folder}"
+        limits = [
+            "visual_tool.max_image_pixels=200704",
+            "visual_tool.max_crop_pixels=50176",
+            "visual_tool.tools=[zoom]",
+        ]
+        images = "+actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt={image: 8, video: 0}"
+        return compose_config(*files, model, *limits, images, *overrides)
+
+    return make
+
+
+def test_right_run_passes(run):
+    check_start(run())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["algorithm.mapo.beta=-1"], "algorithm.mapo.beta=-1 is refused"),
+        (["trainer.logger=[wandbb]"], "asks for 'wandbb'"),
+        (["data.train_files=no/such.parquet"], "data.train_files=no/such.parquet is no file on this machine"),
+        (["data.val_files=[no/such.json]"], "data.val_files=no/such.json is no file on this machine"),
+        (["data.val_files=test.csv"], "data.val_files=test.csv is refused: verl reads .parquet"),
+        (["data.train_files=null"], "data.train_files must be set"),
+        (["data.train_files=???"], "data.train_files must be set"),
+        (
+            ["actor_rollout_ref.model.path=no/such/model"],
+            "actor_rollout_ref.model.path=no/such/model gives no tokenizer",
+        ),
+        (["data.max_response_length=40"], "visual_tool"),
+    ],
+)
+def test_mistake_is_refused_in_words(run, overrides, sentence):
+    with pytest.raises(ConfigError) as error:
+        check_start(run(*overrides))
+    assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"reward_model": {"style": "rule", "ground_truth": "A"}}, "reward_model.style is 'rule'"),
+        ({"images": []}, "1 x <image>"),
+        ({"agent_name": "visual_agent"}, "is no agent loop"),
+    ],
+)
+def test_row_is_refused_in_words(run, keys, sentence):
+    with pytest.raises(ConfigError) as error:
+        check_start(run(**keys))
+    assert sentence in str(error.value)
+
+
+def test_run_without_this_package_is_left_to_verl(run):
+    stock = ["algorithm.adv_estimator=grpo", "reward.reward_manager.name=naive", "trainer.logger=[wandbb]"]
+    check_start(run(*stock, "actor_rollout_ref.rollout.agent.default_agent_loop=single_turn_agent"))
+
+
+def test_missing_flash_attn_is_refused_where_there_is_a_gpu(run, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        machine.importlib.util, "find_spec", lambda name: None if name in ("flash_attn", "kernels") else found(name)
+    )
+    with pytest.raises(ConfigError, match="needs flash_attn, which is not installed: pip install --no-build-isolation"):
+        check_start(run())
+    check_start(run("+actor_rollout_ref.model.override_config.attn_implementation=sdpa"))

@@ -1,0 +1,144 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""A run in a Ray cluster that was there before it: the trainer's node, and the watch of the actors.
+
+The launcher sees the processes of a cluster that the run itself started. The processes of another cluster belong to
+others, and may be on other machines; Ray's own table of actors says which have died, and needs no dashboard for that.
+What is no actor is not seen: a process of vLLM that dies while the actor that started it lives.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Container, Mapping
+from typing import Any
+
+import psutil
+import ray
+from ray._private import state
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from verl_mapo.launcher import GRACE_S, NEEDED, WORKER_DIED
+
+POLL_S = 10.0
+"""Interval, in seconds, at which Ray is asked."""
+
+METRICS_FILE = "VERL_FILE_LOGGER_PATH"
+"""Environment variable with the path of the metrics file, which verl's logger ``file`` reads in the trainer."""
+
+
+class TrainerHere:
+    """The class of verl's trainer, as main_ppo uses it; its actor is started on the node of this process, and watched.
+
+    Ray would start an actor that asks for no resource, as verl's trainer, on any node of the cluster.
+
+    Args:
+        actor: a class decorated with ``ray.remote``.
+        options: options of the actor.
+    """
+
+    def __init__(self, actor: Any, **options: Any):
+        self._actor = actor
+        self._options = options
+
+    def options(self, **options: Any) -> TrainerHere:
+        """The same with further options, as of Ray's own classes."""
+        return TrainerHere(self._actor, **self._options | options)
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Start the actor, with the path of the metrics file of this process; Ray must be running."""
+        watch_cluster()
+        runtime_env = dict(self._options.get("runtime_env") or {})
+        if METRICS_FILE in os.environ:
+            runtime_env["env_vars"] = {**runtime_env.get("env_vars", {}), METRICS_FILE: os.environ[METRICS_FILE]}
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options = {**self._options, "num_cpus": 0, "scheduling_strategy": here, "runtime_env": runtime_env}
+        return self._actor.options(**options).remote(*args, **kwargs)
+
+
+def watch_cluster() -> threading.Thread | None:
+    """Start the watch if this process has connected to a Ray cluster that was there before.
+
+    Returns:
+        the thread that watches; None where this process has started Ray itself.
+    """
+    if any(child.name().startswith("gcs_server") for child in psutil.Process().children(recursive=True)):
+        return None
+    context = ray.get_runtime_context()
+    _say(f"watching the run in the Ray cluster at {context.gcs_address}, job {context.get_job_id()}.")
+    thread = threading.Thread(target=watch, args=(dead_actors, _stop), daemon=True)
+    thread.start()
+    return thread
+
+
+def dead_actors() -> list[str]:
+    """The beginning of a sentence for every needed actor of this process's job that has died.
+
+    It gives the actor's class, process and node, and Ray's reason.
+    """
+    job = ray.JobID(bytes.fromhex(ray.get_runtime_context().get_job_id()))
+    dead = [
+        actor
+        for actor in state.actors(job_id=job, actor_state_name="DEAD").values()
+        if NEEDED.match(f"ray::{actor['ActorClassName'].rpartition('.')[2]}")
+    ]
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]} if dead else set()
+    return [_described(actor, alive) for actor in dead]
+
+
+def watch(dead: Callable[[], list[str]], stop: Callable[[str], Any], grace_s: float = GRACE_S) -> None:
+    """Call ``stop`` with a sentence when a needed actor has been dead for some time, and return.
+
+    verl ends its actors itself when a run ends, and fails by itself after many errors; the process of the driver then
+    ends within that time.
+
+    Args:
+        dead: returns the dead actors, see :func:`dead_actors`.
+        stop: ends the run.
+        grace_s: seconds that the run has to end by itself after an actor has died.
+    """
+    first, died_at, told = "", 0.0, False
+    while True:
+        try:
+            found = [] if first else dead()
+        except Exception as error:  # whatever Ray's client raises
+            found = []
+            if not told:
+                told = True
+                _say(f"Ray does not say which actors have died ({_first_sentence(error)}): none is seen until it does.")
+        if found:
+            first, died_at = found[0], time.monotonic()
+            _say(f"{first}.")
+        if first and time.monotonic() - died_at >= grace_s:
+            stop(f"stopped: {first}, and verl was still waiting {grace_s:g} seconds later.")
+            return
+        time.sleep(POLL_S)
+
+
+def _described(actor: Mapping[str, Any], alive: Container[str]) -> str:
+    address, cause = actor["Address"], actor["DeathCause"]
+    place = f"node {address['IPAddress']}" + ("" if address["NodeID"] in alive else ", which is dead itself")
+    context = cause.WhichOneof("context")
+    reason = getattr(getattr(cause, context), "error_message", "") if context else ""
+    died = f"{actor['ActorClassName']} (pid {actor['Pid']} on {place}) died"
+    return f"{died}: {_first_sentence(reason)}" if reason else died
+
+
+def _first_sentence(text: object) -> str:
+    """The first sentence, or the first line if that is shorter, without its full stop."""
+    return str(text).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"verl-mapo: {sentence}\n")
+    sys.stderr.flush()
+
+
+def _stop(sentence: str) -> None:
+    """End this process at once; Ray then ends the actors of its job."""
+    _say(sentence)
+    sys.stdout.flush()
+    os._exit(WORKER_DIED)

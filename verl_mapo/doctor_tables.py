@@ -1,0 +1,55 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of ``verl-mapo doctor``, one for each theme."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from verl_mapo.doctor import Finding
+from verl_mapo.machine import Fact
+
+_COLOURS = {"ok": "green", "warns": "yellow", "fails": "red"}
+
+
+def dead_settings_table() -> Table:
+    """The settings that a run refuses or warns of because nothing reads them, by the condition for that."""
+    from verl_mapo.training.dead_settings_table import TABLE
+
+    table = Table("", "", title="Settings without effect", show_header=False, box=None)
+    for words in dict.fromkeys(row.when.words for row in TABLE):
+        table.add_row("", f"\n[bold]{words}")
+        for row in TABLE:
+            if row.when.words == words:
+                at_start = "[red]stops" if row.stops else "[yellow]warns"
+                table.add_row(at_start, f"{row.node}: {', '.join(row.values)}\n[dim]{row.instead}")
+    return table
+
+
+def versions_table(versions: Iterable[tuple[str, str, Sequence[str]]]) -> Table:
+    """The installed and the tested versions."""
+    table = Table("package", "found", "tested", title="Versions")
+    for name, found, tested in versions:
+        mark = "green" if found.split("+")[0] in tested else "yellow"
+        table.add_row(name, f"[{mark}]{found or 'not installed'}", ", ".join(tested))
+    return table
+
+
+def machine_table(facts: Iterable[Fact]) -> Table:
+    """What the machine offers, and what would fail on it."""
+    table = Table("what", "found", "a run", title="Machine")
+    for fact in facts:
+        words = f"\n{escape(fact.words)}" if fact.words else ""
+        table.add_row(fact.what, escape(fact.found) + words, f"[{_COLOURS[fact.level]}]{fact.level}")
+    return table
+
+
+def checks_table(findings: Iterable[Finding]) -> Table:
+    """Whether verl finds what this package adds."""
+    table = Table("where", "what", "", title="Checks")
+    for finding in findings:
+        table.add_row(finding.where, finding.what, "[red]missing" if finding.fault else "[green]ok")
+    return table

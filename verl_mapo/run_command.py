@@ -1,0 +1,95 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Starts a training run with its run folder, for the commands train, eval and probe."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from verl_mapo import names
+from verl_mapo.overrides import check_overrides, hydra_folder_override, last_value, path_override
+from verl_mapo.run_folder import RunFolder, write_whole
+from verl_mapo.settings import ConfigError
+
+
+def primary(config: str | None, recipe: Path | None) -> list[str]:
+    """hydra's arguments for the primary configuration of a run.
+
+    Args:
+        config: name of a configuration in ``verl_mapo.config``; None for ``run``.
+        recipe: a yaml file anywhere; None for ``config``.
+
+    Raises:
+        ConfigError: both are given, or the recipe is no yaml file.
+    """
+    if recipe is None:
+        return ["--config-path", "pkg://verl_mapo.config", "--config-name", config or "run"]
+    if config is not None:
+        raise ConfigError(f"--recipe {recipe} and --config {config} are both given: leave one out.")
+    if recipe.suffix != ".yaml" or not recipe.is_file():
+        raise ConfigError(
+            f"--recipe {recipe} is refused: it is no .yaml file; give the path of one, such as "
+            "recipes/mapo/qwen2_5_vl_7b.yaml."
+        )
+    return ["--config-path", str(recipe.resolve().parent), "--config-name", recipe.stem]
+
+
+def launch_run(run: Path, config: list[str], overrides: list[str], timeout_h: float | None, verbose: bool) -> int:
+    """Run verl's trainer with a run folder.
+
+    Args:
+        run: the folder.
+        config: see :func:`primary`.
+        overrides: hydra overrides of the command line.
+        timeout_h: time limit in hours; None for no limit.
+        verbose: show the whole output instead of one line per step.
+
+    Returns:
+        the exit code, see :func:`verl_mapo.launcher.supervise`.
+    """
+    import torch
+
+    from verl_mapo.launcher import REFUSED, launch
+    from verl_mapo.platforms import cpu
+    from verl_mapo.report.progress import Progress
+
+    check_overrides(overrides)
+    folder = RunFolder(run.resolve())
+    in_folder = [
+        hydra_folder_override(folder.hydra),
+        path_override(names.ROLLOUT_DATA_DIR, folder.trajectories),
+        path_override("trainer.default_local_dir", folder.checkpoints),
+    ]
+    metrics = folder.next_metrics()
+    metrics.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics)}
+    arguments = [*config, *in_folder]
+    if not torch.cuda.is_available():
+        environment = {**cpu.environment(), **environment}
+        arguments.append("stack=cpu")
+    arguments += overrides
+    write_whole(folder.about, json.dumps(_about(arguments), indent=1))
+    progress = Progress(typer.echo, last_value(overrides, names.TOTAL_STEPS))
+    timeout_s = None if timeout_h is None else timeout_h * 3600
+    code = launch(arguments, timeout_s=timeout_s, env=environment, log=folder.log, echo=None if verbose else progress)
+    if code and code != REFUSED and not verbose:
+        typer.echo(f"{progress.explain()}\nThe run ended with code {code}. Its whole output is in {folder.log}.")
+    return code
+
+
+def _about(arguments: list[str]) -> dict[str, Any]:
+    """The content of ``run.json``."""
+    return {
+        "command": " ".join(sys.argv),
+        "arguments": arguments,
+        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "versions": {name: metadata.version(name) for name in ("verl-mapo", "verl", "torch", "transformers")},
+    }

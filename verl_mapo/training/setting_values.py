@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The check of values of verl's settings that verl takes for something else, or refuses only after minutes.
+
+verl's nodes have no types until a worker makes a dataclass of them, and these dataclasses check no types either: the
+text ``flase`` is true wherever a truth value is read, and an unknown name in ``save_contents`` saves nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY
+
+from verl_mapo import names
+from verl_mapo.settings import ConfigError, select
+from verl_mapo.training.dead_settings_conditions import ACTOR, LOSS, TRAINER_MODE
+from verl_mapo.training.unknown_settings import verl_settings
+
+_KL = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
+_CONTENTS = ("model", "optimizer", "extra", "hf_model")
+
+NUMBER_OR_TEXT = ("algorithm.rollout_correction.rollout_is_threshold",)
+"""Settings whose default is a number and that may be a text: here two bounds, such as ``0.5_2.0``."""
+
+
+def _choices() -> dict[str, tuple[str, ...]]:
+    """Dotted path of a setting to the values that verl knows; a list may have several of them."""
+    from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY  # not at the top: its import triggers ours
+
+    checkpoints = [f"{node}.checkpoint" for node in (ACTOR, "critic")]
+    return {
+        names.RESUME_MODE: ("auto", "disable", "resume_path"),
+        TRAINER_MODE: tuple(TRAINER_REGISTRY),
+        f"{LOSS}.loss_mode": tuple(POLICY_LOSS_REGISTRY),
+        f"{ACTOR}.kl_loss_type": (*_KL, *(f"{name}+" for name in _KL)),
+        "algorithm.kl_penalty": (*_KL, *(f"{name}+" for name in _KL)),
+        **{f"{node}.{name}_contents": _CONTENTS for node in checkpoints for name in ("save", "load")},
+    }
+
+
+def check_setting_values(config: DictConfig) -> None:
+    """Check that values are of the kind that verl expects, and names among those that it knows.
+
+    Args:
+        config: the whole configuration.
+
+    Raises:
+        ConfigError: with one sentence for every value that is refused.
+    """
+    if sentences := [*_unknown_names(config), *_wrong_kinds(config, verl_settings(), "")]:
+        raise ConfigError(" ".join(sentences))
+
+
+def _unknown_names(config: DictConfig) -> Iterator[str]:
+    imported_later = any(select(config, path) for path in names.IMPORTED_LATER)
+    for path, known in _choices().items():
+        given = None if imported_later and path == f"{LOSS}.loss_mode" else select(config, path)  # may register more
+        for name in [] if given is None else [given] if isinstance(given, str | bool | int | float) else given:
+            if name not in known:
+                close = difflib.get_close_matches(str(name), known, n=1)
+                hint = f"did you mean {close[0]}? Otherwise use" if close else "use"
+                yield f"{path}={name} is refused: {hint} one of {', '.join(known)}."
+
+
+def _wrong_kinds(config: DictConfig, defaults: Mapping[str, Any], parent: str) -> Iterator[str]:
+    """Sentences about texts where verl has a truth value or a number."""
+    for name, default in defaults.items():
+        if name not in config or OmegaConf.is_missing(config, name):
+            continue
+        path, value = f"{parent}{name}", config[name]
+        if isinstance(default, dict):
+            if isinstance(value, DictConfig):
+                yield from _wrong_kinds(value, default, f"{path}.")
+        elif isinstance(value, str) and isinstance(default, bool):
+            yield f"{path}={value!r} is refused: it should be true or false, and verl takes every other text for true."
+        elif isinstance(value, str) and isinstance(default, int | float) and not _is_number(path, value):
+            yield f"{path}={value!r} is refused: it should be a number, such as {default}."
+
+
+def _is_number(path: str, text: str) -> bool:
+    if path in NUMBER_OR_TEXT:
+        return True
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,110 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The checks of a run that need no cluster, in the order of what they cost: settings, files, tokenizer, rows.
+
+The trainer makes the same checks once more, for launchers that do not call this module.
+"""
+
+from __future__ import annotations
+
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, concatenate_datasets, disable_progress_bars, load_dataset
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from verl.utils.config import omega_conf_to_dataclass
+
+from verl_mapo import names
+from verl_mapo.machine import FLASH_ATTENTION, flash_attention_fault, flash_attention_remedy
+from verl_mapo.settings import ConfigError, select
+from verl_mapo.training.config_checks import check_columns, check_config, check_model, check_rows, uses_this_package
+from verl_mapo.training.methods import enabled_methods
+
+_ATTENTION = "actor_rollout_ref.model.override_config.attn_implementation"
+
+_FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
+"""What verl reads, by the end of a file's name."""
+
+_EXAMPLES = {names.TRAIN_FILES: "train.parquet", names.VAL_FILES: "test.parquet", names.MODEL_PATH: "models/mine"}
+
+
+def check_start(config: DictConfig) -> None:
+    """Check a run before anything is started. A run that uses nothing of this package is left to verl.
+
+    Args:
+        config: the whole configuration.
+
+    Raises:
+        ConfigError: naming the setting, its value and a valid value.
+    """
+    if not uses_this_package(config):
+        return
+    for setting in _EXAMPLES:
+        if OmegaConf.select(config, setting, throw_on_missing=False) is None:
+            raise ConfigError(f"{setting} must be set, for example {setting}={_EXAMPLES[setting]}.")
+    check_config(config)
+    _check_attention(config)
+    train, val = (_files(config, setting) for setting in (names.TRAIN_FILES, names.VAL_FILES))
+    check_model(config, [method(config) for method in enabled_methods(config)], *_tokenizer_and_processor(config))
+    code = [select(config, path, "") for path in names.IMPORTED_LATER]
+    if all(f"{names.PACKAGE}." in path for path in code if path):  # else code of the user may read the data
+        datasets = [_rows(files) for files in (train, val) if files]
+        check_columns(config, *datasets)
+        if datasets:
+            check_rows(config, *datasets)
+
+
+def _check_attention(config: DictConfig) -> None:
+    """Check that flash_attn can be imported where this machine has a GPU and the run needs it."""
+    import torch
+
+    chosen = select(config, _ATTENTION, FLASH_ATTENTION)
+    if chosen == FLASH_ATTENTION and torch.cuda.is_available() and (fault := flash_attention_fault()):
+        raise ConfigError(
+            f"{_ATTENTION}={chosen}, verl's default, needs flash_attn, which is {fault}: {flash_attention_remedy()}"
+        )
+
+
+def _files(config: DictConfig, setting: str) -> list[str]:
+    """The files and patterns of a setting that are on this machine's file systems.
+
+    Raises:
+        ConfigError: a file does not exist, or verl cannot read its kind.
+    """
+    given = select(config, setting)
+    files = [file for file in ([given] if isinstance(given, str) else given) if "://" not in file]
+    for file in files:
+        if not any(file.endswith(end) for end in _FORMATS):
+            raise ConfigError(f"{setting}={file} is refused: verl reads .parquet, .json and .jsonl.")
+        if not Path(file).expanduser().is_file() and not glob(file):
+            raise ConfigError(f"{setting}={file} is no file on this machine, where the trainer reads it.")
+    return files
+
+
+def _rows(files: list[str]) -> Dataset:
+    """The rows of files as verl reads them, before long prompts are left out; the trainer reads the same cache."""
+    disable_progress_bars()
+    read = [
+        load_dataset(_FORMATS[Path(file).suffix], data_files=str(Path(file).expanduser()))["train"] for file in files
+    ]
+    return concatenate_datasets(read)
+
+
+def _tokenizer_and_processor(config: DictConfig) -> tuple[Any, Any]:
+    """verl's tokenizer and processor of the model.
+
+    Raises:
+        ConfigError: there is no such model.
+    """
+    path = select(config, names.MODEL_PATH)
+    try:
+        model = omega_conf_to_dataclass(config.actor_rollout_ref.model)
+    except InstantiationException as error:  # hydra's, around any error of verl and transformers
+        reason = str(error.__cause__ or error).strip().partition("\n")[0].rstrip(".")
+        raise ConfigError(
+            f"{names.MODEL_PATH}={path} gives no tokenizer: {reason}. Set it to the folder of a model, or to its name "
+            "on the Hugging Face hub."
+        ) from None
+    return model.tokenizer, model.processor
