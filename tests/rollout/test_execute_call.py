@@ -262,7 +262,9 @@ def test_error_in_any_method_of_a_tool_is_raised_with_its_name_and_no_call_count
     assert not any(turn.described or turn.pixels or turn.faults for turn in turns), "none of them is a visual turn"
 
 
-@pytest.mark.parametrize("result", [None, Image.new("RGB", (9, 9)), "image", Mock(spec=object)], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "result", [None, Image.new("RGB", (9, 9)), "image", Mock(spec=object)], ids=lambda value: type(value).__name__
+)
 def test_tool_that_returns_no_image_is_an_error_with_its_name(history, result):
     faulty = Faulty("run", None)
     faulty.run = lambda arguments, history: result
