@@ -8,9 +8,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
-from support.checked_run import check_nothing_lost
+from support.checked_run import check_nothing_lost, check_parts_of_advantages, check_weights_changed
 from support.kill_at import PLACES
 from support.real_run import PROMPTS, killed, metrics_of, observed, rollouts_of, toy_overrides, train
 
@@ -39,12 +37,7 @@ def long_run(toys, tmp_path_factory) -> Path:
 
 def test_weights_change_and_vllm_uses_the_new_weights(long_run, toys):
     """The second step's rollouts come from other weights than the first's, and actor and rollout agree on them."""
-    before = load_file(toys["qwen2_5_vl"].model / "model.safetensors")
-    shard = torch.load(next(long_run.glob("checkpoints/global_step_2/actor/model_*.pt")), weights_only=False)
-    name = next(name for name in before if name.endswith("q_proj.weight") and "visual" not in name)
-    key = next(key for key in shard if key.endswith(name.split("language_model.")[-1].split("layers.")[-1]))
-    after = shard[key].full_tensor() if hasattr(shard[key], "full_tensor") else shard[key]
-    assert not torch.equal(after.float(), before[name].float())
+    check_weights_changed(long_run, toys["qwen2_5_vl"].model)
     for step, metrics in metrics_of(long_run).items():
         assert metrics["training/rollout_probs_diff_max"] < 1e-3, step
         assert metrics["actor/grad_norm"] > 0
@@ -62,15 +55,7 @@ def test_every_metric_of_mapo_is_logged(long_run):
 def test_records_hold_the_parts_of_the_advantage(long_run):
     rollouts = rollouts_of(long_run, 2)
     assert len(rollouts) == 8 * PROMPTS and len({rollout["uid"] for rollout in rollouts}) == PROMPTS
-    looked = [rollout for rollout in rollouts if rollout["alignment"] is not None]
-    assert looked, "most rollouts of the smoke model zoom"
-    for rollout in looked:
-        assert rollout["advantage"] == pytest.approx(rollout["a_out"] + 0.4 * rollout["a_sem"], abs=1e-5)
-        turns = [turn for turn in rollout["trajectory"]["turns"] if turn["described"]]
-        assert rollout["alignment"] == pytest.approx(
-            sum(0.95**t * turn["score"] for t, turn in enumerate(turns)) / sum(0.95**t for t in range(len(turns))),
-            abs=1e-5,
-        )
+    check_parts_of_advantages(rollouts)
 
 
 def test_report_of_a_run_has_images_and_curves(long_run, tmp_path):

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
+from support.checked_run import check_parts_of_advantages, check_weights_changed
 from support.real_run import metrics_of, rollouts_of, toy_overrides, train
 
 from verl_mapo.report.build import build_report
@@ -89,13 +90,16 @@ def run(request, photo_toy, toys, tmp_path_factory) -> Path:
         f"data.val_files={write_bytes(toy, folder / 'test.parquet')}",
         f"data.picture_dir={folder / 'pictures'}",
         "trainer.test_freq=2",
+        "trainer.save_freq=2",
         f"data.train_batch_size={len(KINDS)}",
         f"actor_rollout_ref.actor.ppo_mini_batch_size={len(KINDS)}",
         "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1",
         "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=1",
     ]
     run = folder / "lr=1e-4, 实验1 (copy)"
-    assert sorted(train(run, overrides)) == [1, 2]
+    metrics = train(run, overrides)
+    assert sorted(metrics) == [1, 2] and "mapo/a_sem/std" in metrics[2]
+    check_weights_changed(run, toy.model)
     return run
 
 
@@ -113,6 +117,10 @@ def test_pictures_that_the_data_embed_become_files_which_the_records_name(run):
     paths = {Path(name) for record in records for name in record["trajectory"]["images"]}
     assert paths and {path.parent.parent for path in paths} == {run.parent / "pictures"}
     assert all(path.is_file() for path in paths)
+
+
+def test_records_of_mixed_rows_hold_the_parts_of_the_advantage(run):
+    check_parts_of_advantages(rollouts_of(run, STEPS))
 
 
 def test_only_the_rollouts_of_missing_pictures_end_before_their_first_turn(run):
@@ -139,5 +147,7 @@ def test_every_missing_picture_is_counted_in_metrics_and_report(run, tmp_path):
     alarms = {alarm.watched: alarm.sentence for alarm in checked_alarms(RunData.open(run))}
     assert f"{sum(shares) / STEPS:.1%} of the training rollouts with images" in alarms["unreadable images"]
     assert len(rollouts_of(run, STEPS, "val")) == HELD_OUT and alarms["unreadable held-out images"] == ""
-    page = build_report(run, tmp_path, samples=STEPS * len(KINDS) * N).html.read_text()
+    files = build_report(run, tmp_path, samples=STEPS * len(KINDS) * N)
+    page = files.html.read_text()
     assert "an image cannot be shown" in page
+    assert "data:image" in page and files.curves.stat().st_size > 10_000

@@ -8,6 +8,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from support.real_run import PROMPTS, metrics_of, rollouts_of
 from verl_mapo.report.load import RunData
@@ -56,6 +58,29 @@ def check_groups(run: Path, step: int, credited: bool = False) -> None:
             if recovered:
                 assert source["advantage"] == pytest.approx(source["axpo"]["a_prefix"], abs=1e-5)
             assert abs(sum(rollout["advantage"] for rollout in continuations)) < 1e-4, "the K are their own group"
+
+
+def check_weights_changed(run: Path, model: Path, step: int = 2) -> None:
+    """The checkpoint of a step has other weights than the model from which the run started."""
+    before = load_file(model / "model.safetensors")
+    shard = torch.load(next(run.glob(f"checkpoints/global_step_{step}/actor/model_*.pt")), weights_only=False)
+    name = next(name for name in before if name.endswith("q_proj.weight") and "visual" not in name)
+    key = next(key for key in shard if key.endswith(name.split("language_model.")[-1].split("layers.")[-1]))
+    after = shard[key].full_tensor() if hasattr(shard[key], "full_tensor") else shard[key]
+    assert not torch.equal(after.float(), before[name].float())
+
+
+def check_parts_of_advantages(rollouts: list[dict]) -> None:
+    """Records of MAPO hold the parts of the advantage and the scores that the alignment aggregates."""
+    looked = [rollout for rollout in rollouts if rollout["alignment"] is not None]
+    assert looked, "most rollouts of the smoke model zoom"
+    for rollout in looked:
+        assert rollout["advantage"] == pytest.approx(rollout["a_out"] + 0.4 * rollout["a_sem"], abs=1e-5)
+        turns = [turn for turn in rollout["trajectory"]["turns"] if turn["described"]]
+        assert rollout["alignment"] == pytest.approx(
+            sum(0.95**t * turn["score"] for t, turn in enumerate(turns)) / sum(0.95**t for t in range(len(turns))),
+            abs=1e-5,
+        )
 
 
 def check_nothing_lost(run: Path, marked: int, validated: tuple[int, ...]) -> None:
