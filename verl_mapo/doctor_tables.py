@@ -11,6 +11,7 @@ from rich.table import Table
 
 from verl_mapo.doctor import Finding
 from verl_mapo.machine import Fact
+from verl_mapo.nodes import Node
 
 _COLOURS = {"ok": "green", "warns": "yellow", "fails": "red"}
 
@@ -45,6 +46,23 @@ def machine_table(facts: Iterable[Fact]) -> Table:
         words = f"\n{escape(fact.words)}" if fact.words else ""
         table.add_row(fact.what, escape(fact.found) + words, f"[{_COLOURS[fact.level]}]{fact.level}")
     return table
+
+
+def nodes_table(nodes: Sequence[Node]) -> Table:
+    """What each node has, a column a node; what is the same as on the first node is not repeated."""
+    table = Table("what", *(escape(node.name) for node in nodes), title="Nodes")
+    answers = [{line.what: line for line in node.lines} for node in nodes]
+    for what in dict.fromkeys(what for answer in answers for what in answer):
+        lines = [answer.get(what) for answer in answers]
+        table.add_row(escape(what), *(_node_cell(line, lines[0], place) for place, line in enumerate(lines)))
+    return table
+
+
+def _node_cell(line: Fact | None, first: Fact | None, place: int) -> str:
+    if line is None:
+        return "[yellow]no answer"
+    same = place > 0 and line == first
+    return f"[{_COLOURS[line.level]}]{'same' if same else escape(line.found)}"
 
 
 def checks_table(findings: Iterable[Finding]) -> Table:
