@@ -12,7 +12,6 @@ import pytest
 import ray
 from hypothesis import given
 from hypothesis import strategies as st
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -23,12 +22,7 @@ from verl_mapo.nodes import Node, Seen, checksum, cluster_address, compared, exa
 WITHOUT_THE_PACKAGE = """
 import pickle, sys
 
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("verl_mapo", "verl"):
-            raise ModuleNotFoundError(f"No module named {name!r}")
-
-sys.meta_path.insert(0, Blocked())
+sys.modules["verl_mapo"] = sys.modules["verl"] = None  # cannot be imported
 question = pickle.load(sys.stdin.buffer)
 for answer in question(["/no/such/folder"], ("numpy", "no-such-distribution")):
     print(answer)
@@ -43,8 +37,8 @@ def node(name: str, **found: str) -> Node:
     st.lists(st.dictionaries(st.sampled_from(["verl", "torch", "any_memory"]), st.sampled_from("12")), min_size=1),
 )
 def test_a_line_fails_exactly_where_it_must_be_the_first_nodes_and_is_not(found):
-    given = [node(f"n{place}", **lines) for place, lines in enumerate(found)]
-    for before, after in zip(given, compared(given), strict=True):
+    asked = [node(f"n{place}", **lines) for place, lines in enumerate(found)]
+    for before, after in zip(asked, compared(asked), strict=True):
         for line, checked in zip(before.lines, after.lines, strict=True):
             differs = line.same and line.found != found[0].get(line.what, line.found)
             assert (checked.level == "fails") is differs and (checked == line) is not differs
@@ -110,7 +104,7 @@ def test_node_without_this_package_is_told_apart_and_answers_for_its_other_packa
     done = subprocess.run([sys.executable, "-c", WITHOUT_THE_PACKAGE], input=question, capture_output=True)
     answers = {answer[0]: answer for answer in map(eval, done.stdout.decode().splitlines())}
     assert answers["files of verl_mapo"][1:3] == ("not installed", "fails"), done.stderr.decode()
-    assert answers["plugin"][2] == "fails" and "No module named 'verl_mapo'" in answers["plugin"][1]
+    assert answers["plugin"][2] == "fails" and "import of verl_mapo halted" in answers["plugin"][1]
     assert answers["path /no/such/folder"][2] == "fails" and answers["no-such-distribution"][1] == "not installed"
     assert answers["numpy"][1][0].isdigit() and answers["numpy"][4]
 
@@ -152,19 +146,18 @@ def test_doctor_looks_at_paths_on_this_node_where_there_is_no_cluster(monkeypatc
 
 
 @pytest.mark.ray
-def test_every_node_of_a_cluster_answers_or_is_named():
-    """One node with Ray is started; a second one, which has left, stands for one that does not answer."""
+def test_every_node_of_a_cluster_answers_or_is_named(monkeypatch):
+    """Ray is started with one node; a second one, which has left since it was listed, cannot answer."""
     ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
-        (here,) = nodes.ask_nodes(lambda what: [(what, "yes", "ok", "", True)], "asked")
-        (failed,) = nodes.ask_nodes(lambda: 1 / 0)
-        gone = NodeAffinitySchedulingStrategy("f" * 56, soft=False)
-        lost = nodes._answer(
-            ray.remote(num_cpus=0, max_retries=0)(look).options(scheduling_strategy=gone).remote([], ())
-        )
+        (listed,) = ray.nodes()
+        left = {**listed, "NodeID": "f" * 56, "NodeManagerHostname": "gpu-7", "NodeManagerAddress": "10.0.0.7"}
+        monkeypatch.setattr(ray, "nodes", lambda: [left, listed])
+        here, gone = nodes.ask_nodes(lambda what: [(what, str(1 / len(what)), "ok", "", True)], "asked", timeout_s=60)
+        failed, _ = nodes.ask_nodes(lambda: 1 / 0, timeout_s=60)
         name = nodes.node_name()
     finally:
         ray.shutdown()
-    assert here == Node(name, (Seen("asked", "yes", same=True),))
+    assert here == Node(name, (Seen("asked", "0.2", same=True),))
+    assert gone.name == "gpu-7 (10.0.0.7)" and [(line.what, line.level) for line in gone.lines] == [("answer", "fails")]
     assert failed.lines[0].found == "ZeroDivisionError: division by zero" and failed.lines[0].level == "fails"
-    assert lost[0].what == "answer" and lost[0].level == "fails"
