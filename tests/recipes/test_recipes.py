@@ -22,6 +22,7 @@ from verl.utils.config import omega_conf_to_dataclass, validate_config
 from verl_mapo import names
 from verl_mapo.advantages.axpo import AxpoSettings
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
+from verl_mapo.overrides import name_groups
 from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import parse
@@ -48,7 +49,8 @@ METHODS = {
 
 def composed(recipe, *overrides):
     with initialize_config_dir(str(recipe.parent), version_base=None):
-        return compose(recipe.stem, ["data.train_files=a.parquet", "data.val_files=b.parquet", *overrides])
+        files = ["data.train_files=a.parquet", "data.val_files=b.parquet"]
+        return compose(recipe.stem, [*files, *name_groups(overrides)])
 
 
 def the_recipe(folder, name):
