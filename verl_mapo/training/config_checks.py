@@ -21,6 +21,7 @@ from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.dead_settings import check_dead_settings
 from verl_mapo.training.dead_settings_table import TABLE
+from verl_mapo.training.free_settings import check_free_settings
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
 from verl_mapo.training.row_checks import check_messages
 from verl_mapo.training.unknown_settings import check_unknown_settings
@@ -50,6 +51,7 @@ def check_config(config: DictConfig) -> None:
     for method in METHODS:
         parse(method.Settings, config)
     check_unknown_settings(config, _own_nodes(config))
+    check_free_settings(config)
     if select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
         alignment_settings(config)
     _check_weights(config)

@@ -33,6 +33,7 @@ from verl_mapo.run_folder import rollouts_file, write_whole
 from verl_mapo.settings import parse, select
 from verl_mapo.training.config_checks import check_config, check_rows, uses_this_package
 from verl_mapo.training.estimators import estimating, register_estimator
+from verl_mapo.training.free_settings import check_model_settings
 from verl_mapo.training.kept_pictures import keep_pictures
 from verl_mapo.training.methods import enabled_methods, estimator_method
 from verl_mapo.training.minibatches import stratified_order
@@ -95,6 +96,7 @@ class VisualTrainer(PPOTrainer):
 
     def _init_tokenizer(self) -> None:
         super()._init_tokenizer()
+        check_model_settings(self.config, self.tokenizer, self.processor)
         if select(self.config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP:
             settings = parse(VisualToolSettings, self.config)
             check_context_length(self.config, settings, self.tokenizer, self.processor)
