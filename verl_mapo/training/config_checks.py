@@ -26,6 +26,7 @@ from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.dead_settings import check_dead_settings
 from verl_mapo.training.dead_settings_table import TABLE
+from verl_mapo.training.free_settings import check_free_settings, check_model_settings
 from verl_mapo.training.logger_checks import check_loggers
 from verl_mapo.training.method import Method
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
@@ -60,6 +61,7 @@ def check_config(config: DictConfig) -> None:
     for settings in (VisualToolSettings, RecordSettings, *(method.Settings for method in METHODS)):
         parse(settings, config)
     check_unknown_settings(config, _own_nodes(config))
+    check_free_settings(config)
     if select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
         alignment_settings(config)
     _check_weights(config)
@@ -164,6 +166,7 @@ def check_model(config: DictConfig, methods: Iterable[Method], tokenizer: Any, p
     Raises:
         ConfigError: with the arithmetic, or naming what the model lacks.
     """
+    check_model_settings(config, tokenizer, processor)
     if select(config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP:
         check_context_length(config, parse(VisualToolSettings, config), tokenizer, processor)
     for method in methods:

@@ -17,15 +17,7 @@ from verl_mapo import names
 from verl_mapo.rollout.decode import UnreadableImage
 from verl_mapo.rollout.row_declarations import declared_tools
 from verl_mapo.rollout.row_messages import described, image_parts, read_messages
-from verl_mapo.rollout.row_pictures import (
-    SIZE_KEYS,
-    SOURCE_KEYS,
-    AskedSize,
-    check_source,
-    is_filled,
-    shorten,
-    source_of,
-)
+from verl_mapo.rollout.row_pictures import SOURCE_KEYS, AskedSize, check_source, shorten, source_of, unread_keys
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 
@@ -120,7 +112,7 @@ def _check_image(image: Mapping[str, Any]) -> None:
     source = source_of(image)
     if source is not None:
         check_source(source)
-    elif unread := [key for key, value in image.items() if key not in ("type", *SIZE_KEYS) and _holds(value)]:
+    elif unread := unread_keys(image):
         raise UnreadableImage(
             f"an image of it has {', '.join(unread)}, and its picture is not under {', '.join(SOURCE_KEYS)}, where it "
             "would be read"
@@ -130,11 +122,6 @@ def _check_image(image: Mapping[str, Any]) -> None:
     except UnreadableImage as error:
         name = shorten(source, 100) if isinstance(source, str) else "an image"
         raise UnreadableImage(f"{name}: {error}") from None
-
-
-def _holds(value: Any) -> bool:
-    """Whether a value, or any value inside it, is filled."""
-    return any(map(_holds, value.values())) if isinstance(value, Mapping) else is_filled(value)
 
 
 def _warn_of_declarations(settings: VisualToolSettings, declared: Sequence[Sequence[str]], rows: int) -> None:
