@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from verl_mapo.rewards.answers import extract, find_check, truths_of
+from verl_mapo.rewards.answers import extract, find_check, is_right, truths_of
 from verl_mapo.settings import ConfigError
 
 
@@ -22,7 +22,7 @@ def compute_score(
     reward_model_tokenizer: Any = None,
     style: str = "math",
 ) -> float:
-    """1 if the answer in a response equals the ground truth, else 0.
+    """1 if the answer in a response equals the ground truth, else 0, also where the check came to no result.
 
     Args:
         solution_str: the whole response; :func:`~verl_mapo.rewards.answers.extract` finds its answer.
@@ -43,5 +43,6 @@ def compute_score(
     except ValueError as error:
         raise ConfigError(f"{str(error)[0].upper()}{str(error)[1:]}.") from None
     answer = extract(solution_str)
-    right = (check(answer, extract(truth) or truth, options=[], tolerance=1e-4) for truth in truths)
-    return float(bool(answer) and any(right))
+    if not answer:
+        return 0.0
+    return float(bool(is_right(lambda one: check(answer, extract(one) or one, options=[], tolerance=1e-4), truths)))
