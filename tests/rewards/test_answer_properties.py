@@ -6,7 +6,7 @@ import string
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from math_verify import parse, verify
 
@@ -88,6 +88,7 @@ def test_wrappers_change_no_verdict(case, lines, last, wide):
         text = full_width(said) if wide and not said.isalpha() and "\\" not in said else said
         for wrapper in (*lines, last):
             text = wrapper.format(text)
+        assume("..." not in text.replace("。", "."))
         assert right(style, text, truth) is verdict, text
 
 
@@ -98,6 +99,7 @@ def test_wrappers_of_the_truth_change_no_verdict(case, wrappers):
     wrapped = truth
     for wrapper in wrappers:
         wrapped = wrapper.format(wrapped)
+    assume("..." not in wrapped.replace("。", "."))
     assert find_check(style)(truth, wrapped), wrapped
     assert not find_check(style)(wrong, wrapped), wrapped
 

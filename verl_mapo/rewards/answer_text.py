@@ -143,7 +143,7 @@ _PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "*": "*", "_": "_"}
 _EMOJI = re.compile("[\u2600-\u27bf\U0001f000-\U0001faff]")
 _CROSSES = "✕✖✗✘❌❎❓❔👎🚫⛔🤔🤷"
 _COPULA = re.compile(r"(?:です|である|입니다|이에요|예요)$")
-_ELLIPSIS = re.compile(r"[\d})]\s?\.{2,}$")
+_ELLIPSIS = re.compile(r"[\d})]\s?\.{3,}$")
 _SPACES = re.compile(r"\s+")
 
 

@@ -47,7 +47,7 @@ _LATEX_OF = {"√": r"\sqrt ", "·": r"\cdot ", "∞": r"\infty ", "°": r"^\cir
 _DROPPED = re.compile(
     r"\\(?:lor|vee|land|wedge|lnot|neg|not|mid|oplus|ldots|dots|cdots|mod|bmod|pmod|cup|cap|setminus|bigcup|bigcap)(?![A-Za-z])"
     r"|[∪∩∨∧¬⊕]|(?:\\(?:to|implies|iff|mapsto|(?:[Ll]ong)?(?:left)?[Rr]ightarrow|Leftrightarrow|Longleftrightarrow)(?![A-Za-z])"
-    r"|[→⇒⇔⟹]|=>|->)(?!.*=)|\.\.|…|\d\s*_|\d0s\b|\b(?:or|either)\b|或"
+    r"|[→⇒⇔⟹]|=>|->)(?!.*=)|\.\.\.|…|\d\s*_|\d0s\b|\b(?:or|either)\b|或"
 )
 _OR = {"or", "either", "或", r"\lor", r"\vee"}
 _ALTERNATIVES = re.compile(r"[,;]|\\(?:pm|cup)(?![A-Za-z])|±|\bor\b|或")
@@ -57,7 +57,9 @@ _FUNCTION = re.compile(r"(?<![\\A-Za-z])(pi|sin|cos|tan|cot|sec|csc|log|ln|exp|t
 _ROOT = re.compile(r"(?<![\\A-Za-z])(sqrt|cbrt)\s*(?:\(([^()]*(?:\([^()]*\)[^()]*)*)\)|(\d+))|√\s*\(([^()]*)\)")
 _PAIR = re.compile(r"\d,(?:\d{1,2}|\d{4,})(?!\d)")
 _SEVERAL = re.compile(r"[,;|/]\s|\n|\b(?:and|or)\b")
-_UNCERTAIN = re.compile(r"(?:[<>≠≤≥]|\b(?:times|min))\s*$|\d[\w%.]*\s*(?:[,;|]|\s/|\band\b)[\s,;]*$", re.IGNORECASE)
+_UNCERTAIN = re.compile(
+    r"(?:[<>≠≤≥]|\b(?:times|min|none))\s*$|\d[\w%.]*\s*(?:[,;|]|\s/|\band\b)[\s,;]*$", re.IGNORECASE
+)
 
 
 class Undecided(Exception):

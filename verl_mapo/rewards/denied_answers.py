@@ -13,7 +13,9 @@ _CERTAIN = re.compile(r"\b(?:no|without\s+(?:an?y?\s+)?)\s*(?:doubt|question)\b"
 _DENIES = re.compile(
     r"(?<![^\W_])(?:not|no|never|neither|nor|nobody|cannot|wrong(?:ly)?|incorrect(?:ly)?|false(?:ly)?|untrue|worst|least|"
     r"unlikely|bad|poor|weak|opposite|doubt\w*|deny|denies|if|unless|whether|suppose|assume|eliminated?|excluded?|reject(?:ed)?|"
-    r"discard(?:ed)?|dismiss(?:ed)?|ruled|crossed)(?![^\W_])|n't(?![^\W_])|(?:错误?|錯誤?|不正确|不正確|不对|不對|误|其他|非|不是|没有)(?:的|一个)?$",
+    r"discard(?:ed)?|dismiss(?:ed)?|ruled|crossed)(?![^\W_])|n't(?![^\W_])|"
+    r"(?<![^\W_])(?:other|another|second|alternative|naive|common|tempting|previous|earlier)$|"
+    r"(?:错误?|錯誤?|不正确|不正確|不对|不對|误|其他|非|不是|没有)(?:的|一个)?$",
     re.IGNORECASE,
 )
 _DENIED_ABROAD = re.compile(
@@ -21,7 +23,9 @@ _DENIED_ABROAD = re.compile(
     re.IGNORECASE,
 )
 _QUALIFIED = re.compile(
-    r"^.*(?<![^\W_])(?:the|an?|my|our|his|her|their|your|its|this|that)\s+((?:[^\W\d_]+[\s-]+){0,3})$", re.IGNORECASE
+    r"^.*(?<![^\W_])(?:the|an?|my|our|his|her|their|your|its|this|that)"
+    r"\s+((?:(?!(?:is|are|was|were|be|of|to|for|with|in|on|at|by|from)\b)[^\W\d_]+[\s-]+){0,3})$",
+    re.IGNORECASE,
 )
 _GOOD = frozenset(
     (

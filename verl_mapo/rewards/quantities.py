@@ -50,7 +50,7 @@ _SIGNED = re.compile(
 _NUMBER_SIGN = re.compile(r"^(?:No\.|#)\s*(?=\d)")
 _EQUALS = re.compile(r"=|≈|\\(?:approx|sim)(?![A-Za-z])")
 _ASSIGNED = re.compile(r"(?<![\w.\\^})])([A-Za-z])\s*=\s*([-+]?\d+(?:\.\d+)?)(?![\w.])(?!\s*[\^/*+({-])")
-_UNREADABLE = re.compile(r"[<>≤≥≠±≡]|\d\s?\.\.|\\(?:ne|neq|leq?|geq?|pm|lt|gt)(?![a-z])")
+_UNREADABLE = re.compile(r"[<>≤≥≠±≡]|\d\s?\.\.\.|\\(?:ne|neq|leq?|geq?|pm|lt|gt)(?![a-z])")
 
 _SCALES = {
     **{"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12, "dozen": 12},

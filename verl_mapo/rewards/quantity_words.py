@@ -53,7 +53,7 @@ CLASSES = {
     "D": "not no never nothing nobody neither nor cannot without except excluding but unlike far opposite false "
     "falsely wrong wrongly incorrect incorrectly untrue mistake mistaken mistakes error errors invalid "
     "impossible inaccurate unlikely doubt doubtful deny denies disagree reject rejects refute refutes refuse "
-    "refuses exclude excludes avoid avoids none "
+    "refuses exclude excludes avoid avoids "
     "dismiss dismisses discard discards approach approaches approaching something odd "
     "unsure uncertain unclear unknown maybe "
     "perhaps possibly might could may guess guessing or either versus vs than between up upto under over above "
