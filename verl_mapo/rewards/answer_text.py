@@ -274,10 +274,12 @@ def _is_item(line: str) -> bool:
 
 def _introduction(text: str) -> re.Match[str] | None:
     """The introduction of the answer: one at the start of a text, or else the last; None after ``or``."""
-    found = [one for one in _STATED.finditer(text) if names_answer(text[: one.start()], one.group())]
-    if not found:
+    found = list(_STATED.finditer(text))
+    if found and _FEW_WORDS.fullmatch(text, 0, found[0].start()):
+        found.append(found[0])
+    one = next((one for one in reversed(found) if names_answer(text[: one.start()], one.group())), None)
+    if one is None:
         return None
-    one = found[0] if _FEW_WORDS.fullmatch(text, 0, found[0].start()) else found[-1]
     return None if _ALTERNATIVE.search(text[: one.start()]) else one
 
 

@@ -14,7 +14,7 @@ _DENIES = re.compile(
     r"(?<![^\W_])(?:not|no|never|neither|nor|nobody|cannot|wrong(?:ly)?|incorrect(?:ly)?|false(?:ly)?|untrue|worst|least|"
     r"unlikely|bad|poor|weak|opposite|doubt\w*|deny|denies|if|unless|whether|suppose|assume|eliminated?|excluded?|reject(?:ed)?|"
     r"discard(?:ed)?|dismiss(?:ed)?|ruled|crossed)(?![^\W_])|n't(?![^\W_])|"
-    r"(?<![^\W_])(?:other|another|second|alternative|naive|common|tempting|previous|earlier)$|"
+    r"(?<![^\W_])(?:other|another|second|alternative|naive|common|tempting|previous|earlier)(?:\s+best)?$|"
     r"(?:错误?|錯誤?|不正确|不正確|不对|不對|误|其他|非|不是|没有)(?:的|一个)?$",
     re.IGNORECASE,
 )
