@@ -3,6 +3,7 @@
 """Metrics of the rollouts of a step.
 
 ``rollout_visual/*``: tool use, crops, labels, faults and end reasons. ``timing_s/agent_loop/*``: seconds of a rollout.
+``reward/undecided``: share of answers whose check came to no result.
 """
 
 from __future__ import annotations
@@ -30,7 +31,15 @@ def rollout_metrics(step: StepBatch) -> dict[str, float]:
     """Metrics of the original rollouts of a step that recorded a trajectory."""
     rows = zip(step.trajectories, step.original.tolist(), strict=True)
     metrics = trajectory_metrics([trajectory for trajectory, kept in rows if kept and trajectory is not None])
-    return metrics | loop_seconds(step)
+    return metrics | loop_seconds(step) | undecided_share(step)
+
+
+def undecided_share(step: StepBatch) -> dict[str, float]:
+    """Share of the original rollouts whose answer check came to no result, which counts as wrong; see ``Undecided``."""
+    rows = zip(step.extra_fields, step.original.tolist(), strict=True)
+    terms = [fields.get("reward_extra_info") or {} for fields, original in rows if original]
+    found = [row["undecided"] for row in terms if "undecided" in row]
+    return {"reward/undecided": fmean(found)} if found else {}
 
 
 def loop_seconds(step: StepBatch) -> dict[str, float]:
