@@ -19,6 +19,8 @@ REPEAT_IOU = 0.8
 """IoU of repeated boxes above which the report raises an alarm."""
 
 AFTER_CALL = 0.05
+"""Share of turns with a call that go on after it above which the report raises an alarm."""
+
 OTHER_UNITS_RATE = 0.1
 """Share of boxes that look as if they were written in other units above which the report raises an alarm."""
 
@@ -218,8 +220,8 @@ ALARMS = (
         "rollout_visual/after_call/share",
         "text after a call",
         AFTER_CALL,
-        "In {last:.0%} of the turns with a call the model went on after it, perhaps with an invented result, which then "
-        "stands in its context: set visual_tool.stop_at_call=true.",
+        "In {last:.0%} of the turns with a call the model went on after it, perhaps with an invented result, which "
+        "then stands in its context: set visual_tool.stop_at_call=true.",
     ),
     Alarm(
         "rollout_visual/crop_area",
