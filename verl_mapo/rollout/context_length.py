@@ -11,11 +11,8 @@ from omegaconf import DictConfig
 from verl_mapo.names import IMAGES_PER_PROMPT, MAX_ASSISTANT_TURNS
 from verl_mapo.rollout.images import processor_kwargs, processor_resizes
 from verl_mapo.rollout.prompts import image_text, observation, text_of
-from verl_mapo.rollout.settings import VisualToolSettings
+from verl_mapo.rollout.settings import LEAST_TURN_TOKENS, VisualToolSettings
 from verl_mapo.settings import ConfigError, select
-
-LEAST_TURN_TOKENS = 16
-"""Smallest number of policy tokens that a turn needs for a label and a box."""
 
 
 def check_context_length(config: DictConfig, settings: VisualToolSettings, tokenizer: Any, processor: Any) -> None:

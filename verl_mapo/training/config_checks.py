@@ -23,6 +23,7 @@ from verl_mapo.rewards.outcome import check_targets
 from verl_mapo.rewards.settings import DescriptionAlignmentSettings, alignment_settings
 from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
+from verl_mapo.rollout.tag_tokens import stop_token
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.dead_settings import check_dead_settings
 from verl_mapo.training.dead_settings_table import TABLE
@@ -30,6 +31,7 @@ from verl_mapo.training.free_settings import check_free_settings, check_model_se
 from verl_mapo.training.logger_checks import check_loggers
 from verl_mapo.training.method import Method
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
+from verl_mapo.training.mode_checks import check_mode
 from verl_mapo.training.records import RecordSettings
 from verl_mapo.training.row_checks import check_messages
 from verl_mapo.training.setting_values import check_setting_values
@@ -64,6 +66,7 @@ def check_config(config: DictConfig) -> None:
     check_free_settings(config)
     if select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
         alignment_settings(config)
+    check_mode(config)
     _check_weights(config)
     _check_image_cache(config)
     if estimator_method(config) is None:
@@ -168,7 +171,9 @@ def check_model(config: DictConfig, methods: Iterable[Method], tokenizer: Any, p
     """
     check_model_settings(config, tokenizer, processor)
     if select(config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP:
-        check_context_length(config, parse(VisualToolSettings, config), tokenizer, processor)
+        settings = parse(VisualToolSettings, config)
+        check_context_length(config, settings, tokenizer, processor)
+        stop_token(settings, tokenizer)
     for method in methods:
         method.check_model(tokenizer, processor)
 
