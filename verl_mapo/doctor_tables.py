@@ -11,6 +11,7 @@ from rich.table import Table
 
 from verl_mapo.doctor import Finding
 from verl_mapo.machine import Fact
+from verl_mapo.planning.run import Line
 
 _COLOURS = {"ok": "green", "warns": "yellow", "fails": "red"}
 
@@ -44,6 +45,22 @@ def machine_table(facts: Iterable[Fact]) -> Table:
     for fact in facts:
         words = f"\n{escape(fact.words)}" if fact.words else ""
         table.add_row(fact.what, escape(fact.found) + words, f"[{_COLOURS[fact.level]}]{fact.level}")
+    return table
+
+
+def plan_table(lines: Iterable[Line]) -> Table:
+    """What a run needs and what there is; what would not fit is red."""
+    table = Table("where", "what", "needs", "has", "a run", title="Plan", expand=False)
+    where = None
+    for line in lines:
+        if where not in (None, line.where):
+            table.add_section()
+        colour = _COLOURS[line.level]
+        mark = "" if line.level == "ok" else f"[{colour}]"
+        words = f"\n{mark}{escape(line.words)}" if line.words else ""
+        needs = f"{mark}{escape(line.needs)}{words}"
+        table.add_row("" if line.where == where else line.where, line.what, needs, line.has, f"[{colour}]{line.level}")
+        where = line.where
     return table
 
 
