@@ -83,7 +83,7 @@ def doctor(
 
         primary(None, recipe)
         lines = plan_lines(planned_run(recipe, overrides or [], data, gpu_memory, host_memory))
-        console.print(tables.plan_table(lines))
+        console.print(tables.plan_table(lines), *tables.plan_words(lines), sep="\n")
         raise typer.Exit(any(line.level == "fails" for line in lines))
     if overrides or data or gpu_memory or host_memory:
         raise typer.BadParameter("overrides, --data, --gpu-memory and --host-memory belong to a plan: add --recipe.")

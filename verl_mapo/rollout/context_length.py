@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 
 from verl_mapo.names import IMAGES_PER_PROMPT, MAX_ASSISTANT_TURNS
 from verl_mapo.rollout.images import processor_kwargs, processor_resizes
-from verl_mapo.rollout.prompts import image_text, observation, text_of
+from verl_mapo.rollout.prompts import image_text, observation
+from verl_mapo.rollout.row_messages import text_of
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from verl_mapo.rollout.plain_text import PlainText, loosened
 from verl_mapo.rollout.row_declarations import without_declarations
-from verl_mapo.rollout.row_messages import image_parts
+from verl_mapo.rollout.row_messages import image_parts, text_of
 from verl_mapo.rollout.settings import Describe, VisualToolSettings
 from verl_mapo.tools.base import VisualTool
 from verl_mapo.tools.coordinates import Size
@@ -103,9 +103,3 @@ def observation(*replies: tuple[str, Image.Image | None]) -> dict[str, Any]:
 def image_text(index: int, size: Size) -> str:
     """The text beside an image that a tool returns: its index and its size as seen."""
     return f"Image {index}, {size[0]} x {size[1]} pixels."
-
-
-def text_of(message: dict[str, Any]) -> str:
-    """The text of a message, without its images."""
-    content = message["content"]
-    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
