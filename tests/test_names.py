@@ -28,13 +28,16 @@ WITHOUT_A_DOT = ("MAPO", "AXPO", "VGPO", "AGENT_LOOP", "REWARD_MANAGER", "VISUAL
 GUARDED = {value: name for name, value in CONSTANTS.items() if "." in value or name in WITHOUT_A_DOT}
 """Values that no other module may repeat."""
 
-ADDED = {value for name, value in CONSTANTS.items() if name.endswith("_NODE")} | {names.RESAMPLING_MANAGER}
+ADDED = {value for name, value in CONSTANTS.items() if name.endswith("_NODE")} | {
+    names.RESAMPLING_MANAGER,
+    names.PICTURE_DIR,
+}
 """Dotted values that are no paths of verl's configuration."""
 
 FIELDS = {("verl_mapo/report/load.py", names.AXPO)}
 """File and value of strings that are names of dataclass fields."""
 
-NOT_IN_YAML = {names.IMAGES_PER_PROMPT, names.AGENT_LOOP_MANAGER}
+NOT_IN_YAML = {names.IMAGES_PER_PROMPT, names.IMAGE_CACHE, names.AGENT_LOOP_MANAGER}
 """Paths that verl reads but its yaml files do not have: an option of vLLM, and a field of AgentLoopConfig."""
 
 PATH = re.compile(r"(actor_rollout_ref|algorithm|critic|data|reward|trainer)(\.\w+)+")
