@@ -7,10 +7,12 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 from datasets import Dataset
+from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
@@ -38,9 +40,15 @@ H100 = Place(80 * GB, 8, 2000 * GB, 1000 * GB, 2000 * GB)
 DATA = DataFacts(47_000, 1, 1.0, 4e6, 1200.0, (900, 1500, 1700))
 
 
-def planned(name: str = "qwen2_5_vl_7b", *overrides: str, place: Place = H100, data: DataFacts | None = DATA, **shape):
+@cache
+def configured(name: str, overrides: tuple[str, ...]) -> DictConfig:
     config = composed(RECIPES / "mapo" / f"{name}.yaml", ["data.val_files=b.parquet", *overrides], Path("a.parquet"))
     set_agent_workers(config)
+    return config
+
+
+def planned(name: str = "qwen2_5_vl_7b", *overrides: str, place: Place = H100, data: DataFacts | None = DATA, **shape):
+    config = configured(name, overrides)
     model = replace(SHAPES[name], **shape)
     resizes = [ProcessorResize(model.side, (4 * model.side**2, 1280 * model.side**2))] * 2
     return PlannedRun(config, model, *resizes, data, place)

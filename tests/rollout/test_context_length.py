@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from support.scripted import compose_config
 
@@ -60,11 +62,9 @@ def test_limit_of_images_is_read_as_vllm_reads_it(limit, allowed):
         (5, ["visual_tool.max_image_pixels=200704", "data.filter_overlong_prompts=true"], False),
     ],
 )
-def test_prompts_that_may_be_too_long_are_warned_of_where_no_filter_leaves_them_out(
-    tiny_models, images, overrides, warned, caplog
-):
-    model = tiny_models["qwen2_5_vl"]
-    model.processor.image_processor.size = {**model.processor.image_processor.size, "longest_edge": 1_000_000}
+def test_prompts_that_may_be_too_long_are_warned_of_where_no_filter_leaves_them_out(images, overrides, warned, caplog):
+    size = {"shortest_edge": 3136, "longest_edge": 12845056}
+    processor = SimpleNamespace(image_processor=SimpleNamespace(patch_size=14, merge_size=2, size=size))
     config = compose_config("data.filter_overlong_prompts=false", *overrides)
-    warn_of_long_prompts(config, images, model.processor)
+    warn_of_long_prompts(config, images, processor)
     assert (f"up to {images} images" in caplog.text) == warned
