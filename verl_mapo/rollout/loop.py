@@ -31,7 +31,6 @@ from verl_mapo.rollout.labels import LabelChecker
 from verl_mapo.rollout.output import VisualToolOutput
 from verl_mapo.rollout.parser import OPEN, THINK, BadCall, ToolCall, ends_with_call, read_calls, too_many_calls
 from verl_mapo.rollout.plain_text import PLACEHOLDERS, PlainText
-from verl_mapo.rollout.row_declarations import without_declarations
 from verl_mapo.rollout.row_messages import normal_form, text_form
 from verl_mapo.rollout.row_pictures import Picture
 from verl_mapo.rollout.settings import VisualToolSettings
@@ -126,10 +125,7 @@ class VisualToolAgentLoop(AgentLoopBase):
         except UnreadableImage as error:
             logger.error("A rollout ends before its first turn, because its row cannot be shown: %s", error)
             messages, originals, end_reason = text_form(raw_prompt), [], EndReason.UNREADABLE_IMAGE
-        messages = self.plain_text.messages(without_declarations(messages))
-        if originals:
-            settings = self.settings
-            messages = prompts.declare(messages, self.tools.values(), settings.describe, settings.calls_per_turn)
+        messages = prompts.shown(messages, self.plain_text, self.tools.values(), self.settings)
         history = ImageHistory.of(originals, self.resize_crop)
         prompt_ids = await self._render(messages, history.images)
         longest = self.prompt_length

@@ -135,6 +135,12 @@ def described(value: Any) -> str:
     return f"{name} ({value!r:.60})" if type(value) in _NAMES else name
 
 
+def text_of(message: dict[str, Any]) -> str:
+    """The text of a message, without its images."""
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
+
+
 def _plain_message(message: Any) -> dict[str, Any]:
     if not isinstance(message, Mapping):
         raise UnreadableImage(f"its prompt holds {described(message)} in the place of a message with role and content")

@@ -23,7 +23,15 @@ from urllib.parse import unquote_to_bytes
 
 from PIL import Image
 
-from verl_mapo.rollout.decode import UnreadableImage, decode, orientation, read_file, shown_pixels, unread_file
+from verl_mapo.rollout.decode import (
+    UnreadableImage,
+    decode,
+    head_size,
+    orientation,
+    read_file,
+    shown_pixels,
+    unread_file,
+)
 from verl_mapo.tools.coordinates import Size
 
 LONGEST_REFERENCE = 400
@@ -176,6 +184,18 @@ class Picture:
             return embedded_bytes(self.source)
         except ValueError as error:
             raise UnreadableImage(f"its data URI is damaged: {error}") from None
+
+    def stored_size(self) -> Size:
+        """The two sides of the picture in pixels, before it is turned upright, read from the head of its file.
+
+        Raises:
+            UnreadableImage: the picture is missing, or its head is broken.
+        """
+        if isinstance(self.source, Image.Image):
+            return self.source.size
+        check_source(self.source)
+        content = self.content()
+        return head_size(self.source.removeprefix("file://") if content is None else content)
 
     def pixels(self) -> Image.Image:
         """The pixels, decoded as :func:`verl_mapo.rollout.decode.shown_pixels` says.

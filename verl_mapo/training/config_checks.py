@@ -178,13 +178,16 @@ def check_model(config: DictConfig, methods: Iterable[Method], tokenizer: Any, p
         method.check_model(tokenizer, processor)
 
 
-def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
+def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> int:
     """Check that a loop that records visual turns will run, pictures can be shown, and every answer can be checked.
 
     Args:
         config: the whole configuration.
         training: the rows of the training data; a column ``agent_name`` chooses the agent loop row by row.
         others: further rows that will be scored, such as the validation data.
+
+    Returns:
+        the number of images of the row with the most, see :func:`check_messages`.
 
     Raises:
         ConfigError: an agent loop does not exist, every training row would run one of verl's own agent loops although
@@ -208,11 +211,12 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
             f"{names.DEFAULT_AGENT_LOOP}={default} records no visual turns, which {names.ADV_ESTIMATOR}={estimator} "
             f"needs: set {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
         )
-    check_messages(config, training, *others)
+    most_images = check_messages(config, training, *others)
     for dataset, data in ((training, "the training data"), *((other, "the validation data") for other in others)):
         if "reward_model" in dataset.column_names:
             check_plain_styles(config, dataset["reward_model"], data)
             check_targets(config, dataset["reward_model"], data)
+    return most_images
 
 
 def check_columns(config: DictConfig, *datasets: Dataset) -> None:
