@@ -59,7 +59,11 @@ Timeout = Annotated[float | None, typer.Option(help="Hours after which the run i
 @app.command(context_settings={"ignore_unknown_options": True})
 def doctor(
     overrides: Overrides = None,
-    ray: Annotated[bool, typer.Option(help="Also check inside a new ray actor.")] = True,
+    ray: Annotated[bool, typer.Option(help="Also check in a new ray actor, or on every node of a cluster.")] = True,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(help="A file or folder that every node must read: the model, the data, a folder of images."),
+    ] = None,
     recipe: Recipe = None,
     data: Annotated[Path | None, typer.Option(help="Training data of the recipe's plan, a file.")] = None,
     gpu_memory: Annotated[
@@ -70,6 +74,8 @@ def doctor(
     ] = None,
 ) -> None:
     """Check that verl finds this package, in this process and inside a ray actor, and what this machine can run.
+
+    In a Ray cluster, every node is checked, compared with this one, and asked for each --path.
 
     The command also lists the settings that would have no effect. The exit code is 1 if a run would fail.
 
@@ -89,14 +95,21 @@ def doctor(
         raise typer.BadParameter("overrides, --data, --gpu-memory and --host-memory belong to a plan: add --recipe.")
     from verl_mapo.doctor import examine, quiet, versions
     from verl_mapo.machine import Machine, facts
+    from verl_mapo.nodes import cluster_address, examine_nodes
+    from verl_mapo.nodes import faults as faults_of_nodes
 
+    cluster = cluster_address() if ray else None
     with quiet() as printed:
-        findings, about = examine(ray), facts(Machine.found())
+        findings, about = examine(ray and cluster is None), facts(Machine.found())
+        nodes = examine_nodes(cluster, path or ())
     console.print(tables.dead_settings_table())
     console.print(tables.versions_table(versions()))
     console.print(tables.machine_table(about))
     console.print(tables.checks_table(findings))
+    if nodes:
+        console.print(tables.nodes_table(nodes))
     fails = [f"{fact.what}: {fact.words}" for fact in about if fact.level == "fails"]
+    fails += faults_of_nodes(nodes, [fact.words for fact in about])
     faults = [f"{finding.where}, {finding.what}: {finding.fault}" for finding in findings if finding.fault]
     if faults:
         console.print("What other packages printed during the checks:", *printed, sep="\n", style="dim", markup=False)

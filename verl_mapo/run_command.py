@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from verl_mapo import names
-from verl_mapo.overrides import check_overrides, hydra_folder_override, last_value, path_override
+from verl_mapo.overrides import check_overrides, hydra_folder_override, last_value, name_groups, path_override
 from verl_mapo.run_folder import RunFolder, write_whole
 from verl_mapo.settings import ConfigError
 
@@ -75,7 +75,7 @@ def launch_run(run: Path, config: list[str], overrides: list[str], timeout_h: fl
     if not torch.cuda.is_available():
         environment = {**cpu.environment(), **environment}
         arguments.append("stack=cpu")
-    arguments += overrides
+    arguments += name_groups(overrides)
     write_whole(folder.about, json.dumps(_about(arguments), indent=1))
     progress = Progress(typer.echo, last_value(overrides, names.TOTAL_STEPS))
     timeout_s = None if timeout_h is None else timeout_h * 3600

@@ -41,7 +41,7 @@ from verl_mapo.training.minibatches import stratified_order
 from verl_mapo.training.records import RECORD_FIELDS, RecordSettings, describe_rows
 from verl_mapo.training.rollout_metrics import rollout_metrics
 from verl_mapo.training.step_batch import StepBatch, to_dense
-from verl_mapo.training.step_checks import check_errors, check_tokens
+from verl_mapo.training.step_checks import check_errors, check_tokens, check_unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,9 @@ class VisualTrainer(PPOTrainer):
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Compute the advantages, metrics and records of a step in this order, which recipes/all/README.md explains."""
         step = self._fetch(batch)
-        check_errors(step, parse(VisualToolSettings, self.config).max_errors)
+        settings = parse(VisualToolSettings, self.config)
+        check_errors(step, settings.max_errors)
+        check_unreadable(step, settings.max_unreadable, f"step {step.number}", names.TRAIN_FILES)
         check_tokens(step)
         for method in self.methods:
             method.before_advantage(step)
@@ -149,12 +151,14 @@ class VisualTrainer(PPOTrainer):
 
     def _validate(self) -> dict[str, float]:
         """Run verl's validation, and record its rollouts before verl removes them from the queue."""
+        most = parse(VisualToolSettings, self.config).max_unreadable
         records: list[dict[str, Any]] = []
         sample = self.replay_buffer.sample
 
         def sample_and_describe(**kwargs: Any) -> tuple[KVBatchMeta, dict]:
             batch, metrics = sample(**kwargs)
             step = StepBatch.fetch(batch, self.global_steps, fields=RECORD_FIELDS)
+            check_unreadable(step, most, f"the validation after step {step.number}", names.VAL_FILES)
             records.extend(describe_rows(step, "val", settings=parse(RecordSettings, self.config)))
             return batch, metrics
 
