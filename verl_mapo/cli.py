@@ -56,12 +56,21 @@ Verbose = Annotated[bool, typer.Option(help="Show verl's whole output instead of
 Timeout = Annotated[float | None, typer.Option(help="Hours after which the run is stopped.", show_default="no limit")]
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})
 def doctor(
+    overrides: Overrides = None,
     ray: Annotated[bool, typer.Option(help="Also check in a new ray actor, or on every node of a cluster.")] = True,
     path: Annotated[
         list[str] | None,
         typer.Option(help="A file or folder that every node must read: the model, the data, a folder of images."),
+    ] = None,
+    recipe: Recipe = None,
+    data: Annotated[Path | None, typer.Option(help="Training data of the recipe's plan, a file.")] = None,
+    gpu_memory: Annotated[
+        float | None, typer.Option(help="GB of a GPU, to plan for another machine, for example 80.", min=1)
+    ] = None,
+    host_memory: Annotated[
+        float | None, typer.Option(help="GB of host memory of a node, to plan for another machine.", min=1)
     ] = None,
 ) -> None:
     """Check that verl finds this package, in this process and inside a ray actor, and what this machine can run.
@@ -69,8 +78,21 @@ def doctor(
     In a Ray cluster, every node is checked, compared with this one, and asked for each --path.
 
     The command also lists the settings that would have no effect. The exit code is 1 if a run would fail.
+
+    With --recipe, it prints instead what the run needs of GPUs, hosts and disk, what there is, and what would not fit.
     """
     from verl_mapo import doctor_tables as tables
+
+    if recipe is not None:
+        from verl_mapo.planning.make import planned_run
+        from verl_mapo.planning.plan import plan_lines
+
+        primary(None, recipe)
+        lines = plan_lines(planned_run(recipe, overrides or [], data, gpu_memory, host_memory))
+        console.print(tables.plan_table(lines), *tables.plan_words(lines), sep="\n")
+        raise typer.Exit(any(line.level == "fails" for line in lines))
+    if overrides or data or gpu_memory or host_memory:
+        raise typer.BadParameter("overrides, --data, --gpu-memory and --host-memory belong to a plan: add --recipe.")
     from verl_mapo.doctor import examine, quiet, versions
     from verl_mapo.machine import Machine, facts
     from verl_mapo.nodes import cluster_address, examine_nodes

@@ -118,6 +118,17 @@ def test_parts_without_a_type_and_plain_strings_pass():
         assert check_rows(compose_config(), rows_of_parts) is None
 
 
+def test_struct_that_arrow_fills_with_empty_keys_is_no_picture_and_no_video():
+    """Rows with another part, or another entry, make Arrow add the keys of its struct to every row."""
+    full = {"type": "image_url", "image_url": {"url": "a.png", "detail": "low"}, "text": None, "video_url": None}
+    empty = {"image_url": {"url": None, "detail": None}, "video_url": {"url": None}}
+    content = [full, {"type": "text", "text": "what?", **empty}, {"type": "text", "text": None, **empty}]
+    data = [{"prompt": [{"role": "user", "content": content}]}]
+    assert check_rows(compose_config(), Dataset.from_list(data)) is None
+    entry = {"image": None, "source": {"data": None, "meta": {"id": None}}}
+    assert check_rows(compose_config(), Dataset.from_list([GOOD | {"images": [entry]}])) is None
+
+
 def test_good_rows_of_every_form_pass():
     assert check_rows(compose_config(), rows()) is None
     for entry in ({"bytes": b"x" * 1000, "path": None}, {"image": {"bytes": b"x", "path": None}}, "a.png", b"x"):

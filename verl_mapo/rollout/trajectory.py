@@ -30,6 +30,8 @@ class Turn:
         continues: whether it continues the assistant turn of the turn before it, which holds an earlier call.
         call_start: position on the response axis of the first token after the call's opening tag; None without a call
             or without that tag.
+        after_call: number of tokens that the model wrote after the last call of an assistant turn, its end token left
+            out; 0 where they are blank.
         lenient: whether its call was read although it was spelled in another way than the system message shows.
         other_units: the units in which the box or point was probably written, if they are not those of the run.
         tool: name of the tool called; None for a turn without a call of an existing tool.
@@ -53,6 +55,7 @@ class Turn:
     status: TurnStatus = TurnStatus.ANSWER
     continues: bool = False
     call_start: int | None = None
+    after_call: int = 0
     lenient: bool = False
     other_units: str | None = None
     tool: str | None = None

@@ -23,12 +23,15 @@ from verl_mapo.rewards.outcome import check_targets
 from verl_mapo.rewards.settings import DescriptionAlignmentSettings, alignment_settings
 from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
+from verl_mapo.rollout.tag_tokens import stop_token
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.dead_settings import check_dead_settings
 from verl_mapo.training.dead_settings_table import TABLE
+from verl_mapo.training.free_settings import check_free_settings, check_model_settings
 from verl_mapo.training.logger_checks import check_loggers
 from verl_mapo.training.method import Method
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
+from verl_mapo.training.mode_checks import check_mode
 from verl_mapo.training.records import RecordSettings
 from verl_mapo.training.row_checks import check_messages
 from verl_mapo.training.setting_values import check_setting_values
@@ -60,8 +63,10 @@ def check_config(config: DictConfig) -> None:
     for settings in (VisualToolSettings, RecordSettings, *(method.Settings for method in METHODS)):
         parse(settings, config)
     check_unknown_settings(config, _own_nodes(config))
+    check_free_settings(config)
     if select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
         alignment_settings(config)
+    check_mode(config)
     _check_weights(config)
     _check_image_cache(config)
     if estimator_method(config) is None:
@@ -164,19 +169,25 @@ def check_model(config: DictConfig, methods: Iterable[Method], tokenizer: Any, p
     Raises:
         ConfigError: with the arithmetic, or naming what the model lacks.
     """
+    check_model_settings(config, tokenizer, processor)
     if select(config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP:
-        check_context_length(config, parse(VisualToolSettings, config), tokenizer, processor)
+        settings = parse(VisualToolSettings, config)
+        check_context_length(config, settings, tokenizer, processor)
+        stop_token(settings, tokenizer)
     for method in methods:
         method.check_model(tokenizer, processor)
 
 
-def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
+def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> int:
     """Check that a loop that records visual turns will run, pictures can be shown, and every answer can be checked.
 
     Args:
         config: the whole configuration.
         training: the rows of the training data; a column ``agent_name`` chooses the agent loop row by row.
         others: further rows that will be scored, such as the validation data.
+
+    Returns:
+        the number of images of the row with the most, see :func:`check_messages`.
 
     Raises:
         ConfigError: an agent loop does not exist, every training row would run one of verl's own agent loops although
@@ -200,11 +211,12 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
             f"{names.DEFAULT_AGENT_LOOP}={default} records no visual turns, which {names.ADV_ESTIMATOR}={estimator} "
             f"needs: set {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
         )
-    check_messages(config, training, *others)
+    most_images = check_messages(config, training, *others)
     for dataset, data in ((training, "the training data"), *((other, "the validation data") for other in others)):
         if "reward_model" in dataset.column_names:
             check_plain_styles(config, dataset["reward_model"], data)
             check_targets(config, dataset["reward_model"], data)
+    return most_images
 
 
 def check_columns(config: DictConfig, *datasets: Dataset) -> None:

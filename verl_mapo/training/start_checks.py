@@ -46,11 +46,11 @@ def check_start(config: DictConfig) -> None:
             raise ConfigError(f"{setting} must be set, for example {setting}={_EXAMPLES[setting]}.")
     check_config(config)
     _check_attention(config)
-    train, val = (_files(config, setting) for setting in (names.TRAIN_FILES, names.VAL_FILES))
+    train, val = (data_files(config, setting) for setting in (names.TRAIN_FILES, names.VAL_FILES))
     check_model(config, [method(config) for method in enabled_methods(config)], *_tokenizer_and_processor(config))
     code = [select(config, path, "") for path in names.IMPORTED_LATER]
     if all(f"{names.PACKAGE}." in path for path in code if path):  # else code of the user may read the data
-        datasets = [_rows(files) for files in (train, val) if files]
+        datasets = [data_rows(files) for files in (train, val) if files]
         check_columns(config, *datasets)
         if datasets:
             check_rows(config, *datasets)
@@ -67,7 +67,7 @@ def _check_attention(config: DictConfig) -> None:
         )
 
 
-def _files(config: DictConfig, setting: str) -> list[str]:
+def data_files(config: DictConfig, setting: str) -> list[str]:
     """The files and patterns of a setting that are on this machine's file systems.
 
     Raises:
@@ -83,7 +83,7 @@ def _files(config: DictConfig, setting: str) -> list[str]:
     return files
 
 
-def _rows(files: list[str]) -> Dataset:
+def data_rows(files: list[str]) -> Dataset:
     """The rows of files as verl reads them, before long prompts are left out; the trainer reads the same cache."""
     disable_progress_bars()
     read = [
