@@ -142,6 +142,8 @@ def test_doctor_looks_at_paths_on_this_node_where_there_is_no_cluster(monkeypatc
     assert CliRunner().invoke(cli.app, arguments).exit_code == 0
     done = CliRunner().invoke(cli.app, [*arguments, "--path", "/no/such/model"])
     assert done.exit_code == 1
+    refused = CliRunner().invoke(cli.app, [*arguments, "--recipe", "recipes/mapo/qwen3_vl_8b.yaml"])
+    assert refused.exit_code == 2 and "--path belongs to the checks of nodes" in " ".join(refused.output.split())
     assert "path /no/such/model: cannot be read: No such file" in " ".join(done.stdout.split())
 
 

@@ -84,6 +84,8 @@ def doctor(
     from verl_mapo import doctor_tables as tables
 
     if recipe is not None:
+        if path:
+            raise typer.BadParameter("--path belongs to the checks of nodes, which --recipe replaces by a plan.")
         from verl_mapo.planning.make import planned_run
         from verl_mapo.planning.plan import plan_lines
 

@@ -94,8 +94,8 @@ def test_folder_that_is_missing_on_one_node_stops_the_run_with_the_node_and_the_
         "2 of 16 rollouts of step 7 ended before their first turn, because their images cannot be shown, which is more "
         "than visual_tool.max_unreadable=0.01 allows. These are 2 of 2 on node gpu-7 (10.0.0.7), among 8 nodes. The "
         "first is /data/0.png: No such file or directory. Their images are in /data: make the folder readable on every "
-        "node (verl-mapo doctor looks on each of them), or correct the rows of data.train_files. The log names each "
-        "image and what is wrong with it. If such rows have to be expected, set visual_tool.max_unreadable=0.13."
+        "node (verl-mapo doctor looks on each of them), or correct the rows of data.train_files. The log names each of "
+        "them and what is wrong with it. If such rows have to be expected, set visual_tool.max_unreadable=0.13."
     )
 
 
@@ -119,6 +119,12 @@ def test_only_a_few_nodes_are_named_and_rollouts_of_other_agent_loops_have_none(
     rows = [missing("/a/1.png", node=f"gpu-{number}") for number in range(5)] + [missing("/a/1.png", node="gpu-4")]
     with pytest.raises(RuntimeError, match=r"2 of 2 on node gpu-4, 1 of 1 on node gpu-0, .* and 2 more nodes, among 5"):
         run(queue, make_trainer, [*rows, None], 1)
+
+
+def test_rows_whose_messages_cannot_be_shown_name_no_folder(queue, make_trainer):
+    row = Trajectory([], end_reason=EndReason.UNREADABLE_IMAGE, node="gpu-1", unreadable="its prompt is no list")
+    with pytest.raises(RuntimeError, match=r"gpu-1\. The first is its prompt is no list\. Correct the rows of data\."):
+        run(queue, make_trainer, [row] * 2)
 
 
 def test_unreadable_images_of_a_validation_stop_the_run_before_they_lower_its_accuracy(queue, make_trainer, tmp_path):

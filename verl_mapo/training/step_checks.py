@@ -104,12 +104,13 @@ def _where(trajectories: list[Trajectory], files: str) -> str:
     tried, failed = (Counter(found.node for found in group) for group in (trajectories, unreadable))
     nodes = [f"{count} of {tried[node]} on node {node or 'unknown'}" for node, count in failed.most_common(_MOST_NAMED)]
     first = next((found.unreadable for found in unreadable if found.unreadable), "")
+    places = _places(image for found in unreadable for image in found.images)
     return (
         f"These are {', '.join(nodes)}{_more(failed, 'nodes')}{f', among {len(tried)} nodes' * (len(tried) > 1)}."
         + (f" The first is {first.rstrip('.')}." if first else "")
-        + f" Their images are in {_places(image for found in unreadable for image in found.images)}: make the folder "
-        f"readable on every node (verl-mapo doctor looks on each of them), or correct the rows of {files}. The log "
-        "names each image and what is wrong with it."
+        + (f" Their images are in {places}: make the folder readable on every node" if places else "")
+        + (" (verl-mapo doctor looks on each of them), or correct" if places else " Correct")
+        + f" the rows of {files}. The log names each of them and what is wrong with it."
     )
 
 
