@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The ``verl-mapo`` command: doctor, toy, data, probe, train, eval, report."""
+"""The ``verl-mapo`` command: doctor, toy, data, probe, rehearse, train, eval, report."""
 
 from __future__ import annotations
 
@@ -263,6 +263,29 @@ def probe(
     console.print(f"[bold]Will AXPO have anything to recover?[/] {found.verdict}", highlight=False)
     if found.recovered.total:
         console.print(REFERENCE, style="dim", highlight=False)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def rehearse(
+    recipe: Annotated[Path, typer.Option(help="The yaml file to rehearse, such as one of recipes/.")],
+    overrides: Overrides = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Your rows, of which the first are used.", show_default="generated")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="A new folder for the run.", show_default="one below rehearsals")
+    ] = None,
+    timeout_h: Timeout = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run a recipe on this machine's CPU for two steps and, from their checkpoint, a third, with a tiny model.
+
+    Checks, workers, rewards, loggers, validation and checkpoints are the recipe's own. What is changed is printed with
+    the reason; at the end, a table tells what was rehearsed and what was not. The exit code is 1 if a part failed.
+    """
+    from verl_mapo.rehearsal.command import rehearse as rehearse_recipe
+
+    raise typer.Exit(rehearse_recipe(recipe, run, data, overrides or [], timeout_h, verbose))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

@@ -42,7 +42,9 @@ def primary(config: str | None, recipe: Path | None) -> list[str]:
     return ["--config-path", str(recipe.resolve().parent), "--config-name", recipe.stem]
 
 
-def launch_run(run: Path, config: list[str], overrides: list[str], timeout_h: float | None, verbose: bool) -> int:
+def launch_run(
+    run: Path, config: list[str], overrides: list[str], timeout_h: float | None, verbose: bool, on_cpu: bool = False
+) -> int:
     """Run verl's trainer with a run folder.
 
     Args:
@@ -51,6 +53,7 @@ def launch_run(run: Path, config: list[str], overrides: list[str], timeout_h: fl
         overrides: hydra overrides of the command line.
         timeout_h: time limit in hours; None for no limit.
         verbose: show the whole output instead of one line per step.
+        on_cpu: run on the CPU even if there is an accelerator.
 
     Returns:
         the exit code, see :func:`verl_mapo.launcher.supervise`.
@@ -72,7 +75,7 @@ def launch_run(run: Path, config: list[str], overrides: list[str], timeout_h: fl
     metrics.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics)}
     arguments = [*config, *in_folder]
-    if not torch.cuda.is_available():
+    if on_cpu or not torch.cuda.is_available():
         environment = {**cpu.environment(), **environment}
         arguments.append("stack=cpu")
     arguments += name_groups(overrides)
