@@ -67,12 +67,12 @@ class OptionsScorer(NumberScorer):
 
 
 class PlaceScorer(NumberScorer):
-    """Scores every pair by where it runs: 100 for each GPU that its process sees, and the number of its own."""
+    """Scores every pair by where it runs: 100 for each GPU that its process may use, and the number of its own."""
 
     def __init__(self, settings: ScorerSettings):
         super().__init__(settings)
         self.place = 100.0 * len(os.environ["CUDA_VISIBLE_DEVICES"].split(","))
-        self.place += float(settings.target.removeprefix("cuda:"))
+        self.place += float(settings.target.removeprefix("cuda").removeprefix(":") or 0)
 
     def score(self, texts: list[str], images: list[Image.Image]) -> list[float]:
         return [self.place] * len(texts)

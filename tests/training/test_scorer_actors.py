@@ -4,12 +4,20 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
+from omegaconf import DictConfig
 from support.scripted import compose_config
 
 from verl_mapo.training.scorer_actors import scorer_actors, training_bundles
 
 ENGINES = ["trainer.v1.trainer_mode=separate_async", "actor_rollout_ref.rollout.nnodes=2"]
+
+
+@pytest.fixture(scope="module")
+def composed() -> DictConfig:
+    return compose_config()
 
 
 @pytest.mark.parametrize(
@@ -32,8 +40,8 @@ ENGINES = ["trainer.v1.trainer_mode=separate_async", "actor_rollout_ref.rollout.
         ),
     ],
 )
-def test_every_pool_of_verl_is_counted(overrides, bundles):
-    config = compose_config()
+def test_every_pool_of_verl_is_counted(composed, overrides, bundles):
+    config = deepcopy(composed)
     config.merge_with_dotlist(["trainer.n_gpus_per_node=8", "trainer.nnodes=1", *overrides])
     assert training_bundles(config) == bundles
 
@@ -41,7 +49,7 @@ def test_every_pool_of_verl_is_counted(overrides, bundles):
 @pytest.mark.parametrize(
     "override", ["reward.description_alignment.scorer.placement=worker", "reward.reward_manager.name=naive"]
 )
-def test_run_whose_scorer_is_in_no_actor_needs_no_ray(override):
-    config = compose_config()
+def test_run_whose_scorer_is_in_no_actor_needs_no_ray(composed, override):
+    config = deepcopy(composed)
     config.merge_with_dotlist([override])
     assert scorer_actors(config) == []

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import ray
+from ray.exceptions import RayActorError
 from support.scorers import (
     ENDING_SCORER,
     NUMBER_SCORER,
@@ -96,19 +97,24 @@ def score_all(scorer: RemoteScorer, *texts: str) -> list[float | None]:
 def test_replicas_get_one_gpu_each_and_see_all_though_ray_hides_them_from_actors_without_a_share():
     settings = settings_of(kind=PLACE_SCORER, device="cuda", replicas=2)
     actors = start_scorers(settings, training=[2])
-    assert ray.cluster_resources()["GPU"] == ray.available_resources()["GPU"] == 2, "training finds every GPU free"
+    assert ray.available_resources()["GPU"] == 2, "training finds every GPU free"
     assert score_all(RemoteScorer(settings), *["label"] * 4) == [200.0, 201.0, 200.0, 201.0], "in turn"
     assert len(actors) == 2
 
 
+def test_number_of_the_gpu_is_kept():
+    settings = settings_of(kind=PLACE_SCORER, device="cuda:1")
+    actors = start_scorers(settings, training=[2])
+    assert score_all(RemoteScorer(settings), "label") == [201.0] and actors
+
+
 def test_share_of_a_gpu_beside_training_is_held_and_one_of_training_is_refused():
-    settings = settings_of(kind=PLACE_SCORER, device="cuda:1", max_batch=7)
-    with pytest.raises(ConfigError, match=r"num_gpus=0\.05 is refused: 2 GPUs of the Ray cluster are free, training"):
-        start_scorers(settings_of(num_gpus=0.05), training=[2])
-    actors = start_scorers(settings_of(num_gpus=0.5, replicas=2), training=[1])
-    assert len(actors) == 2 and ray.available_resources()["GPU"] == 1
-    del actors
-    assert start_scorers(settings) and score_all(RemoteScorer(settings), "label") == [201.0], "the GPU that was named"
+    settings = settings_of(kind=PLACE_SCORER, num_gpus=0.5, replicas=2)
+    with pytest.raises(ConfigError, match=r"num_gpus=0\.5 is refused: 2 GPUs of the Ray cluster are free, training"):
+        start_scorers(settings, training=[2])
+    actors = start_scorers(settings, training=[1])
+    assert score_all(RemoteScorer(settings), "label", "label") == [100.0, 100.0], "one GPU, which Ray has chosen"
+    assert len(actors) == 2
 
 
 def test_killed_actor_is_restarted():
@@ -123,6 +129,9 @@ def test_pairs_of_a_dead_actor_go_to_the_others_and_are_unscored_without_any(cap
     actors = start_scorers(settings)
     scorer = RemoteScorer(settings)
     ray.kill(actors[0])
+    with pytest.raises(RayActorError):  # it takes a moment to die
+        while True:
+            ray.get(actors[0].ready.remote())
     start = time.monotonic()
     assert score_all(scorer, *(f"label {number}" for number in range(16))) == [float(number) for number in range(16)]
     assert "Actor 0 of the scorer's 2 is gone, and 1 are left" in caplog.text and "unscored" not in caplog.text
@@ -131,7 +140,7 @@ def test_pairs_of_a_dead_actor_go_to_the_others_and_are_unscored_without_any(cap
     assert "Actor 1 of the scorer's 2 is gone, and 0 are left" in caplog.text
     assert "A pair is unscored: none of the scorer's 2 actors is there." in caplog.text
     assert sum(record.levelno == logging.ERROR for record in caplog.records) == 2, "each loss is told once"
-    assert time.monotonic() - start < settings.timeout_s / 2
+    assert time.monotonic() - start < scorer.timeout_s
 
 
 def test_actor_that_does_not_reply_leaves_its_pair_unscored(caplog):

@@ -150,7 +150,7 @@ class RemoteScorer:
                 copy.number,
                 self.settings.replicas,
                 len(self.copies),
-                error,
+                _first_line(error),
             )
 
 
@@ -178,9 +178,10 @@ def start_scorers(
         ray.get([handle.ready.remote() for handle in handles], timeout=timeout_s)
     except (GetTimeoutError, RayActorError) as error:
         late = isinstance(error, GetTimeoutError)
-        reason = f"not all were ready within {timeout_s:g} s" if late else f"one of them died: {error}".strip()
+        reason = f"not all were ready within {timeout_s:g} s" if late else f"one of them died: {_first_line(error)}"
         raise ConfigError(
-            f"{_NODE}.replicas={settings.replicas} scorers of model={settings.model!r} could not be started: {reason}"
+            f"{_NODE}.replicas={settings.replicas} scorers of model={settings.model!r} could not be started: {reason}. "
+            "The actor's log in Ray's session folder says more; set fewer replicas where memory is short."
         ) from None
     return handles
 
@@ -208,6 +209,10 @@ def _actor(settings: ScorerSettings, name: str, place: Place) -> ActorHandle:
         )
         .remote(replace(settings, device=place.device))
     )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 def _nodes() -> list[Node]:
