@@ -26,8 +26,6 @@ from verl.utils.profiler import simple_timer
 from verl_mapo import names
 from verl_mapo.columns import Column
 from verl_mapo.driver_threads import use_threads
-from verl_mapo.rewards.scorers.actor import start_actor
-from verl_mapo.rewards.settings import alignment_settings
 from verl_mapo.rollout.context_length import warn_of_long_prompts
 from verl_mapo.rollout.row_dataset import RowDataset, use_row_dataset
 from verl_mapo.rollout.settings import VisualToolSettings
@@ -40,6 +38,7 @@ from verl_mapo.training.methods import enabled_methods, estimator_method
 from verl_mapo.training.minibatches import stratified_order
 from verl_mapo.training.records import RECORD_FIELDS, RecordSettings, describe_rows
 from verl_mapo.training.rollout_metrics import rollout_metrics
+from verl_mapo.training.scorer_actors import scorer_actors
 from verl_mapo.training.step_batch import StepBatch, to_dense
 from verl_mapo.training.step_checks import check_errors, check_tokens, check_unreadable
 
@@ -90,11 +89,9 @@ class VisualTrainer(PPOTrainer):
         self.records: list[dict[str, Any]] = []
 
     def init(self) -> None:
-        """Start the scorer's actor, if the scorer runs in an actor, and then verl's workers."""
-        if select(self.config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
-            scorer = alignment_settings(self.config).scorer
-            # Ray ends the actor with its first handle, so the trainer keeps that one for as long as the run lasts.
-            self.scorer = start_actor(scorer) if scorer.placement == "actor" else None
+        """Start the scorer's actors, if the scorer runs in actors, and then verl's workers."""
+        # Ray ends an actor with its first handle, so the trainer keeps that one for as long as the run lasts.
+        self.scorers = scorer_actors(self.config)
         super().init()
 
     def _init_tokenizer(self) -> None:
