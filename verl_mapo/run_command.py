@@ -69,7 +69,7 @@ def launch_run(
     in_folder = [
         hydra_folder_override(folder.hydra),
         path_override(names.ROLLOUT_DATA_DIR, folder.trajectories),
-        path_override("trainer.default_local_dir", folder.checkpoints),
+        path_override(names.CHECKPOINT_DIR, folder.checkpoints),
     ]
     metrics = folder.next_metrics()
     metrics.parent.mkdir(parents=True, exist_ok=True)

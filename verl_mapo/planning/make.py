@@ -100,7 +100,7 @@ def place_of(config: DictConfig, gpu_memory: float | None, host_memory: float | 
             "This machine has no GPU whose memory is known: give that of the machine of the run with --gpu-memory, in "
             "GB, for example --gpu-memory 80, and its host memory with --host-memory, for example --host-memory 2000."
         )
-    folder = Path(str(select(config, "trainer.default_local_dir", "."))).absolute()
+    folder = Path(str(select(config, names.CHECKPOINT_DIR, "."))).absolute()
     folder = next(parent for parent in (folder, *folder.parents) if parent.exists())
     return Place(
         gpu=min(sizes),

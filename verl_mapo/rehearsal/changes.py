@@ -31,7 +31,6 @@ STEPS = 2
 
 _SCORER = f"{names.ALIGNMENT_NODE}.scorer"
 _SEED = f"{names.VISUAL_TOOL_NODE}.seed"
-_STRATEGY = "actor_rollout_ref.actor.strategy"
 _VLLM = "actor_rollout_ref.rollout.engine_kwargs.vllm"
 
 
@@ -161,7 +160,7 @@ RULES = (
     ),
     Rule(names.TRAIN_FILES, lambda _, parts: str(parts.data), "{rows}"),
     Rule(names.VAL_FILES, lambda _, parts: str(parts.data), "{rows}"),
-    Rule("data.train_batch_size", _prompts, "few prompts a step", "the full batch: its memory, and the scorer's load"),
+    Rule(names.TRAIN_BATCH_SIZE, _prompts, "few prompts a step", "the full batch: its memory, and the scorer's load"),
     Rule("actor_rollout_ref.actor.ppo_mini_batch_size", _mini_batch, "as many mini-batches of the smaller batch"),
     Rule("data.val_max_samples", _always(PROMPTS), "few prompts a validation"),
     Rule(
@@ -181,7 +180,7 @@ RULES = (
     Rule("actor_rollout_ref.model.fused_kernel_options.impl_backend", _always("torch"), "the one that a CPU can run"),
     Rule(f"{_VLLM}.skip_mm_profiling", _always(True), "a picture of the processor's limit takes a CPU minutes"),
     Rule(
-        "reward.num_workers",
+        names.REWARD_WORKERS,
         lambda config, _: min(config.reward.num_workers, 1),
         "each is a process of 1 GB",
         "several reward workers",
@@ -191,8 +190,8 @@ RULES = (
     _one("actor_rollout_ref.actor.ulysses_sequence_parallel_size", "Ulysses sequence parallelism"),
     _one("actor_rollout_ref.ref.ulysses_sequence_parallel_size"),
     Rule(
-        "trainer.v1.trainer_mode",
-        _kept_if("trainer.v1.trainer_mode", "sync", "colocate_async", otherwise="colocate_async"),
+        names.TRAINER_MODE,
+        _kept_if(names.TRAINER_MODE, "sync", "colocate_async", otherwise="colocate_async"),
         "separate engines need a checkpoint engine that a CPU lacks",
         "engines that are separate from training",
     ),
@@ -214,7 +213,7 @@ OWN = (
     "actor_rollout_ref.rollout.max_num_seqs",
     f"{_VLLM}.limit_mm_per_prompt",
     f"{_VLLM}.block_size",
-    "reward.num_workers",
+    names.REWARD_WORKERS,
     names.LOGGER,
 )
 """Settings and nodes of the CPU stack that a recipe may set again: a CPU can do what they ask for."""
@@ -223,8 +222,8 @@ LOST_ON_A_CPU = {
     "trainer.nnodes": "several nodes",
     "trainer.n_gpus_per_node": "several GPUs: sharding, NCCL, batches balanced over ranks",
     "actor_rollout_ref.model.use_remove_padding": "packed sequences",
-    "actor_rollout_ref.model.override_config.attn_implementation": "flash-attn",
-    "actor_rollout_ref.actor.strategy": "another engine than FSDP2",
+    names.ATTENTION: "flash-attn",
+    names.STRATEGY: "another engine than FSDP2",
     "actor_rollout_ref.rollout.name": "another engine than vLLM",
     "actor_rollout_ref.rollout.tensor_model_parallel_size": "tensor parallelism",
     "actor_rollout_ref.rollout.enforce_eager": "CUDA graphs",
@@ -258,9 +257,9 @@ def changes(config: DictConfig, parts: Parts) -> list[Change]:
     Raises:
         ConfigError: the recipe's engine cannot be rehearsed.
     """
-    engine = select(config, _STRATEGY)
+    engine = select(config, names.STRATEGY)
     if engine not in names.ENGINES:
-        raise ConfigError(f"{_STRATEGY}={engine} cannot be rehearsed: a CPU runs only fsdp2; set it to fsdp2.")
+        raise ConfigError(f"{names.STRATEGY}={engine} cannot be rehearsed: a CPU runs only fsdp2; set it to fsdp2.")
     found = [
         Change(path, select(config, path), value, "stack=cpu: no accelerator here", LOST_ON_A_CPU.get(path, ""))
         for path, value in cpu_stack().items()

@@ -95,7 +95,7 @@ def _update(data: RunData, config: DictConfig) -> Iterator[Shown]:
     told = ", ".join(f"{norm:.3g}" for norm in norms)
     yield _row("update of the weights", bool(moved), f"gradient norms of steps {_listed(steps)}: {told}")
     _, differences = data.series("training/rollout_probs_diff_max")
-    if differences and select(config, "trainer.v1.trainer_mode") == "sync":
+    if differences and select(config, names.TRAINER_MODE) == "sync":
         told = f"vLLM and actor differ by at most {max(differences):.2g} in a probability"
         yield _row("weights sent to vLLM", max(differences) < AGREES, told)
     for method in data.methods:

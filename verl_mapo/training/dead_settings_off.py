@@ -7,6 +7,7 @@ A switch is often one axis of a sweep, whose other settings stay in the command 
 
 from __future__ import annotations
 
+from verl_mapo import names
 from verl_mapo.training.dead_settings import given, off
 from verl_mapo.training.dead_settings_conditions import (
     ACTOR,
@@ -25,7 +26,6 @@ from verl_mapo.training.dead_settings_conditions import (
     REWARD_MODEL,
     ROLLOUT,
     SAMPLER,
-    TRAINER_MODE,
     WARMED_UP,
     no_loss_of,
     no_mode_of,
@@ -243,7 +243,7 @@ OFF = (
     ),
     # The trainer
     *(
-        off(f"{_V1}.{mode}", values, no_mode_of(mode), f"set {TRAINER_MODE}={mode}")
+        off(f"{_V1}.{mode}", values, no_mode_of(mode), f"set {names.TRAINER_MODE}={mode}")
         for mode, values in (
             ("colocate_async", {"num_warmup_batches": 1}),
             (
@@ -269,7 +269,7 @@ OFF = (
         SAMPLER,
         {"max_off_policy_threshold": 8, "max_off_policy_strategy": "drop"},
         ON_POLICY,
-        f"set {TRAINER_MODE}=colocate_async",
+        f"set {names.TRAINER_MODE}=colocate_async",
     ),
     off(SAMPLER, {"sampler_kwargs": {}}, NO_SAMPLER, f"set {SAMPLER}.custom_sampler.path and name"),
 )

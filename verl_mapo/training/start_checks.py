@@ -22,8 +22,6 @@ from verl_mapo.settings import ConfigError, select
 from verl_mapo.training.config_checks import check_columns, check_config, check_model, check_rows, uses_this_package
 from verl_mapo.training.methods import enabled_methods
 
-_ATTENTION = "actor_rollout_ref.model.override_config.attn_implementation"
-
 _FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 """What verl reads, by the end of a file's name."""
 
@@ -60,10 +58,11 @@ def _check_attention(config: DictConfig) -> None:
     """Check that flash_attn can be imported where this machine has a GPU and the run needs it."""
     import torch
 
-    chosen = select(config, _ATTENTION, FLASH_ATTENTION)
+    chosen = select(config, names.ATTENTION, FLASH_ATTENTION)
     if chosen == FLASH_ATTENTION and torch.cuda.is_available() and (fault := flash_attention_fault()):
         raise ConfigError(
-            f"{_ATTENTION}={chosen}, verl's default, needs flash_attn, which is {fault}: {flash_attention_remedy()}"
+            f"{names.ATTENTION}={chosen}, verl's default, needs flash_attn, which is {fault}: "
+            f"{flash_attention_remedy()}"
         )
 
 
