@@ -98,7 +98,6 @@ actor_rollout_ref.actor.max_grad_norm                actor_rollout_ref.actor.opt
 actor_rollout_ref.actor.max_response_length          data.max_response_length
 actor_rollout_ref.actor.micro_batch_size_per_gpu     actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu
 actor_rollout_ref.actor.mini_batch_size              actor_rollout_ref.actor.ppo_mini_batch_size
-actor_rollout_ref.actor.optim.grad_clip              actor_rollout_ref.actor.optim.clip_grad
 actor_rollout_ref.actor.optim.scheduler              actor_rollout_ref.actor.optim.lr_scheduler_type
 actor_rollout_ref.actor.optim.warmup_ratio           actor_rollout_ref.actor.optim.lr_warmup_steps_ratio
 actor_rollout_ref.actor.optimizer_offload            actor_rollout_ref.actor.fsdp_config.optimizer_offload

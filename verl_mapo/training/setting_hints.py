@@ -82,7 +82,8 @@ def _score(nodes: list[str], name: str, other: list[str]) -> float:
         return 0.0
     common = next((place for place, pair in enumerate(zip(nodes, other, strict=False)) if len({*pair}) > 1), len(nodes))
     certain = OTHER_NAMES.get(name) == other[-1]
-    return alike + 0.05 * (below + certain) + 0.03 * (common - (common == 0)) - 0.01 * len(other)
+    nearby = 0.05 * below + 0.04 * (other[:-1] == nodes) + 0.03 * (common - (common == 0)) - 0.01 * len(other)
+    return alike + 0.05 * certain + 0.04 * (alike == 1) + nearby
 
 
 def _begins(word: str, part: str) -> bool:

@@ -120,17 +120,15 @@ class Alive:
     Attributes:
         path: its dotted path.
         is_node: whether it is a node that holds settings.
-        part: the path of the node below which alone users mean it, because it is switched off, or known to few; empty
-            for none.
+        part: the path of the node below which alone users mean it; empty for none. It is for settings of a part that is
+            switched off, for those that have no effect in the run, and for the many that an engine takes.
+        idle: it has no effect in the run, until another setting is changed.
     """
 
     path: str
     is_node: bool
     part: str
-
-    def fits(self, path: str, value: Any) -> bool:
-        """Whether a user who gave this value at this path may have meant the setting."""
-        return (isinstance(value, Mapping) or not self.is_node) and path.startswith(self.part and f"{self.part}.")
+    idle: bool
 
 
 @dataclass(frozen=True)
@@ -179,7 +177,9 @@ def unknown_settings(config: DictConfig, own: Collection[str]) -> Iterator[Unkno
     offered = alive_settings(config, nodes, own) if unknown else []
     for node, name in unknown:
         path, close = node.below(name), get_close_matches(str(name), node.listed, n=1, cutoff=0.85)
-        like = nearest(path, (setting.path for setting in offered if setting.fits(path, node.values[name])))
+        fitting = [setting for setting in offered if not setting.is_node or isinstance(node.values[name], Mapping)]
+        first = (setting.path for setting in fitting if path.startswith(setting.part and f"{setting.part}."))
+        like = nearest(path, first) or nearest(path, (setting.path for setting in fitting if setting.idle))
         yield Unknown(path, like or "".join(map(node.below, close)), bool(close) or node.strict)
 
 
@@ -192,17 +192,17 @@ def alive_settings(config: DictConfig, nodes: Iterable[Node], own: Iterable[str]
     off = [path for path, (values, _) in found.items() if _is_off(config, path, values)]
     rows = [row for row in TABLE if row.when.holds(config)]
     dead = {f"{row.node}.{name}" for row in rows if row.stops for name in row.values}
-    parts = {f"{row.node}.{name}": row.node for row in rows for name in row.values}
+    idle_in = {f"{row.node}.{name}": row.node for row in rows for name in row.values}
     alive = []
     for path, (values, listed) in found.items():
         part = next((node for node in off if f"{path}.".startswith(f"{node}.")), "")
         for name in listed:
             here, value = f"{path}.{name}" if path else name, values.get(name)
             if here not in dead and not str(value).startswith("${"):
-                alive.append(Alive(here, bool(value) and isinstance(value, Mapping), part or parts.get(here, "")))
-    return alive + [
-        Alive(path, False, ROLLOUT if path.startswith(f"{ROLLOUT}.") else "") for path in known_free_settings(config)
-    ]
+                is_node, idle = bool(value) and isinstance(value, Mapping), here in idle_in and not part
+                alive.append(Alive(here, is_node, part or idle_in.get(here, ""), idle))
+    free = known_free_settings(config)
+    return alive + [Alive(path, False, ROLLOUT if path.startswith(f"{ROLLOUT}.") else "", False) for path in free]
 
 
 def _is_off(config: DictConfig, path: str, values: Mapping[Any, Any]) -> bool:
