@@ -26,6 +26,7 @@ from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.dead_settings import check_dead_settings
 from verl_mapo.training.dead_settings_table import TABLE
+from verl_mapo.training.engines import check_engines, check_heads
 from verl_mapo.training.logger_checks import check_loggers
 from verl_mapo.training.method import Method
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
@@ -62,6 +63,7 @@ def check_config(config: DictConfig) -> None:
     check_unknown_settings(config, _own_nodes(config))
     if select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
         alignment_settings(config)
+    check_engines(config)
     _check_weights(config)
     _check_image_cache(config)
     if estimator_method(config) is None:
@@ -82,7 +84,7 @@ def _own_nodes(config: DictConfig) -> set[str]:
     """This package's setting in a node of verl, and the nodes that have a settings class, also of other packages."""
     used = [method.Settings for method in (*METHODS, *enabled_methods(config)) if method.Settings is not None]
     own = (VisualToolSettings, RecordSettings, DescriptionAlignmentSettings)
-    return {names.PICTURE_DIR, *(settings.NODE for settings in (*own, *used))}
+    return {names.PICTURE_DIR, names.STRATEGIES_NODE, *(settings.NODE for settings in (*own, *used))}
 
 
 def _check_stock_estimator(config: DictConfig) -> None:
@@ -153,7 +155,7 @@ def _check_image_cache(config: DictConfig) -> None:
 
 
 def check_model(config: DictConfig, methods: Iterable[Method], tokenizer: Any, processor: Any) -> None:
-    """Check that the observations of the visual tools fit, and that the enabled methods can work with a model.
+    """Check that GPUs can share a model, observations of tools fit, and the enabled methods can work with it.
 
     Args:
         config: the whole configuration.
@@ -164,6 +166,7 @@ def check_model(config: DictConfig, methods: Iterable[Method], tokenizer: Any, p
     Raises:
         ConfigError: with the arithmetic, or naming what the model lacks.
     """
+    check_heads(config)
     if select(config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP:
         check_context_length(config, parse(VisualToolSettings, config), tokenizer, processor)
     for method in methods:
