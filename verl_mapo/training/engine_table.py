@@ -49,9 +49,6 @@ class Verdict:
     words: str = ""
     instead: str = ""
 
-    def __str__(self) -> str:
-        return f"{self.state}: {self.words}" if self.words else self.state
-
 
 def tested(words: str = "") -> Verdict:
     return Verdict("tested", words)
@@ -213,9 +210,9 @@ TABLE = (
     Choice(
         "the same with `data.mm_processor_kwargs`",
         (ROLLOUT_NAME, names.MM_PROCESSOR_KWARGS),
-        _all(_SGLANG, _LOOP, lambda config: bool(select(config, names.MM_PROCESSOR_KWARGS))),
+        _all(_SGLANG, lambda config: bool(select(config, names.MM_PROCESSOR_KWARGS))),
         refused(
-            "verl gives them to no SGLang engine, whose images would have other sizes",
+            "verl's SGLang engine takes none, so that every rollout would fail",
             "the limits with visual_tool.max_image_pixels and max_crop_pixels",
         ),
     ),
@@ -312,7 +309,11 @@ TABLE = (
 
 
 def markdown() -> str:
-    """The table as docs/capabilities.md has it, with a column for each method."""
-    rows = [("choice", *names.ESTIMATORS), ("---",) * (1 + len(names.ESTIMATORS))]
-    rows += [(choice.title, *(str(choice.of(method)) for method in names.ESTIMATORS)) for choice in TABLE]
+    """The table as docs/capabilities.md has it: a column for each method, and one for the words of their verdicts."""
+    rows = [("choice", *names.ESTIMATORS, "what was tested, or why it is refused")]
+    rows += [("---",) * len(rows[0])]
+    for choice in TABLE:
+        others = [f"{method}: {verdict.words}" for method, verdict in choice.of_method.items() if verdict.words]
+        words = "; ".join([choice.verdict.words, *others] if choice.verdict.words else others)
+        rows.append((choice.title, *(choice.of(method).state for method in names.ESTIMATORS), words))
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
