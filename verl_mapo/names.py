@@ -69,6 +69,7 @@ AXPO_NODE = "algorithm.axpo"
 VISUAL_CREDIT_NODE = "algorithm.visual_credit"
 VISUAL_TOOL_NODE = "visual_tool"
 RECORDS_NODE = "records"
+STRATEGIES_NODE = "strategy_of"
 ALIGNMENT_NODE = "reward.description_alignment"
 
 # Keys of ``extra_fields`` and of ``reward_extra_info``, which verl carries with a rollout.

@@ -89,7 +89,7 @@ def test_setting_that_axpo_cannot_work_with_is_refused(override, sentence):
     [
         ("algorithm.visual_credit.kappa=0", "algorithm.visual_credit.kappa=0 is refused"),
         ("+algorithm.visual_credit.gama=0.5", "did you mean algorithm.visual_credit.gamma?"),
-        ("actor_rollout_ref.actor.strategy=megatron", "set it to fsdp2 or fsdp"),
+        ("model_engine=megatron", "refused with vgpo: it gives no hidden states"),
         ("algorithm.rollout_correction.bypass_mode=true", "bypass_mode=True leaves out the log-prob pass"),
     ],
 )

@@ -27,6 +27,7 @@ from verl_mapo.rollout.tag_tokens import stop_token
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.dead_settings import check_dead_settings
 from verl_mapo.training.dead_settings_table import TABLE
+from verl_mapo.training.engines import check_engines, check_heads
 from verl_mapo.training.free_settings import check_free_settings, check_model_settings
 from verl_mapo.training.logger_checks import check_loggers
 from verl_mapo.training.method import Method
@@ -67,6 +68,7 @@ def check_config(config: DictConfig) -> None:
     if select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
         alignment_settings(config)
     check_mode(config)
+    check_engines(config)
     _check_weights(config)
     _check_image_cache(config)
     if estimator_method(config) is None:
@@ -87,7 +89,7 @@ def _own_nodes(config: DictConfig) -> set[str]:
     """This package's setting in a node of verl, and the nodes that have a settings class, also of other packages."""
     used = [method.Settings for method in (*METHODS, *enabled_methods(config)) if method.Settings is not None]
     own = (VisualToolSettings, RecordSettings, DescriptionAlignmentSettings)
-    return {names.PICTURE_DIR, *(settings.NODE for settings in (*own, *used))}
+    return {names.PICTURE_DIR, names.STRATEGIES_NODE, *(settings.NODE for settings in (*own, *used))}
 
 
 def _check_stock_estimator(config: DictConfig) -> None:
@@ -158,7 +160,7 @@ def _check_image_cache(config: DictConfig) -> None:
 
 
 def check_model(config: DictConfig, methods: Iterable[Method], tokenizer: Any, processor: Any) -> None:
-    """Check that the observations of the visual tools fit, and that the enabled methods can work with a model.
+    """Check that GPUs can share a model, observations of tools fit, and the enabled methods can work with it.
 
     Args:
         config: the whole configuration.
@@ -170,6 +172,7 @@ def check_model(config: DictConfig, methods: Iterable[Method], tokenizer: Any, p
         ConfigError: with the arithmetic, or naming what the model lacks.
     """
     check_model_settings(config, tokenizer, processor)
+    check_heads(config)
     if select(config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP:
         settings = parse(VisualToolSettings, config)
         check_context_length(config, settings, tokenizer, processor)

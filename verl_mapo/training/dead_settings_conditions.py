@@ -84,6 +84,10 @@ CRITIC = Condition(
     "with the estimators mapo, axpo and vgpo, which read no values of a critic",
     lambda config: ESTIMATOR.holds(config) and bool(select(config, USE_CRITIC)),
 )
+NO_LORA = Condition(
+    f"with {MODEL}.lora_rank=0",
+    lambda config: not any(select(config, f"{MODEL}.{name}", 0) for name in ("lora_rank", "lora.rank")),
+)
 NO_CRITIC = Condition("without a critic", _no_critic)
 NO_FUNCTION = given(names.CUSTOM_REWARD_FUNCTION, None, words="without reward.custom_reward_function.path")
 MODEL_SCORES = Condition(

@@ -19,6 +19,7 @@ from verl_mapo.training.dead_settings_conditions import (
     LOSS,
     MODEL,
     NO_CRITIC,
+    NO_LORA,
     NO_REFERENCE,
     NO_SAMPLER,
     ON_POLICY,
@@ -37,10 +38,11 @@ OFF = (
     # The model
     off(
         MODEL,
-        {"lora_alpha": 16, "target_modules": "all-linear", "exclude_modules": None, "lora.merge": False},
+        {"lora_alpha": 16, "target_modules": "all-linear", "exclude_modules": None},
         given(f"{MODEL}.lora_rank", 0),
         f"set {MODEL}.lora_rank, for example to 64",
     ),
+    off(MODEL, {"lora.merge": False}, NO_LORA, f"set {MODEL}.lora_rank, for example to 64"),
     off(ROLLOUT, {"layered_summon": False}, given(f"{MODEL}.lora_rank", 0), f"set {MODEL}.lora_rank"),
     off(
         MODEL,

@@ -20,6 +20,7 @@ from verl_mapo import names
 from verl_mapo.machine import FLASH_ATTENTION, flash_attention_fault, flash_attention_remedy
 from verl_mapo.settings import ConfigError, select
 from verl_mapo.training.config_checks import check_columns, check_config, check_model, check_rows, uses_this_package
+from verl_mapo.training.engines import check_packages
 from verl_mapo.training.methods import enabled_methods
 
 _FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
@@ -43,6 +44,7 @@ def check_start(config: DictConfig) -> None:
         if OmegaConf.select(config, setting, throw_on_missing=False) is None:
             raise ConfigError(f"{setting} must be set, for example {setting}={_EXAMPLES[setting]}.")
     check_config(config)
+    check_packages(config)
     _check_attention(config)
     train, val = (data_files(config, setting) for setting in (names.TRAIN_FILES, names.VAL_FILES))
     check_model(config, [method(config) for method in enabled_methods(config)], *_tokenizer_and_processor(config))
