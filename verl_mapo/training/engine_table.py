@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from verl_mapo import names
 from verl_mapo.settings import select
-from verl_mapo.training.dead_settings_conditions import ACTOR, MODEL, ROLLOUT, TRAINER_MODE
+from verl_mapo.training.dead_settings_conditions import ACTOR, MODEL, ROLLOUT
 from verl_mapo.training.lora import adapter_rank, adapts_vision_tower, is_merged
 
 STRATEGY = f"{ACTOR}.strategy"
@@ -125,7 +125,7 @@ _LOOP = _is(names.DEFAULT_AGENT_LOOP, names.AGENT_LOOP)
 uses_fsdp = _is(STRATEGY, *names.ENGINES)
 _SGLANG = _is(ROLLOUT_NAME, "sglang")
 _TRTLLM = _is(ROLLOUT_NAME, "trtllm")
-_SHARED_GPUS = _is(TRAINER_MODE, "sync", "colocate_async")
+_SHARED_GPUS = _is(names.TRAINER_MODE, "sync", "colocate_async")
 
 _NO_STATES = refused(
     "it gives no hidden states of the log-prob pass, in which visual credit reads its scores",
