@@ -38,7 +38,7 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         *_members("verl.trainer.main_ppo", "main run_ppo"),
         "verl.utils.config.omega_conf_to_dataclass",
     ),
-    "settings": ("verl.trainer.config",),
+    "settings": ("verl.trainer.config", *_members("verl.utils.model", "check_exclude_modules check_target_modules")),
     "trainer": (
         "verl.trainer.ppo.v1.PPOTrainer",
         "verl.trainer.ppo.v1.trainer_base.TRAINER_REGISTRY",
