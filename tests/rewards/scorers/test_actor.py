@@ -124,22 +124,23 @@ def test_killed_actor_is_restarted():
     assert score_all(RemoteScorer(settings), "label 7") == [7.0]
 
 
-def test_pairs_of_a_dead_actor_go_to_the_others_and_are_unscored_without_any(caplog):
-    settings = settings_of(kind=ENDING_SCORER, replicas=2, retries=0, max_wait_ms=0.0)
+def test_pairs_of_dead_actors_go_to_the_others_and_are_unscored_without_any(caplog):
+    settings = settings_of(kind=ENDING_SCORER, replicas=3, retries=0, max_wait_ms=0.0)
     actors = start_scorers(settings)
     scorer = RemoteScorer(settings)
-    ray.kill(actors[0])
+    start = time.monotonic()
+    assert score_all(scorer, "end") == [None], "a pair that ends processes does not end all of them"
+    assert "Actor 0 of the scorer's 3 is gone, and 2 are left" in caplog.text
+    assert "Actor 1 of the scorer's 3 is gone, and 1 are left" in caplog.text
+    assert score_all(scorer, *(f"label {number}" for number in range(16))) == [float(number) for number in range(16)]
+    ray.kill(actors[2])
     with pytest.raises(RayActorError):  # it takes a moment to die
         while True:
-            ray.get(actors[0].ready.remote())
-    start = time.monotonic()
-    assert score_all(scorer, *(f"label {number}" for number in range(16))) == [float(number) for number in range(16)]
-    assert "Actor 0 of the scorer's 2 is gone, and 1 are left" in caplog.text and "unscored" not in caplog.text
-    assert score_all(scorer, "end", "label 1") == [None, None], "missing, not 0: the last actor's process ended"
-    assert score_all(scorer, "label 1") == [None]
-    assert "Actor 1 of the scorer's 2 is gone, and 0 are left" in caplog.text
-    assert "A pair is unscored: none of the scorer's 2 actors is there." in caplog.text
-    assert sum(record.levelno == logging.ERROR for record in caplog.records) == 2, "each loss is told once"
+            ray.get(actors[2].ready.remote())
+    assert score_all(scorer, "label 1", "label 2") == [None, None], "missing, not 0"
+    assert "Actor 2 of the scorer's 3 is gone, and 0 are left" in caplog.text
+    assert "A pair is unscored: no actor that was asked replied; 0 of the scorer's 3 are left." in caplog.text
+    assert sum(record.levelno == logging.ERROR for record in caplog.records) == 3, "each loss is told once"
     assert time.monotonic() - start < scorer.timeout_s
 
 

@@ -35,6 +35,9 @@ _NODE = f"{ALIGNMENT_NODE}.scorer"
 TIMEOUT_FACTOR = 10
 """A worker waits this many times ``timeout_s`` for a score, because several batches may be queued in an actor."""
 
+MOST_ACTORS = 2
+"""Number of actors to which one pair is sent, one after the other, as long as they die."""
+
 ALL_GPUS = {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
 """Environment of an actor that computes on a GPU without reserving it. Older versions of Ray hide all GPUs from such an
 actor, and newer ones do under RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=1; with this variable no version does."""
@@ -114,7 +117,8 @@ class RemoteScorer:
     async def score(self, text: str, image: bytes) -> float | None:
         """See :meth:`BatchingScorer.score`; also None when every actor is gone, or none replies in time.
 
-        A pair whose actor dies is sent to another one; an actor that has died for good is asked no more.
+        A pair whose actor dies is sent to another one; an actor that has died for good is asked no more. A pair is sent
+        to :data:`MOST_ACTORS` at most, because it may be what they died of.
 
         Raises:
             ConfigError: an actor cannot load its scorer.
@@ -126,10 +130,10 @@ class RemoteScorer:
             return None
 
     async def _score(self, text: str, image: bytes) -> float | None:
-        asked: list[_Copy] = []
-        while left := [copy for copy in self.copies if copy not in asked]:
-            copy = min(left, key=lambda copy: (copy.waiting, copy.asked_at))
-            asked.append(copy)
+        for _ in range(min(MOST_ACTORS, len(self.copies))):
+            if not self.copies:
+                break
+            copy = min(self.copies, key=lambda copy: (copy.waiting, copy.asked_at))
             copy.waiting += 1
             copy.asked_at = next(self._clock)
             try:
@@ -138,7 +142,10 @@ class RemoteScorer:
                 self._note(copy, error)
             finally:
                 copy.waiting -= 1
-        logger.warning("A pair is unscored: none of the scorer's %d actors is there.", self.settings.replicas)
+        left, made = len(self.copies), self.settings.replicas
+        logger.warning(
+            "A pair is unscored: no actor that was asked replied; %d of the scorer's %d are left.", left, made
+        )
         return None
 
     def _note(self, copy: _Copy, error: RayActorError) -> None:
