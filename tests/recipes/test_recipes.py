@@ -99,8 +99,9 @@ def test_recipe_records_a_stated_share_and_needs_no_key(recipe, config):
     assert "records:" in recipe.read_text() and 0 < parse(RecordSettings, config).share < 1
 
 
-def test_every_recipe_runs_on_a_cluster_of_64_gpus_with_the_same_batch(recipe, config):
-    cluster = composed(recipe, "cluster=64")
+@pytest.mark.parametrize("recipe", [path for path in RECIPES if "lora" not in path.stem], ids=lambda path: path.stem)
+def test_every_recipe_of_a_node_runs_on_a_cluster_of_64_gpus_with_the_same_batch(recipe):
+    config, cluster = composed(recipe), composed(recipe, "cluster=64")
     validate_config(cluster, need_reference_policy(cluster), need_critic(cluster))
     check_config(cluster)
     assert (cluster.trainer.nnodes, cluster.trainer.n_gpus_per_node, cluster.reward.num_workers) == (8, 8, 64)
@@ -108,6 +109,11 @@ def test_every_recipe_runs_on_a_cluster_of_64_gpus_with_the_same_batch(recipe, c
     assert cluster.data == config.data and cluster.actor_rollout_ref.rollout == config.actor_rollout_ref.rollout
     changed = composed(recipe, "cluster=64", "reward.num_workers=16")
     assert changed.reward.num_workers == 16, "the command line has the last word"
+
+
+def test_one_damaged_row_of_a_batch_does_not_stop_a_recipe_and_a_missing_folder_on_one_node_of_eight_does(config):
+    allowed = parse(VisualToolSettings, config).max_unreadable
+    assert allowed * config.data.train_batch_size >= 1 and allowed < 1 / 8
 
 
 def test_every_count_of_a_recipe_is_in_the_table_of_counts_and_the_table_names_no_other_setting(recipe, config):

@@ -9,11 +9,21 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from verl_mapo.overrides import name_groups
 from verl_mapo.rehearsal import data
 from verl_mapo.rehearsal.command import prepare
 from verl_mapo.training.start_checks import check_start
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*/*.yaml"))
+
+
+def test_rehearsal_of_a_cluster_is_on_one_node(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "SIZES", ((80, 60), (60, 80)))
+    recipe = next(path for path in RECIPES if path.stem == "qwen3_vl_8b")
+    ready = prepare(recipe, tmp_path, None, ["cluster=64"], weights=False)
+    with initialize_config_dir(str(recipe.parent), version_base=None):
+        config = compose(recipe.stem, ["stack=cpu", *name_groups(ready.overrides)])
+    assert (config.trainer.nnodes, config.trainer.n_gpus_per_node, config.reward.num_workers) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from verl_mapo import names
+from verl_mapo.overrides import name_groups
 from verl_mapo.rehearsal.changes import NEVER, STEPS, Change, Parts, changes
 from verl_mapo.rehearsal.coverage import Shown, shown
 from verl_mapo.rehearsal.data import Rows, first_rows, generated_rows
@@ -140,7 +141,7 @@ def _composed(recipe: Path, overrides: list[str]) -> DictConfig:
     primary(None, recipe)  # refuses what is no yaml file
     try:
         with initialize_config_dir(str(recipe.resolve().parent), version_base=None):
-            return compose(recipe.stem, ["stack=cpu", *overrides])
+            return compose(recipe.stem, ["stack=cpu", *name_groups(overrides)])
     except HydraException as error:
         raise ConfigError(
             f"--recipe {recipe} does not compose with stack=cpu: {str(error).strip()} A recipe's defaults need the "
