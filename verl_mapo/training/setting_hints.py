@@ -40,7 +40,7 @@ _OTHERS = {
 OTHER_NAMES: Mapping[str, str] = {other: name for name, others in _OTHERS.items() for other in others.split()}
 """Names in TRL, transformers, OpenRLHF and vLLM to those in verl; names that share words or letters need no entry."""
 
-_NEAR, _FAR = 0.76, 0.84
+_NEAR, _FAR = 0.79, 0.84
 """Likeness from which a setting is offered: in the same node or below it, and in another node."""
 
 
@@ -62,17 +62,20 @@ def nearest(path: str, others: Iterable[str]) -> str:
 def likeness(name: str, other: str) -> float:
     """How alike two names are, from 0 to 1, where case, underscores and dashes do not count.
 
-    It is the share of equal letters in the same order. Names of which one holds all words of the other, such as
-    ``contents`` and ``save_contents`` or ``gpu_mem_util`` and ``gpu_memory_utilization``, have more than 0.8.
+    It is the share of equal letters in the same order. Names of which one holds all words of the other, or their
+    beginnings, have more than 0.8: ``contents`` and ``save_contents``, ``gpu_mem_util`` and ``gpu_memory_utilization``.
     """
     letters = _letters(name), _letters(other)
     if letters[0] == letters[1] or OTHER_NAMES.get(name) == other:
         return 1.0
     few, many = sorted((_words(name), _words(other)), key=len)
-    within = few and all(any(_begins(long, word) for long in many) for word in few)
-    matcher = SequenceMatcher(None, *letters)
-    close = matcher.real_quick_ratio() >= _NEAR and matcher.quick_ratio() >= _NEAR  # saves most of the time
-    return max(0.8 + 0.15 * len(few) / len(many) if within else 0.0, matcher.ratio() if close else 0.0)
+    least = 1 if few & many else 3
+    within = few and all(len(word) >= least and any(long.startswith(word) for long in many) for word in few - many)
+    by_words = 0.8 + 0.15 * len(few) / len(many) if within else 0.0
+    lengths = sorted(map(len, letters))
+    if 2 * lengths[0] < _NEAR * sum(lengths):
+        return by_words  # the share of equal letters is too small, which need not be counted
+    return max(by_words, SequenceMatcher(None, *letters).ratio())
 
 
 def _score(nodes: list[str], name: str, other: list[str]) -> float:
@@ -84,10 +87,6 @@ def _score(nodes: list[str], name: str, other: list[str]) -> float:
     certain = OTHER_NAMES.get(name) == other[-1]
     nearby = 0.05 * below + 0.04 * (other[:-1] == nodes) + 0.03 * (common - (common == 0)) - 0.01 * len(other)
     return alike + 0.05 * certain + 0.04 * (alike == 1) + nearby
-
-
-def _begins(word: str, part: str) -> bool:
-    return word == part or (len(part) > 2 and word.startswith(part))
 
 
 @cache
