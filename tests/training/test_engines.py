@@ -128,6 +128,9 @@ def test_engine_whose_package_is_missing_is_refused(monkeypatch):
     check_packages(compose_config())
     with pytest.raises(ConfigError, match="name=sglang needs the package sglang, which is not installed: pip install"):
         check_packages(run_with(SGLANG))
+
+
+def test_package_inside_a_missing_package_is_not_installed():
     assert not engines._is_installed("no_such_package.core")
 
 

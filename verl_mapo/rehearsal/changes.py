@@ -220,7 +220,7 @@ OWN = (
 
 LOST_ON_A_CPU = {
     "trainer.nnodes": "several nodes",
-    "trainer.n_gpus_per_node": "several GPUs: sharding, NCCL, batches balanced over ranks",
+    names.GPUS_PER_NODE: "several GPUs: sharding, NCCL, batches balanced over ranks",
     "actor_rollout_ref.model.use_remove_padding": "packed sequences",
     names.ATTENTION: "flash-attn",
     names.STRATEGY: "another engine than FSDP2",

@@ -78,7 +78,7 @@ class AnswerOutcome:
     def __init__(self, settings: DescriptionAlignmentSettings):
         self.settings = settings
         self.judge = Judge(settings.judge) if settings.judge else None
-        self.terms = ("acc", "rule", *(("judge", "judge_failed") if settings.judge else ()))
+        self.terms = ("acc", "rule", "undecided", *(("judge", "judge_failed") if settings.judge else ()))
 
     async def __call__(self, row: DataProtoItem, trajectory: Trajectory) -> tuple[float, Terms]:
         """See :class:`Outcome`.

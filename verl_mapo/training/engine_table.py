@@ -191,7 +191,7 @@ TABLE = (
     ),
     Choice(
         "the same, over a number of GPUs that does not divide all",
-        (ULYSSES, "trainer.n_gpus_per_node"),
+        (ULYSSES, names.GPUS_PER_NODE),
         _all(uses_fsdp, lambda config: gpus(config) % sequence_parallel(config) != 0),
         refused("a sequence is split over equal parts of all GPUs", f"{ULYSSES}=1, or to a divisor of all GPUs"),
     ),

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from verl_mapo import names
 from verl_mapo.settings import ConfigError, select
-from verl_mapo.training.dead_settings_conditions import ACTOR, MODEL, REF
+from verl_mapo.training.dead_settings_conditions import ACTOR, MODEL, REF, USE_CRITIC
 from verl_mapo.training.engine_table import (
     ROLLOUT_NAME,
     STRATEGY,
@@ -73,7 +73,7 @@ def _check_strategies(config: DictConfig) -> None:
     """
     engine = select(config, ENGINE, "dp")
     known = STRATEGIES[engine]
-    nodes = [ACTOR, REF, *(["critic"] if select(config, "critic.enable") else [])]
+    nodes = [ACTOR, REF, *(["critic"] if select(config, USE_CRITIC) else [])]
     for path in (f"{node}.strategy" for node in nodes):
         given = select(config, path)
         if given not in known:
