@@ -22,6 +22,7 @@ from verl_mapo.rollout.row_pictures import Picture
 
 LONG = ["data.max_prompt_length=8192", "actor_rollout_ref.rollout.max_model_len=16384"]
 CAPPED = "visual_tool.max_image_pixels=50176"
+LARGE = "data.mm_processor_kwargs={min_pixels: 3136, max_pixels: 401408}"
 
 SIDES = st.integers(20, 400)
 ASKED = st.sampled_from([{}, {"max_pixels": 20000}, {"resized_height": 56, "resized_width": 112}])
@@ -35,7 +36,7 @@ def blank(size: tuple[int, int], orientation: int) -> bytes:
     return buffer.getvalue()
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(
     pictures=st.lists(st.tuples(SIDES, SIDES, st.sampled_from([1, 6]), ASKED), max_size=3),
     question=st.sampled_from(["What?", "<|image_pad|> spelled out", "<tools>[]</tools> and a question"]),
@@ -78,7 +79,7 @@ def test_filter_keeps_large_images_that_the_loop_shows_small(tiny_models, tmp_pa
     Image.new("RGB", (448, 448)).save(tmp_path / "large.png")  # 256 tokens uncapped, and 64 as shown
     row = {"images": [str(tmp_path / "large.png")], "prompt": [{"role": "user", "content": "<image>What?"}]}
     base = ["data.filter_overlong_prompts=true", f"data.filter_overlong_prompts_workers={workers}"]
-    base += ["visual_tool.tools=[zoom]", f"data.cache_dir={tmp_path}"]
+    base += ["visual_tool.tools=[zoom]", f"+data.cache_dir={tmp_path}", LARGE]
     config = compose_config(*base, CAPPED)
     length = PromptLength(config, model.tokenizer, model.processor)(
         [{"role": "user", "content": [{"type": "image", "image": row["images"][0]}, {"type": "text", "text": "What?"}]}]
@@ -93,5 +94,5 @@ def test_rows_of_other_loops_are_measured_as_verl_shows_them(tiny_models, tmp_pa
     model = tiny_models["qwen2_5_vl"]
     Image.new("RGB", (448, 448)).save(tmp_path / "large.png")
     row = {"images": [str(tmp_path / "large.png")], "prompt": [{"role": "user", "content": "<image>What?"}]}
-    config = compose_config("data.filter_overlong_prompts=true", CAPPED, "data.max_prompt_length=250")
+    config = compose_config("data.filter_overlong_prompts=true", CAPPED, LARGE, "data.max_prompt_length=250")
     assert kept(model, tmp_path, config, [{**row, "agent_name": "single_turn_agent"}]) == 0

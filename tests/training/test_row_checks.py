@@ -155,3 +155,27 @@ def test_rows_are_numbered_as_they_are_used_after_a_filter():
     check_rows(compose_config(), dataset.select([0, 2]))
     with pytest.raises(ConfigError, match="row 0 "):
         check_rows(compose_config(), dataset.select([1, 2]))
+
+
+LIMIT = "+actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt.image"
+
+
+@pytest.mark.parametrize("in_messages", [False, True])
+def test_row_with_more_images_than_the_engine_takes_is_refused_before_it_is_rolled_out(in_messages):
+    change = {"prompt": said("<image>" * 6), "images": [{"image": "a.png"}] * 6}
+    if in_messages:
+        parts = [{"type": "image", "image": "a.png"}] * 6
+        change = {"prompt": [{"role": "user", "content": parts}], "images": []}
+    data = Dataset.from_list([GOOD | change])
+    check_rows(compose_config(f"{LIMIT}=9"), data)
+    for datasets in ([data], [rows(), data]):
+        with pytest.raises(ConfigError, match=r"row 0 has 6 images, .*6 \+ 3 observations = 9, but .*=8: set it to 9"):
+            check_rows(compose_config(f"{LIMIT}=8"), *datasets)
+
+
+def test_images_of_rows_of_other_agent_loops_are_counted_without_tools():
+    other = GOOD | {"images": [{"image": "a.png"}] * 6, "agent_name": "single_turn_agent"}
+    data = Dataset.from_list([other, GOOD | {"agent_name": "visual_tool_agent"}])
+    check_rows(compose_config(f"{LIMIT}=6"), data)
+    with pytest.raises(ConfigError, match="row 0 has 6 images, but .*image=5: set it to 6"):
+        check_rows(compose_config(f"{LIMIT}=5"), data)

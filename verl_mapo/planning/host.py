@@ -13,10 +13,10 @@ from verl_mapo.rollout.image_features import feature_dtype
 from verl_mapo.settings import select
 
 _HOST = "memory of a node"
-_STORE = "object store of a node"
 _FEWER_PIXELS = (
-    "Use more nodes, a smaller data.train_batch_size, or less visual_tool.max_image_pixels or max_crop_pixels."
+    "Use more nodes, a smaller data.train_batch_size, or smaller visual_tool.max_image_pixels and max_crop_pixels."
 )
+_FEWER_PARTS = f"Use more nodes, a smaller model, LoRA, or a smaller {names.AGENT_WORKERS}."
 
 
 def features(run: PlannedRun, looks: int) -> float:
@@ -75,7 +75,9 @@ def host_lines(run: PlannedRun) -> Iterator[Line]:
     fixed = kept + processes + caches
     least, most = (max(loading, fixed + sum(parts)) for parts in zip(in_queue, in_workers, stored, strict=True))
     level, words = "ok", ""
-    if memory and least > memory:
+    if memory and max(loading, fixed) > memory:
+        level, words = "fails", f"Weights, optimizer and processes alone do not fit. {_FEWER_PARTS}"
+    elif memory and least > memory:
         level, words = "fails", f"Ray ends workers even if every rollout looks only once. {_FEWER_PIXELS}"
     elif memory and most > memory:
         level, words = "warns", f"Ray ends workers if every rollout makes all its calls. {_FEWER_PIXELS}"
@@ -85,7 +87,7 @@ def host_lines(run: PlannedRun) -> Iterator[Line]:
 
 def _object_store(run: PlannedRun, needed: list[float], store: float | None) -> Line:
     """Requests that hold images, in /dev/shm."""
-    what, shm = "images of requests, in /dev/shm", run.place.shm
+    what, shm = "images of requests (object store, in /dev/shm)", run.place.shm
     room = store if shm is None or store is None else min(store, shm)
     words = ""
     if room is not None and needed[1] > room:
@@ -94,7 +96,7 @@ def _object_store(run: PlannedRun, needed: list[float], store: float | None) -> 
             words += "Give the container more --shm-size, or --ipc=host."
         else:
             words += f"Set +ray_kwargs.ray_init.object_store_memory={needed[1]:.0f}."
-    return Line(_STORE, what, _range(needed), size(room), "warns" if words else "ok", words)
+    return Line(_HOST, what, _range(needed), size(room), "warns" if words else "ok", words)
 
 
 def disk_lines(run: PlannedRun) -> Iterator[Line]:

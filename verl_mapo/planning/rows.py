@@ -70,6 +70,6 @@ def _prompts(run: PlannedRun) -> Line:
     share = data.share_longer_than(limit)
     if not share:
         return Line("tokens", "prompt", needs, f"{limit:,}")
-    end = "left out" if run.config.data.filter_overlong_prompts else "shown to nobody: their rollouts end at once"
+    end = "left out" if run.config.data.filter_overlong_prompts else "too long, and their rollouts end at once"
     words = f"About {share:.0%} of the rows are {end}. Raise data.max_prompt_length, or lower the size of images."
     return Line("tokens", "prompt", needs, f"{limit:,}", "fails" if share == 1 else "warns", words)
