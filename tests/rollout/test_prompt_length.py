@@ -22,7 +22,7 @@ from verl_mapo.rollout.row_pictures import Picture
 
 LONG = ["data.max_prompt_length=8192", "actor_rollout_ref.rollout.max_model_len=16384"]
 CAPPED = "visual_tool.max_image_pixels=50176"
-LARGE = "data.mm_processor_kwargs={min_pixels: 3136, max_pixels: 401408}"
+LARGE = "+data.mm_processor_kwargs={min_pixels: 3136, max_pixels: 401408}"
 
 SIDES = st.integers(20, 400)
 ASKED = st.sampled_from([{}, {"max_pixels": 20000}, {"resized_height": 56, "resized_width": 112}])
