@@ -91,7 +91,6 @@ def check_nothing_lost(run: Path, marked: int, validated: tuple[int, ...]) -> No
     for step in range(1, marked + 1):
         assert {"actor/grad_norm", "mapo/outcome/mean", "timing_s/step"} <= set(metrics[step])
         assert len(report.rollouts(step, "train")) == N * PROMPTS
-        assert (run / "trajectories" / f"{step}.jsonl").stat().st_size > 0, "verl's own dump"
         if step in validated:
             assert any(name.startswith("val-core/") for name in metrics[step]) and report.rollouts(step, "val")
 
