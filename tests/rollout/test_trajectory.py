@@ -69,7 +69,8 @@ def test_record_has_these_keys():
     assert set(record["turns"][0]) == {
         *("span", "text", "status", "tool", "label", "description", "label_tokens", "img_idx", "image"),
         *("quarter_turns", "box_said", "box_asked", "box_executed", "view_size", "described", "faults", "pixels"),
-        *("computed", "score", "observation", "continues", "call_start", "lenient", "other_units"),
+        *("computed", "score", "observation", "continues", "call_start", "after_call", "lenient"),
+        "other_units",
     }
     assert Trajectory(["a.png"]).to_record()["end_reason"] == ""
     earlier = {name: value for name, value in record.items() if name not in ("error", "node", "unreadable")}
