@@ -49,6 +49,9 @@ trajectories = st.builds(
     turns=st.lists(turns, max_size=4),
     end_reason=st.none() | st.sampled_from(EndReason),
     prefix_length=counts,
+    error=st.text(max_size=8),
+    node=st.text(max_size=8),
+    unreadable=st.text(max_size=8),
 )
 
 
@@ -61,13 +64,17 @@ def test_record_is_read_back_as_the_trajectory_without_the_pixels_of_plain_image
 
 def test_record_has_these_keys():
     record = Trajectory(["a.png"], [(8, 6)], [Turn((0, 3), "x")], EndReason.ANSWER).to_record()
-    assert list(record) == ["images", "image_sizes", "turns", "end_reason", "prefix_length", "error"]
+    keys = ["images", "image_sizes", "turns", "end_reason", "prefix_length", "error", "node", "unreadable"]
+    assert list(record) == keys
     assert set(record["turns"][0]) == {
         *("span", "text", "status", "tool", "label", "description", "label_tokens", "img_idx", "image"),
         *("quarter_turns", "box_said", "box_asked", "box_executed", "view_size", "described", "faults", "pixels"),
-        *("computed", "score", "observation", "continues", "call_start", "lenient", "other_units"),
+        *("computed", "score", "observation", "continues", "call_start", "after_call", "lenient"),
+        "other_units",
     }
     assert Trajectory(["a.png"]).to_record()["end_reason"] == ""
+    earlier = {name: value for name, value in record.items() if name not in ("error", "node", "unreadable")}
+    assert Trajectory.from_record(earlier) == Trajectory.from_record(record)
 
 
 def crop(region: tuple[int, int, int, int], image: int = 0, **fields) -> Turn:
