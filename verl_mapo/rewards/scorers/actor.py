@@ -207,6 +207,7 @@ def _actor(settings: ScorerSettings, name: str, place: Place) -> ActorHandle:
         .options(
             name=name,
             get_if_exists=True,
+            num_cpus=0,  # else Ray holds a CPU for each, and verl's own reservations of CPUs may not fit
             num_gpus=settings.num_gpus,
             max_restarts=settings.retries,
             max_task_retries=settings.retries,
