@@ -11,7 +11,8 @@ as padded to 2048 (the paper's response length); a row says what two would be. I
 nothing, and none of its other costs is counted. The share of bandwidth is of the rate, read and written together, of
 one large copy in the same run.
 
-Second table: the factors of a step of 4096 x 4096 beside verl's vectorised GRPO on the same step, uid strings in.
+Second table: the factors of a step of 4096 x 4096, and the metrics of them, beside verl's vectorised GRPO on the same
+step, uid strings in.
 
 Third table: verl's own forward step of a log-prob pass over a Qwen2.5-VL of 8 layers and random weights, with the
 request for scores and without. A pair is one pass of each, in either order; peak memory is the parameters and the most
@@ -42,7 +43,7 @@ from verl_mapo.advantages.focus import focus_scores, image_sums, plan_focus
 from verl_mapo.advantages.groups import group_ids
 from verl_mapo.advantages.visual_credit import VisualCreditSettings, apply_credit, visual_factors
 from verl_mapo.training.focus_engine import FOCUS, FocusEngine
-from verl_mapo.training.visual_credit import focus_request
+from verl_mapo.training.visual_credit import credit_metrics, focus_request
 
 SEQUENCES, IMAGE, RESPONSE, PADDED, DIM = 64, 400, 400, 2048, 3584
 IMAGE_TOKEN, TEXT_TOKEN = 1, 0
@@ -139,7 +140,10 @@ def bench_factors(repeats: int) -> None:
         "visual_factors": factors,
         "visual_factors, apply_credit": lambda: apply_credit(base, factors(), config),
     }
+    made = factors()
+    calls["credit_metrics"] = lambda: credit_metrics(score, mask, made, config)
     medians = measure(calls, repeats)
+    print(f"\ncredit_metrics / visual_factors: {medians['credit_metrics'] / medians['visual_factors']:.2f}")
     print(f"\n| rows x tokens | what | median ms | ratio to {BASELINE} |\n|---|---|---|---|")
     for name, median in medians.items():
         ratio = median / medians[BASELINE]

@@ -105,14 +105,14 @@ class Attempt:
         parts.append(("a step", [step["step"] for step in steps]))
         for name, title in WAITS.items():
             for kind in ("mean", "max"):
-                waited = [step[found] for step in steps if (found := f"agent_loop/{name}/{kind}") in step]
+                waited = [step[found] for step in steps if (found := f"seconds/{name}/{kind}") in step]
                 parts.append((f"a rollout waits for {title}, {kind}", waited))
         return [(title, median(values), fmean(values)) for title, values in parts if any(values)]
 
 
 def _timing(metrics: dict[str, float]) -> dict[str, float]:
-    prefix = "timing_s/"
-    return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+    prefixes = ("timing_s/", "rollout_visual/seconds/")
+    return {name.partition("/")[2]: value for name, value in metrics.items() if name.startswith(prefixes)}
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> Table:

@@ -13,6 +13,7 @@ import ray
 
 from verl_mapo import cluster
 from verl_mapo.cluster import METRICS_FILE, TrainerHere, watch, watch_cluster
+from verl_mapo.driver_threads import THREADS
 from verl_mapo.launcher import WORKER_DIED
 
 RUN = """
@@ -74,6 +75,8 @@ def test_silence_of_ray_is_said_once_and_does_not_stop_the_run(capsys):
 def test_dead_actor_of_a_cluster_that_was_there_before_ends_the_run_and_the_trainer_is_on_its_node(monkeypatch):
     paths = ":".join(filter(None, sys.path))
     monkeypatch.setenv(METRICS_FILE, "/run/metrics/000.jsonl")
+    monkeypatch.setenv(THREADS, "3")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     context = ray.init(
         "local",
         num_cpus=2,
@@ -88,11 +91,11 @@ def test_dead_actor_of_a_cluster_that_was_there_before_ends_the_run_and_the_trai
         class Trainer:
             def place(self):
                 node = ray.get_runtime_context().get_node_id()
-                return node, os.environ[METRICS_FILE], os.environ["KEPT"]
+                return node, os.environ[METRICS_FILE], os.environ["KEPT"], os.environ[THREADS]
 
         trainer = TrainerHere(Trainer).options(runtime_env={}).remote()
         here = ray.get_runtime_context().get_node_id()
-        assert ray.get(trainer.place.remote()) == (here, "/run/metrics/000.jsonl", "1")
+        assert ray.get(trainer.place.remote()) == (here, "/run/metrics/000.jsonl", "1", "3")
         address = context.address_info["gcs_address"]
         done = subprocess.run(
             [sys.executable, "-c", RUN, address],

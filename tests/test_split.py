@@ -24,7 +24,7 @@ def test_parts_of_a_run_are_those_of_its_log_metrics_and_files(tmp_path):
     steps = [
         {"timing_s/step": 30.0, "timing_s/gen": 20.0},
         {"timing_s/step": 10.0, "timing_s/gen": 4.0, "timing_s/update_actor": 5.0, "timing_s/testing": 7.0},
-        {"timing_s/step": 14.0, "timing_s/gen": 8.0, "timing_s/agent_loop/tool_calls/max": 1.25},
+        {"timing_s/step": 14.0, "timing_s/gen": 8.0, "rollout_visual/seconds/tool_calls/max": 1.25},
     ]
     lines = [{"step": 0, "data": {"val-core/x/acc/mean@1": 0.5}}]
     lines += [{"step": number, "data": data} for number, data in enumerate(steps, 1)]

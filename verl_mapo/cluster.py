@@ -21,6 +21,7 @@ import ray
 from ray._private import state
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from verl_mapo import driver_threads
 from verl_mapo.launcher import GRACE_S, NEEDED, WORKER_DIED
 
 POLL_S = 10.0
@@ -49,11 +50,14 @@ class TrainerHere:
         return TrainerHere(self._actor, **self._options | options)
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Start the actor, with the path of the metrics file of this process; Ray must be running."""
+        """Start the actor, with the metrics file of this process and its number of threads; Ray must be running."""
         watch_cluster()
         runtime_env = dict(self._options.get("runtime_env") or {})
+        variables = driver_threads.environment()
         if METRICS_FILE in os.environ:
-            runtime_env["env_vars"] = {**runtime_env.get("env_vars", {}), METRICS_FILE: os.environ[METRICS_FILE]}
+            variables[METRICS_FILE] = os.environ[METRICS_FILE]
+        if variables:
+            runtime_env["env_vars"] = {**runtime_env.get("env_vars", {}), **variables}
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         options = {**self._options, "num_cpus": 0, "scheduling_strategy": here, "runtime_env": runtime_env}
         return self._actor.options(**options).remote(*args, **kwargs)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from verl_mapo.doctor import Finding
 from verl_mapo.machine import Fact
+from verl_mapo.nodes import Node
 
 if TYPE_CHECKING:
     from verl_mapo.planning.run import Line
@@ -71,6 +72,23 @@ def plan_words(lines: Iterable[Line]) -> Iterable[str]:
     for line in lines:
         if line.words:
             yield f"[{_COLOURS[line.level]}]{escape(f'{line.where}, {line.what}: {line.words}')}"
+
+
+def nodes_table(nodes: Sequence[Node]) -> Table:
+    """What each node has, a column a node; what is the same as on the first node is not repeated."""
+    table = Table("what", *(escape(node.name) for node in nodes), title="Nodes")
+    answers = [{line.what: line for line in node.lines} for node in nodes]
+    for what in dict.fromkeys(what for answer in answers for what in answer):
+        lines = [answer.get(what) for answer in answers]
+        table.add_row(escape(what), *(_node_cell(line, lines[0], place) for place, line in enumerate(lines)))
+    return table
+
+
+def _node_cell(line: Fact | None, first: Fact | None, place: int) -> str:
+    if line is None:
+        return "[yellow]no answer"
+    same = place > 0 and line == first
+    return f"[{_COLOURS[line.level]}]{'same' if same else escape(line.found)}"
 
 
 def checks_table(findings: Iterable[Finding]) -> Table:

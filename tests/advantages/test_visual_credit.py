@@ -361,7 +361,7 @@ def test_factors_equal_a_loop_over_tokens(
     rows: list[Row], options: dict[str, Any], which: dict[str, bool], dtype: torch.dtype, chunk: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(visual_credit, "_CHUNK", chunk)
+        patch.setattr(visual_credit, "CHUNK", chunk)
         found = run(rows, dtype, **options, **which)
     tokens, trajectory, gates = by_loop(rows, VisualCreditSettings(**options, **which))
     tolerance = 1e-9 if dtype == torch.float64 else 1e-5

@@ -117,7 +117,7 @@ def test_call_in_the_last_turn_is_not_executed(model, picture):
     output = play(model, compose_config(), prompt_of(picture), [call()] * 4)
     assert_consistent(model, output)
     trajectory = output.extra_fields[TRAJECTORY]
-    assert trajectory.end_reason is EndReason.MAX_TURNS
+    assert trajectory.end_reason is EndReason.TURN_LIMIT
     assert trajectory.turns[-1].status is TurnStatus.NO_TURNS_LEFT
     assert len(trajectory.visual_turns) == 3 and len(output.multi_modal_data["images"]) == 4
 

@@ -84,6 +84,8 @@ async def roll_out(model, path: str, seed: int, outputs: int) -> int:
         turns = [turn_of(rng, model.tokenizer) for _ in range(rng.randint(1, 5))]
         config.visual_tool.describe = rng.choice(["before", "after", "both"])
         config.visual_tool.calls_per_turn = rng.choice([1, 3])
+        config.visual_tool.stop_at_call = config.visual_tool.calls_per_turn == 1 and rng.random() < 0.5
+        config.visual_tool.max_turn_tokens = rng.choice([None, None, 16, 60])
         config.actor_rollout_ref.rollout.response_length = rng.choice([40, 400, 1024])
         question = rng.choice(["What?", text_of(rng)])
         prompt = prompt_of(path, question)

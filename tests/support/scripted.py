@@ -27,7 +27,10 @@ from verl_mapo.rollout.statuses import EndReason
 
 
 class ScriptedServer:
-    """Generates the turns of a script in order: a text, which is ended by ``<|im_end|>``, or token ids."""
+    """Generates the turns of a script in order: a text, which is ended by ``<|im_end|>``, or token ids.
+
+    A turn ends at a stop token, as in vLLM, which returns this token and its log-probability; the rest is dropped.
+    """
 
     def __init__(self, tokenizer: Any, turns: list[str | list[int]]):
         self.tokenizer = tokenizer
@@ -40,7 +43,9 @@ class ScriptedServer:
         self.images.append(len(image_data or []))
         turn = next(self.turns, "")
         ids = turn if isinstance(turn, list) else self.tokenizer.encode(turn) + [self.tokenizer.eos_token_id]
-        ids = ids[: sampling_params["max_tokens"]]
+        stops = sampling_params.get("stop_token_ids") or ()
+        stop = next((place for place, token in enumerate(ids) if token in stops), len(ids))
+        ids = ids[: min(stop + 1, sampling_params["max_tokens"])]
         return TokenOutput(token_ids=ids, log_probs=[-0.5] * len(ids), extra_fields={"global_steps": 1})
 
 

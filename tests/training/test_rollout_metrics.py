@@ -38,6 +38,7 @@ def test_metrics_of_two_rollouts_are_means_over_rollouts_calls_and_visual_turns(
             "rollout_visual/crop_area": (0.5 + 0.25) / 2,
             "rollout_visual/label_tokens": 4,
             "rollout_visual/repeat_iou": 0.5,
+            "rollout_visual/after_call/share": 0,
             "rollout_visual/unreadable_images/share": 0,
             "rollout_visual/errors/share": 0,
             "rollout_visual/end/answer": 2 / 3,
@@ -88,16 +89,27 @@ def test_continuations_padding_and_other_agent_loops_are_not_counted(queue):
     assert step.original.tolist() == [True, False, True, False]
 
 
-def test_seconds_of_original_rollouts_have_the_names_of_verl(queue):
+def test_share_of_undecided_answers_is_of_the_original_rollouts(queue):
+    answer = Trajectory([], [], [Turn((0, 3), "y")], EndReason.ANSWER)
+    shares = []
+    for terms in ([{}] * 3, [{"undecided": undecided} for undecided in (1.0, 0.0, 1.0)]):
+        rows = scored_rows([torch.ones(3)] * 3, [0.0] * 3, [answer] * 3, reward_extra_info=terms)
+        queue.fields.update(rows)
+        batch = queue.batch([f"a_{row}_0" for row in range(3)], is_padding=[False, False, True])
+        shares.append(rollout_metrics(StepBatch.fetch(batch, number=1)).get("reward/undecided"))
+    assert shares == [None, 0.5], "the share is left out where no check counts, and padding is not counted"
+
+
+def test_seconds_are_those_of_original_rollouts(queue):
     answer = Trajectory([], [], [Turn((0, 3), "y")], EndReason.ANSWER)
     queue.fields.update(scored_rows([torch.ones(3)] * 3, [0.0] * 3, [answer] * 3))
     waited = [{"generate_sequences": 1.0, "tool_calls": 0.5}, {"generate_sequences": 3.0}, {"generate_sequences": 9.0}]
     queue.fields["metrics"] = waited
     step = StepBatch.fetch(queue.batch([f"a_{row}_0" for row in range(3)], is_padding=[False, False, True]), number=1)
-    seconds = {name: value for name, value in rollout_metrics(step).items() if name.startswith("timing_s")}
+    seconds = {name: value for name, value in rollout_metrics(step).items() if "/seconds/" in name}
     assert seconds == {
-        "timing_s/agent_loop/generate_sequences/mean": 2.0,
-        "timing_s/agent_loop/generate_sequences/max": 3.0,
-        "timing_s/agent_loop/tool_calls/mean": 0.5,
-        "timing_s/agent_loop/tool_calls/max": 0.5,
+        "rollout_visual/seconds/generate_sequences/mean": 2.0,
+        "rollout_visual/seconds/generate_sequences/max": 3.0,
+        "rollout_visual/seconds/tool_calls/mean": 0.5,
+        "rollout_visual/seconds/tool_calls/max": 0.5,
     }

@@ -42,7 +42,9 @@ ROOT = 0.5**0.5
 def test_every_mode_gets_the_visual_trainer_and_overrides_none_of_its_methods(mode, monkeypatch):
     monkeypatch.setattr(PPOTrainer, "__init__", lambda self, config: setattr(self, "config", config))
     monkeypatch.setattr(MODES[mode], "__init__", lambda self, config: PPOTrainer.__init__(self, config))
-    trainer = get_trainer_cls(mode)(config=compose_config(f"trainer.v1.trainer_mode={mode}"))
+    modes = {"separate_async": ["+mode=separate_async", "trainer.v1.separate_async.parameter_sync_step=4"]}
+    config = compose_config(*modes.get(mode, [f"trainer.v1.trainer_mode={mode}"]))
+    trainer = get_trainer_cls(mode)(config=config)
     assert isinstance(trainer, VisualTrainer) and isinstance(trainer, MODES[mode])
     ours = ["_compute_advantage", "_validate", "_log_rollout_data", "_init_tokenizer", "_init_dataloader"]
     for method in (*ours, "_save_checkpoint", "on_step_begin", "_shutdown_dump_executor"):
@@ -97,6 +99,18 @@ def test_columns_of_a_step_reach_advantages_metrics_and_records(queue, make_trai
     assert [record["uid"] for record in trainer.records] == ["a", "a", "b", "b"]
     assert trainer.records[0]["advantage"] == pytest.approx(ROOT * 1.4, abs=1e-4)
     assert all(record["credit"] is None and record["axpo"] is None for record in trainer.records)
+
+
+@pytest.mark.parametrize(("recorded", "dumps"), [([True] * 4, 0), ([True, False, True, True], 1), ([], 0)])
+def test_verl_dumps_texts_only_where_a_record_has_no_trajectory(make_trainer, monkeypatch, tmp_path, recorded, dumps):
+    dumped, timing = [], {}
+    monkeypatch.setattr(PPOTrainer, "_log_rollout_data", lambda *_: dumped.append(1))
+    trainer = make_trainer(f"trainer.rollout_data_dir={tmp_path}")
+    trainer.records = [{"trajectory": {"turns": []} if known else None} for known in recorded]
+    trainer._log_rollout_data(None, timing, str(tmp_path))
+    written = (tmp_path / "train" / "7.jsonl").read_text().splitlines()
+    assert len(dumped) == dumps and len(written) == len(recorded) and trainer.records == []
+    assert timing["dump_rollout_generations"] >= 0
 
 
 def test_each_field_is_read_once_a_step(queue, make_trainer, tmp_path):

@@ -12,7 +12,7 @@ from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 
 from verl_mapo.advantages.axpo import AxpoSettings, axpo_groups
 from verl_mapo.advantages.groups import group_ids
-from verl_mapo.advantages.visual_credit import VisualCreditSettings, visual_factors
+from verl_mapo.advantages.visual_credit import BOUNDS, VisualCreditSettings, visual_factors
 from verl_mapo.columns import CONTINUATION, PLAIN, SOURCE, VISUAL_FOCUS
 from verl_mapo.settings import ConfigError
 from verl_mapo.training.step_batch import StepBatch
@@ -114,6 +114,46 @@ def test_late_over_early_is_below_one_if_focus_falls():
     assert metrics["visual_credit/cosine/negative_share"] == pytest.approx(0.5)
     assert metrics["visual_credit/length_correlation"] == pytest.approx(1)
     assert metrics["visual_credit/at_bounds/trajectory"] == 0.5, "1 - 0.5 is cut to 0.9"
+
+
+def plain_metrics(score, mask, factors, config):
+    """The metrics of tokens as docs and docstring define them, over the whole batch at once."""
+    policy = mask.bool()
+    scored = policy & ~score.isnan()
+    cosine, token, length = 2 * score[scored].double() - 1, factors.token[scored].double(), policy.sum(dim=1)
+    late = policy.cumsum(dim=1) > length.unsqueeze(1) / 2
+    bounds = BOUNDS.get(config.clamp, ([],))[0]
+    metrics = {
+        "cosine/mean": cosine.mean(),
+        "cosine/min": cosine.min(),
+        "cosine/negative_share": (cosine < 0).double().mean(),
+        "late_over_early": score[scored & late].mean() / score[scored & ~late].mean(),
+        "gate_rate": (factors.gate & scored).sum() / scored.sum(),
+        "token_factor/min": token.min(),
+        "token_factor/max": token.max(),
+        "token_factor/mean": token.mean(),
+        "at_bounds/token": torch.isin(factors.token[scored], torch.tensor(bounds)).double().mean(),
+    }
+    return {f"visual_credit/{name}": float(value) for name, value in metrics.items() if not value.isnan()}
+
+
+@pytest.mark.parametrize("clamp", ["none", "official", "symmetric"])
+@pytest.mark.parametrize("chunk", [1, 24, 2**17])
+def test_metrics_are_those_of_the_whole_batch_however_it_is_cut(monkeypatch, clamp, chunk):
+    monkeypatch.setattr("verl_mapo.training.visual_credit.CHUNK", chunk)
+    numbers = torch.Generator().manual_seed(0)
+    score = torch.rand(9, 12, generator=numbers).masked_fill(torch.rand(9, 12, generator=numbers) < 0.2, float("nan"))
+    score[3] = float("nan")
+    mask = (torch.rand(9, 12, generator=numbers) < 0.7).long()
+    mask[5] = 0
+    config = VisualCreditSettings(clamp=clamp, beta=9.0)
+    factors = visual_factors(score, ~score.isnan(), mask, torch.arange(9) // 3, config)
+    found = credit_metrics(score, mask, factors, config)
+    expected = plain_metrics(score, mask, factors, config)
+    if clamp == "none":
+        del expected["visual_credit/at_bounds/token"]
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+    assert found["visual_credit/visual_rows"] == pytest.approx(7 / 8)
 
 
 def test_metrics_are_empty_without_a_score():

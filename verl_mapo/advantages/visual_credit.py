@@ -52,7 +52,7 @@ BOUNDS = {"official": ((0.1, 2.0), (0.9, 2.0)), "symmetric": ((0.1, 1.9), (0.9, 
 _ROUNDING = 1e-9
 """Tolerance for float64 rounding in gamma T and kappa n, which may be whole numbers."""
 
-_CHUNK = 2**17
+CHUNK = 2**17
 """Number of tokens processed at a time, so that intermediate tensors stay in a core's cache."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -210,7 +210,7 @@ def token_factor(score: Tensor, valid: Tensor, response_mask: Tensor, settings: 
         trajectory_score=torch.empty_like(score[:, 0], dtype=torch.float64),
         visual=torch.empty_like(valid[:, 0]),
     )
-    rows = max(1, _CHUNK // score.shape[1])
+    rows = max(1, CHUNK // score.shape[1])
     inputs = (score, valid, response_mask, *shaped)
     for part in zip(*(tensor.split(rows) for tensor in inputs), strict=True):
         _shape_rows(*part[:3], TokenFactor(*part[3:]), settings)

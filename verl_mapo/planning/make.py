@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from verl_mapo import names
 from verl_mapo.machine import Machine
-from verl_mapo.overrides import check_overrides, path_override
+from verl_mapo.overrides import check_overrides, name_groups, path_override
 from verl_mapo.planning.arithmetic import GB
 from verl_mapo.planning.data_facts import DataFacts
 from verl_mapo.planning.model_shape import ModelShape
@@ -74,7 +74,7 @@ def composed(recipe: Path, overrides: Sequence[str], data: Path | None) -> DictC
         ConfigError: hydra cannot compose it.
     """
     check_overrides(overrides)
-    given = list(overrides)
+    given = name_groups(overrides)
     if data is not None:
         given.append(path_override(names.TRAIN_FILES, data.resolve()))
     try:
@@ -100,7 +100,7 @@ def place_of(config: DictConfig, gpu_memory: float | None, host_memory: float | 
             "This machine has no GPU whose memory is known: give that of the machine of the run with --gpu-memory, in "
             "GB, for example --gpu-memory 80, and its host memory with --host-memory, for example --host-memory 2000."
         )
-    folder = Path(str(select(config, "trainer.default_local_dir", "."))).absolute()
+    folder = Path(str(select(config, names.CHECKPOINT_DIR, "."))).absolute()
     folder = next(parent for parent in (folder, *folder.parents) if parent.exists())
     return Place(
         gpu=min(sizes),

@@ -18,6 +18,9 @@ TOOL_RATE_FALL = 1 / 3
 REPEAT_IOU = 0.8
 """IoU of repeated boxes above which the report raises an alarm."""
 
+AFTER_CALL = 0.05
+"""Share of turns with a call that go on after it above which the report raises an alarm."""
+
 OTHER_UNITS_RATE = 0.1
 """Share of boxes that look as if they were written in other units above which the report raises an alarm."""
 
@@ -212,6 +215,13 @@ ALARMS = (
         OTHER_UNITS_RATE,
         "{last:.0%} of the boxes look as if they were written in other units than the run's. The log names the units: "
         "set visual_tool.coordinates to them.",
+    ),
+    Alarm(
+        "rollout_visual/after_call/share",
+        "text after a call",
+        AFTER_CALL,
+        "In {last:.0%} of the turns with a call the model went on after it, perhaps with an invented result, which "
+        "then stands in its context: set visual_tool.stop_at_call=true.",
     ),
     Alarm(
         "rollout_visual/crop_area",

@@ -13,13 +13,10 @@ from verl_mapo.names import IMAGES_PER_PROMPT, MAX_ASSISTANT_TURNS
 from verl_mapo.rollout.images import processor_kwargs, processor_resizes
 from verl_mapo.rollout.prompts import image_text, observation
 from verl_mapo.rollout.row_messages import text_of
-from verl_mapo.rollout.settings import VisualToolSettings
+from verl_mapo.rollout.settings import LEAST_TURN_TOKENS, VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 
 logger = logging.getLogger(__name__)
-
-LEAST_TURN_TOKENS = 16
-"""Smallest number of policy tokens that a turn needs for a label and a box."""
 
 _UNLIMITED = 999
 """Images that vLLM allows in a prompt where the run does not say how many."""

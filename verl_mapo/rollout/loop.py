@@ -15,6 +15,7 @@ import logging
 import zlib
 from bisect import bisect_left
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from PIL import Image
@@ -22,19 +23,21 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetr
 from verl.utils.profiler import simple_timer
 
 from verl_mapo.names import AGENT_LOOP
+from verl_mapo.nodes import node_name
 from verl_mapo.rollout import prompts
 from verl_mapo.rollout.execute_call import CallExecutor, Refusal, ToolError
 from verl_mapo.rollout.image_features import POSITION_IDS, FeatureStore, feature_dtype, position_ids, without_pixels
 from verl_mapo.rollout.images import ImageStore, UnreadableImage, processor_kwargs, processor_resizes
 from verl_mapo.rollout.labels import LabelChecker
 from verl_mapo.rollout.output import VisualToolOutput
-from verl_mapo.rollout.parser import OPEN, THINK, BadCall, ToolCall, read_calls, too_many_calls
+from verl_mapo.rollout.parser import OPEN, THINK, BadCall, ToolCall, ends_with_call, read_calls, too_many_calls
 from verl_mapo.rollout.plain_text import PLACEHOLDERS, PlainText
 from verl_mapo.rollout.row_messages import normal_form, text_form
 from verl_mapo.rollout.row_pictures import Picture
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.state import LoopState
 from verl_mapo.rollout.statuses import EndReason, TurnStatus
+from verl_mapo.rollout.tag_tokens import stop_token
 from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.settings import parse
 from verl_mapo.tools.image_history import ImageHistory
@@ -44,6 +47,9 @@ logger = logging.getLogger(__name__)
 _IMAGES = ImageStore()
 _FEATURES = FeatureStore()
 _FRAMES = ("<|vision_start|>", "<|vision_end|>")
+_MOST_DRAFTS = 8
+"""Calls in the thoughts of a turn at which generation stops and goes on; then it stops no more in that turn."""
+
 _TOKENS_OF_THE_TURN_HEADER = 8
 """Tokens before a turn among which a chat template opens a thought."""
 
@@ -76,8 +82,9 @@ class VisualToolAgentLoop(AgentLoopBase):
         self.label_checker = LabelChecker(settings.describe, settings.max_label_tokens, self.tokenizer)
         self.executor = CallExecutor(self.tools, settings)
         self.plain_text = PlainText(self.tokenizer)
-        self.placeholders = set(self.tokenizer.convert_tokens_to_ids(list(PLACEHOLDERS)))
+        self.stop_token = stop_token(settings, self.tokenizer)
         self.frames = set(self.tokenizer.convert_tokens_to_ids(list(_FRAMES)))
+        self.vision_tokens = self.frames | set(self.tokenizer.convert_tokens_to_ids(list(PLACEHOLDERS)))
 
     async def run(
         self, sampling_params: dict[str, Any], start: LoopState | None = None, **row: Any
@@ -109,7 +116,7 @@ class VisualToolAgentLoop(AgentLoopBase):
     async def _open(self, raw_prompt: list[dict[str, Any]]) -> LoopState:
         """The state before the first turn. If the row cannot be shown, that is logged and the rollout ends here."""
         pictures: list[Picture] = []
-        end_reason = None
+        end_reason, unreadable = None, ""
         try:
             messages, pictures = normal_form(raw_prompt)
             originals = [
@@ -119,6 +126,7 @@ class VisualToolAgentLoop(AgentLoopBase):
         except UnreadableImage as error:
             logger.error("A rollout ends before its first turn, because its row cannot be shown: %s", error)
             messages, originals, end_reason = text_form(raw_prompt), [], EndReason.UNREADABLE_IMAGE
+            unreadable = str(error)
         messages = prompts.shown(messages, self.plain_text, self.tools.values(), self.settings)
         history = ImageHistory.of(originals, self.resize_crop)
         prompt_ids = await self._render(messages, history.images)
@@ -134,8 +142,13 @@ class VisualToolAgentLoop(AgentLoopBase):
             prompt_ids = await self._render(self.plain_text.messages(text_form(raw_prompt)), [])
         if not history.images:  # a longer text belongs to a rollout that has ended
             prompt_ids = prompt_ids[:longest]
-        references = [picture.reference for picture in pictures]
-        trajectory = Trajectory(references, [original.pixels.size for original in originals], end_reason=end_reason)
+        trajectory = Trajectory(
+            [picture.reference for picture in pictures],
+            [original.pixels.size for original in originals],
+            end_reason=end_reason,
+            node=node_name(),
+            unreadable=unreadable,
+        )
         return LoopState(prompt_ids, history, trajectory)
 
     async def _render(self, messages: list[dict[str, Any]], images: list[Image.Image]) -> list[int]:
@@ -145,10 +158,12 @@ class VisualToolAgentLoop(AgentLoopBase):
 
     async def _turn(self, state: LoopState, sampling_params: dict[str, Any]) -> EndReason | None:
         """Run one assistant turn and its call; returns the reason to stop, None to go on."""
-        room, limit = self._room(state)
+        room, limit = self._turn_room(state)
         if room < 1:
             return limit
-        written = await self._generate(state, {**sampling_params, "max_tokens": room})
+        begin = len(state.response_ids)
+        ended = await self._write(state, sampling_params, room)
+        written = len(state.response_ids) - begin
         trajectory = state.trajectory
         turn, clean = self._read(state)
         notes = self.label_checker.read_descriptions(trajectory.turns, turn.text)
@@ -157,7 +172,7 @@ class VisualToolAgentLoop(AgentLoopBase):
             return EndReason.VISION_TOKEN
         if not written:
             return EndReason.EMPTY
-        if written == room and state.response_ids[-1] != self.tokenizer.eos_token_id:
+        if not ended:
             turn.status = TurnStatus.CUT
             return limit
         known = {*self.tools, *self.settings.aliases}
@@ -171,12 +186,40 @@ class VisualToolAgentLoop(AgentLoopBase):
         if len(trajectory.assistant_turns) >= self.max_turns:
             for part in parts:
                 part.status = TurnStatus.NO_TURNS_LEFT
-            return EndReason.MAX_TURNS
+            return EndReason.TURN_LIMIT
         with simple_timer("tool_calls", state.metrics):
             return await self._execute(state, parts, calls, notes)
 
+    async def _write(self, state: LoopState, sampling_params: dict[str, Any], room: int) -> bool:
+        """Let the model write a turn of at most ``room`` tokens; returns whether the turn ended within them.
+
+        If generation stops at ``</tool_call>`` where no call ends, as in a thought, the turn goes on.
+        """
+        for draft in count():
+            given = {**sampling_params, "max_tokens": room}
+            if self.stop_token is not None and draft < _MOST_DRAFTS:
+                given["stop_token_ids"] = [*(sampling_params.get("stop_token_ids") or ()), self.stop_token]
+            if draft and "seed" in given:  # the engine would draw the same numbers again
+                given["seed"] += draft
+            written = await self._generate(state, given)
+            room -= written
+            last = state.response_ids[-1] if written else self.tokenizer.eos_token_id
+            if last != self.stop_token or self._ends_with_call(state):
+                return room > 0 or last in (self.stop_token, self.tokenizer.eos_token_id)
+            if room < 1 or self._first_vision_token(state) is not None:
+                return room > 0
+
+    def _ends_with_call(self, state: LoopState) -> bool:
+        text = self.tokenizer.decode(state.response_ids[state.turn_start :], skip_special_tokens=True)
+        return ends_with_call(text, self._thinking(state))
+
+    def _first_vision_token(self, state: LoopState) -> int | None:
+        """The position on the response axis of the current turn's first vision token; None without one."""
+        places = range(state.turn_start, len(state.response_ids))
+        return next((place for place in places if state.response_ids[place] in self.vision_tokens), None)
+
     async def _generate(self, state: LoopState, sampling_params: dict[str, Any]) -> int:
-        """Let the model write a turn; returns the number of tokens that it wrote."""
+        """Let the model write once; returns the number of tokens that it wrote."""
         with simple_timer("generate_sequences", state.metrics):
             output = await self.server_manager.generate(
                 request_id=state.request_id,
@@ -199,16 +242,16 @@ class VisualToolAgentLoop(AgentLoopBase):
         A start or end token of an image is kept, so that training can discourage it. A placeholder is dropped, because
         no image belongs to it.
         """
-        tokens = state.response_ids[state.turn_start :]
-        vision = self.placeholders | self.frames
-        clean = next((i for i, token in enumerate(tokens) if token in vision), len(tokens))
-        kept = clean + (clean < len(tokens) and tokens[clean] in self.frames)
-        end = state.turn_start + kept
+        end = vision = self._first_vision_token(state)
+        if vision is None:
+            end = len(state.response_ids)
+        elif state.response_ids[vision] in self.frames:
+            end = vision + 1
         state.response_ids, state.response_mask, state.response_logprobs = (
             values[:end] for values in (state.response_ids, state.response_mask, state.response_logprobs)
         )
-        text = self.tokenizer.decode(tokens[:kept], skip_special_tokens=True)
-        return Turn((state.turn_start, end), text, status=TurnStatus.CUT), clean == len(tokens)
+        text = self.tokenizer.decode(state.response_ids[state.turn_start :], skip_special_tokens=True)
+        return Turn((state.turn_start, end), text, status=TurnStatus.CUT), vision is None
 
     def _thinking(self, state: LoopState) -> bool:
         """Whether the chat template has opened a thought at the start of the current turn."""
@@ -216,7 +259,10 @@ class VisualToolAgentLoop(AgentLoopBase):
         return self.tokenizer.decode(context).rstrip().endswith(THINK)
 
     def _split(self, state: LoopState, turn: Turn, calls: list[ToolCall | BadCall]) -> list[Turn]:
-        """The turn of each call: the text is cut after every call but the last."""
+        """The turn of each call: the text is cut after every call but the last.
+
+        If generation does not stop at a call, the tokens after the last one stay what the policy sampled, and count.
+        """
         begin, end = turn.span
         tokens = state.response_ids[begin:end]
 
@@ -229,12 +275,16 @@ class VisualToolAgentLoop(AgentLoopBase):
         cuts = [0, *(call.place[1] for call in calls[:-1]), len(turn.text)]
         edges = [begin, *map(position, cuts[1:-1]), end]
         tagged = [turn.text.startswith(OPEN, call.place[0]) for call in calls]
+        last = calls[-1].place[1]
+        ended = bool(tokens) and tokens[-1] == self.tokenizer.eos_token_id
+        after = end - ended - position(last) if turn.text[last:].strip() else 0
         return [
             Turn(
                 (edges[index], edges[index + 1]),
                 turn.text[cuts[index] : cuts[index + 1]],
                 continues=index > 0,
                 call_start=position(call.place[0] + len(OPEN)) if tagged[index] else None,
+                after_call=after if index == len(calls) - 1 else 0,
             )
             for index, call in enumerate(calls)
         ]
@@ -276,14 +326,21 @@ class VisualToolAgentLoop(AgentLoopBase):
     async def _append(
         self, state: LoopState, turns: list[Turn], replies: list[tuple[str, Image.Image | None]]
     ) -> EndReason | None:
-        """Commit an observation, unless it leaves no room for an answer; returns the reason to stop in that case."""
+        """Commit an observation, unless it leaves no room for an answer; returns the reason to stop in that case.
+
+        A turn that stopped at its call gets the end token, which was not sampled, so it has mask 0.
+        """
         message = self.plain_text.messages([prompts.observation(*replies)])
-        merge, *_ = await self.ct_merge_context_msg([], message, state.token_ids, state.response_mask)
+        eos = self.tokenizer.eos_token_id
+        closing = [] if state.response_ids[-1] == eos else [eos]
+        mask = state.response_mask + [0] * len(closing)
+        merge, *_ = await self.ct_merge_context_msg([], message, state.token_ids + closing, mask)
         room, limit = self._room(state)
         if len(merge.token_ids) - len(state.token_ids) >= room:
             return limit
         for turn, (text, _) in zip(turns, replies, strict=True):
             turn.observation = text
+        state.response_mask, state.response_logprobs = mask, state.response_logprobs + [0.0] * len(closing)
         self._merge(state, merge)
         state.turn_start = len(state.response_ids)
         return None
@@ -299,9 +356,17 @@ class VisualToolAgentLoop(AgentLoopBase):
         """The number of tokens that may still be written, and the reason to stop once they are used up."""
         rooms = {EndReason.RESPONSE_LENGTH: self.response_length - len(state.response_ids)}
         if self.max_model_len:
-            rooms[EndReason.MAX_MODEL_LEN] = self.max_model_len - len(state.token_ids)
+            rooms[EndReason.CONTEXT_LENGTH] = self.max_model_len - len(state.token_ids)
         limit = min(rooms, key=rooms.__getitem__)
         return rooms[limit], limit
+
+    def _turn_room(self, state: LoopState) -> tuple[int, EndReason]:
+        """The same for the current turn, of which a continuation was given a part."""
+        room, limit = self._room(state)
+        if self.settings.max_turn_tokens is None:
+            return room, limit
+        in_turn = self.settings.max_turn_tokens - (len(state.response_ids) - state.turn_start)
+        return min((room, limit), (in_turn, EndReason.TURN_LENGTH), key=lambda of: of[0])
 
     def _output(self, state: LoopState) -> VisualToolOutput:
         """verl's output of a finished rollout, with its features: milliseconds to a second of work."""

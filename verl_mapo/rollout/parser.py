@@ -93,6 +93,16 @@ def read_calls(
     return _calls_without_opening_tag(text, place, known)
 
 
+def ends_with_call(text: str, thinking: bool = False) -> bool:
+    """Whether the text of a turn that goes on ends with the closing tag of a call, and not with one in a thought.
+
+    Args:
+        text, thinking: see :func:`read_calls`.
+    """
+    calls = read_calls(text, thinking, lenient=False)
+    return bool(calls) and text.endswith(CLOSE) and calls[-1].place[1] == len(text)
+
+
 def too_many_calls(calls: list[ToolCall | BadCall], most: int) -> BadCall:
     """The refusal of a turn with more calls than ``visual_tool.calls_per_turn`` allows."""
     limit = "One call at a time: only one tool call" if most == 1 else f"Too many calls: at most {most} tool calls"

@@ -32,7 +32,7 @@ from verl_mapo.rollout.picture_files import PictureFiles
 from verl_mapo.rollout.plain_text import PlainText
 from verl_mapo.rollout.prompt_length import PromptLength
 from verl_mapo.rollout.row_messages import medium_of
-from verl_mapo.rollout.row_pictures import SIZE_KEYS, source_of
+from verl_mapo.rollout.row_pictures import SIZE_KEYS, is_filled, source_of
 from verl_mapo.settings import select
 
 logger = logging.getLogger(__name__)
@@ -192,7 +192,7 @@ def plain_part(part: Any) -> Any:
         return part
     if medium_of(part) == "image":
         return {"type": "image", **plain_image(part)}
-    return {name: value for name, value in part.items() if value is not None}
+    return {name: value for name, value in part.items() if value == "" or is_filled(value)}
 
 
 def undecoded(feature: Any) -> Any:

@@ -230,6 +230,11 @@ def source_of(part: Mapping[str, Any]) -> Any:
     return None
 
 
+def unread_keys(part: Mapping[str, Any]) -> list[str]:
+    """The filled keys of a part of a message, or of an entry of a row's images, that holds neither text nor picture."""
+    return [key for key, value in part.items() if key not in ("type", *SIZE_KEYS) and is_filled(value)]
+
+
 def check_source(source: Any) -> None:
     """Refuse what can be no picture, without opening anything.
 
@@ -300,10 +305,17 @@ def _encoded(text: str) -> bytes:
 
 
 def is_present(value: Any) -> bool:
-    """Whether a key of a row is filled: Arrow fills a missing key with None, and pandas a missing number with NaN."""
+    """Whether a key of a row is present: Arrow fills a missing key with None, and pandas a missing number with NaN."""
     return value is not None and not (isinstance(value, float) and value != value)
 
 
 def is_filled(value: Any) -> bool:
-    """Whether a key of a row holds anything: it is present, and no empty text, bytes, list or dict."""
+    """Whether a value of a row holds anything: it is present, and no empty text or bytes.
+
+    A dict or a list holds something if one of its values does: Arrow fills the keys of a missing struct, too.
+    """
+    if isinstance(value, Mapping):
+        return any(map(is_filled, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(is_filled, value))
     return is_present(value) and not (isinstance(value, Sized) and len(value) == 0)

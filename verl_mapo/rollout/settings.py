@@ -16,6 +16,9 @@ from verl_mapo.tools.coordinates import CoordinateSpace
 
 Describe = Literal["before", "after", "both"]
 
+LEAST_TURN_TOKENS = 16
+"""Smallest number of policy tokens that a turn needs for a label and a box."""
+
 
 @dataclass(frozen=True, config=STRICT)
 class VisualToolSettings:
@@ -37,12 +40,20 @@ class VisualToolSettings:
         describe: when the model describes a region. ``before``: a label with the call [reader]; ``after``: a
             description in the turn after the image [the abstract allows it]; ``both``.
         max_label_tokens: largest number of tokens of a label or a description [paper: capped; ours: the number].
+        max_turn_tokens: largest number of tokens of one assistant turn; a rollout whose turn reaches it ends as
+            ``turn_length``. None: a turn may use up the response [ours: None].
+        stop_at_call: generation stops at ``</tool_call>``, so that nothing is written after a call; then there is one
+            call in a turn. Otherwise what follows a call stays in the context and is counted [ours: false].
         max_retries: number of turns of one rollout whose calls all failed and that the model may correct; the next one
             ends the rollout.
         max_errors: largest share of the rollouts of a step on which the code of a tool, of the answer check or of the
             reward function may fail before the trainer stops the run, in [0, 1]. Such rollouts are not trained on. Up
             to a tenth, a group of eight loses less than one rollout on average, so that nearly every prompt is still
             compared; above it, the failure is no rare input, and what is left is a selection [ours].
+        max_unreadable: largest share of the rollouts of a step, or of a recorded validation batch, whose images may be
+            unreadable before the trainer stops the run, in [0, 1]. A few damaged files of a data set stay below a
+            hundredth; a folder that is missing on one of 64 nodes does not [ours]. In a batch of less than 100 prompts
+            the default allows no unreadable prompt.
         coordinates: the units of the model's coordinates; ``auto`` derives them from the model type.
         max_image_pixels: largest number of pixels at which the model sees an original; None: the processor's limit.
         max_crop_pixels: largest number of pixels at which the model sees a tool's image; None: the processor's limit.
@@ -60,8 +71,11 @@ class VisualToolSettings:
     tool_options: dict[str, dict[str, Any]] = Field(default_factory=dict, validate_default=True)
     describe: Describe = "before"
     max_label_tokens: PositiveInt = 32
+    max_turn_tokens: Annotated[int, Field(ge=LEAST_TURN_TOKENS)] | None = None
+    stop_at_call: bool = False
     max_retries: Annotated[int, Field(ge=0)] = 2
     max_errors: Annotated[float, Field(ge=0, le=1)] = 0.1
+    max_unreadable: Annotated[float, Field(ge=0, le=1)] = 0.01
     coordinates: Literal["auto", "pixels", "normalized_1000", "normalized_1"] = "auto"
     max_image_pixels: PositiveInt | None = None
     max_crop_pixels: PositiveInt | None = None
@@ -93,6 +107,17 @@ class VisualToolSettings:
             if alias in known:
                 raise ValueError(f"{alias!r} is the name of a tool or an argument itself")
         return aliases
+
+    @field_validator("stop_at_call")
+    @classmethod
+    def _allows_the_calls_of_a_turn(cls, stop: bool, info: ValidationInfo) -> bool:
+        calls = info.data.get("calls_per_turn", 1)
+        if stop and calls > 1:
+            raise ValueError(
+                f"it ends a turn at its first call, and {cls.NODE}.calls_per_turn={calls} allows several: set one of "
+                "them back, to false or to 1"
+            )
+        return stop
 
     @field_validator("tool_options")
     @classmethod

@@ -68,14 +68,19 @@ class LabelFault(Explained):
         return self in (LabelFault.NO_DESCRIPTION, LabelFault.LONG_DESCRIPTION)
 
 
+_FORMER = {"max_turns": "turn_limit", "max_model_len": "context_length"}
+"""End reasons in the records of earlier versions, under which verl averaged their metrics as maxima."""
+
+
 class EndReason(Explained):
     """The reason why a rollout ended."""
 
     ANSWER = "answer", "A turn held no tool call."
-    MAX_TURNS = "max_turns", "The last possible turn held a tool call."
+    TURN_LIMIT = "turn_limit", "The last possible turn held a tool call."
     BAD_CALLS = "bad_calls", "More calls failed than visual_tool.max_retries allows."
     RESPONSE_LENGTH = "response_length", "There was no room left in data.max_response_length."
-    MAX_MODEL_LEN = "max_model_len", "There was no room left in actor_rollout_ref.rollout.max_model_len."
+    CONTEXT_LENGTH = "context_length", "There was no room left in actor_rollout_ref.rollout.max_model_len."
+    TURN_LENGTH = "turn_length", "A turn reached visual_tool.max_turn_tokens before it ended."
     VISION_TOKEN = "vision_token", "The model wrote an image token."
     EMPTY = "empty", "The model wrote nothing."
     UNREADABLE_IMAGE = (
@@ -84,3 +89,7 @@ class EndReason(Explained):
     )
     PROMPT_LENGTH = "prompt_length", "The prompt is longer than data.max_prompt_length; nothing was generated."
     TOOL_ERROR = "tool_error", "The code of a tool failed, so the rollout is not trained on."
+
+    @classmethod
+    def _missing_(cls, value: object) -> EndReason | None:
+        return cls(_FORMER[value]) if value in _FORMER else None

@@ -23,12 +23,16 @@ from verl_mapo.rewards.outcome import check_targets
 from verl_mapo.rewards.settings import DescriptionAlignmentSettings, alignment_settings
 from verl_mapo.rollout.context_length import check_context_length, warn_of_long_prompts
 from verl_mapo.rollout.settings import VisualToolSettings
+from verl_mapo.rollout.tag_tokens import stop_token
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.dead_settings import check_dead_settings
 from verl_mapo.training.dead_settings_table import TABLE
+from verl_mapo.training.engines import check_engines, check_heads
+from verl_mapo.training.free_settings import check_free_settings, check_model_settings
 from verl_mapo.training.logger_checks import check_loggers
 from verl_mapo.training.method import Method
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
+from verl_mapo.training.mode_checks import check_mode
 from verl_mapo.training.records import RecordSettings
 from verl_mapo.training.row_checks import check_messages
 from verl_mapo.training.setting_values import check_setting_values
@@ -60,8 +64,11 @@ def check_config(config: DictConfig) -> None:
     for settings in (VisualToolSettings, RecordSettings, *(method.Settings for method in METHODS)):
         parse(settings, config)
     check_unknown_settings(config, _own_nodes(config))
+    check_free_settings(config)
     if select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
         alignment_settings(config)
+    check_mode(config)
+    check_engines(config)
     _check_weights(config)
     _check_image_cache(config)
     if estimator_method(config) is None:
@@ -82,7 +89,7 @@ def _own_nodes(config: DictConfig) -> set[str]:
     """This package's setting in a node of verl, and the nodes that have a settings class, also of other packages."""
     used = [method.Settings for method in (*METHODS, *enabled_methods(config)) if method.Settings is not None]
     own = (VisualToolSettings, RecordSettings, DescriptionAlignmentSettings)
-    return {names.PICTURE_DIR, *(settings.NODE for settings in (*own, *used))}
+    return {names.PICTURE_DIR, names.STRATEGIES_NODE, *(settings.NODE for settings in (*own, *used))}
 
 
 def _check_stock_estimator(config: DictConfig) -> None:
@@ -153,7 +160,7 @@ def _check_image_cache(config: DictConfig) -> None:
 
 
 def check_model(config: DictConfig, methods: Iterable[Method], tokenizer: Any, processor: Any) -> None:
-    """Check that the observations of the visual tools fit, and that the enabled methods can work with a model.
+    """Check that GPUs can share a model, observations of tools fit, and the enabled methods can work with it.
 
     Args:
         config: the whole configuration.
@@ -164,8 +171,12 @@ def check_model(config: DictConfig, methods: Iterable[Method], tokenizer: Any, p
     Raises:
         ConfigError: with the arithmetic, or naming what the model lacks.
     """
+    check_model_settings(config, tokenizer, processor)
+    check_heads(config)
     if select(config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP:
-        check_context_length(config, parse(VisualToolSettings, config), tokenizer, processor)
+        settings = parse(VisualToolSettings, config)
+        check_context_length(config, settings, tokenizer, processor)
+        stop_token(settings, tokenizer)
     for method in methods:
         method.check_model(tokenizer, processor)
 

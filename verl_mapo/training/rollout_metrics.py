@@ -2,7 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics of the rollouts of a step.
 
-``rollout_visual/*``: tool use, crops, labels, faults and end reasons. ``timing_s/agent_loop/*``: seconds of a rollout.
+``rollout_visual/*``: tool use, crops, labels, faults, end reasons and the seconds of a rollout. ``reward/undecided``:
+share of answers whose check came to no result.
+
+A step of the asynchronous modes has several updates. verl aggregates their metrics by substrings of the names: those
+with ``max`` by the largest value, with ``min`` by the smallest, with ``timing_s/``, ``sum`` or ``total`` by the sum,
+and others by the mean. A name of ours therefore holds ``max`` or ``min`` as its last part or nowhere, and none of the
+others.
 """
 
 from __future__ import annotations
@@ -30,14 +36,22 @@ def rollout_metrics(step: StepBatch) -> dict[str, float]:
     """Metrics of the original rollouts of a step that recorded a trajectory."""
     rows = zip(step.trajectories, step.original.tolist(), strict=True)
     metrics = trajectory_metrics([trajectory for trajectory, kept in rows if kept and trajectory is not None])
-    return metrics | loop_seconds(step)
+    return metrics | waiting_metrics(step) | undecided_share(step)
 
 
-def loop_seconds(step: StepBatch) -> dict[str, float]:
+def undecided_share(step: StepBatch) -> dict[str, float]:
+    """Share of the original rollouts whose answer check came to no result, which counts as wrong; see ``Undecided``."""
+    rows = zip(step.extra_fields, step.original.tolist(), strict=True)
+    terms = [fields.get("reward_extra_info") or {} for fields, original in rows if original]
+    found = [row["undecided"] for row in terms if "undecided" in row]
+    return {"reward/undecided": fmean(found)} if found else {}
+
+
+def waiting_metrics(step: StepBatch) -> dict[str, float]:
     """Mean and maximum of the seconds that an original rollout waited for the policy, for its tools and for its reward.
 
-    The names are those of verl's V0 trainer; its V1 trainer keeps the seconds in TransferQueue and logs none of them.
-    Rollouts run at the same time, so their seconds do not add up to ``timing_s/gen``.
+    verl's V1 trainer keeps the seconds in TransferQueue and logs none of them. Rollouts run at the same time, so their
+    seconds do not add up to ``timing_s/gen``.
     """
     if "metrics" not in step.fields.keys():
         return {}
@@ -45,7 +59,7 @@ def loop_seconds(step: StepBatch) -> dict[str, float]:
     kept = [seconds for seconds, original in rows if original]
     found = {name: [seconds[name] for seconds in kept if name in seconds] for name in LOOP_SECONDS}
     return {
-        f"timing_s/agent_loop/{name}/{kind}": value(values)
+        f"rollout_visual/seconds/{name}/{kind}": value(values)
         for name, values in found.items()
         if values
         for kind, value in (("mean", fmean), ("max", max))
@@ -59,6 +73,8 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
     crop of the same image in the rollout. ``label_tokens``: tokens of a label or description, if there is one.
     ``lenient_rate``: share of calls that were read although they were spelled in another way than the system message
     shows. ``other_units_rate``: share of boxes that look as if they were written in other units than the run's.
+    ``after_call/share``: share of the assistant turns with a call in which something was written after it, and
+    ``after_call/tokens`` how many tokens that was, in those turns.
     ``unreadable_images/share``: share of the rollouts with images that ended because one cannot be shown.
     ``errors/share``: share of rollouts without an outcome, because the code of a tool, of the answer check or of the
     reward function failed.
@@ -67,6 +83,8 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
     """
     turns = [turn for trajectory in trajectories for turn in trajectory.turns]
     calls = [turn for turn in turns if turn.called]
+    assistant_turns = [parts for trajectory in trajectories for parts in trajectory.assistant_turns]
+    last_calls = [parts[-1] for parts in assistant_turns if parts[-1].called]
     visual = [turn for turn in turns if turn.described]
     boxes = [turn for turn in calls if turn.box_said is not None]
     illustrated = [trajectory for trajectory in trajectories if trajectory.images]
@@ -81,6 +99,8 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
         "unreadable_images/share": mean_of(
             trajectory.end_reason == EndReason.UNREADABLE_IMAGE for trajectory in illustrated
         ),
+        "after_call/share": mean_of(turn.after_call > 0 for turn in last_calls),
+        "after_call/tokens": mean_of(turn.after_call for turn in last_calls if turn.after_call),
         "errors/share": mean_of(bool(trajectory.error) for trajectory in trajectories),
         "repeat_iou": mean_of(overlap for trajectory in trajectories for overlap in trajectory.repeat_ious),
     }

@@ -18,15 +18,7 @@ from verl_mapo.rollout.context_length import check_number_of_images
 from verl_mapo.rollout.decode import UnreadableImage
 from verl_mapo.rollout.row_declarations import declared_tools
 from verl_mapo.rollout.row_messages import described, image_parts, read_messages
-from verl_mapo.rollout.row_pictures import (
-    SIZE_KEYS,
-    SOURCE_KEYS,
-    AskedSize,
-    check_source,
-    is_filled,
-    shorten,
-    source_of,
-)
+from verl_mapo.rollout.row_pictures import SOURCE_KEYS, AskedSize, check_source, shorten, source_of, unread_keys
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 
@@ -132,7 +124,7 @@ def _check_image(image: Mapping[str, Any]) -> None:
     source = source_of(image)
     if source is not None:
         check_source(source)
-    elif unread := [key for key, value in image.items() if key not in ("type", *SIZE_KEYS) and _holds(value)]:
+    elif unread := unread_keys(image):
         raise UnreadableImage(
             f"an image of it has {', '.join(unread)}, and its picture is not under {', '.join(SOURCE_KEYS)}, where it "
             "would be read"
@@ -147,11 +139,6 @@ def _check_image(image: Mapping[str, Any]) -> None:
 def _listed(column: Any) -> int:
     """The number of images in the column of a row for another agent loop, whose form is left to verl."""
     return len(column) if isinstance(column, list) else 0
-
-
-def _holds(value: Any) -> bool:
-    """Whether a value, or any value inside it, is filled."""
-    return any(map(_holds, value.values())) if isinstance(value, Mapping) else is_filled(value)
 
 
 def _warn_of_declarations(settings: VisualToolSettings, declared: Sequence[Sequence[str]], rows: int) -> None:

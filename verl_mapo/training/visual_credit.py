@@ -14,6 +14,7 @@ from verl_mapo import names
 from verl_mapo.advantages.groups import grpo_advantage, has_policy_token
 from verl_mapo.advantages.visual_credit import (
     BOUNDS,
+    CHUNK,
     VisualCreditSettings,
     VisualFactors,
     apply_credit,
@@ -66,13 +67,7 @@ class VisualCredit(Method):
         return by_name or bool(select(config, f"{names.VISUAL_CREDIT_NODE}.enable"))
 
     def check(self) -> None:
-        """Check that the run has a log-prob pass of an FSDP engine, which computes the focus scores."""
-        strategy = self.config.actor_rollout_ref.actor.strategy
-        if strategy not in names.ENGINES:
-            raise ConfigError(
-                f"actor_rollout_ref.actor.strategy={strategy} is an engine that gives no visual focus, which visual "
-                "credit needs: set it to fsdp2 or fsdp."
-            )
+        """Check that the run has a log-prob pass; :mod:`verl_mapo.training.engines` has the engines with scores."""
         if select(self.config, names.BYPASS_MODE, False):
             raise ConfigError(
                 f"{names.BYPASS_MODE}=True leaves out the log-prob pass in which visual credit reads its scores: set "
@@ -188,23 +183,24 @@ def credit_metrics(
         factors: the factors of the same rows.
         settings: only ``clamp`` is read.
     """
-    policy = response_mask.bool()
-    scored = policy & ~score.isnan()
-    if not scored.any():
+    rows = max(1, CHUNK // score.shape[1])
+    parts = zip(*(each.split(rows) for each in (score, response_mask, factors.token, factors.gate)), strict=True)
+    tokens = _TokenSums.over([_TokenSums.of(*part, BOUNDS.get(settings.clamp, ((),))[0]) for part in parts])
+    if not tokens.count:
         return {}
-    cosine, length = 2 * score[scored] - 1, policy.sum(dim=1)
-    late = policy.cumsum(dim=1) > length.unsqueeze(1) / 2
-    visual, token, trajectory = factors.visual, factors.token[scored], factors.trajectory[factors.visual]
+    length, visual = response_mask.bool().sum(dim=1), factors.visual
+    trajectory = factors.trajectory[visual]
     metrics = {
-        "cosine/mean": cosine.mean(),
-        "cosine/min": cosine.min(),
-        "cosine/negative_share": (cosine < 0).float().mean(),
-        "late_over_early": score[scored & late].mean() / score[scored & ~late].mean(),
-        "gate_rate": factors.gate.sum() / scored.sum(),
+        "cosine/mean": 2 * tokens.score / tokens.count - 1,
+        "cosine/min": 2 * tokens.lowest_score - 1,
+        "cosine/negative_share": tokens.negative / tokens.count,
+        "late_over_early": (tokens.late_score / tokens.late)
+        / ((tokens.score - tokens.late_score) / (tokens.count - tokens.late)),
+        "gate_rate": tokens.gated / tokens.count,
         "visual_rows": visual.sum() / (length > 0).sum(),
-        "token_factor/min": token.min(),
-        "token_factor/max": token.max(),
-        "token_factor/mean": token.mean(),
+        "token_factor/min": tokens.lowest_factor,
+        "token_factor/max": tokens.highest_factor,
+        "token_factor/mean": tokens.factor / tokens.count,
         "trajectory_factor/min": trajectory.min(),
         "trajectory_factor/max": trajectory.max(),
         "trajectory_factor/mean": trajectory.mean(),
@@ -213,8 +209,68 @@ def credit_metrics(
     if pairs.shape[1] > 1:
         metrics["length_correlation"] = torch.corrcoef(pairs)[0, 1]
     if settings.clamp != "none":
-        for name, values, bounds in zip(
-            ("token", "trajectory"), (token, trajectory), BOUNDS[settings.clamp], strict=True
-        ):
-            metrics[f"at_bounds/{name}"] = torch.isin(values, values.new_tensor(bounds)).float().mean()
+        bounds = trajectory.new_tensor(BOUNDS[settings.clamp][1])
+        metrics["at_bounds/token"] = tokens.at_bounds / tokens.count
+        metrics["at_bounds/trajectory"] = torch.isin(trajectory, bounds).float().mean()
     return {f"visual_credit/{name}": float(value) for name, value in metrics.items() if not torch.isnan(value)}
+
+
+class _TokenSums(NamedTuple):
+    """Sums over the policy tokens that have a score; float64 numbers.
+
+    Attributes:
+        count: number of these tokens.
+        score: sum of their focus.
+        late: number of those in the second half of their rollout.
+        late_score: sum of the focus of those.
+        negative: number of those whose cosine is negative.
+        gated: number of those whose weight is raised.
+        factor: sum of their token factors.
+        at_bounds: number of those whose factor is a bound of ``clamp``.
+        lowest_score, lowest_factor, highest_factor: over these tokens.
+    """
+
+    count: Tensor
+    score: Tensor
+    late: Tensor
+    late_score: Tensor
+    negative: Tensor
+    gated: Tensor
+    factor: Tensor
+    at_bounds: Tensor
+    lowest_score: Tensor
+    lowest_factor: Tensor
+    highest_factor: Tensor
+
+    @classmethod
+    def of(
+        cls, score: Tensor, response_mask: Tensor, factor: Tensor, gate: Tensor, bounds: tuple[float, ...]
+    ) -> _TokenSums:
+        """The sums of some rows, small enough for a core's cache; floats as masks, which multiply fast."""
+        policy = response_mask.bool()
+        scored, policy = (at.view(torch.uint8).to(score.dtype) for at in (policy & ~score.isnan(), policy))
+        late = torch.gt(policy.cumsum(dim=1), policy.sum(dim=1, keepdim=True) / 2).view(torch.uint8).to(score.dtype)
+        rho, late = score.nan_to_num(0.0).mul_(scored), late.mul_(scored)
+        outside, most = 1 - scored, torch.finfo(score.dtype).max
+        bound = sum(((factor == value).view(torch.uint8) * scored).sum() for value in bounds)
+        values = (
+            scored.sum(),
+            rho.sum(),
+            late.sum(),
+            torch.mul(rho, late).sum(),
+            ((rho < 0.5).view(torch.uint8) * scored).sum(),
+            gate.view(torch.uint8).mul(scored).sum(),
+            torch.mul(factor, scored).sum(),
+            torch.as_tensor(bound),
+            (outside * most).add_(rho).amin(),
+            (outside * most).add_(factor).amin(),
+            (outside * -most).add_(factor).amax(),
+        )
+        return cls(*torch.stack([value.to(score.dtype) for value in values]).double())
+
+    @classmethod
+    def over(cls, parts: list[_TokenSums]) -> _TokenSums:
+        """The sums of all rows."""
+        values = torch.stack([torch.stack(part) for part in parts])
+        *sums, lowest_score, lowest_factor, highest_factor = values.unbind(dim=1)
+        return cls(*(each.sum() for each in sums), lowest_score.amin(), lowest_factor.amin(), highest_factor.amax())

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from verl_mapo.names import ADV_ESTIMATOR, AXPO
 from verl_mapo.rollout.parser import CLOSE, OPEN
 from verl_mapo.rollout.state import LoopState
-from verl_mapo.settings import ConfigError
+from verl_mapo.rollout.tag_tokens import one_token
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class FirstCallFinder:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
-        self.open, self.close = (_one_token(tokenizer, tag) for tag in (OPEN, CLOSE))
+        self.open, self.close = (
+            one_token(tokenizer, tag, f"{ADV_ESTIMATOR}={AXPO} cuts rollouts after") for tag in (OPEN, CLOSE)
+        )
 
     def first_call(self, state: LoopState) -> FirstCall | None:
         """The first call of a finished rollout; None where there is none, its opening tag is not one
@@ -58,14 +60,3 @@ class FirstCallFinder:
         size = call.index(self.close) if self.close in call else len(call)
         logprobs = state.response_logprobs[prefix_length : prefix_length + max(size, 1)]
         return FirstCall(prefix_length, fmean(map(math.exp, logprobs)), -fmean(logprobs))
-
-
-def _one_token(tokenizer: PreTrainedTokenizerBase, tag: str) -> int:
-    ids = tokenizer.encode(tag, add_special_tokens=False)
-    if len(ids) != 1:
-        raise ConfigError(
-            f"{ADV_ESTIMATOR}={AXPO} cuts rollouts after {tag}, which is {len(ids)} tokens "
-            f"({tokenizer.convert_ids_to_tokens(ids)}) for this model's tokenizer and may merge with the next text: "
-            f"use a model whose tokenizer has {tag} as one token, as those of Qwen2.5-VL and Qwen3-VL do."
-        )
-    return ids[0]
