@@ -73,20 +73,20 @@ def kept(model, tmp_path, config, rows: list[dict]) -> int:
     return len(RowDataset(str(tmp_path / "rows.parquet"), model.tokenizer, config.data, model.processor))
 
 
-@pytest.mark.parametrize("workers", ["null", 2])
-def test_filter_keeps_large_images_that_the_loop_shows_small(tiny_models, tmp_path, workers):
+def test_filter_keeps_large_images_that_the_loop_shows_small(tiny_models, tmp_path):
     model = tiny_models["qwen2_5_vl"]
     Image.new("RGB", (448, 448)).save(tmp_path / "large.png")  # 256 tokens uncapped, and 64 as shown
     row = {"images": [str(tmp_path / "large.png")], "prompt": [{"role": "user", "content": "<image>What?"}]}
-    base = ["data.filter_overlong_prompts=true", f"data.filter_overlong_prompts_workers={workers}"]
+    base = ["data.filter_overlong_prompts=true", "data.filter_overlong_prompts_workers=null"]
     base += ["visual_tool.tools=[zoom]", f"+data.cache_dir={tmp_path}", LARGE]
     config = compose_config(*base, CAPPED)
     length = PromptLength(config, model.tokenizer, model.processor)(
         [{"role": "user", "content": [{"type": "image", "image": row["images"][0]}, {"type": "text", "text": "What?"}]}]
     )
     rows = [row, {**row, "images": [str(tmp_path / "missing.png")]}]
-    for limit, expected in ((length, 2), (length - 1, 1)):
-        assert kept(model, tmp_path, compose_config(*base, CAPPED, f"data.max_prompt_length={limit}"), rows) == expected
+    for limit, workers, expected in ((length, 2, 2), (length - 1, "null", 1)):
+        limits = [f"data.max_prompt_length={limit}", f"data.filter_overlong_prompts_workers={workers}"]
+        assert kept(model, tmp_path, compose_config(*base, CAPPED, *limits), rows) == expected
     assert kept(model, tmp_path, compose_config(*base, f"data.max_prompt_length={length}"), rows) == 1
 
 
