@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from omegaconf import DictConfig
 
 from verl_mapo.settings import ConfigError
-from verl_mapo.training.dead_settings_conditions import TRAINER_MODE
+from verl_mapo.training.dead_settings_conditions import ROLLOUT, TRAINER_MODE
 
-_ROLLOUT = "actor_rollout_ref.rollout"
 _SYNC_STEP = "trainer.v1.separate_async.parameter_sync_step"
 _REMEDY = "+mode=separate_async sets it"
 
@@ -34,10 +33,10 @@ def _faults(config: DictConfig) -> Iterator[str]:
     rollout = config.actor_rollout_ref.rollout
     for name, things, remedy in (("nnodes", "nodes", _REMEDY), ("n_gpus_per_node", "GPUs", "on each of those nodes")):
         if not rollout[name] or rollout[name] < 1:
-            given = f"{_ROLLOUT}.{name}={rollout[name]}"
+            given = f"{ROLLOUT}.{name}={rollout[name]}"
             yield f"{needs} {things} of its own for generation, and {given}: set it to 1 or more ({remedy})."
     if rollout.checkpoint_engine.backend == "naive":
-        given = f"{_ROLLOUT}.checkpoint_engine.backend=naive"
+        given = f"{ROLLOUT}.checkpoint_engine.backend=naive"
         yield f"{needs} a way to send weights to other GPUs, and {given} has none: set it to nccl ({_REMEDY})."
     batch, mini = config.data.train_batch_size, config.actor_rollout_ref.actor.ppo_mini_batch_size
     updates = config.trainer.v1.separate_async.parameter_sync_step
