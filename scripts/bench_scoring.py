@@ -1,11 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""How much batching saves: waiting crops scored together against one at a time, on one CPU thread or a GPU.
+"""How much batching saves, and what a scorer's place and its number of copies change; prints two markdown tables.
 
     python scripts/bench_scoring.py [--crops 64] [--rounds 7] [--device cpu] [--model FOLDER_OR_HUB_NAME ...]
 
-Without ``--model``, CLIPs with random weights are made: weights do not change the time. Both ways go through
-``BatchingScorer`` with everything it does: JPEG decoding, the processor, both towers.
+Without ``--model``, CLIPs with random weights are made: weights do not change the time. All ways go through
+``BatchingScorer`` with everything it does: JPEG decoding, the processor, both towers. The first table compares waiting
+crops scored together with one at a time, on one thread or a GPU. The second one has two reward workers in a local Ray,
+between which the crops are divided, and the scorer in each of them or in actors; the sides of a round come in turn.
 """
 
 from __future__ import annotations
@@ -15,17 +17,20 @@ import asyncio
 import io
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import ray
 import torch
 from PIL import Image
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from verl_mapo.rewards.scorers.actor import RemoteScorer, start_scorers
 from verl_mapo.rewards.scorers.base import build_scorer
 from verl_mapo.rewards.scorers.batching import BatchingScorer
 from verl_mapo.rewards.scorers.settings import ScorerSettings
@@ -34,19 +39,33 @@ SHAPES = {
     "tiny, 56 px": {"side": 56, "patch": 14, "width": 64, "layers": 3, "positions": 32},
     "mid-size, 112 px": {"side": 112, "patch": 16, "width": 256, "layers": 6, "positions": 77},
 }
+PLACED = {
+    **SHAPES,
+    "ViT-B/32": {"side": 224, "patch": 32, "width": 768, "layers": 12, "positions": 77, "text_width": 512},
+}
+WORKERS = 2
 
 
-def random_clip(folder: Path, side: int, patch: int, width: int, layers: int, positions: int) -> None:
-    """Save a CLIP with random weights and one token a letter."""
+def random_clip(
+    folder: Path, side: int, patch: int, width: int, layers: int, positions: int, text_width: int | None = None
+) -> None:
+    """Save a CLIP with random weights and one token a letter; the text tower is as wide as the other by default."""
     letters = sorted(ByteLevel.alphabet())
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     end = len(tokens) - 1
-    tower = {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers}
-    tower["num_attention_heads"] = max(1, width // 64)
+    narrow, wide = (
+        {
+            "hidden_size": size,
+            "intermediate_size": 4 * size,
+            "num_hidden_layers": layers,
+            "num_attention_heads": max(1, size // 64),
+        }
+        for size in (text_width or width, width)
+    )
     text = {"vocab_size": end + 1, "max_position_embeddings": positions, "eos_token_id": end, "bos_token_id": end - 1}
     config = CLIPConfig(
-        text_config={**tower, **text, "pad_token_id": end},
-        vision_config={**tower, "image_size": side, "patch_size": patch},
+        text_config={**narrow, **text, "pad_token_id": end},
+        vision_config={**wide, "image_size": side, "patch_size": patch},
     )
     CLIPModel(config).save_pretrained(folder)
     CLIPProcessor(
@@ -82,20 +101,85 @@ def seconds(scorer: BatchingScorer, pairs: list[tuple[str, bytes]], rounds: int)
     return statistics.median(times[1:])
 
 
-def models(named: list[str]) -> Iterator[tuple[str, str]]:
+@ray.remote(num_cpus=0)
+class Worker:
+    """A reward worker with its own scorer, or with a client of the actors."""
+
+    def __init__(self, settings: ScorerSettings):
+        in_actors = settings.placement == "actor"
+        self.scorer = RemoteScorer(settings) if in_actors else BatchingScorer(build_scorer(settings), settings)
+
+    async def score(self, pairs: list[tuple[str, bytes]]) -> None:
+        """Score pairs that are asked for at once."""
+        assert None not in await asyncio.gather(*(self.scorer.score(text, crop) for text, crop in pairs))
+
+
+def placed(settings: dict[str, object], pairs: list[tuple[str, bytes]], rounds: int) -> dict[str, float]:
+    """Median seconds in which two workers score all pairs, by the place of the scorer; the first round warms up."""
+    sides = {"actor, 1 copy": {"placement": "actor"}, "actor, 2 copies": {"placement": "actor", "replicas": 2}}
+    if settings["device"] == "cpu":
+        sides["worker, 2 copies"] = {"placement": "worker"}
+    kept, workers = [], {}
+    for side, changed in sides.items():
+        each = ScorerSettings(**{**settings, **changed})
+        kept += start_scorers(each) if each.placement == "actor" else []
+        workers[side] = [Worker.remote(each) for _ in range(WORKERS)]
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(rounds + 1):
+        for side in sides:
+            start = time.perf_counter()
+            parts = (pairs[number::WORKERS] for number in range(WORKERS))
+            ray.get([worker.score.remote(part) for worker, part in zip(workers[side], parts, strict=True)])
+            times[side].append(time.perf_counter() - start)
+    return {side: statistics.median(each[1:]) for side, each in times.items()}
+
+
+def models(named: list[str], shapes: dict[str, dict[str, int]]) -> Iterator[tuple[str, str]]:
     """Name and folder of each model to measure."""
     if named:
         yield from ((name, name) for name in named)
         return
     with tempfile.TemporaryDirectory() as parent:
-        for name, shape in SHAPES.items():
+        for name, shape in shapes.items():
             folder = Path(parent) / name
             random_clip(folder, **shape)
             yield name, str(folder)
 
 
+def print_batches(options: argparse.Namespace, pairs: list[tuple[str, bytes]]) -> None:
+    """Print the table of batches."""
+    print(f"| model | parameters | one by one, ms a crop | {options.crops} together, ms a crop | ratio |")
+    print("|---|---|---|---|---|")
+    for name, folder in models(options.model, SHAPES):
+        settings = {"model": folder, "device": options.device, "placement": "actor", "max_wait_ms": 0.0}
+        settings["timeout_s"] = 600.0
+        scorer = build_scorer(ScorerSettings(**settings))
+        size = sum(parameter.numel() for parameter in scorer.model.parameters()) / 1e6
+        alone, together = (
+            seconds(BatchingScorer(scorer, ScorerSettings(**settings, max_batch=batch)), pairs, options.rounds)
+            for batch in (1, options.crops)
+        )
+        cells = [name, f"{size:.1f} M", *(f"{1000 * t / options.crops:.2f}" for t in (alone, together))]
+        print(f"| {' | '.join(cells)} | {alone / together:.1f} |")
+
+
+def print_places(options: argparse.Namespace, pairs: list[tuple[str, bytes]]) -> None:
+    """Print the table of places."""
+    environment = {"PYTHONPATH": ":".join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    ray.init(include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment})
+    print("\n| model | scorer | crops a second | ratio to one actor |")
+    print("|---|---|---|---|")
+    for name, folder in models(options.model, PLACED):
+        settings = {"model": folder, "device": options.device, "max_batch": 16, "timeout_s": 600.0}
+        times = placed(settings, pairs, options.rounds)
+        one = times["actor, 1 copy"]
+        for side, taken in times.items():
+            print(f"| {name} | {side} | {options.crops / taken:.1f} | {one / taken:.2f} |")
+    ray.shutdown()
+
+
 def main() -> None:
-    """Print a markdown table."""
+    """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--crops", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
@@ -105,18 +189,8 @@ def main() -> None:
     disable_progress_bar()
     torch.set_num_threads(1)
     pairs = waiting(options.crops)
-    print(f"| model | parameters | one by one, ms a crop | {options.crops} together, ms a crop | ratio |")
-    print("|---|---|---|---|---|")
-    for name, folder in models(options.model):
-        settings = {"model": folder, "device": options.device, "max_wait_ms": 0.0, "timeout_s": 600.0}
-        scorer = build_scorer(ScorerSettings(**settings))
-        size = sum(parameter.numel() for parameter in scorer.model.parameters()) / 1e6
-        alone, together = (
-            seconds(BatchingScorer(scorer, ScorerSettings(**settings, max_batch=batch)), pairs, options.rounds)
-            for batch in (1, options.crops)
-        )
-        cells = [name, f"{size:.1f} M", *(f"{1000 * t / options.crops:.2f}" for t in (alone, together))]
-        print(f"| {' | '.join(cells)} | {alone / together:.1f} |")
+    print_batches(options, pairs)
+    print_places(options, pairs)
 
 
 if __name__ == "__main__":

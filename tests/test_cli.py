@@ -85,6 +85,17 @@ def test_recipe_is_the_primary_configuration_and_no_time_limit_is_set(launches, 
     assert config.algorithm.adv_estimator == "axpo" and config.data.train_batch_size == 7
 
 
+@pytest.mark.parametrize("choice", ["cluster=64", "+cluster=64", "trainer.nnodes=8"])
+def test_cluster_is_chosen_by_its_number_of_gpus(launches, tmp_path, choice):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(RECIPE if choice[0] == "+" else RECIPE.replace("_self_", "_self_\n  - optional cluster: null"))
+    assert invoke("train", "--recipe", str(recipe), "--run", str(tmp_path / "run"), choice).exit_code == 0
+    [(arguments, _)] = launches
+    with initialize_config_dir(arguments[1], version_base=None):
+        config = compose(arguments[3], arguments[4:])
+    assert config.trainer.nnodes == 8 and config.data.train_batch_size == 7
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -38,8 +38,8 @@ NOT_OF_VERL = {"config", "extra_fields", "module", "processor", "tokenizer"}
 NOT_SYMBOLS = {"verl.plugins"}
 """Strings that look like a module of verl: the group of its entry points."""
 
-PRIVATE_ELSEWHERE = {"_exit", "_replace"}
-"""Private names of other packages: a function of os, a method of named tuples."""
+PRIVATE_ELSEWHERE = {"_exit", "_new", "_replace"}
+"""Private names of other packages: a function of os, methods of Pillow's images and of named tuples."""
 
 GIVEN_A_NAME = {"delattr", "getattr", "hasattr", "patched_attribute", "setattr"}
 """Functions whose second argument is the name of an attribute."""

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The ``verl-mapo`` command: doctor, toy, data, probe, train, eval, report."""
+"""The ``verl-mapo`` command: doctor, toy, data, probe, rehearse, train, eval, report."""
 
 from __future__ import annotations
 
@@ -56,25 +56,62 @@ Verbose = Annotated[bool, typer.Option(help="Show verl's whole output instead of
 Timeout = Annotated[float | None, typer.Option(help="Hours after which the run is stopped.", show_default="no limit")]
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})
 def doctor(
-    ray: Annotated[bool, typer.Option(help="Also check inside a new ray actor.")] = True,
+    overrides: Overrides = None,
+    ray: Annotated[bool, typer.Option(help="Also check in a new ray actor, or on every node of a cluster.")] = True,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(help="A file or folder that every node must read: the model, the data, a folder of images."),
+    ] = None,
+    recipe: Recipe = None,
+    data: Annotated[Path | None, typer.Option(help="Training data of the recipe's plan, a file.")] = None,
+    gpu_memory: Annotated[
+        float | None, typer.Option(help="GB of a GPU, to plan for another machine, for example 80.", min=1)
+    ] = None,
+    host_memory: Annotated[
+        float | None, typer.Option(help="GB of host memory of a node, to plan for another machine.", min=1)
+    ] = None,
 ) -> None:
     """Check that verl finds this package, in this process and inside a ray actor, and what this machine can run.
 
+    In a Ray cluster, every node is checked, compared with this one, and asked for each --path.
+
     The command also lists the settings that would have no effect. The exit code is 1 if a run would fail.
+
+    With --recipe, it prints instead what the run needs of GPUs, hosts and disk, what there is, and what would not fit.
     """
     from verl_mapo import doctor_tables as tables
+
+    if recipe is not None:
+        if path:
+            raise typer.BadParameter("--path belongs to the checks of nodes, which --recipe replaces by a plan.")
+        from verl_mapo.planning.make import planned_run
+        from verl_mapo.planning.plan import plan_lines
+
+        primary(None, recipe)
+        lines = plan_lines(planned_run(recipe, overrides or [], data, gpu_memory, host_memory))
+        console.print(tables.plan_table(lines), *tables.plan_words(lines), sep="\n")
+        raise typer.Exit(any(line.level == "fails" for line in lines))
+    if overrides or data or gpu_memory or host_memory:
+        raise typer.BadParameter("overrides, --data, --gpu-memory and --host-memory belong to a plan: add --recipe.")
     from verl_mapo.doctor import examine, quiet, versions
     from verl_mapo.machine import Machine, facts
+    from verl_mapo.nodes import cluster_address, examine_nodes
+    from verl_mapo.nodes import faults as faults_of_nodes
 
+    cluster = cluster_address() if ray else None
     with quiet() as printed:
-        findings, about = examine(ray), facts(Machine.found())
+        findings, about = examine(ray and cluster is None), facts(Machine.found())
+        nodes = examine_nodes(cluster, path or ())
     console.print(tables.dead_settings_table())
     console.print(tables.versions_table(versions()))
     console.print(tables.machine_table(about))
     console.print(tables.checks_table(findings))
+    if nodes:
+        console.print(tables.nodes_table(nodes))
     fails = [f"{fact.what}: {fact.words}" for fact in about if fact.level == "fails"]
+    fails += faults_of_nodes(nodes, [fact.words for fact in about])
     faults = [f"{finding.where}, {finding.what}: {finding.fault}" for finding in findings if finding.fault]
     if faults:
         console.print("What other packages printed during the checks:", *printed, sep="\n", style="dim", markup=False)
@@ -226,6 +263,29 @@ def probe(
     console.print(f"[bold]Will AXPO have anything to recover?[/] {found.verdict}", highlight=False)
     if found.recovered.total:
         console.print(REFERENCE, style="dim", highlight=False)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def rehearse(
+    recipe: Annotated[Path, typer.Option(help="The yaml file to rehearse, such as one of recipes/.")],
+    overrides: Overrides = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Your rows, of which the first are used.", show_default="generated")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="A new folder for the run.", show_default="one below rehearsals")
+    ] = None,
+    timeout_h: Timeout = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run a recipe on this machine's CPU for two steps and, from their checkpoint, a third, with a tiny model.
+
+    Checks, workers, rewards, loggers, validation and checkpoints are the recipe's own. What is changed is printed with
+    the reason; at the end, a table tells what was rehearsed and what was not. The exit code is 1 if a part failed.
+    """
+    from verl_mapo.rehearsal.command import rehearse as rehearse_recipe
+
+    raise typer.Exit(rehearse_recipe(recipe, run, data, overrides or [], timeout_h, verbose))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

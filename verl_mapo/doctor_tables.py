@@ -5,12 +5,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
 
 from verl_mapo.doctor import Finding
 from verl_mapo.machine import Fact
+from verl_mapo.nodes import Node
+
+if TYPE_CHECKING:
+    from verl_mapo.planning.run import Line
 
 _COLOURS = {"ok": "green", "warns": "yellow", "fails": "red"}
 
@@ -45,6 +50,45 @@ def machine_table(facts: Iterable[Fact]) -> Table:
         words = f"\n{escape(fact.words)}" if fact.words else ""
         table.add_row(fact.what, escape(fact.found) + words, f"[{_COLOURS[fact.level]}]{fact.level}")
     return table
+
+
+def plan_table(lines: Iterable[Line]) -> Table:
+    """What a run needs and what there is; what would not fit is red, and what fits only just, yellow."""
+    table = Table("where", "what", "needs", "has", "a run", title="Plan")
+    where = None
+    for line in lines:
+        if where not in (None, line.where):
+            table.add_section()
+        colour = _COLOURS[line.level]
+        mark = "" if line.level == "ok" else f"[{colour}]"
+        cells = (f"{mark}{escape(text)}" for text in (line.what, line.needs, line.has))
+        table.add_row("" if line.where == where else line.where, *cells, f"[{colour}]{line.level}")
+        where = line.where
+    return table
+
+
+def plan_words(lines: Iterable[Line]) -> Iterable[str]:
+    """What will happen where something would not fit, and what to do, with the colours of the table."""
+    for line in lines:
+        if line.words:
+            yield f"[{_COLOURS[line.level]}]{escape(f'{line.where}, {line.what}: {line.words}')}"
+
+
+def nodes_table(nodes: Sequence[Node]) -> Table:
+    """What each node has, a column a node; what is the same as on the first node is not repeated."""
+    table = Table("what", *(escape(node.name) for node in nodes), title="Nodes")
+    answers = [{line.what: line for line in node.lines} for node in nodes]
+    for what in dict.fromkeys(what for answer in answers for what in answer):
+        lines = [answer.get(what) for answer in answers]
+        table.add_row(escape(what), *(_node_cell(line, lines[0], place) for place, line in enumerate(lines)))
+    return table
+
+
+def _node_cell(line: Fact | None, first: Fact | None, place: int) -> str:
+    if line is None:
+        return "[yellow]no answer"
+    same = place > 0 and line == first
+    return f"[{_COLOURS[line.level]}]{'same' if same else escape(line.found)}"
 
 
 def checks_table(findings: Iterable[Finding]) -> Table:

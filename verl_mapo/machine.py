@@ -153,9 +153,9 @@ def _host(machine: Machine) -> Iterator[Fact]:
         yield Fact("host memory", memory, "fails", "A run of the CPU stack takes 10 GB; ray ends workers before that.")
     elif machine.gpus and machine.memory < _OFFLOADED_GB * GB:
         words = (
-            f"The recipes of 7B and 8B models offload weights and optimizer to the host, about {_OFFLOADED_GB} GB in "
-            "all: use a smaller model, or fsdp_config.param_offload=false and optimizer_offload=false if the GPUs have "
-            "room."
+            f"The recipes of 7B and 8B models offload weights and optimizer to the host, about {_OFFLOADED_GB} GB on "
+            "all nodes of a run together: use a smaller model, or fsdp_config.param_offload=false and "
+            "optimizer_offload=false if the GPUs have room."
         )
         yield Fact("host memory", memory, "warns", words)
     else:

@@ -19,6 +19,11 @@ from verl_mapo.settings import ConfigError
 _PLAIN = re.compile(r"/[A-Za-z0-9_./+-]*")
 """Absolute paths that hydra, OmegaConf and a shell read as they are."""
 
+NUMBERED_GROUPS = ("cluster",)
+"""Groups of configurations in ``verl_mapo.config`` whose choices are numbers."""
+
+_NUMBERED_CHOICE = re.compile(rf"\A(\+?(?:{'|'.join(NUMBERED_GROUPS)})=)(\d+)\Z")
+
 _PATTERN = re.compile(r"[*?]|\[[^]]+\]|::")
 """What the library ``datasets`` does not read as a part of a file's name."""
 
@@ -58,6 +63,11 @@ def hydra_folder_override(folder: Path) -> str:
             "example to runs/mapo."
         )
     return path_override("hydra.run.dir", folder)
+
+
+def name_groups(overrides: Sequence[str]) -> list[str]:
+    """Overrides in which a choice of :data:`NUMBERED_GROUPS` is a text: hydra takes ``cluster=64`` for a number."""
+    return [_NUMBERED_CHOICE.sub(r'\1"\2"', text) for text in overrides]
 
 
 def check_data_path(setting: str, path: Path | str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from verl_mapo import names
-from verl_mapo.overrides import check_overrides, hydra_folder_override, last_value, path_override
+from verl_mapo.overrides import check_overrides, hydra_folder_override, last_value, name_groups, path_override
 from verl_mapo.run_folder import RunFolder, write_whole
 from verl_mapo.settings import ConfigError
 
@@ -42,7 +42,9 @@ def primary(config: str | None, recipe: Path | None) -> list[str]:
     return ["--config-path", str(recipe.resolve().parent), "--config-name", recipe.stem]
 
 
-def launch_run(run: Path, config: list[str], overrides: list[str], timeout_h: float | None, verbose: bool) -> int:
+def launch_run(
+    run: Path, config: list[str], overrides: list[str], timeout_h: float | None, verbose: bool, on_cpu: bool = False
+) -> int:
     """Run verl's trainer with a run folder.
 
     Args:
@@ -51,6 +53,7 @@ def launch_run(run: Path, config: list[str], overrides: list[str], timeout_h: fl
         overrides: hydra overrides of the command line.
         timeout_h: time limit in hours; None for no limit.
         verbose: show the whole output instead of one line per step.
+        on_cpu: run on the CPU even if there is an accelerator.
 
     Returns:
         the exit code, see :func:`verl_mapo.launcher.supervise`.
@@ -66,16 +69,16 @@ def launch_run(run: Path, config: list[str], overrides: list[str], timeout_h: fl
     in_folder = [
         hydra_folder_override(folder.hydra),
         path_override(names.ROLLOUT_DATA_DIR, folder.trajectories),
-        path_override("trainer.default_local_dir", folder.checkpoints),
+        path_override(names.CHECKPOINT_DIR, folder.checkpoints),
     ]
     metrics = folder.next_metrics()
     metrics.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics)}
     arguments = [*config, *in_folder]
-    if not torch.cuda.is_available():
+    if on_cpu or not torch.cuda.is_available():
         environment = {**cpu.environment(), **environment}
         arguments.append("stack=cpu")
-    arguments += overrides
+    arguments += name_groups(overrides)
     write_whole(folder.about, json.dumps(_about(arguments), indent=1))
     progress = Progress(typer.echo, last_value(overrides, names.TOTAL_STEPS))
     timeout_s = None if timeout_h is None else timeout_h * 3600

@@ -88,6 +88,7 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.utils.torch_dtypes.PrecisionType.to_dtype",
     ),
     "rows": (
+        "verl.utils.tokenizer.continuous_token_wiring.create_continuous_token_builder",
         *_members(
             "verl.utils.dataset.rl_dataset.RLHFDataset",
             "_build_messages _process_multi_modal_info apply_chat_template_kwargs cache_dir config "

@@ -89,6 +89,7 @@ def run(request, photo_toy, toys, tmp_path_factory) -> Path:
         f"data.train_files={write_rows(toy, folder / 'data')}",
         f"data.val_files={write_bytes(toy, folder / 'test.parquet')}",
         f"data.picture_dir={folder / 'pictures'}",
+        "visual_tool.max_unreadable=0.2",  # one of the six kinds of rows cannot be shown
         "trainer.test_freq=2",
         "trainer.save_freq=2",
         f"data.train_batch_size={len(KINDS)}",

@@ -38,9 +38,9 @@ def test_quickstart_reports_a_rise_of_accuracy_and_alignment(tmp_path):
     subprocess.run([str(SCRIPT), str(tmp_path)], env=environment, check=True, timeout=1800)
     metrics, steps = metrics_of(tmp_path / "mapo"), number(r"STEPS=\$\{STEPS:-(\d+)\}", "scripts/quickstart.sh")
     assert max(metrics) == steps
-    for name in ("acc", "alignment"):
+    for name, rise in {"acc": 0.05, "alignment": 0.08}.items():
         before, after = (value_of(metrics[step], name) for step in (0, steps))
-        assert after > before + 0.08, name
+        assert after > before + rise, name
     assert "data:image" in (tmp_path / "mapo" / "report.html").read_text()
 
 

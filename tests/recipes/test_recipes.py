@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from datasets import Dataset
 from hydra import compose, initialize_config_dir, initialize_config_module
+from omegaconf import OmegaConf
 from verl import DataProto
 from verl.trainer.ppo.reward import load_reward_manager
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
@@ -20,6 +22,7 @@ from verl.utils.config import omega_conf_to_dataclass, validate_config
 from verl_mapo import names
 from verl_mapo.advantages.axpo import AxpoSettings
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
+from verl_mapo.overrides import name_groups
 from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import parse
@@ -32,6 +35,9 @@ RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*/*.yaml"))
 LONGEST_EDGE = {"qwen2_5_vl": 12_845_056, "qwen3_vl": 16_777_216}
 """Largest number of pixels of the released processors, by the family that a recipe's name begins with."""
 
+COUNT = re.compile("_workers$|nnodes|_per_node|batch_size|_per_gpu$|max_num_|_cache_gb|^n$|parallel_size")
+"""Names of settings that count something."""
+
 METHODS = {
     "mapo": ("mapo", {"mapo"}),
     "axpo": ("axpo", {"axpo"}),
@@ -43,7 +49,8 @@ METHODS = {
 
 def composed(recipe, *overrides):
     with initialize_config_dir(str(recipe.parent), version_base=None):
-        return compose(recipe.stem, ["data.train_files=a.parquet", "data.val_files=b.parquet", *overrides])
+        files = ["data.train_files=a.parquet", "data.val_files=b.parquet"]
+        return compose(recipe.stem, [*files, *name_groups(overrides)])
 
 
 def the_recipe(folder, name):
@@ -90,6 +97,41 @@ def test_recipe_records_a_stated_share_and_needs_no_key(recipe, config):
     assert list(config.trainer.logger) == ["console", "file"]
     assert config.trainer.rollout_data_dir == f"{config.trainer.default_local_dir}/trajectories"
     assert "records:" in recipe.read_text() and 0 < parse(RecordSettings, config).share < 1
+
+
+def test_every_recipe_runs_on_a_cluster_of_64_gpus_with_the_same_batch(recipe, config):
+    cluster = composed(recipe, "cluster=64")
+    validate_config(cluster, need_reference_policy(cluster), need_critic(cluster))
+    check_config(cluster)
+    assert (cluster.trainer.nnodes, cluster.trainer.n_gpus_per_node, cluster.reward.num_workers) == (8, 8, 64)
+    assert not cluster.actor_rollout_ref.actor.fsdp_config.optimizer_offload
+    assert cluster.data == config.data and cluster.actor_rollout_ref.rollout == config.actor_rollout_ref.rollout
+    changed = composed(recipe, "cluster=64", "reward.num_workers=16")
+    assert changed.reward.num_workers == 16, "the command line has the last word"
+
+
+def test_every_count_of_a_recipe_is_in_the_table_of_counts_and_the_table_names_no_other_setting(recipe, config):
+    page = (recipe.parents[2] / "docs" / "multi_node.md").read_text()
+    lines = page.partition("## What every node")[0].splitlines()
+    named = re.findall(r"`([^`]+)`", " ".join(line.split("|")[1] for line in lines if line.startswith("| ")))
+    given = OmegaConf.to_container(config, resolve=False)
+    counts = [path for path in _paths(given) if COUNT.search(path.rpartition(".")[2])]
+    used = [path for path in counts if path in _paths(OmegaConf.to_container(OmegaConf.load(recipe), resolve=False))]
+    assert used and all(any(_names(name, path) for name in named) for path in used), used
+    assert all(any(_names(name, path) for path in _paths(given)) for name in named if "axpo" not in name), named
+
+
+def _paths(node, parent=""):
+    """Dotted paths of the settings of a plain configuration."""
+    found = [(f"{parent}{name}", value) for name, value in node.items()]
+    deeper = [path for name, value in found if isinstance(value, dict) for path in _paths(value, f"{name}.")]
+    return {name for name, _ in found} | set(deeper)
+
+
+def _names(pattern, path):
+    """Whether the table's name of a setting, which may leave out its beginning, means a path."""
+    name = pattern.removeprefix("...").removeprefix("*")
+    return path == name or path.endswith(name) or path.startswith(name.removesuffix("*"))
 
 
 def test_recipe_enables_the_methods_of_its_folder(recipe, config):

@@ -14,9 +14,10 @@ import pytest
 from math_verify import parse, verify
 
 from verl_mapo.rewards.answers import CHECKS, extract, find_check, math_equal, truths_of
+from verl_mapo.rewards.math_process import cpu_limit
 
 PATIENCE_S = 60
-"""Time limit of each step of math-verify, so that a busy machine changes no verdict."""
+"""Time limit of each step of math-verify, wall time where it runs alone, so that a busy machine changes no verdict."""
 
 ROWS = [json.loads(line) for line in (Path(__file__).parent / "answers.jsonl").read_text("utf-8").splitlines()]
 
@@ -24,10 +25,12 @@ ROWS = [json.loads(line) for line in (Path(__file__).parent / "answers.jsonl").r
 def judged(row: dict) -> bool:
     """Whether a row is right, as AnswerOutcome decides; ``math`` in this process, in whose main thread it works."""
     answer = extract(row["text"])
-    check = math_equal if row["style"] == "math" else find_check(row["style"])
-    choice = {"options": row.get("options", []), "tolerance": 1e-4}
-    keywords = {"seconds": PATIENCE_S} if row["style"] == "math" else choice
-    return bool(answer) and any(check(answer, truth, **keywords) for truth in truths_of(row["truth"]))
+    truths = truths_of(row["truth"])
+    if row["style"] == "math":
+        with cpu_limit(PATIENCE_S):
+            return bool(answer) and any(math_equal(answer, truth) for truth in truths)
+    check, keywords = find_check(row["style"]), {"options": row.get("options", []), "tolerance": 1e-4}
+    return bool(answer) and any(check(answer, truth, **keywords) for truth in truths)
 
 
 @pytest.fixture(scope="module")

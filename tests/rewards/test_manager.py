@@ -51,6 +51,7 @@ def test_reward_is_the_outcome_and_alignment_is_returned_beside_it():
     assert result["reward_extra_info"] == {
         "acc": 1.0,
         "rule": 1.0,
+        "undecided": 0.0,
         "alignment": 0.375,
         "visual_turns": 2.0,
         "unscored": 0.0,

@@ -14,6 +14,7 @@ from support.rewards import answer_turn, row_of, same_length, visual_turn
 from transformers import AutoTokenizer
 
 from verl_mapo.rewards import outcome as outcome_module
+from verl_mapo.rewards.answers import Undecided
 from verl_mapo.rewards.outcome import AnswerOutcome, CustomOutcome, OutcomeError, check_targets
 from verl_mapo.rewards.settings import DescriptionAlignmentSettings
 from verl_mapo.settings import ConfigError, parse_node
@@ -48,7 +49,10 @@ def evaluate(outcome, text: str, **fields) -> tuple[float, dict]:
     ],
 )
 def test_style_of_the_row_names_the_answer_check(reward_model, text, reward):
-    assert evaluate(answer_outcome(), text, reward_model=reward_model) == (reward, {"acc": reward, "rule": reward})
+    assert evaluate(answer_outcome(), text, reward_model=reward_model) == (
+        reward,
+        {"acc": reward, "rule": reward, "undecided": 0.0},
+    )
 
 
 def test_outcome_setting_overrides_the_style_of_the_row():
@@ -79,12 +83,26 @@ def test_check_from_outside_gets_options_and_tolerance_and_runs_in_a_thread(monk
     assert calls == [("tan", "red", {"options": ["red", "tan"], "tolerance": 0.1}, False)]
 
 
+def test_comparison_without_a_result_is_counted_and_hides_no_right_one(monkeypatch):
+    def check(answer, truth, **_):
+        if truth == "tower":
+            raise Undecided("too slow")
+        return answer == truth
+
+    monkeypatch.setattr(outcome_module, "find_check", lambda name: check)
+    outcome = answer_outcome()
+    for truths, acc, undecided in ((["tower", "red"], 1.0, 0.0), (["tower", "blue"], 0.0, 1.0), (["blue"], 0.0, 0.0)):
+        target = {"style": "my.check", "ground_truth": truths}
+        _, terms = evaluate(outcome, "red", reward_model=target)
+        assert terms == {"acc": acc, "rule": acc, "undecided": undecided}
+
+
 def test_failed_judge_leaves_the_rule_and_is_counted():
     outcome = answer_outcome(judge=JUDGE)
     _, right = evaluate(outcome, "red")
     _, wrong = evaluate(outcome, "crimson")
-    assert right == {"acc": 1.0, "rule": 1.0, "judge": None, "judge_failed": 0.0}
-    assert wrong == {"acc": 0.0, "rule": 0.0, "judge": None, "judge_failed": 1.0}
+    assert right == {"acc": 1.0, "rule": 1.0, "undecided": 0.0, "judge": None, "judge_failed": 0.0}
+    assert wrong == {"acc": 0.0, "rule": 0.0, "undecided": 0.0, "judge": None, "judge_failed": 1.0}
 
 
 def test_judge_decides_on_answers_that_the_check_rejects():
@@ -96,7 +114,10 @@ def test_judge_decides_on_answers_that_the_check_rejects():
         return True
 
     outcome.judge.verdict = verdict
-    assert evaluate(outcome, "crimson") == (1.0, {"acc": 1.0, "rule": 0.0, "judge": 1.0, "judge_failed": 0.0})
+    assert evaluate(outcome, "crimson") == (
+        1.0,
+        {"acc": 1.0, "rule": 0.0, "undecided": 0.0, "judge": 1.0, "judge_failed": 0.0},
+    )
     assert evaluate(outcome, "red")[0] == 1.0 and evaluate(outcome, "")[0] == 0.0
     assert asked == [("?", "crimson", ["red"])]
 

@@ -92,7 +92,7 @@ def test_sizes_of_a_row_are_kept_and_empty_keys_dropped(tiny_models, tmp_path, p
         [],
     ]
     parts = [
-        {"type": "text", "text": "what?", "image_url": None},
+        {"type": "text", "text": "what?", "image_url": {"url": None}},
         {"type": "image_url", "text": None, "image_url": {"url": data_uri(RED)}},
     ]
     kind = pa.list_(pa.struct({"image": pa.string(), "max_pixels": pa.int64(), "min_pixels": pa.int64()}))

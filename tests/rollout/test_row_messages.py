@@ -24,8 +24,10 @@ from verl_mapo.rollout.row_pictures import (
     Picture,
     content_reference,
     image_reference,
+    is_filled,
     shorten,
     source_of,
+    unread_keys,
 )
 
 RED = encoded(Image.new("RGB", (40, 30), "red"))
@@ -93,6 +95,7 @@ def test_empty_keys_of_arrow_are_no_pictures_and_no_texts():
         {"type": "image", "text": None, "image": RED, "max_pixels": None, "min_pixels": float("nan")},
         {"type": "text", "text": None, "image": None},
         {"type": None, "text": "two", "image": ""},
+        {"type": "text", "text": None, "image_url": {"url": None, "detail": None}, "video_url": {"url": None}},
         "three",
     ]
     messages = [
@@ -101,7 +104,7 @@ def test_empty_keys_of_arrow_are_no_pictures_and_no_texts():
     ]
     plain, pictures = normal_form(messages)
     assert plain[0] == {"role": "system", "content": ""}
-    texts = [{"type": "text", "text": text} for text in ("one ", "", "two", "three")]
+    texts = [{"type": "text", "text": text} for text in ("one ", "", "two", "", "three")]
     assert plain[1] == {"role": "user", "content": [texts[0], {"type": "image"}, *texts[1:]]}
     assert [picture.asked for picture in pictures] == [AskedSize()]
     assert text_form(messages)[1] == {"role": "user", "content": "one twothree"}
@@ -232,6 +235,30 @@ def test_long_text_is_shortened_to_its_beginning_and_a_hash():
 def test_kinds_of_parts():
     assert medium_of({"text": "a", "image": None}) == medium_of("a") == medium_of({"text": ""}) == "text"
     assert medium_of({"image": "a.png", "text": ""}) == medium_of({"type": "text", "image": "a.png"}) == "image"
+
+
+EMPTY = [None, "", b"", float("nan"), {}, [], {"url": None}, {"a": {"b": None, "c": ""}}, [None], [{"url": ""}]]
+
+
+@pytest.mark.parametrize("empty", EMPTY, ids=repr)
+def test_struct_of_empty_keys_is_as_empty_as_a_key_that_is_missing(empty):
+    assert not is_filled(empty) and unread_keys({"type": "text", "source": empty}) == []
+    for part in ({"type": "text"}, {"text": "what?"}, {"image": "a.png"}, {"type": "image"}, {"type": "video"}, {}):
+        for key in (
+            "video_url",
+            "audio",
+            "image_url",
+            "source",
+            *(["text"] if "text" not in part and empty != "" else []),
+        ):
+            assert medium_of({**part, key: empty}) == medium_of(part), f"{part} with {key}"
+    assert medium_of({"image": "a.png", "text": empty}) == medium_of({"type": "image", "text": empty}) == "image"
+
+
+@pytest.mark.parametrize("filled", ["a", b"a", 0, False, 1.5, {"url": "a"}, {"a": {"b": None, "c": 0}}, [None, "a"]])
+def test_struct_with_one_filled_key_is_filled(filled):
+    assert is_filled(filled) and unread_keys({"type": "text", "max_pixels": 9, "source": filled}) == ["source"]
+    assert medium_of({"type": "text", "text": "what?", "video_url": filled}) == "video"
 
 
 @pytest.mark.parametrize(

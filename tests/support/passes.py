@@ -11,10 +11,14 @@ import pytest
 import torch
 from tensordict import NonTensorStack, TensorDict
 from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import AutoModelForImageTextToText
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from verl.models.transformers.monkey_patch import apply_monkey_patch, patch_vlm_for_ulysses_input_slicing
 from verl.utils import tensordict_utils as tu
+from verl.utils.fsdp_utils import apply_fsdp2, get_fsdp_wrap_policy
 from verl.utils.ulysses import (
     gather_outputs_and_unpad,
     set_ulysses_sequence_parallel_group,
@@ -40,6 +44,29 @@ def tiny_engine(folder: Any, patch: pytest.MonkeyPatch) -> FocusEngine:
     engine._autocast_dtype = torch.float32
     engine.engine_config = SimpleNamespace(entropy_checkpointing=False, entropy_from_logits_with_chunking=False)
     return engine
+
+
+def add_adapters(engine: FocusEngine, target: Any = "all-linear", excluded: Any = None) -> None:
+    """verl's own LoRA adapters of rank 4, in eval mode."""
+    engine.model_config = SimpleNamespace(
+        lora_rank=4, lora_alpha=8, target_modules=target, target_parameters=None, exclude_modules=excluded
+    )
+    engine.module = engine._build_lora_module(engine.module).eval()
+
+
+def shard(engine: FocusEngine, strategy: str, adapters: bool) -> None:
+    """verl's own wrapping of layers, over a process group of one."""
+    if strategy == "fsdp":
+        policy = get_fsdp_wrap_policy(engine.module, is_lora=adapters)
+        engine.module = FSDP(engine.module, auto_wrap_policy=policy, device_id=torch.device("cpu"))
+        return
+    full = {
+        "mesh": init_device_mesh("cpu", (1,)),
+        "mp_policy": MixedPrecisionPolicy(param_dtype=torch.float32, reduce_dtype=torch.float32),
+        "offload_policy": None,
+        "reshard_after_forward": True,
+    }
+    apply_fsdp2(engine.module, full, {})
 
 
 def rows_of(module: nn.Module, model: Any, picture: str) -> list[dict]:

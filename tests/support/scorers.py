@@ -3,6 +3,7 @@
 """Scorers from outside the package, and images. Its imports take no time, because ray's workers import it."""
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,5 +66,35 @@ class OptionsScorer(NumberScorer):
         return [self.options.factor * value for value in super().score(texts, images)]
 
 
+class PlaceScorer(NumberScorer):
+    """Scores every pair by where it runs: 100 for each GPU that its process may use, and the number of its own."""
+
+    def __init__(self, settings: ScorerSettings):
+        super().__init__(settings)
+        self.place = 100.0 * len(os.environ["CUDA_VISIBLE_DEVICES"].split(","))
+        self.place += float(settings.target.removeprefix("cuda").removeprefix(":") or 0)
+
+    def score(self, texts: list[str], images: list[Image.Image]) -> list[float]:
+        return [self.place] * len(texts)
+
+
+class EndingScorer(NumberScorer):
+    """A :class:`NumberScorer` whose process ends at the text ``end``, as one does that runs out of memory."""
+
+    def score(self, texts: list[str], images: list[Image.Image]) -> list[float]:
+        if "end" in texts:
+            os._exit(1)
+        return super().score(texts, images)
+
+
+class EndingScorerAtOnce(NumberScorer):
+    """A scorer whose process ends while it loads."""
+
+    def __init__(self, settings: ScorerSettings):
+        os._exit(1)
+
+
 NUMBER_SCORER = f"{__name__}.NumberScorer"
 OPTIONS_SCORER = f"{__name__}.OptionsScorer"
+PLACE_SCORER = f"{__name__}.PlaceScorer"
+ENDING_SCORER = f"{__name__}.EndingScorer"

@@ -29,7 +29,6 @@ from verl_mapo.training.dead_settings_conditions import (
     MULTI_TURN,
     ROLLOUT,
     SAMPLER,
-    TRAINER_MODE,
 )
 from verl_mapo.training.dead_settings_table import TABLE
 
@@ -57,7 +56,7 @@ FAILS = {
     conditions.NO_REFERENCE: {f"{ACTOR}.use_kl_loss": True},
     conditions.MODEL_SCORES: {},
     conditions.NO_SAMPLER: {f"{SAMPLER}.custom_sampler.path": "a.py", f"{SAMPLER}.custom_sampler.name": "A"},
-    conditions.ON_POLICY: {TRAINER_MODE: "colocate_async"},
+    conditions.ON_POLICY: {names.TRAINER_MODE: "colocate_async"},
     conditions.WARMED_UP: {},
     conditions.CONSTANT_RATE: {f"{ACTOR}.optim.warmup_style": "cosine"},
     conditions.OTHER_MANAGER: {},

@@ -5,17 +5,20 @@
 from __future__ import annotations
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 import torch
-from support.passes import log_prob_pass, passes_of_a_rank, rows_of, tiny_engine, use_verl_forward
+from support.passes import (
+    add_adapters,
+    log_prob_pass,
+    passes_of_a_rank,
+    rows_of,
+    shard,
+    tiny_engine,
+    use_verl_forward,
+)
 from torch import distributed
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
-from torch.distributed.fsdp import MixedPrecisionPolicy
 from verl.utils.experimental.torch_functional import FusedLinearForPPO
-from verl.utils.fsdp_utils import apply_fsdp2, get_fsdp_wrap_policy
 from verl.utils.kernel import linear_cross_entropy as triton_kernel
 
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
@@ -119,29 +122,11 @@ def across_the_border(rows: list[dict], image_token: int) -> list[dict]:
 
 def add_lora(engine) -> None:
     """verl's own wrapping, with adapters that are not zero."""
-    engine.model_config = SimpleNamespace(
-        lora_rank=4, lora_alpha=8, target_modules="all-linear", target_parameters=None, exclude_modules=None
-    )
-    engine.module = engine._build_lora_module(engine.module).eval()
+    add_adapters(engine)
     generator = torch.Generator().manual_seed(0)
     for name, weight in engine.module.named_parameters():
         if "lora_B" in name:
             weight.data.normal_(0, 0.1, generator=generator)
-
-
-def shard(engine, strategy: str, adapters: bool) -> None:
-    """verl's own wrapping of layers, over a process group of one."""
-    if strategy == "fsdp":
-        policy = get_fsdp_wrap_policy(engine.module, is_lora=adapters)
-        engine.module = FSDP(engine.module, auto_wrap_policy=policy, device_id=torch.device("cpu"))
-        return
-    full = {
-        "mesh": init_device_mesh("cpu", (1,)),
-        "mp_policy": MixedPrecisionPolicy(param_dtype=torch.float32, reduce_dtype=torch.float32),
-        "offload_policy": None,
-        "reshard_after_forward": True,
-    }
-    apply_fsdp2(engine.module, full, {})
 
 
 def test_lora_has_the_scores_of_the_merged_model(engine, rows, requests):

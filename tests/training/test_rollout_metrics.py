@@ -89,6 +89,17 @@ def test_continuations_padding_and_other_agent_loops_are_not_counted(queue):
     assert step.original.tolist() == [True, False, True, False]
 
 
+def test_share_of_undecided_answers_is_of_the_original_rollouts(queue):
+    answer = Trajectory([], [], [Turn((0, 3), "y")], EndReason.ANSWER)
+    shares = []
+    for terms in ([{}] * 3, [{"undecided": undecided} for undecided in (1.0, 0.0, 1.0)]):
+        rows = scored_rows([torch.ones(3)] * 3, [0.0] * 3, [answer] * 3, reward_extra_info=terms)
+        queue.fields.update(rows)
+        batch = queue.batch([f"a_{row}_0" for row in range(3)], is_padding=[False, False, True])
+        shares.append(rollout_metrics(StepBatch.fetch(batch, number=1)).get("reward/undecided"))
+    assert shares == [None, 0.5], "the share is left out where no check counts, and padding is not counted"
+
+
 def test_seconds_are_those_of_original_rollouts(queue):
     answer = Trajectory([], [], [Turn((0, 3), "y")], EndReason.ANSWER)
     queue.fields.update(scored_rows([torch.ones(3)] * 3, [0.0] * 3, [answer] * 3))

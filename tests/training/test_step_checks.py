@@ -4,18 +4,32 @@
 
 from __future__ import annotations
 
+import re
+from types import SimpleNamespace
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from support.fake_queue import scored_rows
+from verl.trainer.ppo.v1 import PPOTrainer
 
 from verl_mapo.columns import TURN_COLUMNS
 from verl_mapo.names import ESTIMATORS
 from verl_mapo.rollout.statuses import EndReason, TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
+from verl_mapo.training.step_checks import check_unreadable
+
+ALLOW_ALL = "visual_tool.max_unreadable=1"
 
 
-def missing(*images: str) -> Trajectory:
-    return Trajectory([*images], end_reason=EndReason.UNREADABLE_IMAGE)
+def missing(*images: str, node: str = "gpu-1 (10.0.0.1)") -> Trajectory:
+    sentence = f"{images[0]}: No such file or directory"
+    return Trajectory([*images], end_reason=EndReason.UNREADABLE_IMAGE, node=node, unreadable=sentence)
+
+
+def answered(node: str = "gpu-0 (10.0.0.0)") -> Trajectory:
+    return Trajectory(["/a/1.png"], [(9, 9)], [Turn((0, 1), "y")], EndReason.ANSWER, node=node)
 
 
 def run(queue, make_trainer, trajectories: list[Trajectory | None], trained: int = 0, *overrides: str) -> None:
@@ -34,17 +48,19 @@ def run(queue, make_trainer, trajectories: list[Trajectory | None], trained: int
 def test_step_in_which_every_image_is_missing_stops_the_run_with_the_folders(queue, make_trainer, method):
     rows = [missing("/data/train/1.png"), missing("file:///data/train/2.png"), missing("more/3.png", "more/4.png")]
     with pytest.raises(RuntimeError) as stopped:
-        run(queue, make_trainer, rows, 0, f"method={method}")
+        run(queue, make_trainer, rows, 0, f"method={method}", ALLOW_ALL)
     sentence = str(stopped.value)
     assert "step 7" in sentence and "3 of 3 ended as unreadable_image" in sentence
     assert "in /data/train, more:" in sentence and "data.train_files" in sentence
+    assert "3 of 3 on node gpu-1 (10.0.0.1). The first is /data/train/1.png: No such file" in sentence
 
 
 def test_rollout_correction_does_not_hide_the_reason(queue, make_trainer):
     """verl's own message is that the mask must contain at least one valid token."""
     queue.fields["rollout_log_probs"] = torch.zeros(2, 1)
     with pytest.raises(RuntimeError, match="unreadable_image"):
-        run(queue, make_trainer, [missing("/a/1.png")] * 2, 0, "+algorithm.rollout_correction.rollout_is=token")
+        correction = "+algorithm.rollout_correction.rollout_is=token"
+        run(queue, make_trainer, [missing("/a/1.png")] * 2, 0, correction, ALLOW_ALL)
 
 
 def test_only_a_few_folders_are_named_and_data_uris_are_not(queue, make_trainer):
@@ -52,7 +68,7 @@ def test_only_a_few_folders_are_named_and_data_uris_are_not(queue, make_trainer)
         missing("data:image/png;base64,AAAA", "", "sha256:AAAA")
     ] * 3
     with pytest.raises(RuntimeError) as stopped:
-        run(queue, make_trainer, rows)
+        run(queue, make_trainer, rows, 0, ALLOW_ALL)
     sentence = str(stopped.value)
     assert "in the data itself, /folder0, /folder1 and 3 more folders:" in sentence and "AAAA" not in sentence
 
@@ -64,9 +80,65 @@ def test_step_in_which_the_model_wrote_nothing_stops_the_run_too(queue, make_tra
 
 
 def test_step_with_one_token_goes_on(queue, make_trainer):
-    answer = Trajectory(["/a/1.png"], [(9, 9)], [Turn((0, 1), "y")], EndReason.ANSWER)
-    run(queue, make_trainer, [missing("/b/1.png"), missing("/b/1.png"), answer], 1)
+    run(queue, make_trainer, [missing("/b/1.png"), missing("/b/1.png"), answered()], 1, ALLOW_ALL)
     assert torch.cat(queue.fields["advantages"].unbind()).eq(0).all()
+
+
+def test_folder_that_is_missing_on_one_node_stops_the_run_with_the_node_and_the_first_image(queue, make_trainer):
+    """Without the check, the node's eighth of every batch would end before its first turn, and the run would go on."""
+    rows = [missing(f"/data/{number}.png", node="gpu-7 (10.0.0.7)") for number in range(2)]
+    rows += [answered(f"gpu-{number % 7} (10.0.0.{number % 7})") for number in range(14)]
+    with pytest.raises(RuntimeError) as stopped:
+        run(queue, make_trainer, rows, 14)
+    assert str(stopped.value) == (
+        "2 of 16 rollouts of step 7 ended before their first turn, because their images cannot be shown, which is more "
+        "than visual_tool.max_unreadable=0.01 allows. These are 2 of 2 on node gpu-7 (10.0.0.7), among 8 nodes. The "
+        "first is /data/0.png: No such file or directory. Their images are in /data: make the folder readable on every "
+        "node (verl-mapo doctor looks on each of them), or correct the rows of data.train_files. The log names each of "
+        "them and what is wrong with it. If such rows have to be expected, set visual_tool.max_unreadable=0.13."
+    )
+
+
+@given(rollouts=st.integers(1, 400), share=st.sampled_from([0, 0.01, 0.125, 0.5, 1]), data=st.data())
+def test_run_stops_exactly_above_the_share_and_goes_on_with_the_share_that_the_message_names(rollouts, share, data):
+    lost = data.draw(st.integers(0, rollouts))
+    trajectories = [missing("/a.png")] * lost + [answered()] * (rollouts - lost)
+    padded = [*trajectories, missing("/padding.png"), missing("/continuation.png")]
+    original = torch.tensor([True] * rollouts + [False] * 2)
+    step = SimpleNamespace(trajectories=padded, original=original)
+    try:
+        check_unreadable(step, share, "step 1", "data.train_files")
+        assert lost <= share * rollouts
+    except RuntimeError as stopped:
+        assert lost > share * rollouts
+        named = re.search(r"set visual_tool\.max_unreadable=([0-9.]+)\.$", str(stopped))
+        check_unreadable(step, float(named[1]), "step 1", "data.train_files")
+
+
+def test_only_a_few_nodes_are_named_and_rollouts_of_other_agent_loops_have_none(queue, make_trainer):
+    rows = [missing("/a/1.png", node=f"gpu-{number}") for number in range(5)] + [missing("/a/1.png", node="gpu-4")]
+    with pytest.raises(RuntimeError, match=r"2 of 2 on node gpu-4, 1 of 1 on node gpu-0, .* and 2 more nodes, among 5"):
+        run(queue, make_trainer, [*rows, None], 1)
+
+
+def test_rows_whose_messages_cannot_be_shown_name_no_folder(queue, make_trainer):
+    row = Trajectory([], end_reason=EndReason.UNREADABLE_IMAGE, node="gpu-1", unreadable="its prompt is no list")
+    with pytest.raises(RuntimeError, match=r"gpu-1\. The first is its prompt is no list\. Correct the rows of data\."):
+        run(queue, make_trainer, [row] * 2)
+
+
+def test_unreadable_images_of_a_validation_stop_the_run_before_they_lower_its_accuracy(queue, make_trainer, tmp_path):
+    """verl counts such a rollout as wrong."""
+    rows = [missing("/held_out/1.png"), answered()]
+    queue.fields.update(scored_rows([torch.tensor([0]), torch.tensor([1])], [0.0, 1.0], rows))
+    batch = queue.batch(["a_0_0", "b_0_0"], is_padding=[False] * 2)
+    stock = type("Stock", (PPOTrainer,), {"_validate": lambda self: self.replay_buffer.sample()})
+    buffer = SimpleNamespace(sample=lambda: (batch, {}))
+    trainer = make_trainer(f"trainer.rollout_data_dir={tmp_path}", stock=stock, replay_buffer=buffer)
+    with pytest.raises(
+        RuntimeError, match=r"1 of 2 rollouts of the validation after step 7 .* rows of data\.val_files"
+    ):
+        trainer._validate()
 
 
 def failed(tool: str) -> Trajectory:

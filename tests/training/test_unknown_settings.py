@@ -57,12 +57,144 @@ def unknown(config: DictConfig) -> list[str]:
         ("data.max_promt_length", "data.max_prompt_length"),
         ("trainer.total_epoch", "trainer.total_epochs"),
         ("trainer.v1.separate_asynch.parameter_sync_step", "trainer.v1.separate_async"),
+        ("actor_rollout_ref.actor.checkpoint.contents", "actor_rollout_ref.actor.checkpoint.save_contents"),
+        ("actor_rollout_ref.actor.optim.learning_rate", "actor_rollout_ref.actor.optim.lr"),
     ],
 )
 def test_misspelt_setting_is_refused_with_the_right_one(path, meant):
     with pytest.raises(ConfigError) as error:
         check_config(with_setting(path))
     assert f" is not a setting; did you mean {meant}?" in str(error.value)
+
+
+HINTS = """
+actor_rollout_ref.attn_implementation                actor_rollout_ref.model.override_config.attn_implementation
+actor_rollout_ref.lr                                 actor_rollout_ref.actor.optim.lr
+actor_rollout_ref.max_model_len                      actor_rollout_ref.rollout.max_model_len
+actor_rollout_ref.n                                  actor_rollout_ref.rollout.n
+actor_rollout_ref.optim.lr                           actor_rollout_ref.actor.optim
+actor_rollout_ref.temperature                        actor_rollout_ref.rollout.temperature
+actor_rollout_ref.model.attn_implementation          actor_rollout_ref.model.override_config.attn_implementation
+actor_rollout_ref.model.attn_impl                    actor_rollout_ref.model.override_config.attn_implementation
+actor_rollout_ref.model.chat_template                actor_rollout_ref.model.custom_chat_template
+actor_rollout_ref.model.dtype                        actor_rollout_ref.rollout.dtype
+actor_rollout_ref.model.gradient_checkpointing       actor_rollout_ref.model.enable_gradient_checkpointing
+actor_rollout_ref.model.lora_r                       actor_rollout_ref.model.lora_rank
+actor_rollout_ref.model.lora_target_modules          actor_rollout_ref.model.target_modules
+actor_rollout_ref.model.max_pixels                   data.mm_processor_kwargs.max_pixels
+actor_rollout_ref.model.model_path                   actor_rollout_ref.model.path
+actor_rollout_ref.model.rank                         actor_rollout_ref.model.lora_rank
+actor_rollout_ref.actor.attn_implementation          actor_rollout_ref.model.override_config.attn_implementation
+actor_rollout_ref.actor.checkpoint.contents          actor_rollout_ref.actor.checkpoint.save_contents
+actor_rollout_ref.actor.clip_range                   actor_rollout_ref.actor.clip_ratio_low
+actor_rollout_ref.actor.contents                     actor_rollout_ref.actor.checkpoint.save_contents
+actor_rollout_ref.actor.dtype                        actor_rollout_ref.actor.fsdp_config.dtype
+actor_rollout_ref.actor.entropy_coef                 actor_rollout_ref.actor.entropy_coeff
+actor_rollout_ref.actor.fsdp.param_offload           actor_rollout_ref.actor.fsdp_config
+actor_rollout_ref.actor.fsdp_config.cpu_offload      actor_rollout_ref.actor.fsdp_config.param_offload
+actor_rollout_ref.actor.gradient_checkpointing       actor_rollout_ref.model.enable_gradient_checkpointing
+actor_rollout_ref.actor.kl_coef                      actor_rollout_ref.actor.kl_loss_coef
+actor_rollout_ref.actor.max_grad_norm                actor_rollout_ref.actor.optim.clip_grad
+actor_rollout_ref.actor.max_response_length          data.max_response_length
+actor_rollout_ref.actor.micro_batch_size_per_gpu     actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu
+actor_rollout_ref.actor.mini_batch_size              actor_rollout_ref.actor.ppo_mini_batch_size
+actor_rollout_ref.actor.optim.scheduler              actor_rollout_ref.actor.optim.lr_scheduler_type
+actor_rollout_ref.actor.optim.warmup_ratio           actor_rollout_ref.actor.optim.lr_warmup_steps_ratio
+actor_rollout_ref.actor.optimizer_offload            actor_rollout_ref.actor.fsdp_config.optimizer_offload
+actor_rollout_ref.actor.param_offload                actor_rollout_ref.actor.fsdp_config.param_offload
+actor_rollout_ref.actor.sp_size                      actor_rollout_ref.actor.ulysses_sequence_parallel_size
+actor_rollout_ref.actor.tensor_model_parallel_size   actor_rollout_ref.rollout.tensor_model_parallel_size
+actor_rollout_ref.actor.use_dynamic_batch_size       actor_rollout_ref.actor.use_dynamic_bsz
+actor_rollout_ref.actor.weight_decay                 actor_rollout_ref.actor.optim.weight_decay
+actor_rollout_ref.ref.micro_batch_size_per_gpu       actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu
+actor_rollout_ref.rollout.agent_loop                 actor_rollout_ref.rollout.agent.default_agent_loop
+actor_rollout_ref.rollout.default_agent_loop         actor_rollout_ref.rollout.agent.default_agent_loop
+actor_rollout_ref.rollout.gpu_mem_util               actor_rollout_ref.rollout.gpu_memory_utilization
+actor_rollout_ref.rollout.limit_mm_per_prompt        actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt
+actor_rollout_ref.rollout.max_model_length           actor_rollout_ref.rollout.max_model_len
+actor_rollout_ref.rollout.max_new_tokens             data.max_response_length
+actor_rollout_ref.rollout.max_num_sequences          actor_rollout_ref.rollout.max_num_seqs
+actor_rollout_ref.rollout.max_prompt_length          data.max_prompt_length
+actor_rollout_ref.rollout.max_response_length        data.max_response_length
+actor_rollout_ref.rollout.max_turns                  actor_rollout_ref.rollout.multi_turn.max_assistant_turns
+actor_rollout_ref.rollout.mm_processor_cache_gb      actor_rollout_ref.rollout.engine_kwargs.vllm.mm_processor_cache_gb
+actor_rollout_ref.rollout.num_generations            actor_rollout_ref.rollout.n
+actor_rollout_ref.rollout.num_workers                actor_rollout_ref.rollout.agent.num_workers
+actor_rollout_ref.rollout.tensor_parallel_size       actor_rollout_ref.rollout.tensor_model_parallel_size
+actor_rollout_ref.rollout.tools                      visual_tool.tools
+data.batch_size                                      data.train_batch_size
+data.enable_thinking                                 data.apply_chat_template_kwargs.enable_thinking
+data.image_column                                    data.image_key
+data.max_length                                      data.max_prompt_length
+data.maxPixels                                       data.mm_processor_kwargs.max_pixels
+data.mm_kwargs                                       data.mm_processor_kwargs
+data.num_workers                                     data.dataloader_num_workers
+data.prompt_length                                   data.max_prompt_length
+data.response_length                                 data.max_response_length
+data.train_data                                      data.train_files
+trainer.epochs                                       trainer.total_epochs
+trainer.eval_steps                                   trainer.test_freq
+trainer.gpus_per_node                                trainer.n_gpus_per_node
+trainer.learning_rate                                actor_rollout_ref.actor.optim.lr
+trainer.lr                                           actor_rollout_ref.actor.optim.lr
+trainer.max_ckpt_to_keep                             trainer.max_actor_ckpt_to_keep
+trainer.max_steps                                    trainer.total_training_steps
+trainer.output_dir                                   trainer.default_local_dir
+trainer.project                                      trainer.project_name
+trainer.run_name                                     trainer.experiment_name
+trainer.save_steps                                   trainer.save_freq
+trainer.train_batch_size                             data.train_batch_size
+trainer.trainer_mode                                 trainer.v1.trainer_mode
+algorithm.advantage_estimator                        algorithm.adv_estimator
+algorithm.beta                                       algorithm.mapo.beta
+algorithm.kl_loss_coef                               actor_rollout_ref.actor.kl_loss_coef
+algorithm.norm_adv_by_std                            algorithm.norm_adv_by_std_in_grpo
+reward.custom_reward.path                            reward.custom_reward_function
+reward.function_path                                 reward.custom_reward_function.path
+reward.outcome                                       reward.description_alignment.outcome
+reward.reward_manager_name                           reward.reward_manager.name
+max_crop_pixels                                      visual_tool.max_crop_pixels
+ray_init.num_cpus                                    ray_kwargs.ray_init
+"""
+"""A mistake, and the setting that a user would want to be told of, in each line."""
+
+
+@cache
+def hints() -> dict[str, str]:
+    config = compose_config()
+    OmegaConf.set_struct(config, False)
+    for line in HINTS.split("\n")[1:-1]:
+        OmegaConf.update(config, line.split()[0], 1, force_add=True)
+    return {setting.path: setting.meant for setting in unknown_settings(config, _own_nodes(config))}
+
+
+@pytest.mark.parametrize("line", HINTS.split("\n")[1:-1], ids=lambda line: line.split()[0])
+def test_hint_is_the_setting_that_a_user_would_want(line):
+    given, wanted = line.split()
+    found = [meant for path, meant in hints().items() if f"{given}.".startswith(f"{path}.")]
+    assert found == [wanted]
+
+
+@pytest.mark.parametrize("part", ["profiler", "megatron", "veomni", "torchtitan", "qat", "turbo_config", "moe"])
+def test_no_hint_leads_to_a_part_that_the_run_does_not_use(part):
+    assert not [meant for meant in hints().values() if part in meant]
+
+
+def test_name_like_no_other_has_no_hint():
+    paths = ["zeta", "x.y", "actor_rollout_ref.x", "data.my_column", "algorithm.zeta", "trainer.my_flag"]
+    config = with_setting("reward.zzqx")
+    for path in paths:
+        OmegaConf.update(config, path, 1, force_add=True)
+    found = list(unknown_settings(config, _own_nodes(config)))
+    assert len(found) == 7 and not any(setting.meant for setting in found)
+
+
+def test_switched_off_part_is_offered_below_itself_only():
+    for path, meant in (("critic.learning_rate", "critic.optim.lr"), ("critic.model.rank", "critic.model.lora_rank")):
+        (found,) = unknown_settings(with_setting(path), _own_nodes(base()))
+        assert found.meant == meant
+    (found,) = unknown_settings(with_setting("actor_rollout_ref.actor.cliprange_value"), _own_nodes(base()))
+    assert "critic" not in found.meant
 
 
 @pytest.mark.parametrize(

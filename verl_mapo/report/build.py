@@ -35,7 +35,7 @@ _SUMMARY = (
     names.MAX_ASSISTANT_TURNS,
     names.ADV_ESTIMATOR,
     names.TRAIN_FILES,
-    "data.train_batch_size",
+    names.TRAIN_BATCH_SIZE,
     names.VAL_FILES,
     names.TOTAL_STEPS,
     f"{names.VISUAL_TOOL_NODE}.",

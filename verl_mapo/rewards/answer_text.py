@@ -12,6 +12,8 @@ import functools
 import re
 import unicodedata
 
+from verl_mapo.rewards.denied_answers import names_answer
+
 MAX_LENGTH = 2_000
 """Characters of the longest answer that is unwrapped. A longer one is compared as it is."""
 
@@ -55,7 +57,9 @@ _DISPLAY = re.compile(r"\$\$([^$]*)\$\$|\\\[([^\\\]]*(?:\\[^\]\[][^\\\]]*)*)\\\]
 _EXPLAINED = re.compile(
     r"(?:(?<![^\W_])(?P<link>(?i:because|since|as\s+(?:it|the|this|shown|seen|we)|due\s+to|given\s+that|which|"
     r"I\s+hope))(?![^\W_])|(?P<cjk>因为|因為|由于|由於)|(?P<contrast>(?<![^\W_])"
-    r"(?i:(?<!is )(?<!are )(?<!was )(?<!were )(?<!do )(?<!does )(?<!did )(?<!can )not|rather\s+than|instead\s+of)"
+    r"(?i:(?<!is )(?<!are )(?<!was )(?<!were )(?<!do )(?<!does )(?<!did )(?<!can )"
+    r"(?<!has )(?<!have )(?<!had )(?<!will )(?<!would )(?<!could )(?<!should )(?<!must )"
+    r"(?<!might )(?<!may )not|rather\s+than|instead\s+of)"
     r"(?![^\W_])|而不是|而非|(?<=[,;.\s])不是))"
     r"|[.!?\n]\s?(?=(?:This|That|These|It|Its|It's|They|He|She|The\s+reason|Here|Explanation|Reason|Reasoning|Note|We|"
     r"In\s+the|There|解释|理由|这)(?![^\W_]))",
@@ -139,6 +143,7 @@ _PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "*": "*", "_": "_"}
 _EMOJI = re.compile("[\u2600-\u27bf\U0001f000-\U0001faff]")
 _CROSSES = "✕✖✗✘❌❎❓❔👎🚫⛔🤔🤷"
 _COPULA = re.compile(r"(?:です|である|입니다|이에요|예요)$")
+_ELLIPSIS = re.compile(r"[\d})]\s?\.{3,}$")
 _SPACES = re.compile(r"\s+")
 
 
@@ -209,10 +214,10 @@ def unwrap(text: str) -> str:
     """A text without what is wrapped around its content.
 
     Removed are tags, ``\\boxed{}``, ``\\text{}`` and its kin, ``$`` and other LaTeX delimiters, Markdown, introductions
-    such as ``The answer is`` or ``答案：``, enclosing brackets and quotes, and stops at the end. Full-width and other
-    variants of a character become the plain one (NFKC; CJK stops, dashes, quotes, digits of every script); a raised
-    digit becomes an exponent. Case, inner punctuation and brackets around a list stay, and so does a text that consists
-    of wrappers alone. A second call changes nothing.
+    such as ``The answer is`` or ``答案：``, enclosing brackets and quotes, and stops at the end, unless they are dots
+    behind a number (``3...``). Full-width and other variants of a character become the plain one (NFKC; CJK stops,
+    dashes, quotes, digits of every script); a raised digit becomes an exponent. Case, inner punctuation and brackets
+    around a list stay, and so does a text that consists of wrappers alone. A second call changes nothing.
     """
     if len(text) > MAX_LENGTH:
         return text.strip()
@@ -270,9 +275,11 @@ def _is_item(line: str) -> bool:
 def _introduction(text: str) -> re.Match[str] | None:
     """The introduction of the answer: one at the start of a text, or else the last; None after ``or``."""
     found = list(_STATED.finditer(text))
-    if not found:
+    if found and _FEW_WORDS.fullmatch(text, 0, found[0].start()):
+        found.append(found[0])
+    one = next((one for one in reversed(found) if names_answer(text[: one.start()], one.group())), None)
+    if one is None:
         return None
-    one = found[0] if _FEW_WORDS.fullmatch(text, 0, found[0].start()) else found[-1]
     return None if _ALTERNATIVE.search(text[: one.start()]) else one
 
 
@@ -348,7 +355,7 @@ def _bare(text: str) -> str:
     while len(text) > 1 and (_is_emoji(text[0]) or _is_emoji(text[-1])):
         text = text[1:].lstrip() if _is_emoji(text[0]) else text[:-1].rstrip()
     text = text.lstrip(":;, \n\t")
-    stripped = _without_marks(text.rstrip(".,;: \n\t"))
+    stripped = text if _ELLIPSIS.search(text) else _without_marks(text.rstrip(".,;: \n\t"))
     text = _COPULA.sub("", stripped).strip() or stripped
     closing = _PAIRS.get(text[:1])
     if len(text) > 2 and closing == text[-1]:

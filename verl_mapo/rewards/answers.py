@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +20,17 @@ import numpy as np
 from verl_mapo.registry import Registry
 from verl_mapo.rewards.answer_text import MAX_LENGTH, boxed, normalise, stated_line, tagged, unwrap
 from verl_mapo.rewards.choices import choice
-from verl_mapo.rewards.quantities import changes, contradicts, quantity, without_unit
+from verl_mapo.rewards.denied_answers import names_another
+from verl_mapo.rewards.quantities import (
+    changes,
+    contradicts,
+    is_changed,
+    is_joined,
+    quantity,
+    reassigns,
+    units_differ,
+    without_unit,
+)
 from verl_mapo.rollout.parser import CLOSE, OPEN
 
 TRUTH_KEYS = ("target", "targets", "answer", "answers", "ground_truth", "value", "solution")
@@ -35,27 +45,32 @@ _MACRO = re.compile(r"\\(?:text|mathrm|mbox)\s*\{")
 _RELATION = re.compile(r"[<>≤≥≠]|\\(?:[lg]eq?|[lg]t|neq?)(?![A-Za-z])")
 _LATEX_OF = {"√": r"\sqrt ", "·": r"\cdot ", "∞": r"\infty ", "°": r"^\circ", "%": r"\%", "**": "^"}
 _DROPPED = re.compile(
-    r"\\(?:lor|vee|land|wedge|lnot|neg|not|mid|oplus|ldots|dots|cdots|mod|bmod|pmod)(?![A-Za-z])"
-    r"|\\(?:to|rightarrow|leftrightarrow)(?![A-Za-z])(?!.*=)|\.\.\.|…|\d\s*_|\d0s\b|\b(?:or|either)\b|或"
+    r"\\(?:lor|vee|land|wedge|lnot|neg|not|mid|oplus|ldots|dots|cdots|mod|bmod|pmod|cup|cap|setminus|bigcup|bigcap)(?![A-Za-z])"
+    r"|[∪∩∨∧¬⊕]|(?:\\(?:to|implies|iff|mapsto|(?:[Ll]ong)?(?:left)?[Rr]ightarrow|Leftrightarrow|Longleftrightarrow)(?![A-Za-z])"
+    r"|[→⇒⇔⟹]|=>|->)(?!.*=)|\.\.\.|…|\d\s*_|\d0s\b|\b(?:or|either)\b|或"
 )
 _OR = {"or", "either", "或", r"\lor", r"\vee"}
 _ALTERNATIVES = re.compile(r"[,;]|\\(?:pm|cup)(?![A-Za-z])|±|\bor\b|或")
-_NUMBERS = re.compile(r"^[^\\]*\d(?:\s+|\s*\|\s*)\d")
+_NUMBERS = re.compile(r"^[^\\]*\d(?:(?:\s+|\s*\|\s*)\d|\s+[(\[]\s*[-+]?[\d.]+\s*[)\]])")
+_PRODUCT = re.compile(r"(?<![\w.^}\\])(\d+(?:\.\d+)?)\((?=[-+]?[\d.]+\))")
+_FUNCTION = re.compile(r"(?<![\\A-Za-z])(pi|sin|cos|tan|cot|sec|csc|log|ln|exp|theta|infty)(?![A-Za-z])")
+_ROOT = re.compile(r"(?<![\\A-Za-z])(sqrt|cbrt)\s*(?:\(([^()]*(?:\([^()]*\)[^()]*)*)\)|(\d+))|√\s*\(([^()]*)\)")
 _PAIR = re.compile(r"\d,(?:\d{1,2}|\d{4,})(?!\d)")
 _SEVERAL = re.compile(r"[,;|/]\s|\n|\b(?:and|or)\b")
 _UNCERTAIN = re.compile(
-    r"(?:\b(?:not|either|or|than|least|most|maybe|perhaps|possibly|under|over|except|but|between|doubt|never|vs|"
-    r"(?<=\d )to|(?:half|double|twice|times|plus|minus|root|square)(?:\s+of)?)|n't|[<>≠≤≥])\s*$"
-    r"|\d[\w%.]*\s*(?:[,;|]|\s/|\band\b)[\s,;]*$",
-    re.IGNORECASE,
+    r"(?:[<>≠≤≥]|\b(?:times|min|none))\s*$|\d[\w%.]*\s*(?:[,;|]|\s/|\band\b)[\s,;]*$", re.IGNORECASE
 )
+
+
+class Undecided(Exception):
+    """A check did not come to a result within its limits. The answer counts as wrong, and in the term ``undecided``."""
 
 
 class AnswerCheck(Protocol):
     """A plain function that says whether an answer is correct.
 
     A check from another package takes ``**_`` as its last parameter, so that it can leave out the keywords that it does
-    not use. It runs in a thread, so it may block, but it has to return.
+    not use. It runs in a thread, so it may block, but it has to return. It may raise :class:`Undecided`.
     """
 
     def __call__(self, answer: str, truth: str, *, options: Sequence[str], tolerance: float) -> bool:
@@ -119,6 +134,23 @@ def extract(text: str) -> str:
     if box is not None:
         return box
     return stated_line(text.partition(OPEN)[0]) if content is None else content
+
+
+def is_right(equals: Callable[[str], bool], truths: Iterable[str]) -> bool | None:
+    """Whether one truth is met; None if none is known to be met and a comparison came to no result.
+
+    Args:
+        equals: compares the answer with one truth; it may raise :class:`Undecided`.
+        truths: the accepted answers.
+    """
+    verdict: bool | None = False
+    for truth in truths:
+        try:
+            if equals(truth):
+                return True
+        except Undecided:
+            verdict = None
+    return verdict
 
 
 def truths_of(ground_truth: Any) -> list[str]:
@@ -239,20 +271,18 @@ def numeric(answer: str, truth: str, *, tolerance: float = 1e-4, **_: Any) -> bo
     return given is not None and correct is not None and given.equals(correct, tolerance)
 
 
-def math_equal(answer: str, truth: str, seconds: int = 5) -> bool:
-    """Whether both are mathematically equal. It works only in the main thread of a process.
+def math_equal(answer: str, truth: str) -> bool:
+    """Whether both are mathematically equal. Without a time limit: a tower of powers never returns.
 
     Words, dates and times are compared as for ``exact``, a truth that is one letter as a choice, and two quantities by
     value and unit. Everything else is left to math-verify, which accepts here what it accepts by itself, except for
     the last number of a list, an expression that the words around it deny or change, and notation that it drops, such
-    as the base in ``13_5`` or what is behind ``\\lor``.
+    as the base in ``13_5`` or what is behind ``\\lor``. The check ``math`` calls this function in a child process
+    with a limit of CPU time, see :mod:`verl_mapo.rewards.math_process`.
 
     Args:
         answer: the extracted answer.
         truth: the accepted answer.
-        seconds: time limit of each of the three steps, two of parsing and one of comparing; without it a tower of
-            powers never returns. math-verify sets the limit with SIGALRM, hence the main thread; the check ``math``
-            calls this function in a child process, see :mod:`verl_mapo.rewards.math_process`.
     """
     given, gold = unwrap(answer), unwrap(truth)
     if not given or not gold or max(map(len, (given, gold, answer))) > MAX_LENGTH:
@@ -269,32 +299,42 @@ def math_equal(answer: str, truth: str, seconds: int = 5) -> bool:
             return False
     if one is None and (contradicts(given) or _RELATION.match(given) or _NUMBERS.search(given)):
         return False
+    if units_differ(given, gold) or (
+        reassigns(given) and not (_ORDINARY_WORD.search(given) or _ALTERNATIVES.search(gold))
+    ):
+        return False
     unread = set(_DROPPED.findall(given)) - set(_DROPPED.findall(gold))
     if unread - (_OR if _ALTERNATIVES.search(gold) else set()):
         return False
-    return _verified(answer, given, truth, gold, seconds)
+    return _verified(answer, given, truth, gold)
 
 
-def _verified(answer: str, given: str, truth: str, gold: str, seconds: int) -> bool:
+def _verified(answer: str, given: str, truth: str, gold: str) -> bool:
     """Whether math-verify finds both equal; it reads the whole answer and, in a sentence, the last expression."""
     from math_verify import parse, verify
 
     def read(text: str, plain: str) -> list[Any]:
         """The expressions of a whole text, unwrapped and, where a macro may hold a unit, as it is."""
         forms = [_as_latex(plain), *([text.strip(" $.")] if _MACRO.search(text) else [])]
-        return [one for form in forms for one in parse(f"\\boxed{{{form}}}", parsing_timeout=seconds)]
+        return [one for form in forms for one in parse(f"\\boxed{{{form}}}", parsing_timeout=None)]
 
     given, gold = without_unit(given), without_unit(gold)
     expected, found = read(truth, gold), []
     before, last, behind = _last_expression(given)
-    if _UNCERTAIN.search(before) or changes(re.sub(r"\\[A-Za-z]+|[^\w\s'-]", " ", behind)):
+    if (
+        names_another(re.split(r"[;!?\n]|\.\s", before)[-1])
+        or _UNCERTAIN.search(before)
+        or is_changed(before)
+        or is_joined(before)
+        or changes(re.sub(r"\\[A-Za-z]+|[^\w\s'-]", " ", behind))
+    ):
         return False
     found.append(read(answer, given))
     if last != given:
         found.append(read(last, last))
         if not _SEVERAL.search(last):
-            found.append(parse(answer, parsing_timeout=seconds))
-    keywords = {"allow_set_relation_comp": True, "timeout_seconds": seconds}
+            found.append(parse(answer, parsing_timeout=None))
+    keywords = {"allow_set_relation_comp": True, "timeout_seconds": None}
     return any(bool(expected and one) and verify(expected, one, **keywords) for one in found)
 
 
@@ -303,15 +343,24 @@ def _last_expression(text: str) -> tuple[str, str, str]:
     words = list(_ORDINARY_WORD.finditer(text))
     ends, starts = [word.end() for word in words], [word.start() for word in words]
     for start, end in zip([*ends[::-1], 0], [len(text), *starts[::-1]], strict=True):
-        if words and re.search(r"[\d\\π√]", text[start:end]):
+        if words and re.search(r"[\d\\π√]", text[start:end]) and text[start:][:1] != "^":
             return text[:start], text[start:end].strip(" ,.;:$"), text[end:]
     return "", text, ""
 
 
 def _as_latex(text: str) -> str:
+    """A text with plain names and signs of mathematics as LaTeX: ``2*sqrt(3)`` becomes ``2\\cdot \\sqrt{3}``."""
+    for _ in range(3):
+        text = _ROOT.sub(_latex_root, text)
+    text = _PRODUCT.sub(r"\1\\cdot (", _FUNCTION.sub(r"\\\1 ", text))
     for mark, latex in _LATEX_OF.items():
         text = text.replace(mark, latex)
-    return text
+    return re.sub(r"\s*\*\s*", r"\\cdot ", text)
+
+
+def _latex_root(found: re.Match[str]) -> str:
+    degree = "[3]" if found[1] == "cbrt" else ""
+    return f"\\sqrt{degree}{{{found[2] or found[3] or found[4] or ''}}}"
 
 
 def short(value: Any) -> str:

@@ -13,6 +13,8 @@ import re
 from collections.abc import Sequence
 
 from verl_mapo.rewards.answer_text import claim, normalise, takes_back, unwrap
+from verl_mapo.rewards.denied_answers import names_another
+from verl_mapo.rewards.quantities import quantity
 
 _LONGEST = 1_000
 """Characters of the longest unwrapped text in which a letter is looked for."""
@@ -33,7 +35,16 @@ _BEHIND = re.compile(
 )
 _LABEL = re.compile(r"[(\[]?([A-Z])(?:[)\].:]+|\s*-(?=\s))\s*|[(\[]([a-z])[)\]]+[.:]?\s*|([a-z])[).:]+\s+")
 _BARE = re.compile(r"([B-HJ-Z])\s+(?=[a-z])|([A-Z])\s*(?=[,;]\s?[^,;\sA-Z]|[一-鿿])")
-_SENTENCE = re.compile(r"^(?:(?:[\w' ]{0,60}\s(?:is|are|shows?|says)|it's)\s(?:an?\s|the\s)?|(?:the|an)\s)")
+_SENTENCE = re.compile(
+    r"^(?:(?:[\w' ]{0,60}\s(?:is|are|was|were|shows?|says)|(?:it|that|this|there|here|he|she|they)'(?:s|re)|"
+    r"i (?:can )?see)\s(?:(?:"
+    r"clearly|definitely|obviously|most likely|probably|likely|really|indeed)\s)?(?:an?\s|the\s)?"
+    r"|(?:the|an)\s)"
+)
+_ARTICLE = re.compile(r"^(?:an?|the)\s")
+_NUMBERED = re.compile(
+    r"(?<![^\W_])(?:options?|choices?|answers?|numbers?|no\.|nr\.?)\s*#?\s*[\w]+\W*$|#", re.IGNORECASE
+)
 _SEPARATOR = re.compile(
     r"(?<=[)\]])\s*(?=[(\[])|\s*[,;&\n]\s*(?:and\s+)?|\s+(?:and|et|und|y|e)\s+|\s*[和与與及]\s*|\s+"
 )
@@ -65,15 +76,29 @@ _REST = r"(?:all\s+)?(?:the\s+)?(?:others?|rest|remaining)(?:\s+(?:options?|choi
 _RULED_OUT = re.compile(
     rf"(?:(?<![\w'])(?i:not|nor|neither|rather\s+than|instead\s+of|unlike)\s+|[而选]?不是|而非|不选|排除)\s*{_MANY}"
     rf"|(?<![\w'])(?:{_MANY}|(?i:{_REST}))\s*"
-    r"(?:(?i:(?:is|are|was|were|can|does|do|could|would|must)(?:\s+be)?\s+(?:all\s+|both\s+|clearly\s+|obviously\s+)?"
-    r"(?:wrong|incorrect|false|impossible|excluded|eliminated|ruled\s+out|not(?!\s+(?:wrong|incorrect|false|excluded)))"
+    r"(?:(?i:(?:is|are|was|were|can|does|do|could|would|must|should|has|have)(?:\s+be(?:en)?)?"
+    r"\s+(?:all\s+|both\s+|clearly\s+|obviously\s+|easily\s+)?"
+    r"(?:wrong|incorrect|false|impossible|excluded|eliminated|discarded|rejected|dismissed|ruled\s+out|not(?!\s+(?:wrong|incorrect|false|excluded)))"
     r"|(?:isn't|aren't|doesn't|don't|can't|cannot|couldn't)(?!\s+(?:be\s+)?(?:wrong|incorrect|false)))(?![\w'])"
     r"|(?:选项|選項|项|項)?(?:都|均)?(?:是)?(?:错|錯|不对|不正确|不是))"
 )
-_SAYS = re.compile(r"\s*(?:is|was|seems|looks|appears|(?:must|would|should|has\s+to)\s+be)(?![^\W_])")
+_SAYS = re.compile(
+    r"\s*(?:(?:must|would|should|has\s+to)\s+be|is|are|was|were|seems?|looks?|appears?|sounds?|feels?|can|could|should|must"
+    r"|may|might|will|would|has|have|had|does|do|did|gets?|got|goes|cannot|fails?|contradicts?|lacks?|makes?|remains?|stays?"
+    r"|needs?|deserves?|turns?|[a-z]+n't)(?![^\W_])"
+)
+_FITS = re.compile(
+    r"\s*(?:best\s+)?(?:fits?|match(?:es)?|works?|corresponds?|describes?|agrees?|answers?|it\s+is)(?![^\W_])"
+)
 _RIGHT = re.compile(
     r"\W*(?:(?:the|my|clearly|definitely|obviously|certainly|most|likely|only|probably|both|to\s+be)\s+)*"
     r"(?:correct|right|best|true|answer|option|choice|one|final|accurate|appropriate|it)(?![^\W_])"
+)
+_REJECTED = re.compile(
+    r"(?<![^\W_])(?:ruled?|rul(?:ing|es)|cross(?:ed|ing)?|strike|struck)\s+(?:(?!out)\S+\s+)?out(?![^\W_])|(?<![^\W_])(?:worst|poor(?:est)?"
+    r"|least\s+\w+|implausible|distractor|trap|(?:exclu|elimina|discard|reject|dismiss|contradict|refut|avoid|ignor|skip)\w*)"
+    r"(?![^\W_])",
+    re.IGNORECASE,
 )
 _SAYS_BEFORE = r" (?:is|be|it's|are|was|say|choose|mean|answer|rather) (?:an? |the )?"
 _SAYS_BEHIND = r" (?:is (?:the )?(?:correct|right|best|answer|also|equally|possible)|fits|matches) "
@@ -82,7 +107,18 @@ _ALL_OR_NONE = re.compile(r"(?<![^\W_])(?:none(?=\W*$|\s+of\s)|all\s+of\s+the\s+
 _TWICE = re.compile(r"\W*not(?![^\W_])\W*$")
 _POLAR = {"yes": "no", "no": "yes", "true": "false", "false": "true", "是": "否", "否": "是", "对": "错", "错": "对"}
 _UNABLE = re.compile(
-    r"n't\s+(?:\w+\s+)?(?:know|tell|determine|say|see|sure)|unable|unclear|cannot|not\s+sure", re.IGNORECASE
+    r"(?:n't|cannot|can\s+not)\s+(?:\w+\s+)?(?:know|tell|determine|say|see|sure|be\s+(?:known|told|determined|said|seen|sure))"
+    r"|unable|unclear|not\s+sure",
+    re.IGNORECASE,
+)
+_POLAR_SENTENCE = re.compile(
+    r"^(yes|no|true|false)\s+(?=(?:it|there|this|that|they|he|she|we|the)(?![^\W_]))", re.IGNORECASE
+)
+_VERB = r"(?:is|are|was|were|does|do|did|has|have|had|can|could|will|would|should)"
+_AFFIRMS = re.compile(rf"\W*(?:it|there|this|that|they|he|she|we|the(?:\s+\w+){{1,4}})\s+{_VERB}\W*$", re.IGNORECASE)
+_AGREES = re.compile(
+    rf"(?<![^\W_])(?:{_VERB}\s+not|{_VERB}n't|can't|won't|cannot)(?![^\W_])(?:\s+(?:the\s+)?(?:correct|right|true|answer|case)(?![^\W_]))?",
+    re.IGNORECASE,
 )
 _DENIAL = re.compile(
     r"(?<![a-z])(?:not|no|never|neither|nor|none|cannot|wrong|incorrect|false|unsure|either|or|eliminate|except|"
@@ -141,18 +177,53 @@ def _letters(text: str, letters: list[str]) -> str | None:
 
 
 def _option(text: str, texts: list[str], letters: list[str]) -> str | None:
-    """The letter of the option that a text consists of, also behind ``The car is``, or of a ``Yes, ...``."""
+    """The letter of the option that a text consists of, also behind ``The car is``, or of a ``Yes, ...``.
+
+    An article before the option's text is ignored, in the text behind a verb and in the options. A number is the option
+    with the same quantity, such as ``There are 3 dogs`` for ``3``.
+    """
     plain = normalise(text)
-    for said in (plain, _SENTENCE.sub("", plain)):
-        if said and texts.count(said) == 1:
-            return letters[texts.index(said)]
+    lead = _SENTENCE.match(plain)
+    if lead and lead.group().strip() not in ("the", "an"):
+        lead = None if _DENIAL.search(lead.group()) or names_another(lead.group()) else lead
+    bare = [_ARTICLE.sub("", one) for one in texts]
+    for said, known in (
+        (plain, texts),
+        (plain[lead.end() :] if lead else plain, texts),
+        (plain[lead.end() :] if lead else plain, bare),
+    ):
+        if said and known.count(said) == 1:
+            return letters[known.index(said)]
+    return _polar(text, texts, letters) or _counted(text, texts, letters)
+
+
+def _polar(text: str, texts: list[str], letters: list[str]) -> str | None:
+    """The letter of the option that ``Yes, it is`` or ``No, it is not`` means; None if the sentence does not agree."""
+    text = _POLAR_SENTENCE.sub(r"\1, ", text)
     first, stop, rest = re.match(r"([^,.;:!\n]*)([,.;:!\n]?)(.*)", text, re.DOTALL).groups()
     word = normalise(first)
-    if stop and texts.count(word) == 1 and word in _POLAR and _POLAR[word] not in normalise(rest).split():
-        letter = letters[texts.index(word)]
-        contrary = word in ("yes", "true", "是", "对") and re.search(r"(?<!\w)(?:not|no)(?!\w)|n't", rest)
-        return None if contrary or _UNABLE.search(rest) or not _stands(letter, "", rest, texts, letters) else letter
-    return None
+    if not stop or texts.count(word) != 1 or word not in _POLAR:
+        return None
+    letter = letters[texts.index(word)]
+    if word in ("yes", "true", "是", "对"):
+        said, contrary = rest, re.search(r"(?<!\w)(?:not|no)(?!\w)|n't|cannot", rest)
+    else:
+        said, contrary = _AGREES.sub(" ", rest), _AFFIRMS.match(rest)
+    contrary = contrary or _POLAR[word] in normalise(said).split() or _UNABLE.search(rest)
+    return letter if not contrary and _stands(letter, "", said, texts, letters) else None
+
+
+def _counted(text: str, texts: list[str], letters: list[str]) -> str | None:
+    """The letter of the only option with the same quantity as a text without letters of options."""
+    if _LABEL.match(text) or _NUMBERED.search(text) or _mentioned(text, letters):
+        return None
+    said = quantity(text)
+    same = [
+        letter
+        for letter, one in zip(letters, map(quantity, texts), strict=False)
+        if said and one and said.equals(one, 1e-9)
+    ]
+    return same[0] if len(same) == 1 else None
 
 
 def _own_label(text: str, texts: list[str], letters: list[str]) -> str | None:
@@ -179,12 +250,17 @@ def _labelled(text: str, texts: list[str], letters: list[str]) -> str | None:
         return None
     if _DENIED.match(body, found.end()):
         return _chosen(text, letters)
-    says = bare and _SAYS.match(body, found.end())
-    if says and not _RIGHT.match(body, says.end()) and normalise(body[says.end() :]) not in texts:
-        return None
-    return (
-        letter if _own_label(body, texts, letters) or _stands(letter, "", body[found.end() :], texts, letters) else None
-    )
+    if _own_label(body, texts, letters):
+        return letter
+    rest = body[found.end() :]
+    own = texts[letters.index(letter)] if texts else ""
+    says = _SAYS.match(rest)
+    if not own or not f"{normalise(rest)} ".startswith(f"{own} "):
+        if says and not _RIGHT.match(rest, says.end()) and normalise(rest[says.end() :]) not in texts:
+            return None
+        if bare and bare[1] and not says and not _FITS.match(rest):
+            return None
+    return letter if _stands(letter, "", rest, texts, letters) else None
 
 
 def _stands(letter: str, link: str, rest: str, texts: list[str], letters: list[str]) -> bool:
@@ -200,7 +276,9 @@ def _stands(letter: str, link: str, rest: str, texts: list[str], letters: list[s
         link = "" if not re.search(r"\bbut\b", left) else link
     if takes_back(link, left.removeprefix("not ")) or (link == "not" and _TWICE.match(left)):
         return False
-    if _mentioned(left, letters) - set(letter):
+    if _mentioned(left, letters) - set(letter) or _REJECTED.search(left):
+        return False
+    if own and (_counted(left, texts, letters) or letter) != letter:
         return False
     others = [text for text in texts if text and text not in own]
     parts = {normalise(part) for part in re.split(r"[,;:/&.\n]|\bor\b|\band\b", left)} - {""}
@@ -225,7 +303,7 @@ def _mentioned(text: str, letters: list[str]) -> set[str]:
 def _chosen(text: str, letters: list[str]) -> str | None:
     """The only letter that a sentence calls correct, chooses, or has in brackets; None if it is unclear."""
     said = _RULED_OUT.sub(" ", text)
-    if _DENIAL.search(said):
+    if _DENIAL.search(said) or _REJECTED.search(said) or names_another(said):
         return None
     confirmed, chosen = _CONFIRMED.findall(said), _CHOSEN.findall(said) or _IN_BRACKETS.findall(said)
     named = set(confirmed or chosen) & set(letters)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from verl_mapo import names
-from verl_mapo.rewards.answers import CHECKS, extract, find_check, truths_of
+from verl_mapo.rewards.answers import CHECKS, extract, find_check, is_right, truths_of
 from verl_mapo.settings import ConfigError, select
 
 PATH = "pkg://verl_mapo.rewards.compute_score"
@@ -29,7 +29,7 @@ def compute_score(
     reward_model_tokenizer: Any = None,
     style: str = "math",
 ) -> float:
-    """1 if the answer in a response equals the ground truth, else 0.
+    """1 if the answer in a response equals the ground truth, else 0, also where the check came to no result.
 
     Args:
         solution_str: the whole response; :func:`~verl_mapo.rewards.answers.extract` finds its answer.
@@ -50,8 +50,9 @@ def compute_score(
     except ValueError as error:
         raise ConfigError(f"{str(error)[0].upper()}{str(error)[1:]}.") from None
     answer = extract(solution_str)
-    right = (check(answer, extract(truth) or truth, options=[], tolerance=1e-4) for truth in truths)
-    return float(bool(answer) and any(right))
+    if not answer:
+        return 0.0
+    return float(bool(is_right(lambda one: check(answer, extract(one) or one, options=[], tolerance=1e-4), truths)))
 
 
 def check_plain_styles(config: Any, targets: Iterable[Mapping[str, Any] | None], data: str) -> None:

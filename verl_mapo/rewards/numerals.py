@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers in words, English up to ninety-nine and Chinese below 10^12, written in digits."""
+"""Numbers in words, English up to ninety-nine, ordinals too, and Chinese below 10^12, in digits."""
 
 from __future__ import annotations
 
@@ -12,9 +12,23 @@ _SMALL = (
 ).split()
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _VALUES = dict(zip(_SMALL, range(20), strict=True)) | dict(zip(_TENS, range(20, 100, 10), strict=True))
+_UNIT_NOUN = (
+    r"(?:years?|months?|weeks?|days?|hours?|minutes?|inch|foot|mile|meter|metre|stor(?:y|ey)|door|seat|person)\b"
+)
 _ENGLISH = re.compile(
     rf"(?<![\w-])(?!one\s+of\b)(?:({'|'.join(_TENS)})(?:[-\s]"
-    rf"({'|'.join(_SMALL[1:10])}))?|({'|'.join(_SMALL)}))(?![\w-])",
+    rf"({'|'.join(_SMALL[1:10])}))?|({'|'.join(_SMALL)}))(?!\w|-(?!{_UNIT_NOUN}))",
+    re.IGNORECASE,
+)
+_ORDINAL_NAMES = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
+    "sixteenth seventeenth eighteenth nineteenth"
+).split()
+_ORDINALS = {name: value for value, name in enumerate(_ORDINAL_NAMES, 1)}
+_ORDINALS |= {f"{ten[:-1]}ieth": _VALUES[ten] for ten in _TENS}
+_ORDINALS |= {f"{ten}-{one}": _VALUES[ten] + _ORDINALS[one] for ten in _TENS for one in _ORDINAL_NAMES[:9]}
+_ORDINAL = re.compile(
+    rf"^(?:\D*\b(?:the|on|is)\s+)?({'|'.join(_ORDINALS)})(?=\s+(?!(?:of|parts?|shares?|portions?)\b)[^\W\d_]+\W*$)",
     re.IGNORECASE,
 )
 
@@ -29,9 +43,12 @@ def digits_for_words(text: str) -> str:
     """The text with its number words in digits: ``There are twenty-one cars``, ``七个``, ``百分之五十``.
 
     A Chinese numeral that means several numbers (``三四个``, three or four) or whose last digit leaves its place open
-    (``一百二``) stays as it is, and so does ``one of``.
+    (``一百二``) stays as it is, and so does ``one of``. An ordinal becomes ``5th`` only where a noun is
+    behind it, as in ``the fifth floor``; ``fifth`` alone may be 1/5.
     """
     text = _ENGLISH.sub(lambda found: str(sum(_VALUES[word.lower()] for word in found.groups() if word)), text)
+    if found := _ORDINAL.search(text):
+        text = f"{text[: found.start(1)]}{_ORDINALS[found[1].lower()]}th" + text[found.end(1) :]
     return text if text.isascii() else _CHINESE.sub(_chinese, text)
 
 

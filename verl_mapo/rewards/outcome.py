@@ -18,8 +18,10 @@ from verl_mapo.rewards.answers import (
     CHECKS,
     FAST_CHECKS,
     AnswerCheck,
+    Undecided,
     extract,
     find_check,
+    is_right,
     options_of,
     short,
     truths_of,
@@ -65,8 +67,9 @@ class Outcome(Protocol):
 class AnswerOutcome:
     """Compares the answer in the last turn with the ground truth; a judge may accept an answer that the check rejects.
 
-    Terms: ``rule``, 1 if the answer check accepts the answer, else 0; ``acc``, the same after the judge. With a judge
-    also ``judge`` (1 or 0; None if it was not asked or failed) and ``judge_failed`` (1 or 0).
+    Terms: ``rule``, 1 if the answer check accepts the answer, else 0; ``undecided``, 1 if the check came to no result
+    within its limits, which counts as wrong; ``acc``, the same as ``rule`` after the judge. With a judge also
+    ``judge`` (1 or 0; None if it was not asked or failed) and ``judge_failed`` (1 or 0).
 
     Args:
         settings: the settings of the reward; the scorer is not read.
@@ -88,8 +91,9 @@ class AnswerOutcome:
         target = row.non_tensor_batch["reward_model"]
         truths, options = _truths_and_options(target, "In the data, in reward_model")
         answer = extract(trajectory.turns[-1].text) if trajectory.turns else ""
-        rule = float(await self._is_correct(answer, truths, options, target.get("style")))
-        terms: Terms = {"acc": rule, "rule": rule}
+        verdict = await self._is_correct(answer, truths, options, target.get("style"))
+        rule = float(bool(verdict))
+        terms: Terms = {"acc": rule, "rule": rule, "undecided": float(verdict is None)}
         if self.judge is not None:
             terms |= {"judge": None, "judge_failed": 0.0}
             if answer and not rule:
@@ -97,7 +101,7 @@ class AnswerOutcome:
                 terms |= {"judge_failed": 1.0} if verdict is None else {"judge": float(verdict), "acc": float(verdict)}
         return terms["acc"], terms
 
-    async def _is_correct(self, answer: str, truths: list[str], options: list[str], style: Any) -> bool:
+    async def _is_correct(self, answer: str, truths: list[str], options: list[str], style: Any) -> bool | None:
         name = self.settings.outcome
         if name == AUTO:
             name = style
@@ -105,8 +109,8 @@ class AnswerOutcome:
         check = find_check(name)
         keywords = {"options": options, "tolerance": self.settings.tolerance}
 
-        def compare() -> bool:
-            return any(_apply(check, name, answer, truth, keywords) for truth in truths)
+        def compare() -> bool | None:
+            return is_right(lambda truth: _apply(check, name, answer, truth, keywords), truths)
 
         if not answer:
             return False
@@ -200,7 +204,12 @@ def _score(result: Any, code: str) -> float:
 
 def _apply(check: AnswerCheck, name: str, answer: str, truth: str, keywords: dict[str, Any]) -> bool:
     """Call a check; an exception or a result that is no bool is an error in the check, which the message names."""
-    equal = _call(f"The answer check {name}", check, answer, truth, **keywords)
+    try:
+        equal = check(answer, truth, **keywords)
+    except Undecided:
+        raise
+    except (Exception, SystemExit) as error:
+        raise OutcomeError(error_sentence(f"The answer check {name}", error)) from error
     if not isinstance(equal, bool | np.bool_):
         raise OutcomeError(f"The answer check {name} returned {equal!r:.200}; it must return True or False.")
     return bool(equal)

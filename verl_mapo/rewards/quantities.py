@@ -7,6 +7,11 @@ match the grammar :data:`_GRAMMAR`, which is, in words::
 
     [sentences.] [subject verb | subject : | label] [approximation] number [unit | counted noun] [place]
 
+The verb may be one that is not known (``The map lists 3 countries``) where a unit or a counted noun follows the number.
+``5-year-old`` and ``3-storey house`` are 5 years and 3 storeys, ``fifth floor`` is 5 like ``5th`` (``fifth`` alone may
+be 1/5), ``50s`` is 50 seconds; ``the 50s`` and ``mid-50s`` are no number. A year or the number of a picture, a table or
+their like is context where a word and a number stand beside it: ``In 2015, the value was 3`` is 3.
+
 A word that denies, doubts, compares, offers an alternative or calculates has no place in it, and neither has a second
 number. Numbers are read as math-verify reads them, where it reads them: ``1,234`` and ``1 234`` have a thousands
 separator, ``3,14`` has a decimal comma, and ``50%`` equals ``50`` as well as ``0.5``.
@@ -19,7 +24,9 @@ import re
 from dataclasses import dataclass
 
 from verl_mapo.rewards.answer_text import claim, takes_back, unwrap
+from verl_mapo.rewards.denied_answers import names_another
 from verl_mapo.rewards.numerals import digits_for_words
+from verl_mapo.rewards.quantity_words import CLASS_OF, UNIT_OF, UNITS
 
 _LONGEST = 300
 """Characters of the longest text in which a quantity is looked for."""
@@ -42,7 +49,8 @@ _SIGNED = re.compile(
 )
 _NUMBER_SIGN = re.compile(r"^(?:No\.|#)\s*(?=\d)")
 _EQUALS = re.compile(r"=|≈|\\(?:approx|sim)(?![A-Za-z])")
-_UNREADABLE = re.compile(r"[<>≤≥≠±≡]|\\(?:ne|neq|leq?|geq?|pm|lt|gt)(?![a-z])")
+_ASSIGNED = re.compile(r"(?<![\w.\\^})])([A-Za-z])\s*=\s*([-+]?\d+(?:\.\d+)?)(?![\w.])(?!\s*[\^/*+({-])")
+_UNREADABLE = re.compile(r"[<>≤≥≠±≡]|\d\s?\.\.\.|\\(?:ne|neq|leq?|geq?|pm|lt|gt)(?![a-z])")
 
 _SCALES = {
     **{"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12, "dozen": 12},
@@ -50,121 +58,26 @@ _SCALES = {
     **{"百": 1e2, "千": 1e3, "万": 1e4, "萬": 1e4, "亿": 1e8, "億": 1e8, "만": 1e4, "억": 1e8},
 }
 _SCALE = re.compile(
-    rf"\s*({'|'.join(word for word in _SCALES if word.isascii())})(?:s(?!\s+of))?(?![^\W_])|\s?([百千万萬亿億만억]+)",
+    rf"(?:\s*|-)({'|'.join(word for word in _SCALES if word.isascii())})(?:s(?!\s+of))?(?![^\W_])"
+    r"|\s?([百千万萬亿億만억]+)",
     re.IGNORECASE,
 )
 _SUFFIXES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}
 
-_ALIASES = {
-    "mm": "millimeter millimeters millimetre millimetres 毫米 мм",
-    "cm": "centimeter centimeters centimetre centimetres 厘米 公分 см",
-    "m": "meter meters metre metres 米 м",
-    "km": "kilometer kilometers kilometre kilometres 公里 千米 км",
-    "inch": "inches",
-    "foot": "feet ft '",
-    "mile": "miles mi",
-    "mg": "milligram milligrams 毫克",
-    "g": "gram grams 克 г",
-    "kg": "kilogram kilograms kgs 公斤 千克 кг",
-    "pound": "lb lbs pounds £ gbp",
-    "ml": "milliliter milliliters millilitre millilitres 毫升",
-    "l": "liter liters litre litres 升",
-    "s": "sec secs second seconds 秒",
-    "min": "mins minute minutes 分钟",
-    "h": "hr hrs hour hours 小时",
-    "day": "days 天",
-    "year": "years yr yrs 年",
-    "°": "degree degrees deg 度",
-    "°c": "celsius ℃ 摄氏度",
-    "°f": "fahrenheit",
-    "dollar": "dollars usd bucks us$ $ 美元",
-    "euro": "euros eur € 欧元",
-    "yen": "¥ jpy 円",
-    "yuan": "rmb cny 元 块 人民币",
-    "rupee": "rupees rs inr ₹",
-    "cm^2": "平方厘米",
-    "m^2": "平方米",
-    "cm^3": "立方厘米",
-    "m^3": "立方米",
-}
-_UNIT_OF = {name: unit for unit, names in _ALIASES.items() for name in (unit, *names.split())}
-_UNITS = {*_UNIT_OF} | {
-    *(
-        '% " ₽ ₩ n j w b v a c f k t ω μm µm nm dm ha ms ns hz khz mhz ghz kw mw kwh mv kv ma kj pa kpa kn kb mb gb '
-        "tb bit byte px pixel mol cal kcal mph kph kmh rpm fps dpi ppi ppm db lux ton tonne oz ounce gal gallon "
-        "yd yard knot cup tbsp tsp week month acre bar atm psi cc unit point pt cent pence kelvin ohm volt "
-        "watt newton joule"
-    ).split()
-}
-_LETTERS = frozenset("mgshlLNJWVACFKTBΩмг%°'\"$€£¥₹₩₽") | frozenset(
-    _UNITS - {name for name in _UNITS if name.isascii()}
-)
+_LETTERS = frozenset("mgshlLNJWVACFKTBΩмг%°'\"$€£¥₹₩₽") | frozenset(UNITS - {name for name in UNITS if name.isascii()})
 _CJK = "㐀-鿿぀-ヿ가-힣"
-_CJK_UNITS = "|".join(sorted((name for name in _UNITS if re.match(f"[{_CJK}]", name)), key=len, reverse=True))
+_CJK_UNITS = "|".join(sorted((name for name in UNITS if re.match(f"[{_CJK}]", name)), key=len, reverse=True))
 _NAME = rf"(?:us\$|°\s?[CFK](?![^\W\d_])|{_CJK_UNITS}|[^\W\d_{_CJK}]+|[%°'\"$€£¥₹₩₽])"
 _UNIT = re.compile(rf"{_NAME}(?:\^?\{{?-?[1-4]\}}?(?!\d))?(?:\s?[/·]\s?{_NAME}(?:\^?[1-4](?!\d))?)?\.?")
 _AREA = [
-    (re.compile(r"\b(?:square|sq\.?)\s+([^\W\d_]+)"), r"\1^2"),
-    (re.compile(r"\bcubic\s+([^\W\d_]+)"), r"\1^3"),
+    (re.compile(r"\b(?:square|sq\.?|cubic|cu\.?)\s+in\b"), lambda found: found[0][:-2] + "inch"),
+    (re.compile(r"\b(?:square\s+|sq\.?\s+|sq(?=(?:ft|mm|cm|km|m|yd|mi)\b))([^\W\d_]+)"), r"\1^2"),
+    (re.compile(r"\b(?:cubic\s+|cu\.?\s+|cu(?=(?:ft|mm|cm|m|yd)\b))([^\W\d_]+)"), r"\1^3"),
     (re.compile(r"\s+per\s+"), "/"),
     (re.compile(r"(?:°|\bdegrees?)\s+(celsius|fahrenheit)\b", re.IGNORECASE), r"\1"),
     (re.compile(r"([a-z])\s+squared\b"), r"\1^2"),
 ]
 
-_CLASSES = {
-    # denies, doubts or offers an alternative
-    "D": "not no never nothing nobody neither nor cannot without except excluding but unlike far opposite false "
-    "falsely wrong wrongly incorrect incorrectly untrue mistake mistaken mistakes error errors invalid "
-    "impossible inaccurate unlikely doubt doubtful deny denies disagree unsure uncertain unclear unknown maybe "
-    "perhaps possibly might could may guess guessing or either versus vs than between up upto under over above "
-    "below beyond exceed exceeds exceeding upward upwards onward onwards downward downwards tops too if unless "
-    "actually wait also ish mindestens höchstens short shy many 不 非 没 沒 無 无 未 否 错 錯 误 誤 假 或 几 幾 "
-    "除 至少 至多 最多 最少 最大 最小 超 多于 少于 大于 小于 高于 低于 ない ませ 없 않 이상 이하 미만 초과 o ou "
-    "oder oppure или menos moins meno 以上 以下 以内 以內 以外 还是 還是 之间 之間 上下",
-    # compares; harmless in a subject, as in `the maximum is`
-    "K": "more less fewer greater larger smaller higher lower most least max maximum maximal minimum minimal another "
-    "extra additional range ranges bound limit other others best worst",
-    # calculates
-    "M": "plus minus multiplied divided half halves double triple twice thrice quarter quarters third thirds square "
-    "squared cube cubed root power mod modulo factorial sqrt log ln sin cos tan exp pi fold score scores tens "
-    "one ones twos threes fours fives sixes sevens eights nines 半 倍 多 根号",
-    # joins a subject and its number
-    "V": "is was be it's that's there's there're equals equal has have had show shows read reads say says "
-    "display displays contain contains total totals measure measures weigh weighs cost costs count counts counted see "
-    "sees saw found find give gives make makes get gets got comes amounts become becomes remain remains hold holds "
-    "include includes think need needs wear wears reaches indicates hay est es ist sind son sono gibt há 有 是 "
-    "为 為 共 计 計 得 第 到 等于 等於 総 총 は 은 는",
-    # the same in the plural, also behind a noun
-    "E": "are were",
-    # approximation
-    "A": "about around approximately approx roughly nearly almost circa exactly precisely only just probably likely "
-    "now still ~ 大概 大约 大約 约 約 约为 近 左右",
-    # label
-    "L": "number nr year in room page gate bus platform figure line floor question player exit track lane option "
-    "jersey stop seat channel chapter flight apartment level route total so thus hence therefore overall answer "
-    "result sum value amount",
-    # tail of a measure
-    "T": "long wide tall high deep thick old am pm o'clock away apart altogether left remaining",
-    # place, or label of a year
-    "I": "in",
-    # place
-    "P": "on at of from with by near behind beside inside outside along across for that who which visible shown seen "
-    "present parked sitting standing waiting walking can next",
-    # confirms
-    "R": "correct right final true",
-    # joins
-    "&": "and 和 与 與 及",
-    # determiner
-    "d": "yes the a an to that this these those them my our his her its their all",
-    # fits a sentence, no noun
-    "v": "as always does lots",
-    # counter
-    "C": "个 個 只 隻 人 名 位 头 頭 匹 条 條 张 張 本 辆 輛 台 架 棵 朵 件 把 支 枝 根 间 間 座 栋 棟 楼 层 層 页 "
-    "頁 号 號 岁 歲 次 种 種 双 雙 对 對 片 杯 瓶 碗 盘 盒 袋 点 點 月 日 时 時 分 枚 冊 歳 つ 개 명 마리 대 권 "
-    "살 번",
-}
-
-_CLASS_OF = {word: kind for kind, words in _CLASSES.items() for word in words.split()}
 _FRACTION = re.compile(r"(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf|\w+teen|\w+tie|hundred|thousand|million)ths?")
 _PLURAL = re.compile(
     r"\w*(?:[^\W\d_suiSUI]s|people|police|men|children|sheep|fish|deer|cattle|craft|feet|teeth|mice|geese|dice|taxis)"
@@ -175,26 +88,40 @@ _IN_SIGNS = [
     (re.compile(r"(\d+)\s*分之\s*(\d+)"), r"\2/\1"),
     (re.compile(r"(?<![\d.])(\d[\d.,]*)\s*\(\1\)"), r"\1"),
     (re.compile(r'"([\d.,]+)"'), r"\1"),
+    (re.compile(r"^(?:on|in|at)\s+(?=the\s+\d+(?:st|nd|rd|th)\b)", re.IGNORECASE), ""),
 ]
 _MINUS = re.compile(r"(?:(?<![^\W_])(?:minus|negative)(?![^\W_])|[负負]|マイナス)\s*(?=[\d.\\])", re.IGNORECASE)
 _PERCENT = re.compile(
-    r"(?<=[\d.})])\s*(?:per\s?cent(?:age\s+points?)?|pct|prozent|pour\s?cent|por\s?cien(?:to|t)|процент\w*)(?![^\W_])",
+    r"(?<=[\d.})])[\s-]*(?:per\s?cent(?:age\s+points?)?|pct|prozent|pour\s?cent|por\s?cien(?:to|t)|процент\w*)(?![^\W_])",
     re.IGNORECASE,
 )
-_DECADE = re.compile(r"\d{3}0s(?![^\W_])|\bthe\s+'?\d+s(?![^\W_])", re.IGNORECASE)
+_DECADE = re.compile(
+    r"\d{3}0s(?![^\W_])|\b(?:the|his|her|their|my|our|your|early|mid|late)[\s-]+'?\d+s(?![^\W_])", re.IGNORECASE
+)
+_COMPOUND = re.compile(r"-([^\W\d_]{2,})(?:-(?=[^\W\d_]))?")
+_LATEX_WORD = re.compile(r"\\[A-Za-z]+|[^\w\s'.,:;!?=-]+")
+_CONTEXT = (
+    r"(?:(?:in|by|during|as\s+of)\s+(?:the\s+)?(?:year\s+)?(?:1\d|20)\d\d|(?:in|on|at|from)\s+(?:the\s+)?(?:fig(?:ure|\.)?"
+    r"|image|picture|photo|chart|table|row|column|panel|page|graph|plot|diagram|frame|question|line|floor|room|step)"
+    r"\s+\d{1,3})(?![\d.%])"
+)
+_CONTEXT_FIRST = re.compile(rf"^{_CONTEXT}\s*,?\s+(?=.*\d)(?=.*[^\W\d_])", re.IGNORECASE)
+_CONTEXT_LAST = re.compile(rf"(?<=[^\W_]),?\s+{_CONTEXT}$", re.IGNORECASE)
 _UNIT_AT_END = re.compile(rf"(?<=[\d$}})\s])\s*({_UNIT.pattern})$")
 _SENTENCE_END = re.compile(r"[.!?\n]+(?:\s|$)")
-_PAIRS = frozenset(word for word in _CLASS_OF if len(word) == 2 and not word.isascii())
+_PAIRS = frozenset(word for word in CLASS_OF if len(word) == 2 and not word.isascii())
 
 _ANY = r"[wvSLTPIGRACcdVE,]"
 _GRAMMAR = re.compile(
     rf"(?:{_ANY[:-1]}&]*[.;!?])*"
-    rf"(?:{_ANY[:-1]}&K]*[VE]|{_ANY[:-1]}&K]+:|(?:I?d*[wL]?L|I),?)?(?:dLP)?[dA]*"
+    rf"(?:{_ANY[:-1]}&K]*[VE](?:w?G)?|{_ANY[:-1]}&K]+:|(?:I?d*[wL]?L|I),?"
+    rf"|{_ANY[:-1]}&]+[wSG](?=[dA]*[Nn](?:[UH]|(?:w&)?[wRLTSG]{{0,4}}S|C)))?(?:dLP)?[dA]*"
     rf"(?:[Nn](?:[TLA]|P|[PI][dL]{_ANY}*|E{_ANY}*|Vd*R*[LR]{_ANY}*)?"
-    rf"|(?:[Nn](?P<noun>U|(?:w&)?[wRLTSG]{{0,4}}S|C[cCVE]*|X|oL?)|n(?P<one>[wRTG]{{1,3}}))(?:U?c*A?|,?(?:[TLAR]"
+    rf"|(?:[Nn](?P<noun>U|H[wRLTSG]{{0,3}}|(?:w&)?[wRLTSG]{{0,4}}S|C[cCVE]*|X|o[wLTG]?)|n(?P<one>[wRTG]{{1,3}}))(?:U?c*A?|,?(?:[TLAR]"
     rf"|[PIGVE]{_ANY}*)))"
 )
-"""What the classes of a text's words have to be; ``N`` is the number, ``n`` is one of at most 1, and ``U`` a unit."""
+"""What the classes of a text's words have to be; ``N`` is the number, ``n`` is one of at most 1, ``U`` a unit, and
+``H`` a noun joined to the number by a hyphen."""
 
 
 @dataclass(frozen=True)
@@ -243,9 +170,18 @@ def quantity(text: str) -> Quantity | None:
     if not 0 < len(text) <= _LONGEST or _UNREADABLE.search(text) or takes_back(link, why):
         return None
     *sides, last = _EQUALS.split(text)
-    if contradicts(text) or any(changes(side) or re.search(r"\d\s*(?:[,;]|\band\b)", side) for side in sides):
+    if (
+        names_another(text)
+        or contradicts(text)
+        or reassigns(text)
+        or any(changes(side) or re.search(r"\d\s*(?:[,;]|\band\b)", side) for side in sides)
+    ):
         return None
     text = _with_digits(_NUMBER_SIGN.sub("", last.strip()))
+    text = _CONTEXT_FIRST.sub("", text)
+    found = _CONTEXT_LAST.search(text)
+    if found and re.search(r"\d", text[: found.start()]):
+        text = text[: found.start()]
     number = _NUMBER.search(text)
     sign = _SIGNED.search(text[: number.start()].lower()) if number else None
     value = _value(number) if number else None
@@ -257,9 +193,9 @@ def quantity(text: str) -> Quantity | None:
     if found is None:
         return None
     start, end = found.span("noun" if found["noun"] else "one")
-    names = [name for kind, name in words[start:end] if kind in "UwRLTSGc" and name]
+    names = [name for kind, name in words[start:end] if kind in "UHwRLTSGc" and name]
     if sign["currency"]:
-        names.append(_UNIT_OF.get(sign["currency"].rstrip("."), sign["currency"]))
+        names.append(UNIT_OF.get(sign["currency"].rstrip("."), sign["currency"]))
     negative = (sign["sign"] + sign["inner"]).count("-") == 1
     said = Quantity((-value if negative else value) * scale, frozenset(names))
     others = (quantity(part) for part in _SENTENCE_END.split(why)) if link != "not" else ()
@@ -270,6 +206,26 @@ def changes(behind: str) -> bool:
     """Whether words behind an expression deny, doubt or compare it, offer an alternative, or calculate with it."""
     kinds = [kind for kind, _ in _classes(behind)]
     return "D" in kinds or bool({"K", "M"} & set(kinds[:2]))
+
+
+def is_changed(before: str) -> bool:
+    """Whether the words before an expression, back to a stop or a verb, deny, doubt, compare or calculate with it."""
+    kinds = "".join(kind for kind, _ in _classes(_LATEX_WORD.sub(" ", before)))
+    clause = re.split(r"[,:.;!?#]", kinds)[-1]
+    return bool(re.search("[DKM]", re.split("[VE]", clause)[-1]))
+
+
+def is_joined(before: str) -> bool:
+    """Whether an expression follows the number before it without a verb, a stop or ``so`` between both."""
+    numbers = list(re.finditer(r"[\d})]", before))
+    between = _classes(_LATEX_WORD.sub(" ", before[numbers[-1].end() :])) if numbers else []
+    return bool(between) and all(kind not in "VEL,:.;!?#" for kind, _ in between)
+
+
+def units_differ(one: str, other: str) -> bool:
+    """Whether both texts end in a unit of measurement and the units differ; single letters may be variables."""
+    names = [_unit(found[1]) for text in (one, other) if (found := _UNIT_AT_END.search(text))]
+    return len(names) == 2 and None not in names and names[0] != names[1] and max(map(len, names)) > 1
 
 
 def without_unit(text: str) -> str:
@@ -288,6 +244,12 @@ def contradicts(text: str) -> bool:
     return any(one.unit == other.unit and not one.equals(other, 0.05) for one, other in pairs)
 
 
+def reassigns(text: str) -> bool:
+    """Whether a text gives one variable two numbers, as ``x=3 \\implies x=4`` does."""
+    given = _ASSIGNED.findall(text)
+    return len({(name, float(value)) for name, value in given}) > len({name for name, _ in given})
+
+
 def _with_digits(text: str) -> str:
     """A text with its words for numbers, minus and percent as signs, and a number repeated in brackets once."""
     text = _MINUS.sub("-", _PERCENT.sub("%", digits_for_words(text)))
@@ -302,9 +264,9 @@ def _classes(text: str) -> list[tuple[str, str]]:
     for token in _TOKEN.findall(text.replace("\n", ".")):
         word = token.lower()
         if found and found[-1][1] + word in _PAIRS:
-            found[-1] = (_CLASS_OF[found[-1][1] + word], "")
+            found[-1] = (CLASS_OF[found[-1][1] + word], "")
             continue
-        parts = [_CLASS_OF.get(part, "M" if _FRACTION.fullmatch(part) else "") for part in (word, *word.split("-"))]
+        parts = [CLASS_OF.get(part, "M" if _FRACTION.fullmatch(part) else "") for part in (word, *word.split("-"))]
         if word.endswith("n't") or "D" in parts or "M" in parts:
             kind = "D" if word.endswith("n't") or "D" in parts else "M"
         elif word in ",:.;!?&":
@@ -358,6 +320,9 @@ def _behind(text: str) -> tuple[float, list[tuple[str, str]], str]:
         text = text[found.end() :]
     if ordinal := re.match(r"(?:st|nd|rd|th)(?![^\W_])", text):
         return scale, [("o", "")], text[ordinal.end() :]
+    compound = _COMPOUND.match(text)
+    if compound and _classes(compound[1])[0][0] not in "DKM":
+        return scale, [("H", _unit(compound[1]) or _singular(compound[1].lower()))], text[compound.end() :]
     text = re.sub(r"^\s*\(([^()]*)\)$", r"\1", text.rstrip(" .,;:\n")).strip()
     for pattern, plain in _AREA:
         text = pattern.sub(plain, text)
@@ -375,10 +340,10 @@ def _unit(written: str) -> str | None:
     if (len(first) == 1 and (first not in _LETTERS or re.match(r"[A-Z]\d", written))) or not {
         first.lower(),
         _singular(first.lower()),
-    } & _UNITS:
+    } & UNITS:
         return None
     names = [part[1].replace(" ", "").lower() for part in parts]
-    spelled = [_UNIT_OF.get(name, _UNIT_OF.get(_singular(name), _singular(name))) for name in names]
+    spelled = [UNIT_OF.get(name, UNIT_OF.get(_singular(name), _singular(name))) for name in names]
     return "/".join(f"{name}^{part[2]}" if part[2] else name for name, part in zip(spelled, parts, strict=True))
 
 

@@ -1,18 +1,25 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""A check at the start of a run that the longest possible rollout fits into the context length."""
+"""Checks at the start of a run that the longest possible rollout fits: its tokens and its number of images."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from omegaconf import DictConfig
 
 from verl_mapo.names import IMAGES_PER_PROMPT, MAX_ASSISTANT_TURNS
 from verl_mapo.rollout.images import processor_kwargs, processor_resizes
-from verl_mapo.rollout.prompts import image_text, observation, text_of
+from verl_mapo.rollout.prompts import image_text, observation
+from verl_mapo.rollout.row_messages import text_of
 from verl_mapo.rollout.settings import LEAST_TURN_TOKENS, VisualToolSettings
-from verl_mapo.settings import ConfigError, select
+from verl_mapo.settings import ConfigError, parse, select
+
+logger = logging.getLogger(__name__)
+
+_UNLIMITED = 999
+"""Images that vLLM allows in a prompt where the run does not say how many."""
 
 
 def check_context_length(config: DictConfig, settings: VisualToolSettings, tokenizer: Any, processor: Any) -> None:
@@ -37,11 +44,11 @@ def check_context_length(config: DictConfig, settings: VisualToolSettings, token
     _, crops = processor_resizes(settings, processor.image_processor, processor_kwargs(config.data))
     crop = crops.tokens[1]
     text = len(tokenizer.encode(text_of(observation((image_text(turns, (9999, 9999)), None)))))
-    observations = (turns - 1) * settings.calls_per_turn
-    need = observations * (crop + text) + turns * LEAST_TURN_TOKENS
+    shown = observations(config, settings)
+    need = shown * (crop + text) + turns * LEAST_TURN_TOKENS
     if need > rollout.response_length:
         raise ConfigError(
-            f"A rollout of {turns} turns may need {observations} observations x ({crop} crop + {text} text) tokens "
+            f"A rollout of {turns} turns may need {shown} observations x ({crop} crop + {text} text) tokens "
             f"+ {turns} turns x {LEAST_TURN_TOKENS} tokens = {need}, but "
             f"data.max_response_length={rollout.response_length}: raise it to {need}, or lower "
             f"visual_tool.max_crop_pixels, visual_tool.calls_per_turn or {MAX_ASSISTANT_TURNS}."
@@ -53,9 +60,69 @@ def check_context_length(config: DictConfig, settings: VisualToolSettings, token
             f"= {whole} tokens, but actor_rollout_ref.rollout.max_model_len={rollout.max_model_len}: "
             f"raise it to {whole}."
         )
-    images = select(config, IMAGES_PER_PROMPT)
-    shown = 1 + observations
-    if images is not None and images < shown:
+    if (images := images_allowed(config)) < shown + 1:
         raise ConfigError(
-            f"{IMAGES_PER_PROMPT}={images}, but a rollout of {turns} turns may show {shown} images: set it to {shown}."
+            f"{IMAGES_PER_PROMPT}={images}, but a rollout of {turns} turns may show {shown + 1} images: set it to "
+            f"{shown + 1}."
         )
+
+
+def check_number_of_images(config: DictConfig, most: int, row: int, uses_tools: bool) -> None:
+    """Check that the engine takes the images of a row, and those that the tools may add to them.
+
+    vLLM refuses a request with more images than its limit, which costs the whole group of the rollout.
+
+    Args:
+        config: the whole configuration.
+        most: number of images of the row that has the most.
+        row: that row, for the message.
+        uses_tools: whether the row runs the loop of the visual tools.
+
+    Raises:
+        ConfigError: with the arithmetic.
+    """
+    allowed = images_allowed(config)
+    added = observations(config, parse(VisualToolSettings, config)) if uses_tools else 0
+    if most + added > allowed:
+        shows = f", and a rollout may show {most} + {added} observations = {most + added}" if added else ""
+        raise ConfigError(
+            f"In the data, row {row} has {most} images{shows}, but {IMAGES_PER_PROMPT}={allowed}: set it to "
+            f"{most + added}, or leave such rows out."
+        )
+
+
+def warn_of_long_prompts(config: DictConfig, most: int, processor: Any) -> None:
+    """Log that prompts may be too long, where nothing leaves such rows out; their rollouts end without a token.
+
+    Args:
+        config: the whole configuration.
+        most: number of images of the row that has the most.
+        processor: the model's processor.
+    """
+    data = config.data
+    settings = parse(VisualToolSettings, config)
+    resize, _ = processor_resizes(settings, processor.image_processor, processor_kwargs(data))
+    images = most * resize.tokens[1]
+    if images >= data.max_prompt_length and not data.filter_overlong_prompts:
+        logger.warning(
+            "Rows have up to %d images, and at most %d tokens an image are %d, and data.max_prompt_length=%d: "
+            "the rollouts of longer prompts end as prompt_length and are not trained on. Raise it, lower "
+            "visual_tool.max_image_pixels, or set data.filter_overlong_prompts=true, which leaves such rows out.",
+            most,
+            resize.tokens[1],
+            images,
+            data.max_prompt_length,
+        )
+
+
+def images_allowed(config: DictConfig) -> int:
+    """The number of images that the engine allows in a prompt; vLLM takes a number, or a dict with ``count``."""
+    given = select(config, IMAGES_PER_PROMPT)
+    if isinstance(given, DictConfig):
+        given = given.get("count")
+    return _UNLIMITED if given is None else int(given)
+
+
+def observations(config: DictConfig, settings: VisualToolSettings) -> int:
+    """The largest number of images that the tools add to a rollout: none follows its last turn."""
+    return (select(config, MAX_ASSISTANT_TURNS, 1) - 1) * settings.calls_per_turn

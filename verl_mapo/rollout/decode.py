@@ -70,6 +70,25 @@ def decode(content: bytes) -> Image.Image:
     return shown_pixels(image)
 
 
+def head_size(source: bytes | str) -> tuple[int, int]:
+    """The two sides in pixels that the head of an image file tells; its pixels are not read.
+
+    Args:
+        source: the bytes of the file, or its path.
+
+    Raises:
+        UnreadableImage: there is no such file, or Pillow cannot read its head.
+    """
+    try:
+        with Image.open(source if isinstance(source, str) else io.BytesIO(source)) as image:
+            return image.size
+    except Exception:  # the whole file tells more: what is wrong, or that only its EXIF data are
+        try:
+            return _open(read_file(source) if isinstance(source, str) else source).size
+        except Exception as error:
+            raise _unreadable(error) from error
+
+
 def shown_pixels(image: Image.Image) -> Image.Image:
     """The pixels of a picture as the model is shown them: RGB, upright, transparent parts on white.
 

@@ -23,6 +23,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetr
 from verl.utils.profiler import simple_timer
 
 from verl_mapo.names import AGENT_LOOP
+from verl_mapo.nodes import node_name
 from verl_mapo.rollout import prompts
 from verl_mapo.rollout.execute_call import CallExecutor, Refusal, ToolError
 from verl_mapo.rollout.image_features import POSITION_IDS, FeatureStore, feature_dtype, position_ids, without_pixels
@@ -31,7 +32,6 @@ from verl_mapo.rollout.labels import LabelChecker
 from verl_mapo.rollout.output import VisualToolOutput
 from verl_mapo.rollout.parser import OPEN, THINK, BadCall, ToolCall, ends_with_call, read_calls, too_many_calls
 from verl_mapo.rollout.plain_text import PLACEHOLDERS, PlainText
-from verl_mapo.rollout.row_declarations import without_declarations
 from verl_mapo.rollout.row_messages import normal_form, text_form
 from verl_mapo.rollout.row_pictures import Picture
 from verl_mapo.rollout.settings import VisualToolSettings
@@ -116,7 +116,7 @@ class VisualToolAgentLoop(AgentLoopBase):
     async def _open(self, raw_prompt: list[dict[str, Any]]) -> LoopState:
         """The state before the first turn. If the row cannot be shown, that is logged and the rollout ends here."""
         pictures: list[Picture] = []
-        end_reason = None
+        end_reason, unreadable = None, ""
         try:
             messages, pictures = normal_form(raw_prompt)
             originals = [
@@ -126,10 +126,8 @@ class VisualToolAgentLoop(AgentLoopBase):
         except UnreadableImage as error:
             logger.error("A rollout ends before its first turn, because its row cannot be shown: %s", error)
             messages, originals, end_reason = text_form(raw_prompt), [], EndReason.UNREADABLE_IMAGE
-        messages = self.plain_text.messages(without_declarations(messages))
-        if originals:
-            settings = self.settings
-            messages = prompts.declare(messages, self.tools.values(), settings.describe, settings.calls_per_turn)
+            unreadable = str(error)
+        messages = prompts.shown(messages, self.plain_text, self.tools.values(), self.settings)
         history = ImageHistory.of(originals, self.resize_crop)
         prompt_ids = await self._render(messages, history.images)
         longest = self.prompt_length
@@ -144,8 +142,13 @@ class VisualToolAgentLoop(AgentLoopBase):
             prompt_ids = await self._render(self.plain_text.messages(text_form(raw_prompt)), [])
         if not history.images:  # a longer text belongs to a rollout that has ended
             prompt_ids = prompt_ids[:longest]
-        references = [picture.reference for picture in pictures]
-        trajectory = Trajectory(references, [original.pixels.size for original in originals], end_reason=end_reason)
+        trajectory = Trajectory(
+            [picture.reference for picture in pictures],
+            [original.pixels.size for original in originals],
+            end_reason=end_reason,
+            node=node_name(),
+            unreadable=unreadable,
+        )
         return LoopState(prompt_ids, history, trajectory)
 
     async def _render(self, messages: list[dict[str, Any]], images: list[Image.Image]) -> list[int]:

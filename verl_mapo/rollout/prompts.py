@@ -16,8 +16,10 @@ from typing import Any
 
 from PIL import Image
 
-from verl_mapo.rollout.plain_text import loosened
-from verl_mapo.rollout.settings import Describe
+from verl_mapo.rollout.plain_text import PlainText, loosened
+from verl_mapo.rollout.row_declarations import without_declarations
+from verl_mapo.rollout.row_messages import image_parts, text_of
+from verl_mapo.rollout.settings import Describe, VisualToolSettings
 from verl_mapo.tools.base import VisualTool
 from verl_mapo.tools.coordinates import Size
 
@@ -64,6 +66,25 @@ def declare(
     return [{"role": "system", "content": f"{text_of(system)}\n\n{declaration}"}, *rest]
 
 
+def shown(
+    messages: list[dict[str, Any]], plain_text: PlainText, tools: Iterable[VisualTool], settings: VisualToolSettings
+) -> list[dict[str, Any]]:
+    """The messages of a row as the model is shown them; the given list is not changed.
+
+    They have no special tokens and no declarations of the row itself, and declare the tools if they have an image.
+
+    Args:
+        messages: see :func:`verl_mapo.rollout.row_messages.normal_form`.
+        plain_text: of the model's tokenizer.
+        tools: the tools, in the order in which they are declared.
+        settings: the settings of the tools.
+    """
+    plain = plain_text.messages(without_declarations(messages))
+    if not image_parts(plain):
+        return plain
+    return declare(plain, tools, settings.describe, settings.calls_per_turn)
+
+
 def observation(*replies: tuple[str, Image.Image | None]) -> dict[str, Any]:
     """The message that returns the results of the calls of a turn to the model.
 
@@ -82,9 +103,3 @@ def observation(*replies: tuple[str, Image.Image | None]) -> dict[str, Any]:
 def image_text(index: int, size: Size) -> str:
     """The text beside an image that a tool returns: its index and its size as seen."""
     return f"Image {index}, {size[0]} x {size[1]} pixels."
-
-
-def text_of(message: dict[str, Any]) -> str:
-    """The text of a message, without its images."""
-    content = message["content"]
-    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)

@@ -14,12 +14,14 @@ import base64
 import copy
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import datasets
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import ConfigKeyError
 from PIL import Image
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.utils.tokenizer import build_multimodal_processor_inputs
@@ -28,8 +30,9 @@ from verl_mapo import names
 from verl_mapo.rollout.images import processor_kwargs
 from verl_mapo.rollout.picture_files import PictureFiles
 from verl_mapo.rollout.plain_text import PlainText
+from verl_mapo.rollout.prompt_length import PromptLength
 from verl_mapo.rollout.row_messages import medium_of
-from verl_mapo.rollout.row_pictures import SIZE_KEYS, source_of
+from verl_mapo.rollout.row_pictures import SIZE_KEYS, is_filled, source_of
 from verl_mapo.settings import select
 
 logger = logging.getLogger(__name__)
@@ -100,9 +103,11 @@ class RowDataset(RLHFDataset):
         return kept
 
     def _fits(self, row: dict[str, Any]) -> bool:
-        """Whether the prompt of a row, without the declaration of the tools, is short enough or cannot be read."""
+        """Whether the prompt of a row is short enough, as its agent loop would show it, or cannot be read."""
         try:
             messages = self._build_messages(row, self.prompt_key)
+            if self._shown_by_visual_tools(row):
+                return self._prompt_length(messages) <= self.max_prompt_length
             text = self.processor.apply_chat_template(
                 messages, add_generation_prompt=True, tokenize=False, **self.apply_chat_template_kwargs
             )
@@ -118,6 +123,21 @@ class RowDataset(RLHFDataset):
         except Exception:  # of any library that reads a row; the row is read again at the start and in its rollouts
             return True
         return len(inputs["input_ids"][0]) <= self.max_prompt_length
+
+    def _shown_by_visual_tools(self, row: Mapping[str, Any]) -> bool:
+        default = None if self._run is None else select(self._run, names.DEFAULT_AGENT_LOOP)
+        return default is not None and (row.get("agent_name") or default) == names.AGENT_LOOP
+
+    @property
+    def _run(self) -> DictConfig | None:
+        """The whole configuration, around the node ``data`` that verl gives to this class; None if there is none."""
+        with suppress(ConfigKeyError):
+            return OmegaConf.select(self.config, "..")
+        return None
+
+    @cached_property
+    def _prompt_length(self) -> PromptLength:
+        return PromptLength(self._run, self.tokenizer, self.processor)
 
     def _build_messages(self, example: dict[str, Any], key: str) -> list[dict[str, Any]]:
         """See verl's method."""
@@ -172,7 +192,7 @@ def plain_part(part: Any) -> Any:
         return part
     if medium_of(part) == "image":
         return {"type": "image", **plain_image(part)}
-    return {name: value for name, value in part.items() if value is not None}
+    return {name: value for name, value in part.items() if value == "" or is_filled(value)}
 
 
 def undecoded(feature: Any) -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from verl_mapo.rollout.prompts import text_of
+from verl_mapo.rollout.row_messages import text_of
 
 _BLOCK = re.compile(r"<tools>((?:(?!</?tools>).)*)</tools>", re.DOTALL)
 _NAME = re.compile(r'"name"\s*:\s*"([^"]+)"')

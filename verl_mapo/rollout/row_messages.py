@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from verl_mapo.rollout.decode import UnreadableImage
-from verl_mapo.rollout.row_pictures import SIZE_KEYS, Picture, is_filled, is_present, source_of
+from verl_mapo.rollout.row_pictures import Picture, is_filled, is_present, source_of, unread_keys
 
 ROLES = ("system", "user", "assistant", "tool")
 """Roles that the chat templates of the Qwen families know."""
@@ -114,15 +114,15 @@ def medium_of(part: Any) -> str:
     for medium in _OTHER_MEDIA:
         if named == medium or any(is_filled(part.get(key)) for key in _KINDS[medium]):
             return medium
-    if is_present(text) and not isinstance(text, str):
+    if is_filled(text) and not isinstance(text, str):
         return f"a part whose text is {described(text)}"
     pictured = source_of(part) is not None
-    if pictured and text:
+    if pictured and is_filled(text):
         return "a part with both a text and an image"
     if pictured or named == "image":
         return "image"
     if named == "text" and not isinstance(text, str):
-        unread = [key for key, value in part.items() if key not in ("type", *SIZE_KEYS) and is_filled(value)]
+        unread = unread_keys(part)
         return f"a part of type {kind!r} with {', '.join(unread)} and without text" if unread else "text"
     return "text" if isinstance(text, str) else "a part without a text or an image"
 
@@ -133,6 +133,12 @@ def described(value: Any) -> str:
         return "nothing"
     name = _NAMES.get(type(value), f"a value of type {type(value).__name__}")
     return f"{name} ({value!r:.60})" if type(value) in _NAMES else name
+
+
+def text_of(message: dict[str, Any]) -> str:
+    """The text of a message, without its images."""
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
 
 
 def _plain_message(message: Any) -> dict[str, Any]:

@@ -23,7 +23,15 @@ from urllib.parse import unquote_to_bytes
 
 from PIL import Image
 
-from verl_mapo.rollout.decode import UnreadableImage, decode, orientation, read_file, shown_pixels, unread_file
+from verl_mapo.rollout.decode import (
+    UnreadableImage,
+    decode,
+    head_size,
+    orientation,
+    read_file,
+    shown_pixels,
+    unread_file,
+)
 from verl_mapo.tools.coordinates import Size
 
 LONGEST_REFERENCE = 400
@@ -177,6 +185,18 @@ class Picture:
         except ValueError as error:
             raise UnreadableImage(f"its data URI is damaged: {error}") from None
 
+    def stored_size(self) -> Size:
+        """The two sides of the picture in pixels, before it is turned upright, read from the head of its file.
+
+        Raises:
+            UnreadableImage: the picture is missing, or its head is broken.
+        """
+        if isinstance(self.source, Image.Image):
+            return self.source.size
+        check_source(self.source)
+        content = self.content()
+        return head_size(self.source.removeprefix("file://") if content is None else content)
+
     def pixels(self) -> Image.Image:
         """The pixels, decoded as :func:`verl_mapo.rollout.decode.shown_pixels` says.
 
@@ -208,6 +228,11 @@ def source_of(part: Mapping[str, Any]) -> Any:
         if is_filled(value):
             return value
     return None
+
+
+def unread_keys(part: Mapping[str, Any]) -> list[str]:
+    """The filled keys of a part of a message, or of an entry of a row's images, that holds neither text nor picture."""
+    return [key for key, value in part.items() if key not in ("type", *SIZE_KEYS) and is_filled(value)]
 
 
 def check_source(source: Any) -> None:
@@ -280,10 +305,17 @@ def _encoded(text: str) -> bytes:
 
 
 def is_present(value: Any) -> bool:
-    """Whether a key of a row is filled: Arrow fills a missing key with None, and pandas a missing number with NaN."""
+    """Whether a key of a row is present: Arrow fills a missing key with None, and pandas a missing number with NaN."""
     return value is not None and not (isinstance(value, float) and value != value)
 
 
 def is_filled(value: Any) -> bool:
-    """Whether a key of a row holds anything: it is present, and no empty text, bytes, list or dict."""
+    """Whether a value of a row holds anything: it is present, and no empty text or bytes.
+
+    A dict or a list holds something if one of its values does: Arrow fills the keys of a missing struct, too.
+    """
+    if isinstance(value, Mapping):
+        return any(map(is_filled, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(is_filled, value))
     return is_present(value) and not (isinstance(value, Sized) and len(value) == 0)

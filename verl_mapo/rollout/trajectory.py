@@ -156,6 +156,10 @@ class Trajectory:
         prefix_length: number of response tokens that were given and not sampled, which are a continuation's prefix.
         error: what failed in the code of a tool, of the answer check or of the reward function, in a sentence; empty if
             nothing did. The outcome of a rollout with an error is not known, and the rollout is not trained on.
+        node: name of the node on which the images were read, see :func:`verl_mapo.nodes.node_name`; empty in records of
+            earlier versions.
+        unreadable: which image or message cannot be shown and why, in a sentence that begins with the image's
+            reference; empty if all can.
     """
 
     images: list[str]
@@ -164,6 +168,8 @@ class Trajectory:
     end_reason: EndReason | None = None
     prefix_length: int = 0
     error: str = ""
+    node: str = ""
+    unreadable: str = ""
 
     @property
     def assistant_turns(self) -> list[list[Turn]]:
@@ -238,6 +244,8 @@ class Trajectory:
             "end_reason": self.end_reason.value if self.end_reason else "",
             "prefix_length": self.prefix_length,
             "error": self.error,
+            "node": self.node,
+            "unreadable": self.unreadable,
         }
 
     @classmethod
@@ -249,7 +257,7 @@ class Trajectory:
             turns=[Turn.from_record(turn) for turn in record["turns"]],
             end_reason=EndReason(record["end_reason"]) if record["end_reason"] else None,
             prefix_length=record["prefix_length"],
-            error=record.get("error", ""),  # runs of earlier versions have none
+            **{name: record.get(name, "") for name in ("error", "node", "unreadable")},  # earlier versions lack some
         )
 
 

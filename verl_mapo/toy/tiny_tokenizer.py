@@ -83,8 +83,14 @@ def corpus() -> tuple[str, ...]:
     return tuple(texts)
 
 
-def build_tokenizer() -> Qwen2Tokenizer:
-    """A byte-level BPE tokenizer in which every word of the task and every digit is one token."""
+def build_tokenizer(first_special: int = 0, longest: int = 4096) -> Qwen2Tokenizer:
+    """A byte-level BPE tokenizer in which every word of the task and every digit is one token.
+
+    Args:
+        first_special: id of the first special token; the ids between the task's tokens and this one belong to tokens
+            that no text has. 0: there are none between.
+        longest: the tokenizer's ``model_max_length``.
+    """
     marks = pre_tokenizers.Split(Regex("|".join(map(re.escape, SPECIAL + TAGS))), behavior="removed")
     words = pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated")
     trained = Tokenizer(models.BPE())
@@ -95,11 +101,15 @@ def build_tokenizer() -> Qwen2Tokenizer:
     trainer = trainers.BpeTrainer(vocab_size=4096, initial_alphabet=alphabet, show_progress=False)
     trained.train_from_iterator(corpus(), trainer)
     learnt = json.loads(trained.to_str())["model"]
+    vocabulary = learnt["vocab"]
+    if first_special:
+        vocabulary |= {f"<unused-{index}>": index for index in range(len(vocabulary), first_special)}
+        vocabulary |= {token: first_special + index for index, token in enumerate(SPECIAL)}
     tokenizer = Qwen2Tokenizer(
-        vocab=learnt["vocab"],
+        vocab=vocabulary,
         merges=[tuple(merge) for merge in learnt["merges"]],
         eos_token="<|im_end|>",
-        model_max_length=4096,
+        model_max_length=longest,
     )
     tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIAL)})
     tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])

@@ -42,8 +42,13 @@ _CONTRAST = 20.0
 _SUPPRESSED_LOGIT = -30.0
 
 
-def build_processor(family: Family) -> ProcessorMixin:
-    """The family's processor; an image becomes 4 to 16 tokens."""
+def build_processor(family: Family, **tokenizer: Any) -> ProcessorMixin:
+    """The family's processor; an image becomes 4 to 16 tokens.
+
+    Args:
+        family: the model family.
+        tokenizer: arguments of :func:`build_tokenizer`.
+    """
     token = FRAMES[family].token_side
     images = {
         "patch_size": FRAMES[family].patch,
@@ -57,16 +62,20 @@ def build_processor(family: Family) -> ProcessorMixin:
         "qwen2_5_vl": (Qwen2_5_VLProcessor, Qwen2VLVideoProcessor),
         "qwen3_vl": (Qwen3VLProcessor, Qwen3VLVideoProcessor),
     }[family]
-    return kind(Qwen2VLImageProcessor(**images), build_tokenizer(), video(**images), chat_template=CHAT_TEMPLATE)
+    words = build_tokenizer(**tokenizer)
+    return kind(Qwen2VLImageProcessor(**images), words, video(**images), chat_template=CHAT_TEMPLATE)
 
 
-def build_model(family: Family, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+def build_model(
+    family: Family, tokenizer: PreTrainedTokenizerBase, seed: int, vocabulary: int | None = None
+) -> PreTrainedModel:
     """A float32 model with random weights; its output head is tied to the embeddings until :func:`suppress` unties it.
 
     Args:
         family: the model family.
         tokenizer: the model's tokenizer.
         seed: seed of the weights.
+        vocabulary: rows of the embeddings and of the output head; None for one for each token.
     """
     torch.manual_seed(seed)
     common = {
@@ -78,7 +87,7 @@ def build_model(family: Family, tokenizer: PreTrainedTokenizerBase, seed: int) -
             "vision_end_token_id": "vision_end",
         }.items()
     } | {"tie_word_embeddings": False, "dtype": "float32"}
-    text = _text_config(tokenizer)
+    text = _text_config(tokenizer, vocabulary or len(tokenizer))
     tower = {
         "depth": TOWER_LAYERS,
         "hidden_size": WIDTH,
@@ -103,10 +112,10 @@ def build_model(family: Family, tokenizer: PreTrainedTokenizerBase, seed: int) -
     return model
 
 
-def _text_config(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """The output head has no padding rows: verl masks them in vLLM and not in the actor, so log-probs would differ."""
+def _text_config(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> dict[str, Any]:
+    """The toy's head has no padding rows: verl masks them in vLLM and not in the actor, so log-probs would differ."""
     return {
-        "vocab_size": len(tokenizer),
+        "vocab_size": vocabulary,
         "hidden_size": WIDTH,
         "intermediate_size": 3 * WIDTH,
         "num_hidden_layers": LAYERS,

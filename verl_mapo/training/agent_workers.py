@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The number of agent-loop workers, which grows with the cluster unless it is set."""
+"""The number of agent-loop workers of all nodes together, which grows with the cluster unless it is set."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def set_agent_workers(config: DictConfig) -> None:
         rollout.agent.num_workers = max(1, min(PER_GPU * gpus, config.data.train_batch_size))
     elif isinstance(given, bool) or not isinstance(given, int) or given < 1:
         raise ConfigError(
-            f"{AGENT_WORKERS}={given} is refused: set it to a number of processes, for example 8, or to null, which "
-            f"makes it {PER_GPU} for each GPU."
+            f"{AGENT_WORKERS}={given} is refused: set it to a number of processes on all nodes together, for example "
+            f"8, or to null, which makes it {PER_GPU} for each GPU of all nodes."
         )

@@ -27,6 +27,8 @@ from verl_mapo.rollout.tag_tokens import stop_token
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.dead_settings import check_dead_settings
 from verl_mapo.training.dead_settings_table import TABLE
+from verl_mapo.training.engines import check_engines, check_heads
+from verl_mapo.training.free_settings import check_free_settings, check_model_settings
 from verl_mapo.training.logger_checks import check_loggers
 from verl_mapo.training.method import Method
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
@@ -62,9 +64,11 @@ def check_config(config: DictConfig) -> None:
     for settings in (VisualToolSettings, RecordSettings, *(method.Settings for method in METHODS)):
         parse(settings, config)
     check_unknown_settings(config, _own_nodes(config))
+    check_free_settings(config)
     if select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
         alignment_settings(config)
     check_mode(config)
+    check_engines(config)
     _check_weights(config)
     _check_image_cache(config)
     if estimator_method(config) is None:
@@ -85,7 +89,7 @@ def _own_nodes(config: DictConfig) -> set[str]:
     """This package's setting in a node of verl, and the nodes that have a settings class, also of other packages."""
     used = [method.Settings for method in (*METHODS, *enabled_methods(config)) if method.Settings is not None]
     own = (VisualToolSettings, RecordSettings, DescriptionAlignmentSettings)
-    return {names.PICTURE_DIR, *(settings.NODE for settings in (*own, *used))}
+    return {names.PICTURE_DIR, names.STRATEGIES_NODE, *(settings.NODE for settings in (*own, *used))}
 
 
 def _check_stock_estimator(config: DictConfig) -> None:
@@ -156,7 +160,7 @@ def _check_image_cache(config: DictConfig) -> None:
 
 
 def check_model(config: DictConfig, methods: Iterable[Method], tokenizer: Any, processor: Any) -> None:
-    """Check that the observations of the visual tools fit, and that the enabled methods can work with a model.
+    """Check that GPUs can share a model, observations of tools fit, and the enabled methods can work with it.
 
     Args:
         config: the whole configuration.
@@ -167,6 +171,8 @@ def check_model(config: DictConfig, methods: Iterable[Method], tokenizer: Any, p
     Raises:
         ConfigError: with the arithmetic, or naming what the model lacks.
     """
+    check_model_settings(config, tokenizer, processor)
+    check_heads(config)
     if select(config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP:
         settings = parse(VisualToolSettings, config)
         check_context_length(config, settings, tokenizer, processor)
@@ -175,13 +181,16 @@ def check_model(config: DictConfig, methods: Iterable[Method], tokenizer: Any, p
         method.check_model(tokenizer, processor)
 
 
-def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
+def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> int:
     """Check that a loop that records visual turns will run, pictures can be shown, and every answer can be checked.
 
     Args:
         config: the whole configuration.
         training: the rows of the training data; a column ``agent_name`` chooses the agent loop row by row.
         others: further rows that will be scored, such as the validation data.
+
+    Returns:
+        the number of images of the row with the most, see :func:`check_messages`.
 
     Raises:
         ConfigError: an agent loop does not exist, every training row would run one of verl's own agent loops although
@@ -205,11 +214,12 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> None:
             f"{names.DEFAULT_AGENT_LOOP}={default} records no visual turns, which {names.ADV_ESTIMATOR}={estimator} "
             f"needs: set {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
         )
-    check_messages(config, training, *others)
+    most_images = check_messages(config, training, *others)
     for dataset, data in ((training, "the training data"), *((other, "the validation data") for other in others)):
         if "reward_model" in dataset.column_names:
             check_plain_styles(config, dataset["reward_model"], data)
             check_targets(config, dataset["reward_model"], data)
+    return most_images
 
 
 def check_columns(config: DictConfig, *datasets: Dataset) -> None:

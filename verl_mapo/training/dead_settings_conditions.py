@@ -19,7 +19,6 @@ MULTI_TURN = f"{ROLLOUT}.multi_turn"
 LOSS = f"{ACTOR}.policy_loss"
 CORRECTION = "algorithm.rollout_correction"
 SAMPLER = "trainer.v1.sampler"
-TRAINER_MODE = "trainer.v1.trainer_mode"
 KL_IN_REWARD = "algorithm.use_kl_in_reward"
 KL_CONTROL = "algorithm.kl_ctrl"
 FILTER_GROUPS = "algorithm.filter_groups"
@@ -56,7 +55,7 @@ def no_loss_of(*modes: str) -> Given:
 def no_mode_of(mode: str) -> Given:
     """The condition that the trainer has another mode than this."""
     others = [trainer for trainer in names.TRAINERS if trainer != mode]
-    return given(TRAINER_MODE, *others, words=f"unless {TRAINER_MODE} is {mode}")
+    return given(names.TRAINER_MODE, *others, words=f"unless {names.TRAINER_MODE} is {mode}")
 
 
 NOWHERE = Condition(f"in verl {' or '.join(TESTED['verl'])}, which reads it nowhere", lambda config: True)
@@ -85,6 +84,10 @@ CRITIC = Condition(
     "with the estimators mapo, axpo and vgpo, which read no values of a critic",
     lambda config: ESTIMATOR.holds(config) and bool(select(config, USE_CRITIC)),
 )
+NO_LORA = Condition(
+    f"with {MODEL}.lora_rank=0",
+    lambda config: not any(select(config, f"{MODEL}.{name}", 0) for name in ("lora_rank", "lora.rank")),
+)
 NO_CRITIC = Condition("without a critic", _no_critic)
 NO_FUNCTION = given(names.CUSTOM_REWARD_FUNCTION, None, words="without reward.custom_reward_function.path")
 MODEL_SCORES = Condition(
@@ -96,8 +99,8 @@ NO_SAMPLER = Condition(
     lambda config: None in [select(config, f"{SAMPLER}.custom_sampler.{part}") for part in ("path", "name")],
 )
 ON_POLICY = Condition(
-    f"with {TRAINER_MODE}=sync, which trains on rollouts of the current model only",
-    lambda config: select(config, TRAINER_MODE) == "sync" and NO_SAMPLER.holds(config),
+    f"with {names.TRAINER_MODE}=sync, which trains on rollouts of the current model only",
+    lambda config: select(config, names.TRAINER_MODE) == "sync" and NO_SAMPLER.holds(config),
 )
 WARMED_UP = Condition(
     f"with {ACTOR}.optim.lr_warmup_steps above 0",

@@ -7,6 +7,7 @@ A switch is often one axis of a sweep, whose other settings stay in the command 
 
 from __future__ import annotations
 
+from verl_mapo import names
 from verl_mapo.training.dead_settings import given, off
 from verl_mapo.training.dead_settings_conditions import (
     ACTOR,
@@ -18,6 +19,7 @@ from verl_mapo.training.dead_settings_conditions import (
     LOSS,
     MODEL,
     NO_CRITIC,
+    NO_LORA,
     NO_REFERENCE,
     NO_SAMPLER,
     ON_POLICY,
@@ -25,7 +27,6 @@ from verl_mapo.training.dead_settings_conditions import (
     REWARD_MODEL,
     ROLLOUT,
     SAMPLER,
-    TRAINER_MODE,
     WARMED_UP,
     no_loss_of,
     no_mode_of,
@@ -37,10 +38,11 @@ OFF = (
     # The model
     off(
         MODEL,
-        {"lora_alpha": 16, "target_modules": "all-linear", "exclude_modules": None, "lora.merge": False},
+        {"lora_alpha": 16, "target_modules": "all-linear", "exclude_modules": None},
         given(f"{MODEL}.lora_rank", 0),
         f"set {MODEL}.lora_rank, for example to 64",
     ),
+    off(MODEL, {"lora.merge": False}, NO_LORA, f"set {MODEL}.lora_rank, for example to 64"),
     off(ROLLOUT, {"layered_summon": False}, given(f"{MODEL}.lora_rank", 0), f"set {MODEL}.lora_rank"),
     off(
         MODEL,
@@ -243,7 +245,7 @@ OFF = (
     ),
     # The trainer
     *(
-        off(f"{_V1}.{mode}", values, no_mode_of(mode), f"set {TRAINER_MODE}={mode}")
+        off(f"{_V1}.{mode}", values, no_mode_of(mode), f"set {names.TRAINER_MODE}={mode}")
         for mode, values in (
             ("colocate_async", {"num_warmup_batches": 1}),
             (
@@ -269,7 +271,7 @@ OFF = (
         SAMPLER,
         {"max_off_policy_threshold": 8, "max_off_policy_strategy": "drop"},
         ON_POLICY,
-        f"set {TRAINER_MODE}=colocate_async",
+        f"set {names.TRAINER_MODE}=colocate_async",
     ),
     off(SAMPLER, {"sampler_kwargs": {}}, NO_SAMPLER, f"set {SAMPLER}.custom_sampler.path and name"),
 )

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig
 
+from verl_mapo import names
 from verl_mapo.settings import ConfigError
-from verl_mapo.training.dead_settings_conditions import ROLLOUT, TRAINER_MODE
+from verl_mapo.training.dead_settings_conditions import ROLLOUT
 
 _SYNC_STEP = "trainer.v1.separate_async.parameter_sync_step"
 _REMEDY = "+mode=separate_async sets it"
@@ -29,7 +30,7 @@ def check_mode(config: DictConfig) -> None:
 
 
 def _faults(config: DictConfig) -> Iterator[str]:
-    needs = f"{TRAINER_MODE}=separate_async needs"
+    needs = f"{names.TRAINER_MODE}=separate_async needs"
     rollout = config.actor_rollout_ref.rollout
     for name, things, remedy in (("nnodes", "nodes", _REMEDY), ("n_gpus_per_node", "GPUs", "on each of those nodes")):
         if not rollout[name] or rollout[name] < 1:
@@ -41,8 +42,8 @@ def _faults(config: DictConfig) -> Iterator[str]:
     batch, mini = config.data.train_batch_size, config.actor_rollout_ref.actor.ppo_mini_batch_size
     updates = config.trainer.v1.separate_async.parameter_sync_step
     if batch != updates * mini:
-        right = f"{_SYNC_STEP}={batch // mini}" if batch % mini == 0 else f"data.train_batch_size={updates * mini}"
+        right = f"{_SYNC_STEP}={batch // mini}" if batch % mini == 0 else f"{names.TRAIN_BATCH_SIZE}={updates * mini}"
         yield (
-            f"{needs} whole updates, and data.train_batch_size={batch} is not {_SYNC_STEP}={updates} x "
+            f"{needs} whole updates, and {names.TRAIN_BATCH_SIZE}={batch} is not {_SYNC_STEP}={updates} x "
             f"actor_rollout_ref.actor.ppo_mini_batch_size={mini} = {updates * mini}: set {right}."
         )

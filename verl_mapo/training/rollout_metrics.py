@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics of the rollouts of a step.
 
-``rollout_visual/*``: tool use, crops, labels, faults, end reasons and the seconds of a rollout.
+``rollout_visual/*``: tool use, crops, labels, faults, end reasons and the seconds of a rollout. ``reward/undecided``:
+share of answers whose check came to no result.
 
 A step of the asynchronous modes has several updates. verl aggregates their metrics by substrings of the names: those
 with ``max`` by the largest value, with ``min`` by the smallest, with ``timing_s/``, ``sum`` or ``total`` by the sum,
@@ -35,7 +36,15 @@ def rollout_metrics(step: StepBatch) -> dict[str, float]:
     """Metrics of the original rollouts of a step that recorded a trajectory."""
     rows = zip(step.trajectories, step.original.tolist(), strict=True)
     metrics = trajectory_metrics([trajectory for trajectory, kept in rows if kept and trajectory is not None])
-    return metrics | waiting_metrics(step)
+    return metrics | waiting_metrics(step) | undecided_share(step)
+
+
+def undecided_share(step: StepBatch) -> dict[str, float]:
+    """Share of the original rollouts whose answer check came to no result, which counts as wrong; see ``Undecided``."""
+    rows = zip(step.extra_fields, step.original.tolist(), strict=True)
+    terms = [fields.get("reward_extra_info") or {} for fields, original in rows if original]
+    found = [row["undecided"] for row in terms if "undecided" in row]
+    return {"reward/undecided": fmean(found)} if found else {}
 
 
 def waiting_metrics(step: StepBatch) -> dict[str, float]:

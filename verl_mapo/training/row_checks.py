@@ -14,18 +14,11 @@ from datasets import Dataset
 from omegaconf import DictConfig
 
 from verl_mapo import names
+from verl_mapo.rollout.context_length import check_number_of_images
 from verl_mapo.rollout.decode import UnreadableImage
 from verl_mapo.rollout.row_declarations import declared_tools
 from verl_mapo.rollout.row_messages import described, image_parts, read_messages
-from verl_mapo.rollout.row_pictures import (
-    SIZE_KEYS,
-    SOURCE_KEYS,
-    AskedSize,
-    check_source,
-    is_filled,
-    shorten,
-    source_of,
-)
+from verl_mapo.rollout.row_pictures import SOURCE_KEYS, AskedSize, check_source, shorten, source_of, unread_keys
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 
@@ -38,7 +31,7 @@ _COLUMNS = {"image": "images", "video": "videos", "audio": "audios"}
 """verl's name of the column of each medium, unless ``data.image_key`` and the like name another."""
 
 
-def check_messages(config: DictConfig, *datasets: Dataset) -> None:
+def check_messages(config: DictConfig, *datasets: Dataset) -> int:
     """Check that the visual tools can show what the rows hold, so far as that can be seen without opening a picture.
 
     How many rows declare tools of their own is logged.
@@ -47,16 +40,21 @@ def check_messages(config: DictConfig, *datasets: Dataset) -> None:
         config: the whole configuration.
         datasets: the training and the validation data.
 
+    Returns:
+        the number of images of the row with the most, among those for the visual tools.
+
     Raises:
-        ConfigError: the data have no messages, or a row for the visual tools has messages in a form that is not
-            supported (:func:`verl_mapo.rollout.row_messages.read_messages`), video or audio, a picture on a server or
-            under a key that is not read, sizes that contradict each other, or another number of pictures than of
-            ``<image>``.
+        ConfigError: the data have no messages, a row has more images than the engine takes
+            (:func:`verl_mapo.rollout.context_length.check_number_of_images`), or a row for the visual tools has
+            messages in a form that is not supported (:func:`verl_mapo.rollout.row_messages.read_messages`), video or
+            audio, a picture on a server or under a key that is not read, sizes that contradict each other, or another
+            number of pictures than of ``<image>``.
     """
     data, default = config.data, select(config, names.DEFAULT_AGENT_LOOP)
     columns = {data.get(f"{medium}_key", column): medium for medium, column in _COLUMNS.items()}
     prompt = data.get("prompt_key", "prompt")
     checked, declared = 0, []
+    most = {True: (0, 0), False: (0, 0)}
     for dataset in datasets:
         if prompt not in dataset.column_names:
             raise ConfigError(
@@ -67,19 +65,25 @@ def check_messages(config: DictConfig, *datasets: Dataset) -> None:
         batches = dataset.select_columns(kept).with_format("arrow").iter(_BATCH)
         for number, row in enumerate(row for batch in batches for row in _rows(batch, columns)):
             if (row.get("agent_name") or default) != names.AGENT_LOOP:
+                most[False] = max(most[False], (_listed(row.get(data.get("image_key", "images"))), -number))
                 continue
             try:
-                messages = _checked(row[prompt], {name: row.get(name) for name in columns}, columns)
+                messages, images = _checked(row[prompt], {name: row.get(name) for name in columns}, columns)
             except UnreadableImage as error:
                 raise ConfigError(f"In the data, row {number} cannot be shown to the model: {error}.") from None
             checked += 1
+            most[True] = max(most[True], (images, -number))
             declared += [tools] if (tools := declared_tools(messages)) else []
     if declared:
         _warn_of_declarations(parse(VisualToolSettings, config), declared, checked)
+    for uses_tools, (images, number) in most.items():
+        if images:
+            check_number_of_images(config, images, -number, uses_tools)
+    return most[True][0]
 
 
-def _checked(prompt: Any, media: Mapping[str, Any], columns: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The messages of a row, see :func:`read_messages`, after a check of their pictures.
+def _checked(prompt: Any, media: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[list[dict[str, Any]], int]:
+    """The messages of a row, see :func:`read_messages`, and their number of images, after a check of these.
 
     Args:
         prompt: the messages as the data hold them.
@@ -112,7 +116,7 @@ def _checked(prompt: Any, media: Mapping[str, Any], columns: Mapping[str, str]) 
         images += [image if isinstance(image, Mapping) else {"image": image} for image in held]
     for image in images:
         _check_image(image)
-    return messages
+    return messages, len(images)
 
 
 def _check_image(image: Mapping[str, Any]) -> None:
@@ -120,7 +124,7 @@ def _check_image(image: Mapping[str, Any]) -> None:
     source = source_of(image)
     if source is not None:
         check_source(source)
-    elif unread := [key for key, value in image.items() if key not in ("type", *SIZE_KEYS) and _holds(value)]:
+    elif unread := unread_keys(image):
         raise UnreadableImage(
             f"an image of it has {', '.join(unread)}, and its picture is not under {', '.join(SOURCE_KEYS)}, where it "
             "would be read"
@@ -132,9 +136,9 @@ def _check_image(image: Mapping[str, Any]) -> None:
         raise UnreadableImage(f"{name}: {error}") from None
 
 
-def _holds(value: Any) -> bool:
-    """Whether a value, or any value inside it, is filled."""
-    return any(map(_holds, value.values())) if isinstance(value, Mapping) else is_filled(value)
+def _listed(column: Any) -> int:
+    """The number of images in the column of a row for another agent loop, whose form is left to verl."""
+    return len(column) if isinstance(column, list) else 0
 
 
 def _warn_of_declarations(settings: VisualToolSettings, declared: Sequence[Sequence[str]], rows: int) -> None:

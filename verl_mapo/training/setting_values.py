@@ -17,7 +17,7 @@ from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY
 
 from verl_mapo import names
 from verl_mapo.settings import ConfigError, select
-from verl_mapo.training.dead_settings_conditions import ACTOR, LOSS, TRAINER_MODE
+from verl_mapo.training.dead_settings_conditions import ACTOR, LOSS
 from verl_mapo.training.unknown_settings import verl_settings
 
 _KL = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
@@ -34,7 +34,7 @@ def _choices() -> dict[str, tuple[str, ...]]:
     checkpoints = [f"{node}.checkpoint" for node in (ACTOR, "critic")]
     return {
         names.RESUME_MODE: ("auto", "disable", "resume_path"),
-        TRAINER_MODE: tuple(TRAINER_REGISTRY),
+        names.TRAINER_MODE: tuple(TRAINER_REGISTRY),
         f"{LOSS}.loss_mode": tuple(POLICY_LOSS_REGISTRY),
         f"{ACTOR}.kl_loss_type": (*_KL, *(f"{name}+" for name in _KL)),
         "algorithm.kl_penalty": (*_KL, *(f"{name}+" for name in _KL)),

@@ -20,9 +20,8 @@ from verl_mapo import names
 from verl_mapo.machine import FLASH_ATTENTION, flash_attention_fault, flash_attention_remedy
 from verl_mapo.settings import ConfigError, select
 from verl_mapo.training.config_checks import check_columns, check_config, check_model, check_rows, uses_this_package
+from verl_mapo.training.engines import check_packages
 from verl_mapo.training.methods import enabled_methods
-
-_ATTENTION = "actor_rollout_ref.model.override_config.attn_implementation"
 
 _FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 """What verl reads, by the end of a file's name."""
@@ -45,12 +44,13 @@ def check_start(config: DictConfig) -> None:
         if OmegaConf.select(config, setting, throw_on_missing=False) is None:
             raise ConfigError(f"{setting} must be set, for example {setting}={_EXAMPLES[setting]}.")
     check_config(config)
+    check_packages(config)
     _check_attention(config)
-    train, val = (_files(config, setting) for setting in (names.TRAIN_FILES, names.VAL_FILES))
+    train, val = (data_files(config, setting) for setting in (names.TRAIN_FILES, names.VAL_FILES))
     check_model(config, [method(config) for method in enabled_methods(config)], *_tokenizer_and_processor(config))
     code = [select(config, path, "") for path in names.IMPORTED_LATER]
     if all(f"{names.PACKAGE}." in path for path in code if path):  # else code of the user may read the data
-        datasets = [_rows(files) for files in (train, val) if files]
+        datasets = [data_rows(files) for files in (train, val) if files]
         check_columns(config, *datasets)
         if datasets:
             check_rows(config, *datasets)
@@ -60,14 +60,15 @@ def _check_attention(config: DictConfig) -> None:
     """Check that flash_attn can be imported where this machine has a GPU and the run needs it."""
     import torch
 
-    chosen = select(config, _ATTENTION, FLASH_ATTENTION)
+    chosen = select(config, names.ATTENTION, FLASH_ATTENTION)
     if chosen == FLASH_ATTENTION and torch.cuda.is_available() and (fault := flash_attention_fault()):
         raise ConfigError(
-            f"{_ATTENTION}={chosen}, verl's default, needs flash_attn, which is {fault}: {flash_attention_remedy()}"
+            f"{names.ATTENTION}={chosen}, verl's default, needs flash_attn, which is {fault}: "
+            f"{flash_attention_remedy()}"
         )
 
 
-def _files(config: DictConfig, setting: str) -> list[str]:
+def data_files(config: DictConfig, setting: str) -> list[str]:
     """The files and patterns of a setting that are on this machine's file systems.
 
     Raises:
@@ -83,7 +84,7 @@ def _files(config: DictConfig, setting: str) -> list[str]:
     return files
 
 
-def _rows(files: list[str]) -> Dataset:
+def data_rows(files: list[str]) -> Dataset:
     """The rows of files as verl reads them, before long prompts are left out; the trainer reads the same cache."""
     disable_progress_bars()
     read = [

@@ -1,22 +1,25 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The checks of a step before its advantages are computed: errors are rare, and there is a token to train on."""
+"""The checks of a step before its advantages: errors are rare, images can be shown, and there is a token."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from verl_mapo.names import TRAIN_FILES
 from verl_mapo.rollout.statuses import EndReason
+from verl_mapo.rollout.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from verl_mapo.training.step_batch import StepBatch
 
-_MOST_FOLDERS = 3
-"""Number of folders that a message names."""
+_MOST_NAMED = 3
+"""Number of folders, and of nodes, that a message names."""
 
 
 def check_errors(step: StepBatch, most: float) -> None:
@@ -40,43 +43,86 @@ def check_errors(step: StepBatch, most: float) -> None:
         )
 
 
+def check_unreadable(step: StepBatch, most: float, of: str, files: str) -> None:
+    """Stop a run at a batch in which the images of too many rollouts could not be shown.
+
+    A folder that is not mounted on one node would otherwise take the node's share out of every batch without a word.
+
+    Args:
+        step: a batch of training or of validation. Continuations do not count: they have the images of their source.
+        most: largest share of the rollouts.
+        of: what the message calls the batch, such as ``step 7``.
+        files: the setting that names the data.
+
+    Raises:
+        RuntimeError: with the nodes and their shares, the first image with what is wrong with it, and the folders.
+    """
+    found = _originals(step)
+    unreadable = [rollout for rollout in found if rollout.end_reason == EndReason.UNREADABLE_IMAGE]
+    rollouts = int(step.original.sum())
+    if len(unreadable) > most * rollouts:
+        enough = math.ceil(100 * len(unreadable) / rollouts) / 100
+        raise RuntimeError(
+            f"{len(unreadable)} of {rollouts} rollouts of {of} ended before their first turn, because their images "
+            f"cannot be shown, which is more than visual_tool.max_unreadable={most} allows. {_where(found, files)} If "
+            f"such rows have to be expected, set visual_tool.max_unreadable={enough:g}."
+        )
+
+
 def check_tokens(step: StepBatch) -> None:
     """Stop a run at a step in which no rollout has a token that the loss could act on.
 
-    Every image is missing, for example, because a folder is not mounted. verl would go on with such a batch, or end
-    with a message about its masks.
+    verl would go on with such a batch, or end with a message about its masks.
 
     Raises:
-        RuntimeError: with the number of rollouts of each end reason, and the folders of images that cannot be shown.
+        RuntimeError: with the number of rollouts of each end reason, and what :func:`check_unreadable` tells.
     """
     if any(mask.any() for mask in step.rows("response_mask")):
         return
-    kept = step.original.tolist()
-    trajectories = [found for found, original in zip(step.trajectories, kept, strict=True) if original and found]
-    reasons = Counter(trajectory.end_reason for trajectory in trajectories)
+    found = _originals(step)
+    reasons = Counter(trajectory.end_reason for trajectory in found)
     ends = "; ".join(
-        f"{count} of {sum(kept)} ended as {reason} ({reason.sentence.rstrip('.')})"
+        f"{count} of {int(step.original.sum())} ended as {reason} ({reason.sentence.rstrip('.')})"
         for reason, count in reasons.most_common()
         if reason is not None
     )
     message = f"No rollout of step {step.number} has a token to train on" + (f": {ends}." if ends else ".")
     if reasons[EndReason.UNREADABLE_IMAGE]:
-        unreadable = [found for found in trajectories if found.end_reason == EndReason.UNREADABLE_IMAGE]
-        places = _places(image for trajectory in unreadable for image in trajectory.images)
-        message += (
-            f" Their images are in {places}: correct the paths in data.train_files, or make the folder readable where "
-            "the rollouts run. The log names each image and what is wrong with it."
-        )
+        message += f" {_where(found, TRAIN_FILES)}"
     raise RuntimeError(message)
+
+
+def _originals(step: StepBatch) -> list[Trajectory]:
+    """The trajectories of the original rollouts that recorded one."""
+    rows = zip(step.trajectories, step.original.tolist(), strict=True)
+    return [trajectory for trajectory, original in rows if original and trajectory]
+
+
+def _where(trajectories: list[Trajectory], files: str) -> str:
+    """Sentences about the nodes and the images of rollouts of which some could not be shown."""
+    unreadable = [found for found in trajectories if found.end_reason == EndReason.UNREADABLE_IMAGE]
+    tried, failed = (Counter(found.node for found in group) for group in (trajectories, unreadable))
+    nodes = [f"{count} of {tried[node]} on node {node or 'unknown'}" for node, count in failed.most_common(_MOST_NAMED)]
+    first = next((found.unreadable for found in unreadable if found.unreadable), "")
+    places = _places(image for found in unreadable for image in found.images)
+    return (
+        f"These are {', '.join(nodes)}{_more(failed, 'nodes')}{f', among {len(tried)} nodes' * (len(tried) > 1)}."
+        + (f" The first is {first.rstrip('.')}." if first else "")
+        + (f" Their images are in {places}: make the folder readable on every node" if places else "")
+        + (" (verl-mapo doctor looks on each of them), or correct" if places else " Correct")
+        + f" the rows of {files}. The log names each of them and what is wrong with it."
+    )
 
 
 def _places(images: Iterable[str]) -> str:
     """The folders that hold most of the images, in words; an image that is no file is in the data itself."""
     paths = [image.removeprefix("file://") for image in images]
     found = Counter(str(PurePath(path).parent) if _is_path(path) else "the data itself" for path in paths)
-    named = [place for place, _ in found.most_common(_MOST_FOLDERS)]
-    more = len(found) - len(named)
-    return ", ".join(named) + (f" and {more} more folders" if more else "")
+    return ", ".join(place for place, _ in found.most_common(_MOST_NAMED)) + _more(found, "folders")
+
+
+def _more(found: Counter[str], what: str) -> str:
+    return f" and {len(found) - _MOST_NAMED} more {what}" if len(found) > _MOST_NAMED else ""
 
 
 def _is_path(image: str) -> bool:

@@ -26,8 +26,7 @@ from verl.utils.profiler import simple_timer
 from verl_mapo import names
 from verl_mapo.columns import Column
 from verl_mapo.driver_threads import use_threads
-from verl_mapo.rewards.scorers.actor import start_actor
-from verl_mapo.rewards.settings import alignment_settings
+from verl_mapo.rollout.context_length import warn_of_long_prompts
 from verl_mapo.rollout.row_dataset import RowDataset, use_row_dataset
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.run_folder import rollouts_file, write_whole
@@ -39,8 +38,9 @@ from verl_mapo.training.methods import enabled_methods, estimator_method
 from verl_mapo.training.minibatches import stratified_order
 from verl_mapo.training.records import RECORD_FIELDS, RecordSettings, describe_rows
 from verl_mapo.training.rollout_metrics import rollout_metrics
+from verl_mapo.training.scorer_actors import scorer_actors
 from verl_mapo.training.step_batch import StepBatch, to_dense
-from verl_mapo.training.step_checks import check_errors, check_tokens
+from verl_mapo.training.step_checks import check_errors, check_tokens, check_unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -89,11 +89,9 @@ class VisualTrainer(PPOTrainer):
         self.records: list[dict[str, Any]] = []
 
     def init(self) -> None:
-        """Start the scorer's actor, if the scorer runs in an actor, and then verl's workers."""
-        if select(self.config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
-            scorer = alignment_settings(self.config).scorer
-            # Ray ends the actor with its first handle, so the trainer keeps that one for as long as the run lasts.
-            self.scorer = start_actor(scorer) if scorer.placement == "actor" else None
+        """Start the scorer's actors, if the scorer runs in actors, and then verl's workers."""
+        # Ray ends an actor with its first handle, so the trainer keeps that one for as long as the run lasts.
+        self.scorers = scorer_actors(self.config)
         super().init()
 
     def _init_tokenizer(self) -> None:
@@ -103,7 +101,9 @@ class VisualTrainer(PPOTrainer):
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
         check_columns(self.config, self.train_dataset.dataframe, self.val_dataset.dataframe)
-        check_rows(self.config, self.train_dataset.dataframe, self.val_dataset.dataframe)
+        most_images = check_rows(self.config, self.train_dataset.dataframe, self.val_dataset.dataframe)
+        if most_images:
+            warn_of_long_prompts(self.config, most_images, self.processor)
         for dataset in (self.train_dataset, self.val_dataset):
             if isinstance(dataset, RowDataset):
                 dataset.check_files()
@@ -111,7 +111,9 @@ class VisualTrainer(PPOTrainer):
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Compute the advantages, metrics and records of a step in this order, which recipes/all/README.md explains."""
         step = self._fetch(batch)
-        check_errors(step, parse(VisualToolSettings, self.config).max_errors)
+        settings = parse(VisualToolSettings, self.config)
+        check_errors(step, settings.max_errors)
+        check_unreadable(step, settings.max_unreadable, f"step {step.number}", names.TRAIN_FILES)
         check_tokens(step)
         for method in self.methods:
             method.before_advantage(step)
@@ -146,12 +148,14 @@ class VisualTrainer(PPOTrainer):
 
     def _validate(self) -> dict[str, float]:
         """Run verl's validation, and record its rollouts before verl removes them from the queue."""
+        most = parse(VisualToolSettings, self.config).max_unreadable
         records: list[dict[str, Any]] = []
         sample = self.replay_buffer.sample
 
         def sample_and_describe(**kwargs: Any) -> tuple[KVBatchMeta, dict]:
             batch, metrics = sample(**kwargs)
             step = StepBatch.fetch(batch, self.global_steps, fields=RECORD_FIELDS)
+            check_unreadable(step, most, f"the validation after step {step.number}", names.VAL_FILES)
             records.extend(describe_rows(step, "val", settings=parse(RecordSettings, self.config)))
             return batch, metrics
 

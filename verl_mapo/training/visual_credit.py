@@ -67,13 +67,7 @@ class VisualCredit(Method):
         return by_name or bool(select(config, f"{names.VISUAL_CREDIT_NODE}.enable"))
 
     def check(self) -> None:
-        """Check that the run has a log-prob pass of an FSDP engine, which computes the focus scores."""
-        strategy = self.config.actor_rollout_ref.actor.strategy
-        if strategy not in names.ENGINES:
-            raise ConfigError(
-                f"actor_rollout_ref.actor.strategy={strategy} is an engine that gives no visual focus, which visual "
-                "credit needs: set it to fsdp2 or fsdp."
-            )
+        """Check that the run has a log-prob pass; :mod:`verl_mapo.training.engines` has the engines with scores."""
         if select(self.config, names.BYPASS_MODE, False):
             raise ConfigError(
                 f"{names.BYPASS_MODE}=True leaves out the log-prob pass in which visual credit reads its scores: set "

@@ -1,15 +1,25 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The scorer in a named actor of a real, local Ray."""
+"""The scorer in named actors of a real, local Ray that counts two GPUs; there need not be any."""
 
 import asyncio
+import logging
 import sys
+import time
 
 import pytest
 import ray
-from support.scorers import NUMBER_SCORER, OPTIONS_SCORER, picture, picture_bytes
+from ray.exceptions import RayActorError
+from support.scorers import (
+    ENDING_SCORER,
+    NUMBER_SCORER,
+    OPTIONS_SCORER,
+    PLACE_SCORER,
+    picture,
+    picture_bytes,
+)
 
-from verl_mapo.rewards.scorers.actor import RemoteScorer, scorer_actor, start_actor
+from verl_mapo.rewards.scorers.actor import RemoteScorer, start_scorers
 from verl_mapo.rewards.scorers.base import build_scorer
 from verl_mapo.rewards.scorers.settings import ScorerSettings
 from verl_mapo.settings import ConfigError
@@ -22,9 +32,12 @@ IMAGE = picture_bytes(0)
 def local_ray():
     paths = ":".join(filter(None, sys.path))
     runtime_env = {"env_vars": {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}}
-    ray.init(num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False, runtime_env=runtime_env)
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:  # inherited by the node and its workers
+        patch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+        ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False, runtime_env=runtime_env)
+        yield
+        ray.shutdown()
 
 
 def settings_of(**settings) -> ScorerSettings:
@@ -47,7 +60,7 @@ def test_workers_share_one_actor_and_its_batches(tmp_path):
     file = tmp_path / "batches.txt"
     options = {"batches_file": str(file)}
     settings = settings_of(kind=OPTIONS_SCORER, options=options, max_batch=32, max_wait_ms=1000.0)
-    actor = start_actor(settings)
+    (actor,) = start_scorers(settings)
     workers = [Worker.remote(settings) for _ in range(2)]
     ray.get([worker.score.remote(0, 1) for worker in workers])
     before = len(file.read_text().split())
@@ -59,53 +72,102 @@ def test_workers_share_one_actor_and_its_batches(tmp_path):
     assert ray.get(actor.ready.remote())
 
 
-def test_each_settings_object_has_its_own_actor():
-    here, again, there = (scorer_actor(settings_of(max_batch=size)) for size in (3, 3, 4))
+def test_actors_belong_to_their_settings():
+    options = [{"factor": 1.0}, {"factor": 1.0}, {"factor": 2.0}]
+    (here,), (again,), (there,) = (start_scorers(settings_of(kind=OPTIONS_SCORER, options=given)) for given in options)
     assert here._actor_id == again._actor_id != there._actor_id
-
-
-def test_actor_name_depends_on_the_options():
-    once, twice = (scorer_actor(settings_of(kind=OPTIONS_SCORER, options={"factor": size})) for size in (1.0, 2.0))
-    assert once._actor_id != twice._actor_id
-    assert ray.get(once.score.remote("label 3", IMAGE)) == 3.0
-    assert ray.get(twice.score.remote("label 3", IMAGE)) == 6.0
+    assert ray.get([actor.score.remote("label 3", IMAGE) for actor in (here, there)]) == [3.0, 6.0]
 
 
 def test_clip_scores_the_same_in_an_actor(clip_folder):
     settings = ScorerSettings(model=clip_folder, placement="actor", device="cpu")
-    actor = start_actor(settings)
+    (actor,) = start_scorers(settings)
     score = asyncio.run(RemoteScorer(settings).score("red square", IMAGE))
     assert score == ray.get(actor.score.remote("red square", IMAGE))
     assert score == pytest.approx(build_scorer(settings).score(["red square"], [picture(0)])[0], abs=1e-5)
 
 
+def score_all(scorer: RemoteScorer, *texts: str) -> list[float | None]:
+    async def together() -> list[float | None]:
+        return await asyncio.gather(*(scorer.score(text, IMAGE) for text in texts))
+
+    return asyncio.run(together())
+
+
+def test_replicas_get_one_gpu_each_and_see_all_though_ray_hides_them_from_actors_without_a_share():
+    settings = settings_of(kind=PLACE_SCORER, device="cuda", replicas=2)
+    actors = start_scorers(settings, training=[2])
+    assert ray.available_resources()["GPU"] == 2, "training finds every GPU free"
+    assert score_all(RemoteScorer(settings), *["label"] * 4) == [200.0, 201.0, 200.0, 201.0], "in turn"
+    assert len(actors) == 2
+
+
+def test_number_of_the_gpu_is_kept():
+    settings = settings_of(kind=PLACE_SCORER, device="cuda:1")
+    actors = start_scorers(settings, training=[2])
+    assert score_all(RemoteScorer(settings), "label") == [201.0] and actors
+
+
+def test_share_of_a_gpu_beside_training_is_held_and_one_of_training_is_refused():
+    settings = settings_of(kind=PLACE_SCORER, num_gpus=0.5, replicas=2)
+    with pytest.raises(ConfigError, match=r"num_gpus=0\.5 is refused: 2 GPUs of the Ray cluster are free, training"):
+        start_scorers(settings, training=[2])
+    actors = start_scorers(settings, training=[1])
+    assert score_all(RemoteScorer(settings), "label", "label") == [100.0, 100.0], "one GPU, which Ray has chosen"
+    assert len(actors) == 2
+
+
 def test_killed_actor_is_restarted():
     settings = settings_of(max_batch=5)
-    actor = start_actor(settings)
+    (actor,) = start_scorers(settings)
     ray.kill(actor, no_restart=False)
-    assert asyncio.run(RemoteScorer(settings).score("label 7", IMAGE)) == 7.0
+    assert score_all(RemoteScorer(settings), "label 7") == [7.0]
 
 
-def test_pairs_are_unscored_after_the_actor_has_ended(caplog):
-    scorer = RemoteScorer(settings_of(max_batch=6))
-    assert asyncio.run(scorer.score("label 7", IMAGE)) == 7.0
-    ray.kill(scorer.handle)
-    assert asyncio.run(scorer.score("label 7", IMAGE)) is None
-    assert "A pair is unscored: the scorer's actor is gone" in caplog.text
+def test_pairs_of_a_dead_actor_go_to_the_others_and_are_unscored_without_any(caplog):
+    settings = settings_of(kind=ENDING_SCORER, replicas=2, retries=0, max_wait_ms=0.0)
+    actors = start_scorers(settings)
+    scorer = RemoteScorer(settings)
+    ray.kill(actors[0])
+    with pytest.raises(RayActorError):  # it takes a moment to die
+        while True:
+            ray.get(actors[0].ready.remote())
+    start = time.monotonic()
+    assert score_all(scorer, *(f"label {number}" for number in range(16))) == [float(number) for number in range(16)]
+    assert "Actor 0 of the scorer's 2 is gone, and 1 are left" in caplog.text and "unscored" not in caplog.text
+    assert score_all(scorer, "end", "label 1") == [None, None], "missing, not 0: the last actor's process ended"
+    assert score_all(scorer, "label 1") == [None]
+    assert "Actor 1 of the scorer's 2 is gone, and 0 are left" in caplog.text
+    assert "A pair is unscored: none of the scorer's 2 actors is there." in caplog.text
+    assert sum(record.levelno == logging.ERROR for record in caplog.records) == 2, "each loss is told once"
+    assert time.monotonic() - start < scorer.timeout_s
 
 
-def test_scorer_that_cannot_be_built_is_refused_by_driver_and_worker():
-    scorer = RemoteScorer(
-        ScorerSettings(
-            kind="http", model="clip", url="http://127.0.0.1:9/v1", placement="actor", api_key_env="NO_SUCH_KEY"
-        )
-    )
+def test_actor_that_does_not_reply_leaves_its_pair_unscored(caplog):
+    settings = settings_of(max_wait_ms=10_000.0, max_batch=9)
+    actors = start_scorers(settings)
+    scorer = RemoteScorer(settings)
+    scorer.timeout_s = 0.1
+    assert score_all(scorer, "label 7") == [None] and actors
+    assert "the scorer's actor did not reply within 0.1 s" in caplog.text
+
+
+def test_scorer_that_cannot_be_built_is_refused():
+    http = {"kind": "http", "model": "clip", "url": "http://127.0.0.1:9/v1", "placement": "actor"}
     with pytest.raises(ConfigError, match=r"api_key_env='NO_SUCH_KEY' is not set"):
-        start_actor(scorer.settings)
-    with pytest.raises(ConfigError, match=r"api_key_env='NO_SUCH_KEY' is not set"):
-        asyncio.run(scorer.score("label 1", IMAGE))
+        start_scorers(ScorerSettings(**http, api_key_env="NO_SUCH_KEY"))
 
 
-def test_gpu_share_that_no_node_has_is_refused():
-    with pytest.raises(ConfigError, match=r"scorer\.num_gpus=0\.5 is refused: no scorer was ready within 1 s"):
-        start_actor(settings_of(num_gpus=0.5), timeout_s=1.0)
+def test_worker_without_the_trainer_of_this_package_is_refused():
+    with pytest.raises(ConfigError, match=r"scorer\.placement='actor' needs the trainer of this package"):
+        RemoteScorer(settings_of(max_batch=11))
+
+
+def test_scorer_that_ends_its_process_while_it_loads_is_refused():
+    with pytest.raises(ConfigError, match=r"replicas=1 scorers of model=None could not be started: one of them"):
+        start_scorers(settings_of(kind=f"{ENDING_SCORER}AtOnce", retries=0))
+
+
+def test_scorer_that_loads_too_long_is_refused():
+    with pytest.raises(ConfigError, match=r"could not be started: not all were ready within 0.001 s"):
+        start_scorers(settings_of(max_batch=12), timeout_s=0.001)

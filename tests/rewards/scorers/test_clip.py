@@ -72,7 +72,16 @@ def test_model_without_two_towers_is_refused(tmp_path, clip_folder):
         scorer_of(str(tmp_path))
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_gpu_is_refused_on_a_machine_without_one(clip_folder):
-    with pytest.raises(ConfigError, match=r"scorer\.device='cuda' is refused"):
-        build_scorer(ScorerSettings(model=clip_folder, device="cuda"))
+@pytest.mark.parametrize(
+    ("device", "seen", "sentence"),
+    [
+        ("cuda", 0, "the scorer sees no GPU; set scorer.device=cpu"),
+        ("cuda:0", 0, "the scorer sees no GPU; set scorer.device=cpu"),
+        ("cuda:2", 2, "the scorer sees 2 GPUs, numbered from 0; name one of them"),
+    ],
+)
+def test_gpu_that_is_not_there_is_refused(clip_folder, monkeypatch, device, seen, sentence):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(seen))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    with pytest.raises(ConfigError, match=rf"scorer\.device='{device}' is refused: on .*{sentence}"):
+        build_scorer(ScorerSettings(model=clip_folder, device=device, placement="actor"))

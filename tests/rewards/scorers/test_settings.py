@@ -10,6 +10,7 @@ from verl_mapo.settings import ConfigError, parse_node
 
 CLIP = {"model": "openai/clip-vit-base-patch32"}
 HTTP = {"kind": "http", "model": "clip", "url": "http://127.0.0.1:9/v1", "placement": "actor"}
+ACTOR = {"placement": "actor"}
 
 
 def read(**node) -> ScorerSettings:
@@ -39,7 +40,18 @@ def test_defaults_need_only_a_model():
         ({**CLIP, "timeout_s": 0}, "timeout_s=0 is refused: it should be greater than 0"),
         ({**CLIP, "max_batch": 0}, "max_batch=0 is refused: it should be greater than 0"),
         ({**CLIP, "retries": -1}, "retries=-1 is refused"),
-        ({**CLIP, "device": "tpu"}, "device='tpu' is refused: it should be 'auto', 'cpu' or 'cuda'"),
+        ({**CLIP, "device": "tpu"}, "device='tpu' is refused: it should be 'auto', 'cpu', 'cuda', or a GPU"),
+        ({**CLIP, "device": "cuda:-1"}, "device='cuda:-1' is refused: it should be 'auto'"),
+        ({**CLIP, "device": "cuda:01"}, "device='cuda:01' is refused: it should be 'auto'"),
+        ({**CLIP, "device": "cuda:0\n"}, "device='cuda:0\\n' is refused: it should be 'auto'"),
+        ({**CLIP, "device": "cuda"}, "placement='worker' is refused: device='cuda' would put a copy of every"),
+        ({**CLIP, "device": "cuda:1"}, "placement='worker' is refused: device='cuda:1' would put a copy"),
+        ({**CLIP, "replicas": 2}, "replicas=2 is refused: placement='worker' has one copy in every reward worker"),
+        ({**CLIP, **ACTOR, "replicas": 0}, "replicas=0 is refused: it should be greater than 0"),
+        ({**HTTP, "replicas": 2}, "replicas=2 is refused: kind='http' needs one client"),
+        ({**HTTP, "num_gpus": 0.1}, "num_gpus=0.1 is refused: kind='http' scores on its server"),
+        ({**CLIP, **ACTOR, "device": "cpu", "num_gpus": 1}, "num_gpus=1 is refused: device='cpu' leaves no use"),
+        ({**CLIP, **ACTOR, "device": "cuda:0", "num_gpus": 1}, "num_gpus=1 is refused: device='cuda:0' leaves no use"),
         ({**CLIP, "fit": "crop"}, "fit='crop' is refused: it should be 'stretch', 'letterbox' or 'model'"),
         ({**CLIP, "options": 3}, "options=3 is refused: it should be a mapping of the scorer's own options"),
         ({**CLIP, "modle": 1}, "modle=1 is not a setting; did you mean scorer.model?"),
@@ -60,3 +72,17 @@ def test_folder_needs_a_config_file(tmp_path):
 
 def test_scorer_from_outside_needs_no_model():
     assert read(kind=NUMBER_SCORER).model is None
+
+
+@pytest.mark.parametrize(
+    ("node", "target"),
+    [
+        ({}, "cpu"),
+        (ACTOR, "cpu"),
+        ({**ACTOR, "num_gpus": 0.5}, "cuda"),
+        ({**ACTOR, "device": "cuda"}, "cuda"),
+        ({**ACTOR, "device": "cuda:11", "replicas": 8}, "cuda:11"),
+    ],
+)
+def test_target_says_where_auto_leads(node, target):
+    assert read(**CLIP, **node).target == target

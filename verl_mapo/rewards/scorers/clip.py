@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import Any
 
 import torch
@@ -25,21 +26,16 @@ class ClipScorer(AlignmentScorer):
     model sees the whole image, see :attr:`ScorerSettings.fit`.
 
     Args:
-        settings: ``model``, ``fit``, ``device``, ``dtype`` and ``num_gpus`` are read.
+        settings: ``model``, ``fit``, ``target`` and ``dtype`` are read.
 
     Raises:
         ConfigError: the model cannot be loaded, or does not embed texts and images in one space.
     """
 
     def __init__(self, settings: ScorerSettings):
-        self.device = settings.device
-        if self.device == "auto":
-            self.device = "cuda" if settings.num_gpus else "cpu"
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise ConfigError(
-                f"{ALIGNMENT_NODE}.scorer.device='cuda' is refused: this process sees no GPU; set "
-                "scorer.placement=actor with scorer.num_gpus above 0, or scorer.device=cpu."
-            )
+        self.device = settings.target
+        if self.device != "cpu":
+            _check_gpu(torch.device(self.device).index or 0, settings.device)
         folder = os.path.expanduser(settings.model)
         try:
             self.processor = AutoProcessor.from_pretrained(folder)
@@ -78,6 +74,21 @@ class ClipScorer(AlignmentScorer):
         """What the model gets of some images: ``pixel_values`` (images, 3, side, side), or patches for NaFlex."""
         shown = [letterboxed(image, self.fill) for image in images] if self.fit == "letterbox" else images
         return self.processor(images=shown, return_tensors="pt", **self.image_options)
+
+
+def _check_gpu(index: int, device: str) -> None:
+    """Check that this process sees the GPU with this number.
+
+    Raises:
+        ConfigError: it sees fewer.
+    """
+    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if index >= seen:
+        raise ConfigError(
+            f"{ALIGNMENT_NODE}.scorer.device={device!r} is refused: on {socket.gethostname()} the scorer sees "
+            + (f"{seen} GPUs, numbered from 0; name one of them" if seen else "no GPU; set scorer.device=cpu")
+            + "."
+        )
 
 
 def _input_size(image_processor: Any) -> dict[str, int]:

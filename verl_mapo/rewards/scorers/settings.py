@@ -17,6 +17,7 @@ from verl_mapo.rewards.endpoint import Retries, Seconds, base_url
 from verl_mapo.rewards.scorers.fit import Fit
 from verl_mapo.settings import STRICT
 
+_NUMBERED_GPU = re.compile(r"cuda:(0|[1-9]\d*)")
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
@@ -34,10 +35,13 @@ class ScorerSettings:
             square, ``letterbox`` pads it with the model's mean colour, and ``model`` leaves it to the model's own
             preprocessing, which in the released CLIPs cuts off the ends of the longer side. SigLIP2's NaFlex has no
             square input; it gets every image whole and in its ratio.
-        device: ``auto`` is cuda in an actor that holds a share of a GPU, and cpu otherwise.
+        device: ``cpu``, ``cuda``, or ``cuda:N`` for the GPU with this number on each node; see :attr:`target` for
+            ``auto``. GPUs need ``placement=actor``.
         dtype: data type of the weights; the cosine itself is computed in float32.
-        placement: ``worker``: one scorer in every reward worker; ``actor``: one named Ray actor that all of them share.
-        num_gpus: share of a GPU that the actor holds.
+        placement: ``worker``: one scorer in every reward worker; ``actor``: named Ray actors that all of them share.
+        replicas: number of these actors, each with a copy of the model, spread over the nodes and their GPUs.
+        num_gpus: share of a GPU that Ray reserves for each actor, beside the GPUs of training. 0 reserves nothing: on
+            ``cuda`` the actors then use the GPUs of training.
         max_batch: largest number of pairs scored in one call.
         max_wait_ms: how long a batch that is not full waits for more pairs, in milliseconds.
         timeout_s: longest time that one call may take, in seconds; its pairs are then unscored.
@@ -52,9 +56,10 @@ class ScorerSettings:
     url: str | None = Field(default=None, validate_default=True)
     api_key_env: str | None = None
     fit: Fit = "stretch"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: str = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     placement: Literal["worker", "actor"] = Field(default="worker", validate_default=True)
+    replicas: PositiveInt = 1
     num_gpus: Annotated[float, Field(ge=0, le=1)] = 0.0
     max_batch: PositiveInt = 64
     max_wait_ms: Annotated[float, Field(ge=0, le=10_000)] = 5.0
@@ -86,21 +91,56 @@ class ScorerSettings:
             raise ValueError("kind='clip' uses no server; remove the URL or set kind='http'")
         return url
 
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        if device not in ("auto", "cpu", "cuda") and not _NUMBERED_GPU.fullmatch(device):
+            raise ValueError("it should be 'auto', 'cpu', 'cuda', or a GPU with its number, such as 'cuda:1'")
+        return device
+
     @field_validator("placement")
     @classmethod
     def _one_client(cls, placement: str, info: ValidationInfo) -> str:
-        if info.data.get("kind") == "http" and placement != "actor":
+        if placement == "actor":
+            return placement
+        if info.data.get("kind") == "http":
             raise ValueError(
                 "kind='http' needs placement='actor', because vLLM returns wrong text embeddings when texts and images "
                 "of several clients meet in one of its batches"
             )
+        if (device := info.data.get("device", "")).startswith("cuda"):
+            raise ValueError(
+                f"device={device!r} would put a copy of every reward worker of a node on the same GPU; set "
+                "placement='actor', or device='cpu'"
+            )
         return placement
+
+    @field_validator("replicas")
+    @classmethod
+    def _copies_in_actors(cls, replicas: int, info: ValidationInfo) -> int:
+        if replicas > 1 and info.data.get("placement") == "worker":
+            raise ValueError("placement='worker' has one copy in every reward worker; set placement='actor'")
+        if replicas > 1 and info.data.get("kind") == "http":
+            raise ValueError(
+                "kind='http' needs one client, because vLLM returns wrong text embeddings when texts and images of "
+                "several clients meet in one of its batches; set replicas=1"
+            )
+        return replicas
 
     @field_validator("num_gpus")
     @classmethod
     def _gpu_of_actor(cls, num_gpus: float, info: ValidationInfo) -> float:
-        if num_gpus and info.data.get("placement") == "worker":
+        if not num_gpus:
+            return num_gpus
+        if info.data.get("placement") == "worker":
             raise ValueError("a reward worker holds no GPU; set placement='actor', or num_gpus=0")
+        if info.data.get("kind") == "http":
+            raise ValueError("kind='http' scores on its server; set num_gpus=0")
+        if info.data.get("device") not in ("auto", "cuda", None):
+            raise ValueError(
+                f"device={info.data['device']!r} leaves no use for the GPU that Ray would choose; set device='cuda', "
+                "or num_gpus=0"
+            )
         return num_gpus
 
     @field_validator("options")
@@ -109,3 +149,10 @@ class ScorerSettings:
         if not isinstance(options, Mapping) and not is_dataclass(options):
             raise ValueError("it should be a mapping of the scorer's own options, such as {name: value}")
         return options
+
+    @property
+    def target(self) -> str:
+        """``device``, where ``auto`` is cuda for a scorer that holds a share of a GPU, and cpu for any other."""
+        if self.device == "auto":
+            return "cuda" if self.num_gpus else "cpu"
+        return self.device

@@ -1,0 +1,253 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The plan of a recipe on machines that are not at hand: a right one, and each thing that would not fit."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+from datasets import Dataset
+from omegaconf import DictConfig
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner
+
+from verl_mapo.cli import app
+from verl_mapo.doctor_tables import plan_table, plan_words
+from verl_mapo.machine import Machine
+from verl_mapo.planning import make
+from verl_mapo.planning.arithmetic import GB
+from verl_mapo.planning.data_facts import TEXT_TOKENS, DataFacts
+from verl_mapo.planning.make import composed, place_of
+from verl_mapo.planning.model_shape import ModelShape
+from verl_mapo.planning.plan import plan_lines
+from verl_mapo.planning.run import Place, PlannedRun
+from verl_mapo.rollout.images import ProcessorResize
+from verl_mapo.settings import ConfigError
+from verl_mapo.training.agent_workers import set_agent_workers
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SHAPES = {
+    "qwen2_5_vl_7b": ModelShape(8_292_166_656, 28, 3584, 152_064, 4, 128, 4704, 28),
+    "qwen3_vl_8b": ModelShape(8_767_123_696, 36, 4096, 151_936, 8, 128, 6144, 32),
+}
+H100 = Place(80 * GB, 8, 2000 * GB, 1000 * GB, 2000 * GB)
+DATA = DataFacts(47_000, 1, 1.0, 4e6, 1200.0, (900, 1500, 1700))
+
+
+@cache
+def configured(name: str, overrides: tuple[str, ...]) -> DictConfig:
+    config = composed(RECIPES / "mapo" / f"{name}.yaml", ["data.val_files=b.parquet", *overrides], Path("a.parquet"))
+    set_agent_workers(config)
+    return config
+
+
+def planned(name: str = "qwen2_5_vl_7b", *overrides: str, place: Place = H100, data: DataFacts | None = DATA, **shape):
+    config = configured(name, overrides)
+    model = replace(SHAPES[name], **shape)
+    resizes = [ProcessorResize(model.side, (4 * model.side**2, 1280 * model.side**2))] * 2
+    return PlannedRun(config, model, *resizes, data, place)
+
+
+def line(run: PlannedRun, what: str):
+    (found,) = (line for line in plan_lines(run) if line.what.startswith(what))
+    return found
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_recipe_fits_the_machine_it_is_for(name):
+    assert {line.what: line.words for line in plan_lines(planned(name)) if line.level != "ok"} == {}
+
+
+def test_numbers_of_a_recipe_are_those_computed_by_hand():
+    run = planned()
+    needs = {line.what: line.needs for line in plan_lines(run)}
+    assert needs["a step"] == "128 prompts, 1,024 rollouts"
+    assert line(run, "a step").has == "47,000 rows, 367 steps an epoch"
+    # 1024 x (1200 + 1280) tokens x 4704 x 2 bytes, and 1024 x (1200 + 5 x 1280)
+    assert needs["image features of a step (TransferQueue)"] == "24 GB to 73 GB"
+    # 8.292e9 x 12 bytes, 19 saves of 99.5 GB
+    assert needs["checkpoints"] == "199 GB: 2 of 100 GB; 19 are written in 367 steps"
+    assert needs["weights and optimizer, offloaded"] == "100 GB"
+    # (1600 / 8 + 1310) tokens for 1024 / 8 rollouts; (0.6 x 80 - 6 - 16.584) GB / 57,344 bytes
+    assert needs["KV cache of an engine"].startswith("1,510 tokens for each of 128 rollouts, 12,288 for the longest")
+    assert line(run, "KV cache").has == "3,462 for each, 443,214 in all"
+
+
+IMPOSSIBLE = [
+    ("qwen2_5_vl_7b", [], {"gpu": 24 * GB}, {}, "KV cache", "fails", "not even the weights fit"),
+    ("qwen3_vl_8b", ["actor_rollout_ref.rollout.gpu_memory_utilization=0.6"], {}, {}, "KV", "warns", "utilization=0.7"),
+    ("qwen3_vl_8b", ["actor_rollout_ref.rollout.gpu_memory_utilization=0.3"], {}, {}, "KV", "fails", "does not fit"),
+    ("qwen2_5_vl_7b", [], {"gpus": 1}, {}, "GPUs", "fails", "trainer.n_gpus_per_node=1"),
+    ("qwen2_5_vl_7b", ["trainer.n_gpus_per_node=1"], {}, {}, "in an update", "fails", "lora_rank"),
+    (
+        "qwen2_5_vl_7b",
+        [
+            "actor_rollout_ref.actor.fsdp_config.param_offload=false",
+            "actor_rollout_ref.rollout.gpu_memory_utilization=.97",
+        ],
+        {},
+        {},
+        "while generating",
+        "fails",
+        "param_offload",
+    ),
+    ("qwen2_5_vl_7b", [], {"memory": 256 * GB}, {}, "all of this", "fails", "looks only once"),
+    ("qwen2_5_vl_7b", [], {"memory": 300 * GB}, {}, "all of this", "warns", "makes all its calls"),
+    ("qwen2_5_vl_7b", [], {"shm": 5 * GB}, {}, "images of requests", "warns", "--shm-size"),
+    ("qwen2_5_vl_7b", [], {"disk": 150 * GB}, {}, "checkpoints", "fails", "trainer.default_local_dir"),
+    (
+        "qwen2_5_vl_7b",
+        ["trainer.max_actor_ckpt_to_keep=null"],
+        {"disk": 999 * GB},
+        {},
+        "checkpoints",
+        "fails",
+        "max_actor_ckpt_to_keep=2",
+    ),
+    (
+        "qwen2_5_vl_7b",
+        ["trainer.max_actor_ckpt_to_keep=null"],
+        {"disk": 9999 * GB},
+        {},
+        "checkpoints",
+        "warns",
+        "1,891 GB in all",
+    ),
+    ("qwen2_5_vl_7b", [], {}, {"rows": 100}, "a step", "fails", "data.train_batch_size to at most 100"),
+    ("qwen2_5_vl_7b", [], {}, {"most_images": 4}, "images of a rollout", "fails", "limit_mm_per_prompt.image=9"),
+    ("qwen2_5_vl_7b", [], {}, {"unreadable": 3}, "readable images", "warns", "unreadable_image"),
+    ("qwen2_5_vl_7b", [], {}, {"prompts": (900, 5000)}, "prompt", "warns", "About 50% of the rows"),
+    ("qwen2_5_vl_7b", [], {}, {"prompts": (5000,)}, "prompt", "fails", "data.max_prompt_length"),
+    ("qwen2_5_vl_7b", ["data.max_response_length=6000"], {}, {}, "response", "fails", "max_crop_pixels"),
+    (
+        "qwen2_5_vl_7b",
+        ["data.max_response_length=9000"],
+        {},
+        {},
+        "prompt and response",
+        "fails",
+        "max_model_len to 13096",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "overrides", "place", "data", "what", "level", "words"), IMPOSSIBLE)
+def test_what_does_not_fit_is_said_with_the_setting_that_mends_it(name, overrides, place, data, what, level, words):
+    run = planned(name, *overrides, place=replace(H100, **place), data=replace(DATA, **data))
+    lines = [line for line in plan_lines(run) if line.what.startswith(what) and line.level != "ok"]
+    assert [line.level for line in lines] == [level] and words in lines[0].words
+
+
+def test_tied_embeddings_are_loaded_by_every_process():
+    # 8.292e9 x 4 bytes, once and by each of the 8 processes
+    assert line(planned(), "weights while").needs == "33 GB"
+    assert line(planned(tied=True), "weights while").needs == "265 GB"
+
+
+def test_more_nodes_share_the_pixels_and_lora_trains_no_weights():
+    large = planned("qwen2_5_vl_7b", "trainer.nnodes=2")
+    assert line(large, "image features").needs == "12 GB to 37 GB"
+    lora = planned("qwen2_5_vl_7b", "actor_rollout_ref.model.lora_rank=32")
+    assert line(lora, "checkpoints").needs.startswith("66 GB: 2 of 33 GB")
+
+
+def test_other_machine_has_no_verdict_on_what_is_not_known():
+    lines = plan_lines(planned(place=Place(80 * GB), data=None))
+    assert {line.level for line in lines} == {"ok"}
+    assert {line.where for line in lines if not line.has} >= {"disk", "object store of a node", "memory of a node"}
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_table_has_every_number_and_word(width):
+    run = planned(place=replace(H100, gpu=24 * GB, gpus=4, memory=200 * GB, disk=0))
+    console = Console(width=width, file=io.StringIO())
+    lines = plan_lines(run)
+    console.print(plan_table(lines), *plan_words(lines), sep="\n")
+    text = console.file.getvalue()
+    assert text.count("fails") >= 4 and max(map(len, text.splitlines())) <= width
+    for word in ("vLLM", "trainer.n_gpus_per_node=4", "checkpoints", "12,288"):
+        assert word in text
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """A file with three rows: one image, two images of which one is large, and one that does not exist."""
+    for name, size in {"small": (280, 280), "large": (2800, 1400)}.items():
+        Image.new("RGB", size).save(tmp_path / f"{name}.png")
+    images = [["small"], ["small", "large"], ["missing"]]
+    table = [
+        {
+            "prompt": [{"role": "user", "content": "<image>" * len(row) + "Why?"}],
+            "images": [f"{tmp_path}/{n}.png" for n in row],
+        }
+        for row in images
+    ]
+    Dataset.from_list(table).to_parquet(tmp_path / "rows.parquet")
+    return tmp_path / "rows.parquet"
+
+
+def test_images_are_measured_as_the_model_sees_them(rows):
+    dataset = Dataset.from_parquet(str(rows), cache_dir=str(rows.parent))
+    facts = DataFacts.of(
+        dataset, composed(RECIPES / "mapo/qwen2_5_vl_7b.yaml", [], rows).data, ProcessorResize(28, (3136, 1003520))
+    )
+    # 280 x 280 is 100 tokens; 2800 x 1400 becomes 50 x 25 tokens, within 1280
+    assert facts == DataFacts(
+        3, 2, 1.5, (78400 + 78400 + 3920000) / 2, (100 + 1350) / 2, (100 + TEXT_TOKENS, 1350 + TEXT_TOKENS), 1
+    )
+    assert facts.share_longer_than(1000) == 0.5
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_shape_is_read_from_config_json_alone(tiny_models, tmp_path, family):
+    from transformers import AutoModelForImageTextToText
+
+    folder = tiny_models[family].folder
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    shape = ModelShape.read(str(tmp_path))
+    model = AutoModelForImageTextToText.from_pretrained(folder)
+    assert shape.parameters == sum(parameter.numel() for parameter in model.parameters())
+    image = tiny_models[family].processor.image_processor
+    assert shape.side == image.patch_size * image.merge_size
+    assert shape.values == 3 * image.temporal_patch_size * image.patch_size**2 * image.merge_size**2
+
+
+def test_model_without_config_or_images_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="gives no config.json"):
+        ModelShape.read(str(tmp_path / "missing"))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
+    with pytest.raises(ConfigError, match="is a qwen2: a plan is made for models"):
+        ModelShape.read(str(tmp_path))
+
+
+def test_machine_of_the_run_is_this_one_or_the_one_that_is_given(monkeypatch, tmp_path):
+    config = composed(RECIPES / "mapo/qwen2_5_vl_7b.yaml", [f"trainer.default_local_dir={tmp_path}/no/folder"], None)
+    found = Machine(
+        "2.11", "13.0", 2, "580", ("H100, 81559 MiB", "H100, 81000 MiB"), "", (9 * GB, 8 * GB), 99 * GB, 65536
+    )
+    monkeypatch.setattr(make.Machine, "found", lambda: found)
+    place = place_of(config, None, None)
+    assert (place.gpu, place.gpus, place.memory, place.shm) == (81000 * 2**20, 2, 99 * GB, 8 * GB)
+    assert place.disk > 0
+    assert place_of(config, 80, 2000) == Place(80 * GB, memory=2000 * GB)
+    monkeypatch.setattr(make.Machine, "found", lambda: replace(found, gpus=()))
+    with pytest.raises(ConfigError, match="--gpu-memory 80"):
+        place_of(config, None, None)
+
+
+def test_command_prints_the_plan_and_fails_with_it(tiny_models, rows):
+    recipe = ["doctor", "--recipe", str(RECIPES / "mapo/qwen2_5_vl_7b.yaml"), "--data", str(rows), "--gpu-memory", "80"]
+    model = f"actor_rollout_ref.model.path={tiny_models['qwen2_5_vl'].folder}"
+    good = ["data.train_batch_size=3", "actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt.image=9"]
+    result = CliRunner().invoke(app, [*recipe, model, *good])
+    assert (result.exit_code, "Plan" in result.stdout) == (0, True), result.output
+    result = CliRunner().invoke(app, [*recipe, model])
+    assert result.exit_code == 1 and "fails" in result.stdout
+    result = CliRunner().invoke(app, ["doctor", "--gpu-memory", "80"])
+    assert result.exit_code == 2 and "--recipe" in result.output

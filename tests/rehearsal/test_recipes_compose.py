@@ -1,0 +1,28 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every recipe composes into a rehearsal that passes all checks before Ray starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from verl_mapo.rehearsal import data
+from verl_mapo.rehearsal.command import prepare
+from verl_mapo.training.start_checks import check_start
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_recipe_composes_into_a_rehearsal_that_passes_the_checks_of_the_start(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "SIZES", ((80, 60), (60, 80)))
+    ready = prepare(recipe, tmp_path, None, [], weights=False)
+    with initialize_config_dir(str(recipe.parent), version_base=None):
+        config = compose(recipe.stem, ["stack=cpu", *ready.overrides])
+    check_start(config)
+    settings = [change.setting for change in ready.changed]
+    assert len(settings) == len(set(settings)) and all(change.reason for change in ready.changed)
+    assert config.data.max_response_length >= 2048, "lengths are the recipe's own"

@@ -1,0 +1,140 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every row of the table of engines under every method: composed, and refused or passed as the table says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, open_dict
+from support.scripted import compose_config
+
+from verl_mapo import names
+from verl_mapo.settings import ConfigError
+from verl_mapo.training import engines
+from verl_mapo.training.config_checks import check_config
+from verl_mapo.training.engine_table import TABLE, markdown
+from verl_mapo.training.engines import check_engines, check_heads, check_packages
+
+ACTOR, ROLLOUT, MODEL = (f"actor_rollout_ref.{node}" for node in ("actor", "rollout", "model"))
+SGLANG, TRTLLM = f"{ROLLOUT}.name=sglang", f"{ROLLOUT}.name=trtllm"
+LORA, NO_TOWER = f"{MODEL}.lora_rank=8", f"{MODEL}.exclude_modules='.*visual.*'"
+SINGLE = [f"{ROLLOUT}.agent.default_agent_loop=single_turn_agent", f"{ROLLOUT}.multi_turn.enable=false"]
+SHARED = f"{ACTOR}.ulysses_sequence_parallel_size=2"
+
+RUNS = [
+    [],
+    [f"{ACTOR}.strategy=fsdp"],
+    ["stack=cpu", f"{ACTOR}.strategy=fsdp"],
+    [f"{ACTOR}.strategy=fsdp_turbo"],
+    ["model_engine=megatron"],
+    ["model_engine=veomni"],
+    ["model_engine=torchtitan"],
+    ["trainer.device=npu"],
+    [SHARED],
+    [SHARED, f"{MODEL}.use_remove_padding=false"],
+    [f"{ACTOR}.ulysses_sequence_parallel_size=3"],
+    [],
+    [SGLANG],
+    [SGLANG, "visual_tool.seed=1"],
+    [SGLANG, "+data.mm_processor_kwargs={min_pixels: 3136, max_pixels: 1003520}"],
+    [SGLANG, f"{ROLLOUT}.max_model_len=2048"],
+    [TRTLLM, *SINGLE],
+    [TRTLLM],
+    [f"{ROLLOUT}.name=hf"],
+    [f"{ROLLOUT}.tensor_model_parallel_size=2"],
+    [f"{ROLLOUT}.tensor_model_parallel_size=3"],
+    [LORA, NO_TOWER],
+    [LORA],
+    [SGLANG, LORA, NO_TOWER],
+    [TRTLLM, LORA, NO_TOWER, *SINGLE],
+    ["model_engine=veomni", LORA, NO_TOWER],
+    ["model_engine=megatron", f"{MODEL}.lora.rank=8"],
+]
+"""Overrides that make the choice of each row of the table."""
+
+
+def run_with(*overrides: str) -> DictConfig:
+    """A run with these overrides; only groups are composed, which takes a while, and settings are put in."""
+    groups = [override for override in overrides if override.partition("=")[0] in ("model_engine", "stack")]
+    settings = [override.removeprefix("+") for override in overrides if override not in groups]
+    config = compose_config(*groups)
+    with open_dict(config):
+        config.merge_with_dotlist(settings)
+    return config
+
+
+@pytest.mark.parametrize(("choice", "overrides"), zip(TABLE, RUNS, strict=True), ids=[row.title for row in TABLE])
+def test_choice_is_refused_where_the_table_says_so(choice, overrides):
+    config = run_with(*overrides)
+    for method in names.ESTIMATORS:
+        config.algorithm.adv_estimator = method
+        assert choice.holds(config)
+        verdict = choice.of(method)
+        if verdict.state != "refused":
+            check_engines(config)
+            continue
+        with pytest.raises(ConfigError) as error:
+            check_engines(config)
+        sentence = choice.sentence(config, verdict, method if method in choice.of_method else "")
+        assert sentence in str(error.value) and f"{choice.settings[0]}=" in sentence and "Set " in sentence
+
+
+def test_table_is_in_the_documentation():
+    assert markdown() in (Path(__file__).parents[2] / "docs" / "capabilities.md").read_text()
+
+
+@pytest.mark.parametrize("engine", ["dp", "megatron", "veomni", "torchtitan"])
+def test_every_training_engine_composes_with_a_strategy_of_its_own(engine):
+    for overrides in ([], ["stack=cpu"] if engine == "dp" else []):
+        config = compose_config(f"model_engine={engine}", *overrides)
+        assert config.actor_rollout_ref.actor.strategy == engines.STRATEGIES[engine][0]
+        assert config.actor_rollout_ref.ref.strategy == config.actor_rollout_ref.actor.strategy
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (
+            [f"{ACTOR}.strategy=megatron"],
+            f"{ACTOR}.strategy=megatron is refused with model_engine=dp, whose settings the run has. Set "
+            f"model_engine=megatron, or {ACTOR}.strategy=fsdp2 or fsdp or fsdp_turbo.",
+        ),
+        ([f"{ACTOR}.strategy=automodel"], f"Set {ACTOR}.strategy=fsdp2 or fsdp"),
+        (["model_engine=megatron", f"{ACTOR}.strategy=fsdp2"], "is refused with model_engine=megatron"),
+        (["model_engine=megatron", "stack=cpu"], "Set model_engine=dp, or"),
+        (["actor_rollout_ref.ref.strategy=veomni"], "actor_rollout_ref.ref.strategy=veomni is refused"),
+        (
+            ["model_engine=megatron", f"+{ACTOR}.fsdp_config.param_offload=true"],
+            f"{ACTOR}.fsdp_config has settings of model_engine=dp, but the run has model_engine=megatron: remove them, "
+            f"and set {ACTOR}.megatron instead.",
+        ),
+    ],
+)
+def test_strategy_of_another_engine_than_the_settings_is_refused(overrides, sentence):
+    with pytest.raises(ConfigError) as error:
+        check_engines(run_with(*overrides))
+    assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize("overrides", [["model_engine=megatron"], [SGLANG], [LORA, NO_TOWER, f"{MODEL}.lora_alpha=8"]])
+def test_engines_that_the_table_allows_pass_every_check(overrides):
+    check_config(compose_config(*overrides))
+
+
+def test_engine_whose_package_is_missing_is_refused(monkeypatch):
+    monkeypatch.setattr(engines, "_is_installed", lambda module: module != "sglang")
+    check_packages(compose_config())
+    with pytest.raises(ConfigError, match="name=sglang needs the package sglang, which is not installed: pip install"):
+        check_packages(run_with(SGLANG))
+    assert not engines._is_installed("no_such_package.core")
+
+
+def test_heads_that_gpus_cannot_share_are_refused(tiny_models):
+    path = f"{MODEL}.path={tiny_models['qwen2_5_vl'].folder}"
+    check_heads(run_with(path))
+    for setting in (f"{ROLLOUT}.tensor_model_parallel_size", f"{ACTOR}.ulysses_sequence_parallel_size"):
+        check_heads(run_with(path, f"{setting}=2"))
+        with pytest.raises(ConfigError, match=f"{setting}=7, but .* attention heads.*: set it to one of 1, 2, "):
+            check_heads(run_with(path, f"{setting}=7"))

@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The lines of a plan about GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from verl_mapo.planning import arithmetic as sums
+from verl_mapo.planning.data_facts import TEXT_TOKENS
+from verl_mapo.planning.rows import OBSERVATION_TEXT
+from verl_mapo.planning.run import Line, PlannedRun, size
+
+LARGEST_SHARE = 0.9
+"""Largest ``gpu_memory_utilization`` that is recommended [ours]: beside it, CUDA and NCCL have memory of their own."""
+
+_SHARE = "actor_rollout_ref.rollout.gpu_memory_utilization"
+_KV = "KV cache of an engine"
+
+
+def gpu_lines(run: PlannedRun) -> Iterator[Line]:
+    """Number of GPUs, KV cache, and memory while generating and in an update."""
+    needed, found, nodes = run.config.trainer.n_gpus_per_node, run.place.gpus, run.nodes
+    needs = f"{nodes} node{'s' * (nodes > 1)} with {needed} of {size(run.place.gpu)}"
+    words = ""
+    if found is not None and found < needed:
+        words = f"Ray waits for the missing GPUs for ever: set trainer.n_gpus_per_node={found}."
+    yield Line("GPU", "GPUs", needs, "" if found is None else f"{found} here", "fails" if words else "ok", words)
+    yield _kv_cache(run)
+    yield _generating(run)
+    yield _update(run)
+
+
+def _kv_cache(run: PlannedRun) -> Line:
+    rollout, shape, gpu = run.config.actor_rollout_ref.rollout, run.shape, run.place.gpu
+    parallel = rollout.tensor_model_parallel_size
+    token = sums.kv_bytes(shape.layers, max(shape.kv_heads, parallel), shape.head_size)
+    weights = shape.parameters * sums.BFLOAT16
+    tokens = sums.kv_tokens(gpu, rollout.gpu_memory_utilization, parallel, weights, token)
+    longest = rollout.max_model_len or run.config.data.max_prompt_length + run.config.data.max_response_length
+    at_once = max(1, min(-(-run.rollouts // run.engines), rollout.max_num_seqs or run.rollouts))
+    observation = run.crops.tokens[1] + OBSERVATION_TEXT if run.looks else 0
+    group = run.group if rollout.enable_prefix_caching else 1
+    look = sums.kv_of_one_look(run.image_tokens + TEXT_TOKENS, group, observation)
+    needed = max(longest, at_once * look)
+    needs = f"{look:,.0f} tokens for each of {at_once} rollouts, {longest:,} for the longest"
+    has = f"{tokens // at_once:,} for each, {tokens:,} in all"
+    if tokens >= needed:
+        return Line("GPU", _KV, needs, has)
+    share = -(-sums.share_for_kv(gpu, parallel, weights, token, needed) * 20 // 1) / 20
+    remedy = f"Set {_SHARE}={share:g}"
+    if share > LARGEST_SHARE:
+        remedy = "Use a smaller model, larger GPUs or a larger tensor_model_parallel_size"
+    if tokens >= longest:
+        words = f"Rollouts wait before they have seen a crop, or are computed twice. {remedy}, or a smaller batch."
+        return Line("GPU", _KV, needs, has, "warns", words)
+    fault = "the longest rollout does not fit" if tokens else "not even the weights fit"
+    return Line("GPU", _KV, needs, has, "fails", f"vLLM does not start, because {fault}. {remedy}.")
+
+
+def _generating(run: PlannedRun) -> Line:
+    fsdp = run.config.actor_rollout_ref.actor.fsdp_config
+    weights = 0 if fsdp.param_offload else run.shape.parameters * sums.FLOAT32
+    moments = 0 if fsdp.optimizer_offload else run.trained * sums.ADAM
+    beside = (weights + moments) / run.gpus
+    engine = 0 if run.separate else run.config.actor_rollout_ref.rollout.gpu_memory_utilization * run.place.gpu
+    words = ""
+    if beside + engine > run.place.gpu:
+        words = (
+            f"vLLM finds too little free memory. Set fsdp_config.param_offload and optimizer_offload, or less {_SHARE}."
+        )
+    needs = f"{size(engine)} of vLLM + {size(beside)} of FSDP"
+    return Line("GPU", "while generating", needs, size(run.place.gpu), "fails" if words else "ok", words)
+
+
+def _update(run: PlannedRun) -> Line:
+    shape, tokens = run.shape, run.micro_batch // run.ulysses
+    vocab = 0 if run.config.actor_rollout_ref.model.get("use_fused_kernels") else shape.vocab
+    needed = sums.update_bytes(shape.parameters, run.trained, run.gpus, tokens, shape.layers, shape.hidden, vocab)
+    words = ""
+    if needed > run.place.gpu:
+        words = (
+            "CUDA runs out of memory. Use more GPUs, a smaller model or micro-batch, LoRA "
+            "(actor_rollout_ref.model.lora_rank), or actor_rollout_ref.model.use_fused_kernels=true."
+        )
+    needs = f"at least {size(needed)}, with {tokens:,} tokens at once"
+    return Line("GPU", "in an update", needs, size(run.place.gpu), "fails" if words else "ok", words)

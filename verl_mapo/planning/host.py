@@ -1,0 +1,129 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The lines of a plan about host memory, the object store and the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from verl_mapo import names
+from verl_mapo.planning import arithmetic as sums
+from verl_mapo.planning.run import Line, PlannedRun, size
+from verl_mapo.rollout.image_features import feature_dtype
+from verl_mapo.settings import select
+
+_HOST = "memory of a node"
+_STORE = "object store of a node"
+_FEWER_PIXELS = (
+    "Use more nodes, a smaller data.train_batch_size, or less visual_tool.max_image_pixels or max_crop_pixels."
+)
+
+
+def features(run: PlannedRun, looks: int) -> float:
+    """Bytes of the image features of a step, in TransferQueue, if every rollout has so many observations."""
+    tokens = run.image_tokens + looks * run.crops.tokens[1]
+    return run.rollouts * sums.feature_bytes(tokens, run.shape.values, feature_dtype(run.config).itemsize)
+
+
+def requests(run: PlannedRun, looks: int) -> float:
+    """Bytes of the images of a step's requests if all rollouts wait at once: as seen, three bytes a pixel."""
+    tokens = run.image_tokens + looks * run.crops.tokens[1]
+    return run.rollouts * sums.feature_bytes(tokens, 3 * run.shape.side**2, 1)
+
+
+def images(run: PlannedRun, looks: int) -> float:
+    """Bytes of the images in the agent-loop workers: originals of a step as they are stored, and all as seen.
+
+    The originals that the rollouts of a prompt share are counted for each of them.
+    """
+    stored = 0 if run.data is None else run.data.pixels
+    return 3 * stored * run.config.data.train_batch_size + requests(run, looks)
+
+
+def offloaded(run: PlannedRun) -> float:
+    """Bytes of what FSDP keeps in host memory between its turns, on all nodes."""
+    models = run.config.actor_rollout_ref
+    fsdp = models.actor.fsdp_config
+    states = fsdp.param_offload * run.shape.parameters * sums.FLOAT32 + fsdp.optimizer_offload * run.trained * sums.ADAM
+    reference = models.actor.use_kl_loss or run.config.algorithm.use_kl_in_reward
+    if reference and run.trained and models.ref.fsdp_config.param_offload:  # LoRA's reference is the model without it
+        states += run.shape.parameters * sums.FLOAT32
+    return states
+
+
+def host_lines(run: PlannedRun) -> Iterator[Line]:
+    """What lies in the memory of a node, and in the object store."""
+    config, nodes = run.config, run.nodes
+    loads = config.trainer.n_gpus_per_node if run.shape.tied else 1  # the others of a node make tensors without data
+    loading = loads * run.shape.parameters * sums.FLOAT32
+    kept = offloaded(run) / nodes
+    in_queue, in_workers, in_store = (
+        [of(run, looks) / nodes for looks in run.range_of_looks] for of in (features, images, requests)
+    )
+    workers = (select(config, names.AGENT_WORKERS) + config.reward.num_workers) / nodes
+    processes = (workers + 3 * config.trainer.n_gpus_per_node) * sums.PROCESS
+    caches = run.engines / nodes * select(config, names.IMAGE_CACHE, sums.VLLM_IMAGE_CACHE) * 2**30
+    yield Line(_HOST, "weights while they are loaded", size(loading))
+    yield Line(_HOST, "weights and optimizer, offloaded", size(kept))
+    yield Line(_HOST, "image features of a step (TransferQueue)", _range(in_queue))
+    yield Line(_HOST, "images of a step (agent-loop workers)", _range(in_workers))
+    yield Line(_HOST, "processes; processed images of the engines", f"{size(processes)}; {size(caches)}")
+    memory = run.place.memory
+    store = sums.object_store(memory) if memory else None
+    store = select(config, "ray_kwargs.ray_init.object_store_memory", store)
+    stored = [min(need, store) if store else need for need in in_store]
+    fixed = kept + processes + caches
+    least, most = (max(loading, fixed + sum(parts)) for parts in zip(in_queue, in_workers, stored, strict=True))
+    level, words = "ok", ""
+    if memory and least > memory:
+        level, words = "fails", f"Ray ends workers even if every rollout looks only once. {_FEWER_PIXELS}"
+    elif memory and most > memory:
+        level, words = "warns", f"Ray ends workers if every rollout makes all its calls. {_FEWER_PIXELS}"
+    yield Line(_HOST, "all of this and the object store", _range((least, most)), size(memory), level, words)
+    yield _object_store(run, in_store, store)
+
+
+def _object_store(run: PlannedRun, needed: list[float], store: float | None) -> Line:
+    """Requests that hold images, in /dev/shm."""
+    what, shm = "images of requests, in /dev/shm", run.place.shm
+    room = store if shm is None or store is None else min(store, shm)
+    words = ""
+    if room is not None and needed[1] > room:
+        words = "Ray moves them to the disk, which is slow. "
+        if shm is not None and shm < needed[1]:
+            words += "Give the container more --shm-size, or --ipc=host."
+        else:
+            words += f"Set +ray_kwargs.ray_init.object_store_memory={needed[1]:.0f}."
+    return Line(_STORE, what, _range(needed), size(room), "warns" if words else "ok", words)
+
+
+def disk_lines(run: PlannedRun) -> Iterator[Line]:
+    """The checkpoints of the run."""
+    trainer, contents = run.config.trainer, list(run.config.actor_rollout_ref.actor.checkpoint.save_contents)
+    one, disk = sums.checkpoint_bytes(run.shape.parameters, run.trained, contents), run.place.disk
+    keep = trainer.max_actor_ckpt_to_keep
+    keep = max(keep, 2) if keep else None  # see VisualTrainer: 1 is raised to 2
+    steps = select(run.config, names.TOTAL_STEPS)
+    if steps is None and run.data is not None:
+        steps = run.data.rows // run.config.data.train_batch_size * trainer.total_epochs
+    if steps is None:
+        yield Line("disk", "checkpoints", f"{size(one)} each, {keep or 'all'} kept", size(disk))
+        return
+    saves = sums.number_of_saves(steps, trainer.save_freq)
+    kept = min(saves, keep or saves)
+    needs = f"{size(kept * one)}: {kept} of {size(one)}; {saves} are written in {steps:,} steps"
+    level, words = "ok", ""
+    if disk is not None and kept * one > disk:
+        level, words = (
+            "fails",
+            "The run ends at the save that does not fit. Set trainer.default_local_dir to another disk",
+        )
+        words += "." if keep == 2 else ", or trainer.max_actor_ckpt_to_keep=2."
+    elif keep is None and saves > 2:
+        level, words = "warns", f"Each is kept, {size(saves * one)} in all. Set trainer.max_actor_ckpt_to_keep=2."
+    yield Line("disk", "checkpoints", needs, size(disk), level, words)
+
+
+def _range(sizes: tuple[float, float] | list[float]) -> str:
+    low, high = map(size, sizes)
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,86 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The numbers of a model that a plan needs, from its config.json. No weight is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from verl_mapo.names import MODEL_PATH
+from verl_mapo.settings import ConfigError
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Numbers of a vision-language model.
+
+    Attributes:
+        parameters: of the whole model.
+        layers, hidden, vocab: layers of the language model, their width, and the size of its vocabulary.
+        kv_heads, head_size: heads of keys and values of a layer, and the width of each.
+        values: pixel values of an image token.
+        side: pixels along an image token.
+        tied: whether input and output share their embeddings; verl then loads the model in every process.
+    """
+
+    parameters: int
+    layers: int
+    hidden: int
+    vocab: int
+    kv_heads: int
+    head_size: int
+    values: int
+    side: int
+    tied: bool = False
+
+    @classmethod
+    def read(cls, path: str) -> ModelShape:
+        """The shape of a model in a folder or on the Hugging Face hub.
+
+        Raises:
+            ConfigError: there is no config.json, or it is of no vision-language model.
+        """
+        from transformers import AutoConfig
+
+        try:
+            config = AutoConfig.from_pretrained(path)
+        except Exception as error:  # whatever the hub and transformers raise
+            reason = str(error).strip().partition("\n")[0].rstrip(".")
+            raise ConfigError(
+                f"{MODEL_PATH}={path} gives no config.json: {reason}. Set it to a folder that has one, or to a name on "
+                "the Hugging Face hub."
+            ) from None
+        return cls.of(config, path)
+
+    @classmethod
+    def of(cls, config: Any, path: str) -> ModelShape:
+        """The shape in a configuration of transformers; the parameters are counted on the device ``meta``.
+
+        Raises:
+            ConfigError: the model reads no images.
+        """
+        import torch
+        from transformers import AutoModelForImageTextToText
+
+        vision = getattr(config, "vision_config", None)
+        if vision is None or not hasattr(vision, "spatial_merge_size"):
+            raise ConfigError(
+                f"{MODEL_PATH}={path} is a {config.model_type}: a plan is made for models that merge patches of "
+                "images into tokens, such as Qwen/Qwen2.5-VL-7B-Instruct."
+            )
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(config)
+        text = config.get_text_config()
+        side = vision.patch_size * vision.spatial_merge_size
+        return cls(
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            layers=text.num_hidden_layers,
+            hidden=text.hidden_size,
+            vocab=text.vocab_size,
+            kv_heads=text.num_key_value_heads,
+            head_size=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
+            values=3 * vision.temporal_patch_size * side**2,
+            side=side,
+            tied=bool(config.tie_word_embeddings),
+        )

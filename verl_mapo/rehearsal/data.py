@@ -1,0 +1,142 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The data of a rehearsal: rows about generated pictures, up to 8000 x 6000, or the first rows of the user's file."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, disable_progress_bars, load_dataset
+from PIL import Image, ImageDraw
+
+from verl_mapo.data import DataSet, Row, convert
+from verl_mapo.rewards.answers import truths_of
+from verl_mapo.settings import ConfigError
+
+ROWS = 24
+"""Rows of a rehearsal; dynamic sampling may need more than the prompts of its steps."""
+
+SIZES = ((8000, 6000), (320, 240), (640, 480), (300, 500))
+"""(width, height) of the generated pictures in turn, in pixels."""
+
+STYLES = ("exact", "numeric", "math", "multiple_choice")
+"""Answer checks of the generated rows in turn."""
+
+COUNTS = ("2", "3")
+"""The right answers of the generated rows."""
+
+_FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The data of a rehearsal.
+
+    Attributes:
+        file: the parquet file.
+        answers: the right answers that occur in it.
+        about: where the rows are from, in words.
+    """
+
+    file: Path
+    answers: tuple[str, ...]
+    about: str
+
+
+class RedSquares(DataSet):
+    """Pictures with two or three red squares, and the question how many there are."""
+
+    name = "rehearsal"
+    styles = STYLES
+
+    def rows(self, source: Path) -> Iterator[Row]:
+        """Draw the pictures into the folder, and give the rows about them."""
+        for index in range(ROWS):
+            count = COUNTS[index // len(SIZES) % len(COUNTS)]
+            picture = source / f"{index % (len(SIZES) * len(COUNTS))}.jpg"
+            if not picture.exists():
+                draw(SIZES[index % len(SIZES)], int(count), index).save(picture, quality=90)
+            question = "<image>How many red squares are there? Give the number between <answer> and </answer>."
+            reward = {"style": self.styles[index % len(self.styles)], "ground_truth": count}
+            yield {
+                "data_source": self.name,
+                "prompt": [{"role": "user", "content": question}],
+                "images": [{"image": str(picture), "max_pixels": None}],
+                "reward_model": reward | ({"options": list(COUNTS)} if reward["style"] == "multiple_choice" else {}),
+                "extra_info": {"index": index},
+            }
+
+
+class RedSquaresByMath(RedSquares):
+    """The same, all compared by ``math``, for a reward function that compares every row in this way."""
+
+    styles = ("math",)
+
+
+def draw(size: tuple[int, int], count: int, seed: int) -> Image.Image:
+    """A picture with noise in the background and red squares, which are small where it is large.
+
+    Args:
+        size: (width, height) in pixels.
+        count: number of squares.
+        seed: seed of the noise and of the places.
+    """
+    rng = random.Random(seed)
+    noise = np.random.default_rng(seed).integers(90, 200, (60, 80, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize(size, Image.Resampling.BILINEAR)
+    side = max(min(size) // 40, 8)
+    for column in rng.sample(range(8), count):  # a column for each, so that none hides another
+        x, y = column * size[0] // 8, rng.randrange(size[1] - side)
+        ImageDraw.Draw(image).rectangle((x, y, x + side, y + side), fill=(220, 20, 20))
+    return image
+
+
+def generated_rows(folder: Path, all_by_math: bool) -> Rows:
+    """Write rows in the schema of ``verl-mapo data convert``.
+
+    Args:
+        folder: for pictures and ``train.parquet``.
+        all_by_math: whether every row is compared by ``math``.
+    """
+    pictures = folder / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    written = convert(RedSquaresByMath() if all_by_math else RedSquares(), pictures, folder)
+    sizes = " and ".join(f"{width} x {height}" for width, height in (SIZES[0], SIZES[-1]))
+    return Rows(written.file, COUNTS, f"{written.rows} generated rows, pictures from {sizes} pixels")
+
+
+def first_rows(file: Path, folder: Path) -> Rows:
+    """Write the first rows of the user's file, with all their columns.
+
+    Args:
+        file: what verl reads: .parquet, .json or .jsonl.
+        folder: for ``train.parquet``.
+
+    Raises:
+        ConfigError: there is no such file, or it cannot be read.
+    """
+    if file.suffix not in _FORMATS or not file.is_file():
+        raise ConfigError(f"--data {file} is refused: give a .parquet, .json or .jsonl file that exists.")
+    disable_progress_bars()
+    rows = load_dataset(_FORMATS[file.suffix], data_files=str(file))["train"]
+    rows = rows.select(range(min(ROWS, len(rows))))
+    folder.mkdir(parents=True, exist_ok=True)
+    out = folder / "train.parquet"
+    rows.to_parquet(out)
+    return Rows(out, answers_of(rows), f"the first {len(rows)} rows of {file}")
+
+
+def answers_of(rows: Dataset) -> tuple[str, ...]:
+    """The right answers of some rows that are one token each for the policy; a row without one is passed over."""
+    found: list[Any] = []
+    for target in rows["reward_model"] if "reward_model" in rows.column_names else ():
+        try:
+            found += truths_of((target or {}).get("ground_truth"))
+        except ValueError:
+            continue  # the checks of the run say what is wrong with it
+    return tuple(dict.fromkeys(map(str, found))) or COUNTS

@@ -1,0 +1,135 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of the engines of a run: that they are there, fit together, and can do what the methods need."""
+
+from __future__ import annotations
+
+import importlib.util
+from itertools import product
+
+from omegaconf import DictConfig
+
+from verl_mapo import names
+from verl_mapo.settings import ConfigError, select
+from verl_mapo.training.dead_settings_conditions import ACTOR, MODEL, REF
+from verl_mapo.training.engine_table import (
+    ROLLOUT_NAME,
+    STRATEGY,
+    TABLE,
+    TENSOR_PARALLEL,
+    ULYSSES,
+    sequence_parallel,
+    uses_fsdp,
+)
+from verl_mapo.training.methods import enabled_methods
+
+ENGINE = "model_engine"
+
+STRATEGIES = {
+    "dp": ("fsdp2", "fsdp", "fsdp_turbo"),
+    "megatron": ("megatron",),
+    "veomni": ("veomni",),
+    "torchtitan": ("torchtitan",),
+}
+"""``model_engine``, which chooses the settings that a run has, to the values of ``strategy`` that these are for."""
+
+NODES = {"dp": "fsdp_config", "megatron": "megatron", "veomni": "veomni", "torchtitan": "torchtitan"}
+"""``model_engine`` to the node of its settings in actor and reference."""
+
+PACKAGES = {
+    "megatron": ("megatron.core", "pip install 'verl[megatron]' megatron-core, or use model_engine=dp"),
+    "veomni": ("veomni", "pip install veomni, or use model_engine=dp"),
+    "fsdp_turbo": ("fsdp_turbo", f"use {STRATEGY}=fsdp2"),
+    "vllm": ("vllm", "pip install 'verl[vllm]'"),
+    "sglang": ("sglang", f"pip install 'verl[sglang]', or use {ROLLOUT_NAME}=vllm"),
+    "trtllm": ("tensorrt_llm", f"pip install tensorrt_llm, or use {ROLLOUT_NAME}=vllm"),
+}
+"""An engine to the module that verl imports for it, and the way to get it."""
+
+
+def check_engines(config: DictConfig) -> None:
+    """Check that the engines of a run exist together and that its methods can work with them.
+
+    Raises:
+        ConfigError: with one sentence for every choice that is refused.
+    """
+    _check_strategies(config)
+    methods = [method.name for method in enabled_methods(config)] or [""]
+    found = [(choice, choice.of(method), method) for choice in TABLE if choice.holds(config) for method in methods]
+    sentences = dict.fromkeys(
+        choice.sentence(config, verdict, method if method in choice.of_method else "")
+        for choice, verdict, method in found
+        if verdict.state == "refused"
+    )
+    if sentences:
+        raise ConfigError(" ".join(sentences))
+
+
+def _check_strategies(config: DictConfig) -> None:
+    """Check that the strategies fit the settings of the training engine that the run was composed with.
+
+    Raises:
+        ConfigError: verl would take one engine from ``strategy`` and the settings of another.
+    """
+    engine = select(config, ENGINE, "dp")
+    known = STRATEGIES[engine]
+    nodes = [ACTOR, REF, *(["critic"] if select(config, "critic.enable") else [])]
+    for path in (f"{node}.strategy" for node in nodes):
+        given = select(config, path)
+        if given not in known:
+            fitting = next((name for name, strategies in STRATEGIES.items() if given in strategies), None)
+            other = f"{ENGINE}={fitting}, or " if fitting else ""
+            raise ConfigError(
+                f"{path}={given} is refused with {ENGINE}={engine}, whose settings the run has. Set {other}"
+                f"{path}={' or '.join(known)}."
+            )
+    for node, (other, name) in product((ACTOR, REF), NODES.items()):
+        if other != engine and select(config, f"{node}.{name}") is not None:
+            raise ConfigError(
+                f"{node}.{name} has settings of {ENGINE}={other}, but the run has {ENGINE}={engine}: remove them, and "
+                f"set {node}.{NODES[engine]} instead."
+            )
+
+
+def check_packages(config: DictConfig) -> None:
+    """Check that the packages of the engines are installed on this machine; verl misses them in its workers.
+
+    Raises:
+        ConfigError: naming the package.
+    """
+    for path in (STRATEGY, ROLLOUT_NAME):
+        module, install = PACKAGES.get(value := select(config, path), ("", ""))
+        if module and not _is_installed(module):
+            raise ConfigError(f"{path}={value} needs the package {module}, which is not installed: {install}.")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package around it
+        return False
+
+
+def check_heads(config: DictConfig) -> None:
+    """Check that the attention heads of the model can be shared by the GPUs that share it.
+
+    Raises:
+        ConfigError: with the numbers.
+    """
+    shares = {TENSOR_PARALLEL: select(config, TENSOR_PARALLEL)}
+    if uses_fsdp(config):
+        shares[ULYSSES] = sequence_parallel(config)
+    if max(shares.values()) < 2:
+        return
+    from transformers import AutoConfig
+
+    path = select(config, names.MODEL_PATH)
+    trusted = select(config, f"{MODEL}.trust_remote_code", False)
+    heads = AutoConfig.from_pretrained(path, trust_remote_code=trusted).get_text_config().num_attention_heads
+    for setting, share in shares.items():
+        if heads % share:
+            right = ", ".join(str(number) for number in range(1, heads + 1) if heads % number == 0)
+            raise ConfigError(
+                f"{setting}={share}, but {path} has {heads} attention heads, which that number of GPUs cannot share "
+                f"evenly: set it to one of {right}."
+            )

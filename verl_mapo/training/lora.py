@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which modules of a model get LoRA adapters under a configuration of verl, before the model is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+from omegaconf import DictConfig, OmegaConf
+from verl.utils.model import check_exclude_modules, check_target_modules
+
+from verl_mapo.settings import select
+from verl_mapo.training.dead_settings_conditions import MODEL
+
+_MODULES = ("target_modules", "exclude_modules")
+
+VISION_TOWER = (
+    *(
+        f"model.visual.blocks.{block}.{name}"
+        for block in (0, 20)
+        for name in (
+            *("attn.qkv", "attn.proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
+            *("mlp.linear_fc1", "mlp.linear_fc2", "mlp.fc1", "mlp.fc2"),
+        )
+    ),
+    *(f"model.visual.merger.{name}" for name in ("mlp.0", "mlp.2", "linear_fc1", "linear_fc2")),
+    *(f"model.visual.deepstack_merger_list.0.{name}" for name in ("linear_fc1", "linear_fc2")),
+)
+"""Linear modules of the vision towers of the Qwen families, in two of the blocks."""
+
+
+def adapter_rank(config: DictConfig) -> int:
+    """The rank of the adapters of a run, for FSDP or for Megatron; 0 without LoRA."""
+    return max(select(config, f"{MODEL}.lora_rank", 0), select(config, f"{MODEL}.lora.rank", 0))
+
+
+def is_merged(config: DictConfig) -> bool:
+    """Whether rollout engines get the weights with the adapters in them, and no adapters."""
+    return bool(select(config, f"{MODEL}.lora.merge", False))
+
+
+def adapts_vision_tower(config: DictConfig) -> bool:
+    """Whether verl's FSDP engines put adapters into the vision tower, by peft's rules for names of modules.
+
+    An adapter that a run goes on with (``lora_adapter_path``) has its own list of modules; one that is not on this
+    machine is taken for one without the vision tower.
+    """
+    if select(config, f"{MODEL}.lora_rank", 0) < 1:
+        return False
+    modules = SimpleNamespace(**{name: _plain(config, name) for name in _MODULES})
+    if adapter := select(config, f"{MODEL}.lora_adapter_path"):
+        file = Path(adapter).expanduser() / "adapter_config.json"
+        if not file.is_file():
+            return False
+        written = json.loads(file.read_text())
+        modules = SimpleNamespace(**{name: written.get(name) for name in _MODULES})
+    return any(
+        not check_exclude_modules(modules, name)
+        and (modules.target_modules == "all-linear" or bool(check_target_modules(modules, name)))
+        for name in VISION_TOWER
+    )
+
+
+def _plain(config: DictConfig, name: str) -> str | list[str] | None:
+    value = select(config, f"{MODEL}.{name}")
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
