@@ -115,7 +115,7 @@ class Loop(PPOTrainerSync):
         self.events("in the step")
         self.actor_rollout_wg.weights = 3 * self.actor_rollout_wg.weights + self.global_steps
         metrics["loss"] = self.actor_rollout_wg.weights
-        self.records = [{"step": self.global_steps, "weights": self.actor_rollout_wg.weights}]
+        self.records = [{"step": self.global_steps, "weights": self.actor_rollout_wg.weights, "trajectory": None}]
         return self.queue.batch(["a_0_0"])
 
     def on_step_end(self) -> None:

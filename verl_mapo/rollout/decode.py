@@ -191,16 +191,11 @@ def _on_white(image: Image.Image) -> Image.Image:
     if image.mode == "La":
         image = image.convert("LA")
     if not image.has_transparency_data:
-        return _without_file(image) if image.mode == "RGB" else image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     layer = image if image.mode == "RGBA" else image.convert("RGBA")
     shown = Image.new("RGB", image.size, "white")
     shown.paste(layer, mask=layer)  # the alpha of the layer
     return shown
-
-
-def _without_file(image: Image.Image) -> Image.Image:
-    """The same pixels in an image that does not keep its file open, as Pillow makes one for every operation."""
-    return image if type(image) is Image.Image else image._new(image.im)
 
 
 def _grey_levels(image: Image.Image) -> Image.Image:
