@@ -149,6 +149,10 @@ def _names(pattern, path):
     return path == name or path.endswith(name) or path.startswith(name.removesuffix("*"))
 
 
+def test_recipe_keeps_two_checkpoints(config):
+    assert config.trainer.max_actor_ckpt_to_keep == 2
+
+
 def test_recipe_enables_the_methods_of_its_folder(recipe, config):
     assert methods_of(config) == METHODS[recipe.parent.name]
 

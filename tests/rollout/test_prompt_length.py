@@ -36,7 +36,7 @@ def blank(size: tuple[int, int], orientation: int) -> bytes:
     return buffer.getvalue()
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(
     pictures=st.lists(st.tuples(SIDES, SIDES, st.sampled_from([1, 6]), ASKED), max_size=3),
     question=st.sampled_from(["What?", "<|image_pad|> spelled out", "<tools>[]</tools> and a question"]),

@@ -21,7 +21,7 @@ from verl_mapo.overrides import check_data_path
 from verl_mapo.rewards.compute_score import check_plain_styles
 from verl_mapo.rewards.outcome import check_targets
 from verl_mapo.rewards.settings import DescriptionAlignmentSettings, alignment_settings
-from verl_mapo.rollout.context_length import check_context_length, warn_of_long_prompts
+from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.tag_tokens import stop_token
 from verl_mapo.settings import ConfigError, parse, select
@@ -181,14 +181,16 @@ def check_model(config: DictConfig, methods: Iterable[Method], tokenizer: Any, p
         method.check_model(tokenizer, processor)
 
 
-def check_rows(config: DictConfig, training: Dataset, *others: Dataset, processor: Any = None) -> None:
+def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> int:
     """Check that a loop that records visual turns will run, pictures can be shown, and every answer can be checked.
 
     Args:
         config: the whole configuration.
         training: the rows of the training data; a column ``agent_name`` chooses the agent loop row by row.
         others: further rows that will be scored, such as the validation data.
-        processor: the model's processor; with it, a warning is logged if images may be more than a prompt holds.
+
+    Returns:
+        the number of images of the row with the most, see :func:`check_messages`.
 
     Raises:
         ConfigError: an agent loop does not exist, every training row would run one of verl's own agent loops although
@@ -213,12 +215,11 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset, processo
             f"needs: set {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
         )
     most_images = check_messages(config, training, *others)
-    if most_images and processor is not None:
-        warn_of_long_prompts(config, most_images, processor)
     for dataset, data in ((training, "the training data"), *((other, "the validation data") for other in others)):
         if "reward_model" in dataset.column_names:
             check_plain_styles(config, dataset["reward_model"], data)
             check_targets(config, dataset["reward_model"], data)
+    return most_images
 
 
 def check_columns(config: DictConfig, *datasets: Dataset) -> None:

@@ -26,6 +26,7 @@ from verl.utils.profiler import simple_timer
 from verl_mapo import names
 from verl_mapo.columns import Column
 from verl_mapo.driver_threads import use_threads
+from verl_mapo.rollout.context_length import warn_of_long_prompts
 from verl_mapo.rollout.row_dataset import RowDataset, use_row_dataset
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.run_folder import rollouts_file, write_whole
@@ -100,8 +101,9 @@ class VisualTrainer(PPOTrainer):
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
         check_columns(self.config, self.train_dataset.dataframe, self.val_dataset.dataframe)
-        data = [dataset.dataframe for dataset in (self.train_dataset, self.val_dataset)]
-        check_rows(self.config, *data, processor=self.processor)
+        most_images = check_rows(self.config, self.train_dataset.dataframe, self.val_dataset.dataframe)
+        if most_images:
+            warn_of_long_prompts(self.config, most_images, self.processor)
         for dataset in (self.train_dataset, self.val_dataset):
             if isinstance(dataset, RowDataset):
                 dataset.check_files()
