@@ -7,7 +7,9 @@
 Without ``--model``, CLIPs with random weights are made: weights do not change the time. All ways go through
 ``BatchingScorer`` with everything it does: JPEG decoding, the processor, both towers. The first table compares waiting
 crops scored together with one at a time, on one thread or a GPU. The second one has two reward workers in a local Ray,
-between which the crops are divided, and the scorer in each of them or in actors; the sides of a round come in turn.
+between which the crops are divided, and the scorer in each of them or in actors; the sides of a round come in turn. It
+counts the CPU time of the busiest of these processes, which bounds the throughput where each has a core or a node of
+its own, and the time that passed, which also holds the shortage of cores here.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import ray
 import torch
 from PIL import Image
+from ray._private import state
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
 from transformers.utils.logging import disable_progress_bar
@@ -114,24 +118,30 @@ class Worker:
         assert None not in await asyncio.gather(*(self.scorer.score(text, crop) for text, crop in pairs))
 
 
-def placed(settings: dict[str, object], pairs: list[tuple[str, bytes]], rounds: int) -> dict[str, float]:
-    """Median seconds in which two workers score all pairs, by the place of the scorer; the first round warms up."""
+def placed(settings: dict[str, object], pairs: list[tuple[str, bytes]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Median CPU seconds of the busiest process and median seconds in which two workers score all pairs, by place."""
     sides = {"actor, 1 copy": {"placement": "actor"}, "actor, 2 copies": {"placement": "actor", "replicas": 2}}
     if settings["device"] == "cpu":
         sides["worker, 2 copies"] = {"placement": "worker"}
-    kept, workers = [], {}
+    workers, processes, kept = {}, {}, []
     for side, changed in sides.items():
         each = ScorerSettings(**{**settings, **changed})
-        kept += start_scorers(each) if each.placement == "actor" else []
+        actors = start_scorers(each) if each.placement == "actor" else []
+        kept += actors  # Ray ends an actor with its handle
         workers[side] = [Worker.remote(each) for _ in range(WORKERS)]
-    times: dict[str, list[float]] = {side: [] for side in sides}
-    for _ in range(rounds + 1):
+        ray.get([worker.score.remote(pairs) for worker in workers[side]])  # warms up
+        known = state.actors()
+        processes[side] = [psutil.Process(known[one._actor_id.hex()]["Pid"]) for one in actors + workers[side]]
+    rows: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
+    for _ in range(rounds):
         for side in sides:
-            start = time.perf_counter()
+            before, start = [sum(one.cpu_times()[:2]) for one in processes[side]], time.perf_counter()
             parts = (pairs[number::WORKERS] for number in range(WORKERS))
             ray.get([worker.score.remote(part) for worker, part in zip(workers[side], parts, strict=True)])
-            times[side].append(time.perf_counter() - start)
-    return {side: statistics.median(each[1:]) for side, each in times.items()}
+            taken = time.perf_counter() - start
+            used = [sum(one.cpu_times()[:2]) - then for one, then in zip(processes[side], before, strict=True)]
+            rows[side].append((max(used), taken))
+    return {side: tuple(map(statistics.median, zip(*each, strict=True))) for side, each in rows.items()}
 
 
 def models(named: list[str], shapes: dict[str, dict[str, int]]) -> Iterator[tuple[str, str]]:
@@ -167,14 +177,15 @@ def print_places(options: argparse.Namespace, pairs: list[tuple[str, bytes]]) ->
     """Print the table of places."""
     environment = {"PYTHONPATH": ":".join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     ray.init(include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment})
-    print("\n| model | scorer | crops a second | ratio to one actor |")
-    print("|---|---|---|---|")
+    print("\n| model | scorer | busiest process, CPU ms a crop | ratio | crops a second here |")
+    print("|---|---|---|---|---|")
     for name, folder in models(options.model, PLACED):
         settings = {"model": folder, "device": options.device, "max_batch": 16, "timeout_s": 600.0}
-        times = placed(settings, pairs, options.rounds)
-        one = times["actor, 1 copy"]
-        for side, taken in times.items():
-            print(f"| {name} | {side} | {options.crops / taken:.1f} | {one / taken:.2f} |")
+        rows = placed(settings, pairs, options.rounds)
+        one, _ = rows["actor, 1 copy"]
+        for side, (busy, taken) in rows.items():
+            cells = [f"{1000 * busy / options.crops:.2f}", f"{busy / one:.2f}", f"{options.crops / taken:.1f}"]
+            print(f"| {name} | {side} | {' | '.join(cells)} |")
     ray.shutdown()
 
 

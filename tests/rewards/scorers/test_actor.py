@@ -114,8 +114,6 @@ def test_share_of_a_gpu_beside_training_is_held_and_one_of_training_is_refused()
 def test_killed_actor_is_restarted_and_a_late_one_leaves_its_pair_unscored(caplog):
     settings = settings_of(max_wait_ms=1000.0)
     (actor,) = start_scorers(settings)
-    with pytest.raises(ConfigError, match=r"could not be started: not all were ready within 0 s"):
-        start_scorers(settings, timeout_s=0.0)
     scorer = RemoteScorer(settings)
     ray.kill(actor, no_restart=False)
     assert score_all(scorer, "label 7") == [7.0]
@@ -158,3 +156,8 @@ def test_worker_without_the_trainer_of_this_package_is_refused():
 def test_scorer_that_ends_its_process_while_it_loads_is_refused():
     with pytest.raises(ConfigError, match=r"replicas=1 scorers of model=None could not be started: one of them"):
         start_scorers(settings_of(kind=f"{ENDING_SCORER}AtOnce", retries=0))
+
+
+def test_scorer_that_loads_too_long_is_refused():
+    with pytest.raises(ConfigError, match=r"could not be started: not all were ready within 0.001 s"):
+        start_scorers(settings_of(max_batch=12), timeout_s=0.001)
