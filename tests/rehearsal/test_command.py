@@ -72,7 +72,7 @@ def test_code_of_a_run_that_fails_is_the_code_of_the_rehearsal(starts, tmp_path,
         (["--recipe", "no/such.yaml"], "--recipe no/such.yaml is refused"),
         (["--recipe", RECIPE, "--data", "no/such.parquet"], "--data no/such.parquet is refused"),
         (["--recipe", RECIPE, "actor_rollout_ref.model.path=mine"], "model.path=mine is no folder"),
-        (["--recipe", RECIPE, "data.no_such_setting=1"], "does not compose with stack=cpu"),
+        (["--recipe", RECIPE, "data.no_such_setting=1"], "cannot be composed"),
     ],
 )
 def test_what_cannot_be_rehearsed_is_refused_before_anything_is_started(arguments, words, tmp_path, monkeypatch):

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, disable_progress_bars, load_dataset
+from datasets import Dataset
 from PIL import Image, ImageDraw
 
 from verl_mapo.data import DataSet, Row, convert
 from verl_mapo.rewards.answers import truths_of
 from verl_mapo.settings import ConfigError
+from verl_mapo.training.start_checks import FORMATS, data_rows
 
 ROWS = 24
 """Rows of a rehearsal; dynamic sampling may need more than the prompts of its steps."""
@@ -29,8 +30,6 @@ STYLES = ("exact", "numeric", "math", "multiple_choice")
 
 COUNTS = ("2", "3")
 """The right answers of the generated rows."""
-
-_FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 
 
 @dataclass(frozen=True)
@@ -120,10 +119,9 @@ def first_rows(file: Path, folder: Path) -> Rows:
     Raises:
         ConfigError: there is no such file, or it cannot be read.
     """
-    if file.suffix not in _FORMATS or not file.is_file():
+    if file.suffix not in FORMATS or not file.is_file():
         raise ConfigError(f"--data {file} is refused: give a .parquet, .json or .jsonl file that exists.")
-    disable_progress_bars()
-    rows = load_dataset(_FORMATS[file.suffix], data_files=str(file))["train"]
+    rows = data_rows([str(file)])
     rows = rows.select(range(min(ROWS, len(rows))))
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / "train.parquet"
