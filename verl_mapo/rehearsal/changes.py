@@ -29,6 +29,10 @@ PROMPTS = 2
 STEPS = 2
 """Steps before the run is started again from its checkpoint."""
 
+LARGEST_WEIGHT = 128
+"""Megabytes; the embeddings of the tiny model have 78 MB."""
+
+_BUCKET = "actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes"
 _SCORER = f"{names.ALIGNMENT_NODE}.scorer"
 _LOAD_FORMAT = "actor_rollout_ref.rollout.load_format"
 _SEED = f"{names.VISUAL_TOOL_NODE}.seed"
@@ -193,6 +197,11 @@ RULES = (
         "several scorers",
     ),
     Rule(
+        _BUCKET,
+        lambda config, _: max(select(config, _BUCKET), LARGEST_WEIGHT),
+        "an embedding is sent to vLLM in one piece",
+    ),
+    Rule(
         _LOAD_FORMAT,
         _kept_if(_LOAD_FORMAT, "auto", "safetensors", otherwise="auto"),
         "stack=cpu: dummy weights would change buffers",
@@ -226,6 +235,7 @@ OWN = (
     f"{_VLLM}.limit_mm_per_prompt",
     f"{_VLLM}.block_size",
     _LOAD_FORMAT,
+    _BUCKET,
     names.REWARD_WORKERS,
     names.LOGGER,
 )

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from verl_mapo import names
+from verl_mapo.data.virl39k import MAX_PIXELS
 from verl_mapo.planning.make import composed
 from verl_mapo.rehearsal.changes import NEVER, STEPS, Change, Parts, changes
 from verl_mapo.rehearsal.coverage import Shown, shown
@@ -109,13 +110,18 @@ def prepare(recipe: Path, folder: Path, data: Path | None, overrides: list[str],
     config = composed_on_cpu(recipe, overrides)
     real = find_model(select(config, names.MODEL_PATH))
     folder = folder.resolve()
-    by_math = select(config, names.CUSTOM_REWARD_FUNCTION) == COMPARED_BY_MATH
-    rows = first_rows(data, folder / "data") if data else generated_rows(folder / "data", by_math)
+    rows = first_rows(data, folder / "data") if data else generated_rows(folder / "data", *_kind_of_rows(config))
     write_policy(real, *_policy(config, real, rows), folder / "model", weights=weights)
     write_scorer(folder / "scorer", weights)
     parts = Parts(folder / "model", folder / "scorer", rows.file, rows.about, real.vocabulary)
     changed = changes(config, parts)
     return Rehearsal([*overrides, *(change.override for change in changed)], changed)
+
+
+def _kind_of_rows(config: DictConfig) -> tuple[bool, int | None]:
+    """Whether all answers are compared by ``math``; and the limit of pixels that the rows have if the run has none."""
+    by_math = select(config, names.CUSTOM_REWARD_FUNCTION) == COMPARED_BY_MATH
+    return by_math, None if select(config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP else MAX_PIXELS
 
 
 def _policy(config: DictConfig, real: RealModel, rows: Rows) -> tuple[Any, Script]:
