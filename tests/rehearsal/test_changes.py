@@ -93,6 +93,13 @@ def test_changes_are_of_the_table_or_of_the_stack_and_the_rest_is_as_written():
             "cpu",
             "the scorer on a GPU",
         ),
+        (["actor_rollout_ref.rollout.load_format=dummy"], "actor_rollout_ref.rollout.load_format", "auto", ""),
+        (
+            ["reward.description_alignment.scorer.placement=actor", "reward.description_alignment.scorer.replicas=8"],
+            "reward.description_alignment.scorer.replicas",
+            1,
+            "several scorers",
+        ),
         (["trainer.save_freq=-1"], "trainer.save_freq", 2, ""),
         (["trainer.resume_mode=disable"], "trainer.resume_mode", "auto", ""),
         (
@@ -120,6 +127,7 @@ def test_setting_that_a_cpu_cannot_do_is_changed_and_said(overrides, setting, af
     [
         "visual_tool.seed=7",
         "trainer.save_freq=1",
+        "actor_rollout_ref.rollout.load_format=safetensors",
         "actor_rollout_ref.rollout.max_num_seqs=64",
         "actor_rollout_ref.model.enable_gradient_checkpointing=true",
     ],

@@ -27,7 +27,8 @@ def rehearse(*arguments):
 @pytest.fixture
 def starts(monkeypatch):
     """The starts of a rehearsal whose parts are not made; each logs the steps that a run would."""
-    found = SimpleNamespace(overrides=[], logged=[{1: {"actor/grad_norm": 0.5}, 2: {"actor/grad_norm": 0.1}}, {3: {}}])
+    norm = "actor/grad_norm"
+    found = SimpleNamespace(overrides=[], logged=[{0: {}, 1: {norm: 0.5}, 2: {norm: 0.1}}, {2: {}, 3: {norm: 0.0}}])
 
     def launch_run(run, config, overrides, timeout_h, verbose, on_cpu):
         assert on_cpu
@@ -49,13 +50,13 @@ def test_run_is_started_twice_and_parts_that_left_no_trace_have_failed(starts, t
     assert [overrides[-1] for overrides in starts.overrides] == [f"trainer.total_training_steps={n}" for n in (2, 3)]
     assert "trainer.nnodes 8 1 stack=cpu: no accelerator here" in text
     assert "resume rehearsed steps of each start: [1, 2] and [3]" in text
-    assert "update of the weights rehearsed gradient norms of steps 1, 2: 0.5, 0.1" in text
+    assert "update of the weights rehearsed gradient norms of steps 1, 2, 3: 0.5, 0.1, 0" in text
     assert "several nodes not rehearsed trainer.nnodes" in text
     assert done.exit_code == 1 and "Not as it should be: agent loop, pictures, tool calls" in text
 
 
 def test_resume_that_began_anew_has_failed(starts, tmp_path):
-    starts.logged[1] = {1: {}, 2: {}, 3: {}}
+    starts.logged[1] = dict.fromkeys((1, 2, 3), {"actor/grad_norm": 0.5})
     _, text = rehearse("--recipe", RECIPE, "--run", tmp_path / "run")
     assert "resume failed steps of each start: [1, 2] and [1, 2, 3]" in text
 
@@ -72,7 +73,7 @@ def test_code_of_a_run_that_fails_is_the_code_of_the_rehearsal(starts, tmp_path,
         (["--recipe", "no/such.yaml"], "--recipe no/such.yaml is refused"),
         (["--recipe", RECIPE, "--data", "no/such.parquet"], "--data no/such.parquet is refused"),
         (["--recipe", RECIPE, "actor_rollout_ref.model.path=mine"], "model.path=mine is no folder"),
-        (["--recipe", RECIPE, "data.no_such_setting=1"], "does not compose with stack=cpu"),
+        (["--recipe", RECIPE, "data.no_such_setting=1"], "cannot be composed"),
     ],
 )
 def test_what_cannot_be_rehearsed_is_refused_before_anything_is_started(arguments, words, tmp_path, monkeypatch):

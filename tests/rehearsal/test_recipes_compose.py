@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from transformers import AutoTokenizer
 
 from verl_mapo.overrides import name_groups
 from verl_mapo.rehearsal import data
@@ -33,6 +34,10 @@ def test_recipe_composes_into_a_rehearsal_that_passes_the_checks_of_the_start(re
     with initialize_config_dir(str(recipe.parent), version_base=None):
         config = compose(recipe.stem, ["stack=cpu", *ready.overrides])
     check_start(config)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    texts = ["<|im_start|>", "<|im_end|>", "<|image_pad|>", "<tool_call>", "</tool_call>"]
+    assert tokenizer.convert_tokens_to_ids(texts) == [151_644, 151_645, 151_655, 151_657, 151_658], "Qwen's own ids"
+    assert tokenizer.encode("<answer>2</answer>")[0] > 151_658, "an answer is one token"
     settings = [change.setting for change in ready.changed]
     assert len(settings) == len(set(settings)) and all(change.reason for change in ready.changed)
     assert config.data.max_response_length >= 2048, "lengths are the recipe's own"

@@ -15,14 +15,15 @@ from verl_mapo.rehearsal import data
 
 def test_generated_rows_have_the_schema_of_converted_data(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "SIZES", ((80, 60), (60, 90)))
-    rows = data.generated_rows(tmp_path, all_by_math=False)
+    rows = data.generated_rows(tmp_path, by_math=False)
     table = pq.read_table(rows.file)
     assert [*table.column_names] == ViRL39K.schema().names and len(table) == data.ROWS
     targets = table.column("reward_model").to_pylist()
     assert {target["style"] for target in targets} == {*data.STYLES}
     assert {target["ground_truth"] for target in targets} == {*rows.answers} == {"2", "3"}
-    by_math = pq.read_table(data.generated_rows(tmp_path / "math", all_by_math=True).file)
+    by_math = pq.read_table(data.generated_rows(tmp_path / "math", by_math=True, max_pixels=9000).file)
     assert {target["style"] for target in by_math.column("reward_model").to_pylist()} == {"math"}
+    assert {image["max_pixels"] for [image] in by_math.column("images").to_pylist()} == {9000}
 
 
 @pytest.mark.parametrize("count", [2, 3])

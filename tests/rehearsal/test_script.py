@@ -82,6 +82,7 @@ def test_next_token_of_the_model_is_the_one_of_the_script_in_any_context(family)
     ("name", "family", "vocabulary"),
     [
         ("Qwen/Qwen2.5-VL-7B-Instruct", "qwen2_5_vl", 152_064),
+        ("Qwen/Qwen2.5-VL-3B-Instruct", "qwen2_5_vl", 151_936),
         ("Qwen/Qwen3-VL-8B-Thinking", "qwen3_vl", 151_936),
         ("/models/qwen2_5_vl-sft", "qwen2_5_vl", 152_064),
     ],

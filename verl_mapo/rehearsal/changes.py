@@ -29,7 +29,12 @@ PROMPTS = 2
 STEPS = 2
 """Steps before the run is started again from its checkpoint."""
 
+LARGEST_WEIGHT = 128
+"""Megabytes; the embeddings of the tiny model have 78 MB."""
+
+_BUCKET = "actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes"
 _SCORER = f"{names.ALIGNMENT_NODE}.scorer"
+_LOAD_FORMAT = "actor_rollout_ref.rollout.load_format"
 _SEED = f"{names.VISUAL_TOOL_NODE}.seed"
 _VLLM = "actor_rollout_ref.rollout.engine_kwargs.vllm"
 
@@ -185,6 +190,22 @@ RULES = (
         "each is a process of 1 GB",
         "several reward workers",
     ),
+    Rule(
+        f"{_SCORER}.replicas",
+        lambda config, _: min(select(config, f"{_SCORER}.replicas", 1), 1),
+        "each is a process of 1 GB",
+        "several scorers",
+    ),
+    Rule(
+        _BUCKET,
+        lambda config, _: max(select(config, _BUCKET), LARGEST_WEIGHT),
+        "an embedding is sent to vLLM in one piece",
+    ),
+    Rule(
+        _LOAD_FORMAT,
+        _kept_if(_LOAD_FORMAT, "auto", "safetensors", otherwise="auto"),
+        "stack=cpu: dummy weights would change buffers",
+    ),
     _one("actor_rollout_ref.rollout.data_parallel_size", "engines of several GPUs"),
     _one("actor_rollout_ref.rollout.pipeline_model_parallel_size"),
     _one("actor_rollout_ref.actor.ulysses_sequence_parallel_size", "Ulysses sequence parallelism"),
@@ -213,6 +234,8 @@ OWN = (
     "actor_rollout_ref.rollout.max_num_seqs",
     f"{_VLLM}.limit_mm_per_prompt",
     f"{_VLLM}.block_size",
+    _LOAD_FORMAT,
+    _BUCKET,
     names.REWARD_WORKERS,
     names.LOGGER,
 )

@@ -10,14 +10,13 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
 from verl_mapo import names
-from verl_mapo.overrides import name_groups
+from verl_mapo.data.virl39k import MAX_PIXELS
+from verl_mapo.planning.make import composed
 from verl_mapo.rehearsal.changes import NEVER, STEPS, Change, Parts, changes
 from verl_mapo.rehearsal.coverage import Shown, shown
 from verl_mapo.rehearsal.data import Rows, first_rows, generated_rows
@@ -77,7 +76,7 @@ def rehearse(
         steps = [f"{names.TOTAL_STEPS}={total}"]
         if code := launch_run(run, primary(None, recipe), [*ready.overrides, *steps], timeout_h, verbose, on_cpu=True):
             return code
-    rows = shown(run.resolve(), _composed(recipe, ready.overrides))
+    rows = shown(run.resolve(), composed_on_cpu(recipe, ready.overrides))
     console.print(_table_of_parts(rows, ready.changed))
     failed = [row.what for row in rows if row.state == "failed"]
     if failed:
@@ -108,16 +107,21 @@ def prepare(recipe: Path, folder: Path, data: Path | None, overrides: list[str],
     Raises:
         ConfigError: the recipe does not compose, or it cannot be rehearsed.
     """
-    config = _composed(recipe, overrides)
+    config = composed_on_cpu(recipe, overrides)
     real = find_model(select(config, names.MODEL_PATH))
     folder = folder.resolve()
-    by_math = select(config, names.CUSTOM_REWARD_FUNCTION) == COMPARED_BY_MATH
-    rows = first_rows(data, folder / "data") if data else generated_rows(folder / "data", by_math)
+    rows = first_rows(data, folder / "data") if data else generated_rows(folder / "data", *_kind_of_rows(config))
     write_policy(real, *_policy(config, real, rows), folder / "model", weights=weights)
     write_scorer(folder / "scorer", weights)
     parts = Parts(folder / "model", folder / "scorer", rows.file, rows.about, real.vocabulary)
     changed = changes(config, parts)
     return Rehearsal([*overrides, *(change.override for change in changed)], changed)
+
+
+def _kind_of_rows(config: DictConfig) -> tuple[bool, int | None]:
+    """Whether all answers are compared by ``math``; and the limit of pixels that the rows have if the run has none."""
+    by_math = select(config, names.CUSTOM_REWARD_FUNCTION) == COMPARED_BY_MATH
+    return by_math, None if select(config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP else MAX_PIXELS
 
 
 def _policy(config: DictConfig, real: RealModel, rows: Rows) -> tuple[Any, Script]:
@@ -136,17 +140,14 @@ def write_scorer(folder: Path, weights: bool = True) -> None:
     processor.save_pretrained(folder)
 
 
-def _composed(recipe: Path, overrides: list[str]) -> DictConfig:
-    """The recipe with the CPU stack and these overrides."""
-    primary(None, recipe)  # refuses what is no yaml file
-    try:
-        with initialize_config_dir(str(recipe.resolve().parent), version_base=None):
-            return compose(recipe.stem, ["stack=cpu", *name_groups(overrides)])
-    except HydraException as error:
-        raise ConfigError(
-            f"--recipe {recipe} does not compose with stack=cpu: {str(error).strip()} A recipe's defaults need the "
-            "line '- optional stack: null', as those of recipes/ have."
-        ) from None
+def composed_on_cpu(recipe: Path, overrides: list[str]) -> DictConfig:
+    """The recipe with the CPU stack and these overrides.
+
+    Raises:
+        ConfigError: it is no yaml file, or hydra cannot compose it.
+    """
+    primary(None, recipe)
+    return composed(recipe, ["stack=cpu", *overrides], None)
 
 
 def _table_of_changes(changed: list[Change]) -> Table:

@@ -106,7 +106,7 @@ def _update(data: RunData, config: DictConfig) -> Iterator[Shown]:
 
 def _files(run: Path, data: RunData, config: DictConfig) -> Iterator[Shown]:
     folder, last = RunFolder(run), STEPS + 1
-    attempts = [sorted({json.loads(line)["step"] for line in file.read_text().splitlines()}) for file in folder.metrics]
+    attempts = [_trained(file) for file in folder.metrics]
     yield _row(
         "metrics and logger",
         {*range(1, last + 1)} <= {*data.metrics},
@@ -118,10 +118,16 @@ def _files(run: Path, data: RunData, config: DictConfig) -> Iterator[Shown]:
     saved = sorted(folder.checkpoints.glob("global_step_*"))
     size = sum(file.stat().st_size for each in saved for file in each.rglob("*") if file.is_file())
     yield _row("checkpoint", bool(saved), f"{_listed(each.name for each in saved)}, {size / 1e6:,.0f} MB")
-    went_on = len(attempts) == 2 and [step for step in attempts[1] if step > 0] == [last]
+    went_on = attempts == [[*range(1, last)], [last]]
     yield _row("resume", went_on, f"steps of each start: {' and '.join(map(str, attempts))}")
     page = build_report(run).html
     yield _row("report", page.is_file(), str(page))
+
+
+def _trained(metrics: Path) -> list[int]:
+    """The steps whose update one start of the run has logged; a validation logs a step, too."""
+    lines = map(json.loads, metrics.read_text().splitlines())
+    return sorted({line["step"] for line in lines if "actor/grad_norm" in line["data"]})
 
 
 def _listed(values: object) -> str:

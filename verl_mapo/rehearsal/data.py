@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, disable_progress_bars, load_dataset
+from datasets import Dataset
 from PIL import Image, ImageDraw
 
 from verl_mapo.data import DataSet, Row, convert
 from verl_mapo.rewards.answers import truths_of
 from verl_mapo.settings import ConfigError
+from verl_mapo.training.start_checks import FORMATS, data_rows
 
 ROWS = 24
 """Rows of a rehearsal; dynamic sampling may need more than the prompts of its steps."""
@@ -29,8 +30,6 @@ STYLES = ("exact", "numeric", "math", "multiple_choice")
 
 COUNTS = ("2", "3")
 """The right answers of the generated rows."""
-
-_FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 
 
 @dataclass(frozen=True)
@@ -49,10 +48,18 @@ class Rows:
 
 
 class RedSquares(DataSet):
-    """Pictures with two or three red squares, and the question how many there are."""
+    """Pictures with two or three red squares, and the question how many there are.
+
+    Args:
+        by_math: compare every answer by ``math``, as some reward functions do, instead of by every check in turn.
+        max_pixels: largest number of pixels at which the model sees a picture; None for the limits of the run.
+    """
 
     name = "rehearsal"
-    styles = STYLES
+
+    def __init__(self, by_math: bool, max_pixels: int | None):
+        self.styles = ("math",) if by_math else STYLES
+        self.max_pixels = max_pixels
 
     def rows(self, source: Path) -> Iterator[Row]:
         """Draw the pictures into the folder, and give the rows about them."""
@@ -66,16 +73,10 @@ class RedSquares(DataSet):
             yield {
                 "data_source": self.name,
                 "prompt": [{"role": "user", "content": question}],
-                "images": [{"image": str(picture), "max_pixels": None}],
+                "images": [{"image": str(picture), "max_pixels": self.max_pixels}],
                 "reward_model": reward | ({"options": list(COUNTS)} if reward["style"] == "multiple_choice" else {}),
                 "extra_info": {"index": index},
             }
-
-
-class RedSquaresByMath(RedSquares):
-    """The same, all compared by ``math``, for a reward function that compares every row in this way."""
-
-    styles = ("math",)
 
 
 def draw(size: tuple[int, int], count: int, seed: int) -> Image.Image:
@@ -96,16 +97,16 @@ def draw(size: tuple[int, int], count: int, seed: int) -> Image.Image:
     return image
 
 
-def generated_rows(folder: Path, all_by_math: bool) -> Rows:
+def generated_rows(folder: Path, by_math: bool, max_pixels: int | None = None) -> Rows:
     """Write rows in the schema of ``verl-mapo data convert``.
 
     Args:
         folder: for pictures and ``train.parquet``.
-        all_by_math: whether every row is compared by ``math``.
+        by_math, max_pixels: see :class:`RedSquares`.
     """
     pictures = folder / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
-    written = convert(RedSquaresByMath() if all_by_math else RedSquares(), pictures, folder)
+    written = convert(RedSquares(by_math, max_pixels), pictures, folder)
     sizes = " and ".join(f"{width} x {height}" for width, height in (SIZES[0], SIZES[-1]))
     return Rows(written.file, COUNTS, f"{written.rows} generated rows, pictures from {sizes} pixels")
 
@@ -120,10 +121,9 @@ def first_rows(file: Path, folder: Path) -> Rows:
     Raises:
         ConfigError: there is no such file, or it cannot be read.
     """
-    if file.suffix not in _FORMATS or not file.is_file():
+    if file.suffix not in FORMATS or not file.is_file():
         raise ConfigError(f"--data {file} is refused: give a .parquet, .json or .jsonl file that exists.")
-    disable_progress_bars()
-    rows = load_dataset(_FORMATS[file.suffix], data_files=str(file))["train"]
+    rows = data_rows([str(file)])
     rows = rows.select(range(min(ROWS, len(rows))))
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / "train.parquet"

@@ -59,11 +59,15 @@ class RealModel:
     folder: Path | None = None
 
 
-_FAMILIES = {
-    "qwen2_5_vl": (re.compile(r"qwen.?2[._]5.?vl", re.IGNORECASE), 152_064, (3_136, 12_845_056)),
-    "qwen3_vl": (re.compile(r"qwen.?3.?vl", re.IGNORECASE), 151_936, (65_536, 16_777_216)),
-}
-"""Family to the pattern of its models' names, the rows of their output head, and the limits of their pixels."""
+_PIXELS = {"qwen2_5_vl": (3_136, 12_845_056), "qwen3_vl": (65_536, 16_777_216)}
+"""Family to the smallest and the largest number of pixels of the released processors."""
+
+_RELEASED = (
+    (re.compile(r"qwen.?2[._]5.?vl.?3b", re.IGNORECASE), "qwen2_5_vl", 151_936),
+    (re.compile(r"qwen.?2[._]5.?vl", re.IGNORECASE), "qwen2_5_vl", 152_064),
+    (re.compile(r"qwen.?3.?vl", re.IGNORECASE), "qwen3_vl", 151_936),
+)
+"""Patterns of names of released models, their family, and the rows of their output head; the first that fits counts."""
 
 
 def find_model(path: str) -> RealModel:
@@ -78,16 +82,16 @@ def find_model(path: str) -> RealModel:
     folder = Path(path).expanduser()
     if (folder / "config.json").is_file():
         config = AutoConfig.from_pretrained(folder)
-        if config.model_type not in _FAMILIES:
+        if config.model_type not in _PIXELS:
             raise ConfigError(
                 f"{names.MODEL_PATH}={path} is of the type {config.model_type}, which cannot be rehearsed: the types "
-                f"are {' and '.join(_FAMILIES)}."
+                f"are {' and '.join(_PIXELS)}."
             )
-        _, _, pixels = _FAMILIES[config.model_type]
-        return RealModel(path, config.model_type, config.get_text_config().vocab_size, pixels, folder)
-    for family, (pattern, vocabulary, pixels) in _FAMILIES.items():
+        vocabulary, pixels = config.get_text_config().vocab_size, _PIXELS[config.model_type]
+        return RealModel(path, config.model_type, vocabulary, pixels, folder)
+    for pattern, family, vocabulary in _RELEASED:
         if pattern.search(path):
-            return RealModel(path, family, vocabulary, pixels)
+            return RealModel(path, family, vocabulary, _PIXELS[family])
     raise ConfigError(
         f"{names.MODEL_PATH}={path} is no folder with a config.json, and its name does not tell its family: set it to "
         "the folder of the model, or to a name such as Qwen/Qwen3-VL-8B-Instruct."

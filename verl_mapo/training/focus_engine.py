@@ -10,12 +10,13 @@ not change the logits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from tensordict import TensorDict
 from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel
 from verl.utils import tensordict_utils as tu
 from verl.utils.ulysses import get_ulysses_sequence_parallel_group, get_ulysses_sequence_parallel_rank
@@ -46,12 +47,18 @@ class FocusEngine(FSDPEngineWithLMHead):
             forward_only: whether this is a pass without gradients; a training pass ignores the request.
         """
         request = tu.get_non_tensor_data(data=micro_batch, key=FOCUS, default=None)
-        if request is None or not forward_only:
-            return super().forward_step(micro_batch, loss_function, forward_only)
+        fused = tu.get_non_tensor_data(data=micro_batch, key="use_fused_kernels", default=False)
+        with whole_head(self.module, forward_only) if fused else nullcontext():
+            if request is None or not forward_only:
+                return super().forward_step(micro_batch, loss_function, forward_only)
+            return self._step_with_scores(micro_batch, loss_function, request)
+
+    def _step_with_scores(self, micro_batch: TensorDict, loss_function: Any, request: dict) -> tuple[Tensor, dict]:
+        """verl's step without gradients, with the scores that are requested."""
         plan, index = _plan(micro_batch, request)
         states = _states_of(self.module, request["layer"])
         with reduced(states, lambda hidden: self._score(hidden.flatten(0, 1), plan)) as found:
-            loss, output = super().forward_step(micro_batch, loss_function, forward_only)
+            loss, output = super().forward_step(micro_batch, loss_function, forward_only=True)
         (scores,) = found
         if request["position"] == "own":  # verl's log-prob of a token lies one position before it
             scores = scores.roll(-1)
@@ -78,6 +85,32 @@ class FocusEngine(FSDPEngineWithLMHead):
         distributed.all_reduce(sums, group=get_ulysses_sequence_parallel_group())
         padding = mine * self.ulysses_sequence_parallel_size - length
         return self._gather_and_unpad_packed(focus_scores(hidden, sums, part), padding)
+
+
+@contextmanager
+def whole_head(model: PreTrainedModel, forward_only: bool) -> Iterator[None]:
+    """Let verl's fused forward read the whole weight of the output head inside the ``with`` block.
+
+    verl 0.9.1 makes an output head that is not tied to the embeddings an FSDP2 unit of its own, and its fused forward
+    reads the weight of the head without calling it. FSDP2 gathers a unit when it is called, so the weight would be a
+    shard, and the first pass would fail with "got mixed torch.Tensor and DTensor".
+
+    Args:
+        model: the model of the engine.
+        forward_only: whether no backward pass follows; otherwise FSDP2 frees the gathered weight after that pass.
+    """
+    head = model.get_output_embeddings()
+    if not isinstance(head, FSDPModule):
+        yield
+        return
+    # not before the pass: FSDP2 sets its units up when the model is called for the first time
+    handle = model.get_decoder().register_forward_pre_hook(lambda *_: head.unshard())
+    try:
+        yield
+    finally:
+        handle.remove()
+        if forward_only:
+            head.reshard()
 
 
 @contextmanager

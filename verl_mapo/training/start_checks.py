@@ -23,7 +23,7 @@ from verl_mapo.training.config_checks import check_columns, check_config, check_
 from verl_mapo.training.engines import check_packages
 from verl_mapo.training.methods import enabled_methods
 
-_FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
+FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 """What verl reads, by the end of a file's name."""
 
 _EXAMPLES = {names.TRAIN_FILES: "train.parquet", names.VAL_FILES: "test.parquet", names.MODEL_PATH: "models/mine"}
@@ -77,7 +77,7 @@ def data_files(config: DictConfig, setting: str) -> list[str]:
     given = select(config, setting)
     files = [file for file in ([given] if isinstance(given, str) else given) if "://" not in file]
     for file in files:
-        if not any(file.endswith(end) for end in _FORMATS):
+        if not any(file.endswith(end) for end in FORMATS):
             raise ConfigError(f"{setting}={file} is refused: verl reads .parquet, .json and .jsonl.")
         if not Path(file).expanduser().is_file() and not glob(file):
             raise ConfigError(f"{setting}={file} is no file on this machine, where the trainer reads it.")
@@ -88,7 +88,7 @@ def data_rows(files: list[str]) -> Dataset:
     """The rows of files as verl reads them, before long prompts are left out; the trainer reads the same cache."""
     disable_progress_bars()
     read = [
-        load_dataset(_FORMATS[Path(file).suffix], data_files=str(Path(file).expanduser()))["train"] for file in files
+        load_dataset(FORMATS[Path(file).suffix], data_files=str(Path(file).expanduser()))["train"] for file in files
     ]
     return concatenate_datasets(read)
 
