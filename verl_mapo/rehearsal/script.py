@@ -33,8 +33,8 @@ THOUGHTS = ("The detail is small. ", "It may be on the left. ", "Both look alike
 DESCRIPTION = "<description>a red square</description> "
 UNSURE = "I cannot tell."
 
-_BOXES = ((0, 0, 90, 120), (100, 40, 300, 200), (60, 60, 70, 64), (20, 10, 500, 400), (900, 900, 950, 980))
-"""Boxes in thousandths of a side or in pixels; in a small image, some of them lie outside."""
+_BOXES = ((0, 0, 90, 120), (100, 40, 300, 200), (60, 60, 70, 64), (20, 10, 500, 400), (200, 150, 280, 230))
+"""Boxes in thousandths of a side or in pixels; in a small crop, some of them lie outside."""
 
 _WRONG = ('\n{"name": "zoom", "arguments": \n', '\n{"name": "no_such_tool", "arguments": {}}\n')
 _WRONG_SHARE = 0.1
@@ -74,7 +74,8 @@ def write_script(
     bodies = [body for tool in tools for body in _bodies(tool.schema()["function"], space)]
     said = [*(f"<answer>{answer}</answer>" for answer in answers), UNSURE]
     described = {DESCRIPTION: 0.3} if settings.describe in ("after", "both") else {}
-    decided = {OPEN: 0.4 - _total(described) / 2, **_shared(said, 0.6 - _total(described) / 2), **described}
+    left = 1 - sum(described.values())
+    decided = {OPEN: left / 2, **_shared(said, left / 2), **described}
     if thinking:
         turn, thought = _shared(THOUGHTS, 1), {END_OF_THINKING: 0.8, **_shared(THOUGHTS, 0.2)}
     else:
@@ -133,7 +134,3 @@ def _shared(texts: Iterable[str], share: float) -> dict[str, float]:
     """A probability that is shared equally."""
     texts = list(texts)
     return {text: share / len(texts) for text in texts}
-
-
-def _total(shares: Mapping[str, float]) -> float:
-    return sum(shares.values())
