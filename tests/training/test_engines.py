@@ -47,6 +47,7 @@ RUNS = [
     [f"{ROLLOUT}.tensor_model_parallel_size=3"],
     [LORA, NO_TOWER],
     [LORA],
+    [LORA, NO_TOWER, f"{ROLLOUT}.layered_summon=true", f"{ACTOR}.strategy=fsdp", "trainer.n_gpus_per_node=1"],
     [SGLANG, LORA, NO_TOWER],
     [TRTLLM, LORA, NO_TOWER, *SINGLE],
     ["model_engine=veomni", LORA, NO_TOWER],
@@ -65,7 +66,7 @@ def run_with(*overrides: str) -> DictConfig:
     return config
 
 
-@pytest.mark.parametrize(("choice", "overrides"), zip(TABLE, RUNS, strict=True), ids=[row.title for row in TABLE])
+@pytest.mark.parametrize(("choice", "overrides"), list(zip(TABLE, RUNS, strict=True)), ids=[row.title for row in TABLE])
 def test_choice_is_refused_where_the_table_says_so(choice, overrides):
     config = run_with(*overrides)
     for method in names.ESTIMATORS:
@@ -120,10 +121,11 @@ def test_strategy_of_another_engine_than_the_settings_is_refused(overrides, sent
 
 @pytest.mark.parametrize("overrides", [["model_engine=megatron"], [SGLANG], [LORA, NO_TOWER, f"{MODEL}.lora_alpha=8"]])
 def test_engines_that_the_table_allows_pass_every_check(overrides):
-    check_config(compose_config(*overrides))
+    check_config(run_with(*overrides))
 
 
 def test_engine_whose_package_is_missing_is_refused(monkeypatch):
+    assert engines._is_installed("torch.nn") and not engines._is_installed("no_such_package.core")
     monkeypatch.setattr(engines, "_is_installed", lambda module: module != "sglang")
     check_packages(compose_config())
     with pytest.raises(ConfigError, match="name=sglang needs the package sglang, which is not installed: pip install"):

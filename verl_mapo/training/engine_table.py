@@ -31,6 +31,7 @@ _RANK = f"{MODEL}.lora_rank"
 _TARGETS = f"{MODEL}.target_modules"
 _EXCLUDED = f"{MODEL}.exclude_modules"
 _TOWER_ADAPTERS = f"{ROLLOUT}.engine_kwargs.vllm.enable_tower_connector_lora"
+_LAYERED = f"{ROLLOUT}.layered_summon"
 _DEVICE = "trainer.device"
 _PADDING = f"{MODEL}.use_remove_padding"
 
@@ -276,6 +277,17 @@ TABLE = (
             "writes the rollouts",
             f"{_EXCLUDED}='.*visual.*', or {MODEL}.lora.merge=true",
         ),
+    ),
+    Choice(
+        "the same with `layered_summon` and `strategy=fsdp` on one GPU",
+        (_LAYERED, STRATEGY),
+        lambda config: (
+            select(config, _RANK, 0) > 0
+            and bool(select(config, _LAYERED))
+            and select(config, STRATEGY) == "fsdp"
+            and gpus(config) == 1
+        ),
+        refused("FSDP1 has no shards there, and verl cannot collect the adapters", f"{STRATEGY}=fsdp2"),
     ),
     Choice(
         "LoRA with SGLang",
