@@ -204,8 +204,8 @@ def test_agent_loop_of_a_configuration_file_or_of_another_manager_is_accepted(tm
     file = tmp_path / "loops.yaml"
     file.write_text("- {name: mine, _target_: my.Loop}")
     from_file = compose_config(f"{names.AGENT_LOOP_FILE}={file}", f"{names.DEFAULT_AGENT_LOOP}=mine")
-    assert check_rows(from_file, rows_of("mine")) is None
-    assert check_rows(compose_config(f"+{names.AGENT_LOOP_MANAGER}=my.Manager"), rows_of("theirs")) is None
+    assert check_rows(from_file, rows_of("mine")) == 0
+    assert check_rows(compose_config(f"+{names.AGENT_LOOP_MANAGER}=my.Manager"), rows_of("theirs")) == 0
 
 
 def test_agent_loop_that_a_module_of_the_user_registers_is_looked_up_after_its_import():

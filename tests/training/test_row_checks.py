@@ -66,7 +66,7 @@ def test_data_without_messages_are_refused_with_their_columns():
 
 @pytest.mark.parametrize("empty", [None, "", {"bytes": None, "path": None}, {"image": {"bytes": b"x", "path": None}}])
 def test_image_without_a_picture_or_with_bytes_does_not_stop_a_run(empty):
-    assert check_rows(compose_config(), Dataset.from_list([GOOD | {"images": [empty]}])) is None
+    assert check_rows(compose_config(), Dataset.from_list([GOOD | {"images": [empty]}])) == 1
 
 
 def test_parts_of_messages_are_checked():
@@ -118,7 +118,7 @@ def test_parts_without_a_type_and_plain_strings_pass():
         (["what?", "why?"], 0),
     ):
         rows_of_parts = Dataset.from_list([{"prompt": [{"role": "user", "content": content}]}])
-        assert check_rows(compose_config(), rows_of_parts) is None
+        assert check_rows(compose_config(), rows_of_parts) == images
 
 
 def test_struct_that_arrow_fills_with_empty_keys_is_no_picture_and_no_video():
@@ -127,19 +127,19 @@ def test_struct_that_arrow_fills_with_empty_keys_is_no_picture_and_no_video():
     empty = {"image_url": {"url": None, "detail": None}, "video_url": {"url": None}}
     content = [full, {"type": "text", "text": "what?", **empty}, {"type": "text", "text": None, **empty}]
     data = [{"prompt": [{"role": "user", "content": content}]}]
-    assert check_rows(compose_config(), Dataset.from_list(data)) is None
+    assert check_rows(compose_config(), Dataset.from_list(data)) == 1
     entry = {"image": None, "source": {"data": None, "meta": {"id": None}}}
-    assert check_rows(compose_config(), Dataset.from_list([GOOD | {"images": [entry]}])) is None
+    assert check_rows(compose_config(), Dataset.from_list([GOOD | {"images": [entry]}])) == 1
 
 
 def test_good_rows_of_every_form_pass():
-    assert check_rows(compose_config(), rows()) is None
+    assert check_rows(compose_config(), rows()) == 1
     for entry in ({"bytes": b"x" * 1000, "path": None}, {"image": {"bytes": b"x", "path": None}}, "a.png", b"x"):
         data = [{**GOOD, "images": [entry]}, {"prompt": said("text only"), "images": []}]
-        assert check_rows(compose_config(), Dataset.from_list(data)) is None
-    assert check_rows(compose_config(), Dataset.from_list([{"prompt": said("text only")}])) is None
+        assert check_rows(compose_config(), Dataset.from_list(data)) == 1
+    assert check_rows(compose_config(), Dataset.from_list([{"prompt": said("text only")}])) == 0
     renamed = Dataset.from_list([{**GOOD, "pictures": ["a.png"]}])
-    assert check_rows(compose_config("data.image_key=pictures"), renamed) is None
+    assert check_rows(compose_config("data.image_key=pictures"), renamed) == 1
 
 
 def test_rows_of_other_agent_loops_may_hold_videos():
