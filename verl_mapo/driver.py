@@ -15,12 +15,16 @@ import sys
 from typing import Any
 
 from omegaconf import DictConfig, open_dict
+from ray.exceptions import RayError, RayTaskError
 from verl.trainer import main_ppo
 
 from verl_mapo import names
 from verl_mapo.cluster import METRICS_FILE, TrainerHere
 from verl_mapo.launcher import REFUSED
 from verl_mapo.settings import ConfigError
+
+_LONGEST = 2000
+"""Characters of a reason."""
 
 
 def log_to_file(config: DictConfig) -> None:
@@ -48,6 +52,15 @@ def check(config: DictConfig) -> None:
         warnings.setLevel(level)
 
 
+def reason(error: RayError) -> str:
+    """Why the trainer has failed, in a line: the message of the error that a process of the run raised first."""
+    cause: BaseException = error
+    while isinstance(cause, RayTaskError) and isinstance(cause.cause, BaseException):
+        cause = cause.cause
+    kind = "" if type(cause) in (RuntimeError, ConfigError) else f"{type(cause).__name__}: "
+    return " ".join(f"{kind}{cause}".split())[:_LONGEST]
+
+
 def main() -> None:
     """Run verl's main_ppo with the checks and the trainer's place."""
     run_ppo = main_ppo.run_ppo
@@ -55,7 +68,11 @@ def main() -> None:
     def run_checked(config: DictConfig, task_runner_class: Any) -> None:
         check(config)
         log_to_file(config)
-        run_ppo(config, task_runner_class=TrainerHere(task_runner_class))
+        try:
+            run_ppo(config, task_runner_class=TrainerHere(task_runner_class))
+        except RayError as error:
+            sys.stderr.write(f"verl-mapo: the trainer has failed: {reason(error)}\n")
+            raise
 
     main_ppo.run_ppo = run_checked
     main_ppo.main()
