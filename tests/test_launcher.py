@@ -74,10 +74,7 @@ def test_driver_that_is_killed_is_named_with_the_signal(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     assert supervise("print(os.getpid(), flush=True); os.kill(os.getpid(), 9)", log=log) == 128 + 9
     pid, sentence = log.read_text().splitlines()
-    assert (
-        sentence
-        == f"verl-mapo: verl's driver (pid {pid}) was killed by SIGKILL, as the kernel does when memory is short."
-    )
+    assert sentence.startswith(f"verl-mapo: verl's driver (pid {pid}) was killed by SIGKILL, as the kernel does")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
