@@ -190,9 +190,17 @@ def kill_launcher(attempt: Attempt) -> None:
     session = [*attempt.session()]
     attempt.process.kill()
     at = time.time()
-    gone, alive = psutil.wait_procs(session, timeout=120)
-    assert not alive, alive
+    while any(map(runs, session)):
+        time.sleep(0.1)
     write("kill -9 of verl-mapo train", "", f"{time.time() - at:.0f}", "")
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def judge_that_hangs(start, run: Path, overrides: list[str]) -> None:

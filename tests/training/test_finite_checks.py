@@ -106,4 +106,4 @@ def test_update_is_checked_while_its_batch_is_in_the_queue(queue, make_trainer, 
     trainer.train_dataset = type("Rows", (), {"dataframe": Dataset.from_list([{"x": 1}])})
     with pytest.raises(RuntimeError, match="step_7.json"):
         trainer._step_once({}, {}, 2)
-    assert trainer.asked_for == 2 * trainer.config.actor_rollout_ref.rollout.n
+    assert trainer.prompts == 2

@@ -48,7 +48,7 @@ def check_errors(step: StepBatch, most: float) -> None:
         )
 
 
-def check_lost(step: StepBatch, expected: int, most: float) -> dict[str, float]:
+def check_lost(step: StepBatch, prompts: int, n: int, most: float) -> dict[str, float]:
     """Stop a run at a step of which too many rollouts are lost, and log any that are.
 
     verl trains on the rollouts that are left of a prompt when the agent loops of others end with an exception, as all
@@ -56,8 +56,9 @@ def check_lost(step: StepBatch, expected: int, most: float) -> dict[str, float]:
 
     Args:
         step: a scored batch.
-        expected: number of original rollouts that were asked for.
-        most: largest share of them that may be lost.
+        prompts: number of prompts of the batch.
+        n: number of original rollouts of each; those with other session numbers are continuations.
+        most: largest share of the original rollouts that may be lost.
 
     Returns:
         The metric ``rollout_visual/lost/share``.
@@ -65,9 +66,10 @@ def check_lost(step: StepBatch, expected: int, most: float) -> dict[str, float]:
     Raises:
         RuntimeError: with the numbers.
     """
-    kept = zip(step.batch.keys, step.original.tolist(), strict=True)
-    found = len({key.rpartition("_")[0] for key, original in kept if original})
-    lost = max(expected - found, 0)
+    rows = zip(step.batch.keys, step.not_padding.tolist(), strict=True)
+    sessions = {tuple(key.rsplit("_", 2)[:2]) for key, kept in rows if kept}
+    expected = prompts * n
+    lost = max(expected - sum(int(session) < n for _, session in sessions), 0)
     if lost:
         sentence = (
             f"{lost} of {expected} rollouts of step {step.number} are lost: their agent loops ended with an exception, "

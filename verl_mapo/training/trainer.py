@@ -68,11 +68,11 @@ class VisualTrainer(PPOTrainer):
         estimator: the method among them whose estimator computes the advantages; None where verl's own does.
         records: the rollouts of the current step, for ``trainer.rollout_data_dir``.
         unmarked: what verl tells its checkpoint callback about a saved checkpoint that is not marked as the latest yet.
-        asked_for: number of rollouts of the current update; 0 where it is not known.
+        prompts: number of prompts of the current update, each with ``rollout.n`` rollouts; 0 where that is not so.
     """
 
     unmarked: dict[str, Any] | None = None
-    asked_for: int = 0
+    prompts: int = 0
 
     def __init__(self, config: DictConfig):
         use_threads()
@@ -123,7 +123,7 @@ class VisualTrainer(PPOTrainer):
     def _step_once(self, metrics: dict, timing_raw: dict, sample_batch_size: int) -> KVBatchMeta:
         """Run verl's update, and check its loss and its gradient while the batch is in the queue."""
         if "__rollout_n__" not in self.train_dataset.dataframe.column_names:  # verl's column of rollouts for each row
-            self.asked_for = sample_batch_size * self.config.actor_rollout_ref.rollout.n
+            self.prompts = sample_batch_size
         batch = super()._step_once(metrics, timing_raw, sample_batch_size)
         self.finite_checks.check_update(batch, self.global_steps, metrics)
         return batch
@@ -132,8 +132,9 @@ class VisualTrainer(PPOTrainer):
         """Compute the advantages, metrics and records of a step in this order, which recipes/all/README.md explains."""
         step = self._fetch(batch)
         settings = parse(VisualToolSettings, self.config)
-        if self.asked_for:
-            metrics.update(check_lost(step, self.asked_for, settings.max_errors))
+        if self.prompts:
+            n = self.config.actor_rollout_ref.rollout.n
+            metrics.update(check_lost(step, self.prompts, n, settings.max_errors))
         check_errors(step, settings.max_errors)
         check_unreadable(step, settings.max_unreadable, f"step {step.number}", names.TRAIN_FILES)
         check_tokens(step)
