@@ -191,7 +191,7 @@ def test_rollout_without_an_outcome_changes_no_other_advantage_and_no_mean(queue
     assert (metrics["rollout_visual/errors/share"], beside["rollout_visual/errors/share"]) == (0, 0.25)
 
 
-@pytest.mark.parametrize(("lost", "stops"), [(0, False), (1, False), (2, True), (10, True)])
+@pytest.mark.parametrize(("lost", "stops"), [(0, False), (1, False), (2, True), (9, True)])
 def test_lost_rollouts_are_logged_and_more_than_a_tenth_stop_the_run(queue, caplog, lost, stops):
     """Rows of padding, a second row of a session and continuations are no further rollouts."""
     keys = [f"{uid}_{session}_0" for uid in "ab" for session in range(5)][lost:] + ["b_4_1", "b_5_0", "b_6_0"]
