@@ -11,6 +11,7 @@ from support.scripted import compose_config
 
 from verl_mapo import driver
 from verl_mapo.launcher import REFUSED
+from verl_mapo.ray_errors import reason
 
 
 @pytest.fixture
@@ -59,8 +60,8 @@ def test_failure_of_the_trainer_is_told_in_one_line_by_its_first_reason(started,
     with pytest.raises(RayTaskError):
         driver.main()
     assert capsys.readouterr().err == "verl-mapo: the trainer has failed: No space left.\n"
-    assert driver.reason(ActorDiedError()).startswith("ActorDiedError: ")
-    assert driver.reason(RayTaskError("run", "", KeyError("x"))) == "KeyError: 'x'"
+    assert reason(ActorDiedError()).startswith("ActorDiedError: ")
+    assert reason(RayTaskError("run", "", KeyError("x"))) == "KeyError: 'x'"
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,14 @@ import sys
 from typing import Any
 
 from omegaconf import DictConfig, open_dict
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 from verl.trainer import main_ppo
 
 from verl_mapo import names
 from verl_mapo.cluster import METRICS_FILE, TrainerHere
 from verl_mapo.launcher import REFUSED
+from verl_mapo.ray_errors import reason
 from verl_mapo.settings import ConfigError
-
-_LONGEST = 2000
-"""Characters of a reason."""
 
 
 def log_to_file(config: DictConfig) -> None:
@@ -50,15 +48,6 @@ def check(config: DictConfig) -> None:
         sys.exit(REFUSED)
     finally:
         warnings.setLevel(level)
-
-
-def reason(error: RayError) -> str:
-    """Why the trainer has failed, in a line: the message of the error that a process of the run raised first."""
-    cause: BaseException = error
-    while isinstance(cause, RayTaskError) and isinstance(cause.cause, BaseException):
-        cause = cause.cause
-    kind = "" if type(cause) in (RuntimeError, ConfigError) else f"{type(cause).__name__}: "
-    return " ".join(f"{kind}{cause}".split())[:_LONGEST]
 
 
 def main() -> None:

@@ -36,6 +36,9 @@ from verl_mapo.training.checkpoint_room import size_of
 pytestmark = [pytest.mark.e2e, pytest.mark.matrix]
 
 OVERRIDES = ["trainer.total_training_steps=3", "trainer.save_freq=1"]
+FAILED = (1, WORKER_DIED)
+"""Exit codes of a run that fails: its own, or the launcher's where it takes more than a minute to end."""
+
 SAME = ("mapo/outcome/mean", "mapo/alignment/mean", "rollout_visual/tool_rate", "actor/grad_norm")
 
 
@@ -152,10 +155,10 @@ def write(*cells: str) -> None:
 
 
 KILLED = [
-    ("reward worker", "ray::RewardLoopWorker", "(RewardLoopWorker|the trainer has failed)", 1, WORKER_DIED),
+    ("reward worker", "ray::RewardLoopWorker", "(RewardLoopWorker|the trainer has failed)", *FAILED),
     ("agent worker", r"ray::\w*AgentLoopWorker", r"stopped: ray::\w*AgentLoopWorker", WORKER_DIED),
-    ("engine", "VLLM::", "(VLLM::|the trainer has failed)", 1, WORKER_DIED),
-    ("trainer", "ray::TaskRunner", "the trainer has failed: ActorDiedError", 1),
+    ("engine", "VLLM::", "(VLLM::|the trainer has failed)", *FAILED),
+    ("trainer", "ray::TaskRunner", "the trainer has failed: ActorDiedError", *FAILED),
     ("driver", "driver", "driver .* was killed by SIGKILL", 128 + 9),
 ]
 """What is killed, the name of its process, the sentence, and the exit codes that may follow."""
@@ -210,7 +213,7 @@ def judge_that_hangs(start, run: Path, overrides: list[str]) -> None:
         judge = f"{{url: '{url}', model: j, timeout_s: 5, retries: 1, concurrency: 4}}"
         attempt = start(run, [*overrides, f"reward.description_alignment.judge={judge}"])
         pattern = "the trainer has failed: .* rollouts of step 2 have no outcome.* The judge at .* (not asked|no reply)"
-        show("judge that hangs", attempt, attempt.began("step"), pattern, 1)
+        show("judge that hangs", attempt, attempt.began("step"), pattern, *FAILED)
 
 
 def images_that_are_missing(start, run: Path, overrides: list[str], toy: SimpleNamespace, tmp_path: Path) -> None:
@@ -225,13 +228,13 @@ def images_that_are_missing(start, run: Path, overrides: list[str], toy: SimpleN
     datasets.Dataset.from_list(rows).to_parquet(str(file))
     attempt = start(run, [*overrides, f"data.train_files={file}"])
     pattern = "the trainer has failed: .* rollouts of step 2 ended before their first turn.*broken.png"
-    show("unreadable image", attempt, attempt.began("step"), pattern, 1)
+    show("unreadable image", attempt, attempt.began("step"), pattern, *FAILED)
 
 
 def loss_that_is_nan(start, run: Path, overrides: list[str]) -> None:
     attempt = start(run, overrides, "nan")
     pattern = r"the trainer has failed: The update of step 2 had .*actor/grad_norm=nan.*step_2\.json"
-    show("NaN loss", attempt, attempt.began("fault"), pattern, 1)
+    show("NaN loss", attempt, attempt.began("fault"), pattern, *FAILED)
     about = json.loads((RunFolder(run).not_finite / "step_2.json").read_text())
     tensors = load_file(RunFolder(run).not_finite / "step_2.safetensors")
     assert about["metrics"]["actor/grad_norm"] == "nan" and len(about["rows"]) == 32
@@ -250,7 +253,7 @@ def test_full_disk_a_killed_scorer_and_texts_in_loops(start, toy, tmp_path):
         at = attempt.began("step")
         show("repeating and empty texts", attempt, at, "the last turn is empty in .* the same again and again in")
         pattern = "the trainer has failed: The checkpoint of step 1 could not be written: .* MB are free in"
-        show("full disk, first checkpoint", attempt, attempt.began("save"), pattern, 1)
+        show("full disk, first checkpoint", attempt, attempt.began("save"), pattern, *FAILED)
         assert not list(disk.glob("global_step_*"))
         remount(disk, "1g")
         scorer = ["reward.description_alignment.scorer.placement=actor"]
@@ -261,7 +264,7 @@ def test_full_disk_a_killed_scorer_and_texts_in_loops(start, toy, tmp_path):
         attempt.began("step", 2)
         remount(disk, f"{size_of(disk / 'global_step_1') * 3 // 2}")
         pattern = "the trainer has failed: The checkpoint of step 2 is not written: .*global_step_1 is whole"
-        show("full disk, later checkpoint", attempt, attempt.began("save", 2), pattern, 1)
+        show("full disk, later checkpoint", attempt, attempt.began("save", 2), pattern, *FAILED)
         assert metrics_of(disk.parent)[1]["mapo/alignment/unscored_share"] == 0
         remount(disk, "1g")
         last = start(disk.parent, [*overrides, *scorer])

@@ -55,6 +55,7 @@ def spoil_texts(module: ModuleType) -> None:
 
     async def generate(wrapped: Any, _: Any, args: tuple, kwargs: dict) -> Any:
         output = await wrapped(*args, **kwargs)
+        tell("fault")
         room, word = kwargs["sampling_params"]["max_tokens"], list(kwargs["prompt_ids"])[-2]
         empty = hash(args[0] if args else kwargs["request_id"]) % 3 == 0
         output.token_ids = output.token_ids[-1:] if empty else [word] * room

@@ -78,7 +78,7 @@ def test_error_of_a_worker_is_a_sentence_and_the_broken_checkpoint_is_removed(di
         (disk.folder / "global_step_2" / "model.pt").write_bytes(b"0" * MB)
         raise OSError(errno.ENOSPC, "No space left on device")
     assert "step 2 could not be written: 5.0 MB are free" in str(stopped.value)
-    assert str(stopped.value).endswith("The error is: [Errno 28] No space left on device")
+    assert str(stopped.value).endswith("The error is: OSError: [Errno 28] No space left on device")
     assert [folder.name for folder in disk.folder.glob("global_step_*")] == ["global_step_1"]
 
 

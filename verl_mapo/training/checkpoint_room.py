@@ -13,11 +13,9 @@ from pathlib import Path
 from verl.utils.checkpoint.checkpoint_manager import find_latest_ckpt_path
 
 from verl_mapo.planning.arithmetic import GB
+from verl_mapo.ray_errors import reason
 
 logger = logging.getLogger(__name__)
-
-_LONGEST = 300
-"""Characters at the end of an error that a message repeats."""
 
 
 class CheckpointRoom:
@@ -53,7 +51,7 @@ class CheckpointRoom:
         except Exception as error:
             sentence = self._sentence(step, "could not be written")
             shutil.rmtree(checkpoint, ignore_errors=True)
-            raise RuntimeError(f"{sentence} The error is: {' '.join(str(error).split())[-_LONGEST:]}") from error
+            raise RuntimeError(f"{sentence} The error is: {reason(error)}") from error
         self.saved.append(checkpoint)
         self.needed = size_of(checkpoint)
         if self.free + self.freed < self.needed:
