@@ -133,12 +133,14 @@ def test_hooks_run_in_the_order_of_the_methods_around_verls_estimator(queue, mak
     for method in trainer.methods:
         for hook, result in (("before_advantage", None), ("after_advantage", None), ("metrics", {})):
             monkeypatch.setattr(method, hook, note(f"{hook} {method.name}", result))
+    trainer.finite_checks = SimpleNamespace(check_advantages=note("check_advantages"))
     trainer._compute_advantage(put_rows(queue, [0.3, 0.1, 0.2, 0.2, 0.9]), {})
     order = ["axpo", "mapo", "vgpo"]
     assert calls == [
         *(f"before_advantage {name}" for name in order),
         "verl",
         *(f"after_advantage {name}" for name in order),
+        "check_advantages",
         *(f"metrics {name}" for name in order),
     ]
 
