@@ -12,7 +12,6 @@ from pathlib import Path
 
 from verl.utils.checkpoint.checkpoint_manager import find_latest_ckpt_path
 
-from verl_mapo.planning.arithmetic import GB
 from verl_mapo.ray_errors import reason
 
 logger = logging.getLogger(__name__)
@@ -93,4 +92,4 @@ def size_of(folder: Path) -> int:
 
 
 def _size(amount: float) -> str:
-    return f"{amount / GB:,.1f} GB" if amount >= GB else f"{amount / 1e6:,.1f} MB"
+    return f"{amount / 1e9:,.1f} GB" if amount >= 1e9 else f"{amount / 1e6:,.1f} MB"
