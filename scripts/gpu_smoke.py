@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TextIO
 
 import psutil
 import torch
@@ -167,7 +167,8 @@ def _gpu_memory() -> Iterator[int]:
         while True:
             yield 0
             time.sleep(0.25)
-    query = ["nvidia-smi", "--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "-lms", "250"]
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    query = ["nvidia-smi", f"--id={first}", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "-lms", "250"]
     with subprocess.Popen(query, stdout=subprocess.PIPE, text=True) as process:
         yield from (int(line) * 2**20 for line in process.stdout)
 
@@ -260,39 +261,58 @@ def step_times(found: Measured) -> Iterator[str]:
     yield f"| tokens | {' | '.join(f'{count:,.0f}' for count in tokens)} |"
 
 
-def beside(model: Path, share: float, command: Sequence[str]) -> int:
-    """Run a command while vLLM generates on the same GPU; prints vLLM's speed before and meanwhile.
+def beside(model: Path, share: float, command: Sequence[str], out: TextIO) -> int:
+    """Run a command while vLLM generates on the same GPU; also prints vLLM's speed before and meanwhile.
 
     Args:
         model: folder of the model.
         share: vLLM's share of the GPU's memory.
         command: the command and its arguments.
+        out: for what the command and this function print.
     """
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # nothing is left behind when this process ends
     from vllm import LLM, SamplingParams
 
+    on_gpu = torch.cuda.is_available()
     engine = LLM(
         str(model),
+        dtype="bfloat16" if on_gpu else "float32",
         gpu_memory_utilization=share,
         max_model_len=2048,
         limit_mm_per_prompt={"image": 0, "video": 0},
-        enforce_eager=not torch.cuda.is_available(),
+        enforce_eager=not on_gpu,
     )
-    longest = 256 if torch.cuda.is_available() else 16
-    prompts = [{"prompt_token_ids": [index % 200] * 512} for index in range(64 if torch.cuda.is_available() else 2)]
+    count, longest = (64, 256) if on_gpu else (2, 16)
+    prompts = [{"prompt_token_ids": [index % 200] * 512} for index in range(count)]
     sampling = SamplingParams(max_tokens=longest, ignore_eos=True)
 
     def speed() -> float:
         start = time.perf_counter()
         engine.generate(prompts, sampling, use_tqdm=False)
-        return len(prompts) * longest / (time.perf_counter() - start)
+        return count * longest / (time.perf_counter() - start)
 
     alone = [speed() for _ in range(4)][1:]
-    process, meanwhile = subprocess.Popen(command), []
+    process, meanwhile = subprocess.Popen(command, stdout=out), []
     while process.poll() is None:
         meanwhile.append(speed())
-    print(f"\nvLLM beside it: {median(meanwhile):,.0f} tokens/s, and {median(alone):,.0f} alone.", flush=True)
+    print(f"\nvLLM beside it: {median(meanwhile):,.0f} tokens/s, and {median(alone):,.0f} alone.", file=out)
     return process.returncode
+
+
+def run(asked: argparse.Namespace, out: TextIO) -> int:
+    """Run one of the commands; returns its exit code."""
+    if asked.command == "sample":
+        sample(asked.file)
+    if asked.command == "beside":
+        return beside(asked.folder / "model", asked.share, asked.run, out)
+    if asked.command == "prepare":
+        made = prepare(asked.folder.resolve(), asked.recipe, asked.shape, asked.model, asked.overrides)
+        print("\n".join(map(in_shell, made)), file=out)
+    if asked.command == "compare":
+        found = Measured.of(RunFolder(asked.folder / "run"), asked.folder / "memory.jsonl")
+        plan = planned_run(asked.recipe, asked.overrides, gpu_memory=asked.gpu_memory)
+        print("\n".join([*step_times(found), "", *against_plan(plan, found)]), file=out)
+    return 0
 
 
 def main() -> int:
@@ -312,18 +332,9 @@ def main() -> int:
     command.add_argument("folder", type=Path)
     command.add_argument("run", nargs="+")
     asked = parser.parse_args()
-    if asked.command == "sample":
-        sample(asked.file)
-    if asked.command == "beside":
-        return beside(asked.folder / "model", asked.share, asked.run)
-    if asked.command == "prepare":
-        made = prepare(asked.folder.resolve(), asked.recipe, asked.shape, asked.model, asked.overrides)
-        print("\n".join(map(in_shell, made)))
-    if asked.command == "compare":
-        found = Measured.of(RunFolder(asked.folder / "run"), asked.folder / "memory.jsonl")
-        plan = planned_run(asked.recipe, asked.overrides, gpu_memory=asked.gpu_memory)
-        print("\n".join([*step_times(found), "", *against_plan(plan, found)]))
-    return 0
+    with os.fdopen(os.dup(1), "w") as out:
+        os.dup2(2, 1)  # what libraries print goes to stderr
+        return run(asked, out)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ say "5/7 Step time, and memory against the plan"
 {
     [ "$DEVICE" = cuda ] || printf 'A rehearsal without a GPU, at tiny shapes: its figures say nothing about a GPU.\n\n'
     printf '`scripts/gpu_smoke.sh`, %s, %s, shape %s, %s\n\n' "$(date +%F)" "$(basename "$RECIPE")" "$SHAPE" \
-        "$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader --id=0 2>/dev/null || echo "no GPU")"
+        "$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader --id="${CUDA_VISIBLE_DEVICES:-0}" 2>/dev/null || echo "no GPU")"
 } >"$MEASURED"
 smoke compare --recipe "$RECIPE" "${PLACE[@]}" "$FOLDER" "${STACK[@]}" "${overrides[@]}" | note
 
