@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,6 +34,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         matrix = [item for item in items if item.get_closest_marker("matrix")]
         items[:] = [item for item in items if item not in matrix]
         config.hook.pytest_deselected(items=matrix)
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory) -> Path:
+    """A folder for toys, the same in all workers of this session; ``TEST_TOYS`` names one for several sessions."""
+    if "TEST_TOYS" in os.environ:
+        return Path(os.environ["TEST_TOYS"])
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "toys"
 
 
 @pytest.fixture(scope="session")
