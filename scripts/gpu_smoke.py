@@ -134,7 +134,10 @@ def model_config(shape: str, real: RealModel, tokenizer: Any) -> Any:
             "vision_end": "vision_end",
         }.items()
     }
-    return config_of(shape, vocab_size=max(real.vocabulary, len(tokenizer)), **ids)
+    config = config_of(shape, vocab_size=max(real.vocabulary, len(tokenizer)), **ids)
+    config.text_config.bos_token_id = config.text_config.pad_token_id = tokenizer.pad_token_id
+    config.text_config.eos_token_id = tokenizer.eos_token_id
+    return config
 
 
 def random_model(config: Any) -> PreTrainedModel:
