@@ -25,6 +25,12 @@ def features(run: PlannedRun, looks: int) -> float:
     return run.rollouts * sums.feature_bytes(tokens, run.shape.values, feature_dtype(run.config).itemsize)
 
 
+def columns(run: PlannedRun) -> float:
+    """Bytes of a step's columns of tokens, in TransferQueue, with prompts and responses as long as they may be."""
+    response = run.config.data.max_response_length
+    return run.rollouts * sums.token_bytes(run.config.data.max_prompt_length + response, response)
+
+
 def requests(run: PlannedRun, looks: int) -> float:
     """Bytes of the images of a step's requests if all rollouts wait at once: as seen, three bytes a pixel."""
     tokens = run.image_tokens + looks * run.crops.tokens[1]
@@ -60,19 +66,21 @@ def host_lines(run: PlannedRun) -> Iterator[Line]:
     in_queue, in_workers, in_store = (
         [of(run, looks) / nodes for looks in run.range_of_looks] for of in (features, images, requests)
     )
+    tokens = columns(run) / nodes
     workers = (select(config, names.AGENT_WORKERS) + config.reward.num_workers) / nodes
     processes = (workers + 3 * config.trainer.n_gpus_per_node) * sums.PROCESS
     caches = run.engines / nodes * select(config, names.IMAGE_CACHE, sums.VLLM_IMAGE_CACHE) * 2**30
     yield Line(_HOST, "weights while they are loaded", size(loading))
     yield Line(_HOST, "weights and optimizer, offloaded", size(kept))
     yield Line(_HOST, "image features of a step (TransferQueue)", _range(in_queue))
+    yield Line(_HOST, "columns of tokens of a step, at most (TransferQueue)", size(tokens))
     yield Line(_HOST, "images of a step (agent-loop workers)", _range(in_workers))
     yield Line(_HOST, "processes; processed images of the engines", f"{size(processes)}; {size(caches)}")
     memory = run.place.memory
     store = sums.object_store(memory) if memory else None
     store = select(config, "ray_kwargs.ray_init.object_store_memory", store)
     stored = [min(need, store) if store else need for need in in_store]
-    fixed = kept + processes + caches
+    fixed = kept + tokens + processes + caches
     least, most = (max(loading, fixed + sum(parts)) for parts in zip(in_queue, in_workers, stored, strict=True))
     level, words = "ok", ""
     if memory and max(loading, fixed) > memory:
