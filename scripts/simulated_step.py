@@ -10,7 +10,9 @@ and writes log-probs that it did not compute. There is no model, and nothing is 
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +31,9 @@ from verl.utils.transferqueue_utils import tqbridge
 
 RANKS = 8
 """Parts into which the trainer divides a batch, of which each has a call of its own."""
+
+TOKEN_SIDE = 28
+"""Pixels along an image token."""
 
 SENTENCE = "The red square is left of the blue circle. "
 BOXES = [(40, 40, 200, 160), (0, 0, 120, 150), (100, 60, 200, 180), (30, 90, 150, 180), (60, 20, 140, 120)]
@@ -74,9 +79,9 @@ class Engine:
         tokenizer = hf_tokenizer(model)
         end = [tokenizer.eos_token_id]
         thought = "<think>" + text_of(tokenizer, sizes.turn_tokens) + "</think>\n"
-        bodies = ['\n{"name": "zoom", "arguments": {"label": "red square", "bbox_2d": %s}}\n' % list(b) for b in BOXES]
+        calls = [{"name": "zoom", "arguments": {"label": "red square", "bbox_2d": box}} for box in BOXES]
         self.open = tokenizer.convert_tokens_to_ids("<tool_call>")
-        self.rest = [tokenizer.encode(f"{body}</tool_call>") + end for body in bodies]
+        self.rest = [tokenizer.encode(f"\n{json.dumps(call)}\n</tool_call>") + end for call in calls]
         head = tokenizer.encode(f"{thought}<tool_call>")
         self.calls = [head + rest for rest in self.rest]
         self.answers = {
@@ -158,6 +163,16 @@ def text_of(tokenizer: Any, tokens: int) -> str:
     return SENTENCE * max(1, round(tokens / len(tokenizer.encode(SENTENCE))))
 
 
+def copy_policy(source: Path, out: Path, sizes: Sizes) -> Path:
+    """Copy the folder of a model whose processor then shows images of the wanted size."""
+    shutil.copytree(source, out)
+    file = out / "processor_config.json"
+    processor = json.loads(file.read_text())
+    processor["image_processor"]["size"]["longest_edge"] = sizes.image_tokens * TOKEN_SIDE**2
+    file.write_text(json.dumps(processor))
+    return out
+
+
 def write_rows(folder: Path, model: str, sizes: Sizes, steps: int) -> Path:
     """Write questions with a picture each; returns the parquet file."""
     import pyarrow as pa
@@ -194,9 +209,10 @@ def make_config(method: str, folder: Path, sizes: Sizes, steps: int) -> DictConf
 
     from verl_mapo.toy.shipped import MODELS
 
-    model, scorer = MODELS / "qwen2_5_vl-full", "reward.description_alignment.scorer"
+    scorer = "reward.description_alignment.scorer"
+    model = copy_policy(MODELS / "qwen2_5_vl-full", folder / "policy", sizes)
     rows = write_rows(folder, str(model), sizes, steps)
-    pixels = sizes.image_tokens * 28 * 28
+    pixels = sizes.image_tokens * TOKEN_SIDE**2
     bf16 = "mixed_precision.param_dtype=bf16"  # as on GPUs, so that pixels travel in two bytes
     overrides = [
         "stack=cpu",
