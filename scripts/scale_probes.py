@@ -110,19 +110,21 @@ class Timed(Coroutine):
         return self.inner.__await__()
 
 
-def time_steps(_: Any) -> None:
-    """Time the steps of an event loop; runs inside the actor that owns it."""
+class StepTimes:
+    """Methods that an agent-loop worker gets beside its own, to time the steps of its event loop."""
 
-    def make(loop: Any, coroutine: Any, **options: Any) -> asyncio.Task:
-        return asyncio.Task(Timed(coroutine), loop=loop, **options)
+    async def time_steps(self) -> None:
+        """Time all steps from now on."""
 
-    asyncio.get_running_loop().set_task_factory(make)
+        def make(loop: Any, coroutine: Any, **options: Any) -> asyncio.Task:
+            return asyncio.Task(Timed(coroutine), loop=loop, **options)
 
+        asyncio.get_running_loop().set_task_factory(make)
 
-def longest_step(_: Any) -> float:
-    """Seconds of the longest step since the last question; runs inside the actor."""
-    longest, Timed.longest = Timed.longest, 0.0
-    return longest
+    async def longest_step(self) -> float:
+        """CPU seconds of the longest step since the last call."""
+        longest, Timed.longest = Timed.longest, 0.0
+        return longest
 
 
 def held(unit: Any, image_token: int) -> dict[str, Any]:
