@@ -53,7 +53,7 @@ class Step:
     def __init__(self, trainer: Any, manager: Any):
         self.image_token = trainer.processor.image_token_id
         self.phases, self.workers, self.found = probes.Phases(), manager.agent_loop_workers, {}
-        ray.get([worker.__ray_call__.remote(probes.time_steps) for worker in self.workers])
+        ray.get([worker.time_steps.remote() for worker in self.workers])
         probes.watch_phases(self.phases, trainer)
         self.phases.count_bytes()
         self.kinds = probes.actors()
@@ -70,7 +70,7 @@ class Step:
         """When all rollouts are in the queue."""
         self.found |= {"generated": probes.usage(self.kinds), "generated_at": time.monotonic()}
         with self.phases.phase("bench"):
-            longest = ray.get([worker.__ray_call__.remote(probes.longest_step) for worker in self.workers])
+            longest = ray.get([worker.longest_step.remote() for worker in self.workers])
             self.found |= {"longest": max(longest), "rows": self.storage()}
 
     def recorded(self, split: str, records: list[dict[str, Any]]) -> None:
@@ -125,7 +125,7 @@ def measure(method: str, rollouts: int, steps: int, sizes: dict[str, Any], folde
         object_store_memory=2_000_000_000,
         runtime_env={"env_vars": environment},
     )
-    trainer, manager = make_trainer(config, size)
+    trainer, manager = make_trainer(config, size, probes.StepTimes)
     step = Step(trainer, manager)
     trainer.fit(manager)
     return step.result()

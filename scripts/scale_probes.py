@@ -110,19 +110,21 @@ class Timed(Coroutine):
         return self.inner.__await__()
 
 
-def time_steps(_: Any) -> None:
-    """Time the steps of an event loop; runs inside the actor that owns it."""
+class StepTimes:
+    """Methods that an agent-loop worker gets beside its own, to time the steps of its event loop."""
 
-    def make(loop: Any, coroutine: Any, **options: Any) -> asyncio.Task:
-        return asyncio.Task(Timed(coroutine), loop=loop, **options)
+    async def time_steps(self) -> None:
+        """Time all steps from now on."""
 
-    asyncio.get_running_loop().set_task_factory(make)
+        def make(loop: Any, coroutine: Any, **options: Any) -> asyncio.Task:
+            return asyncio.Task(Timed(coroutine), loop=loop, **options)
 
+        asyncio.get_running_loop().set_task_factory(make)
 
-def longest_step(_: Any) -> float:
-    """Seconds of the longest step since the last question; runs inside the actor."""
-    longest, Timed.longest = Timed.longest, 0.0
-    return longest
+    async def longest_step(self) -> float:
+        """CPU seconds of the longest step since the last call."""
+        longest, Timed.longest = Timed.longest, 0.0
+        return longest
 
 
 def held(unit: Any, image_token: int) -> dict[str, Any]:
@@ -150,6 +152,8 @@ def held(unit: Any, image_token: int) -> dict[str, Any]:
         "response": sum(map(len, data.get("responses", {}).values())),
         "image_tokens": sum(int((row == image_token).sum()) for row in ids),
         "pixels": sum(row["pixel_values"].nbytes for row in features if "pixel_values" in row),
+        "width": max((row["pixel_values"].itemsize for row in features if "pixel_values" in row), default=0),
+        "patches": sum(row["pixel_values"].shape[0] for row in features if "pixel_values" in row),
         "owned": sum(owned.values()),
     }
 

@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl.single_controller.base.decorator import collect_nd_compute_dataproto, dispatch_nd_compute_dataproto
+from verl.single_controller.base.worker_group import WorkerGroup
 from verl.utils.transferqueue_utils import tqbridge
 
 RANKS = 8
@@ -135,12 +136,11 @@ class Policy:
         return TensorDict({}, batch_size=())
 
 
-class WorkerGroup:
-    """What the trainer calls of verl's worker group, with verl's own dispatch."""
-
-    world_size = RANKS
+class ScriptedGroup(WorkerGroup):
+    """verl's worker group of one scripted worker, which does the part of each rank, with verl's own dispatch."""
 
     def __init__(self) -> None:
+        self._workers = [None] * RANKS
         self._dispatch_info = {"actor": list(range(RANKS))}
         self.policy = ray.remote(Policy).options(num_cpus=0).remote()
 
@@ -252,8 +252,14 @@ def make_config(method: str, folder: Path, sizes: Sizes, steps: int) -> DictConf
     return config
 
 
-def make_trainer(config: DictConfig, sizes: Sizes) -> tuple[Any, Any]:
-    """The trainer with all of its parts but workers and engines, which are scripted, and the agent-loop manager."""
+def make_trainer(config: DictConfig, sizes: Sizes, more: type) -> tuple[Any, Any]:
+    """The trainer with all of its parts but workers and engines, which are scripted, and the agent-loop manager.
+
+    Args:
+        config: see :func:`make_config`.
+        sizes: of the step.
+        more: methods that the agent-loop workers get beside their own.
+    """
     from verl.experimental.reward_loop import RewardLoopManager
     from verl.trainer.ppo.v1 import AgentLoopManagerTQ, get_trainer_cls
     from verl.utils.import_utils import load_class_from_fqn
@@ -268,7 +274,7 @@ def make_trainer(config: DictConfig, sizes: Sizes) -> tuple[Any, Any]:
     trainer._init_tokenizer()
     trainer._init_dataloader()
     trainer._init_dump_executor()
-    trainer.actor_rollout_wg = WorkerGroup()
+    trainer.actor_rollout_wg = ScriptedGroup()
     trainer.reward_loop_manager = RewardLoopManager(config=config)
     nothing: Callable[..., None] = lambda *_: None
     trainer.checkpoint_manager = SimpleNamespace(sleep_replicas=nothing, update_weights=nothing)
@@ -282,6 +288,13 @@ def make_trainer(config: DictConfig, sizes: Sizes) -> tuple[Any, Any]:
     manager = AgentLoopManagerTQ
     if named := config.actor_rollout_ref.rollout.agent.get("agent_loop_manager_class"):
         manager = load_class_from_fqn(named, "AgentLoopManager")
+
+    class Manager(manager):
+        def __init__(self, *args: Any, **kwargs: Any):
+            super().__init__(*args, **kwargs)
+            worker = self.agent_loop_workers_class.__ray_metadata__.modified_class
+            self.agent_loop_workers_class = ray.remote(type(worker.__name__, (more, worker), {}))
+
     client = LLMServerClient(config=config, load_balancer_handle=get_router_handle(servers=trainer.engines))
     handles = trainer.reward_loop_manager.reward_loop_worker_handles
-    return trainer, manager.create(config=config, llm_client=client, reward_loop_worker_handles=handles)
+    return trainer, Manager.create(config=config, llm_client=client, reward_loop_worker_handles=handles)
