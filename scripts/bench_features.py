@@ -105,6 +105,26 @@ def as_before(kind: type) -> None:
     loop._FEATURES.of = lambda *_: {}
 
 
+def worker_of(kind: type, config: Any, processor: Any, family: str, engine: Engine) -> Any:
+    """verl's worker around an engine, in this process and without ray."""
+    from verl.utils.dataset.rl_dataset import RLHFDataset
+
+    worker = object.__new__(kind)
+    worker.__dict__.update(
+        config=config,
+        tokenizer=processor.tokenizer,
+        processor=processor,
+        hf_model_type=family,
+        dataset_cls=RLHFDataset,
+        tools=[],
+        llm_client=engine,
+        reward_loop_worker_handles=[Reward()],
+        mm_processor_kwargs={},
+        distillation_enabled=False,
+    )
+    return worker
+
+
 def measure(side: str, case: str, family: str, prompts: int, folder: Path) -> dict[str, float]:
     """Milliseconds and megabytes a rollout, in this process."""
     import torch
@@ -114,7 +134,6 @@ def measure(side: str, case: str, family: str, prompts: int, folder: Path) -> di
     from transfer_queue.utils.serial_utils import encode
     from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
     from verl.utils import hf_processor
-    from verl.utils.dataset.rl_dataset import RLHFDataset
 
     from verl_mapo.toy.tiny_vlm import build_model, build_processor, save
 
@@ -150,20 +169,8 @@ def measure(side: str, case: str, family: str, prompts: int, folder: Path) -> di
     async def put_one(**_: Any) -> None: ...
 
     tq.async_kv_batch_put, tq.async_kv_put = put, put_one
-    worker = object.__new__(kind)
     engine = Engine(processor.tokenizer, crops)
-    worker.__dict__.update(
-        config=config,
-        tokenizer=processor.tokenizer,
-        processor=processor,
-        hf_model_type=family,
-        dataset_cls=RLHFDataset,
-        tools=[],
-        llm_client=engine,
-        reward_loop_worker_handles=[Reward()],
-        mm_processor_kwargs={},
-        distillation_enabled=False,
-    )
+    worker = worker_of(kind, config, processor, family, engine)
 
     async def roll(paths: list[Path]) -> None:
         def one(number: int, path: Path) -> Any:

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the visual focus score and the factors made of it cost, on one CPU thread.
+"""What the visual focus score and the factors made of it cost, on one CPU thread or on a GPU.
 
-    python scripts/bench_focus.py [--repeats 7] [--pairs 25]
+    python scripts/bench_focus.py [--repeats 7] [--pairs 25] [--device cpu] [--shape SHAPE]
 
 First table: the scores of one batch of 7B shapes, 64 sequences of 400 image and 400 response tokens, 3584 floats a
 state. Beside it the released code's scheme: a cosine and an ``.item()`` for every response position, padding included,
@@ -19,6 +19,10 @@ request for scores and without. A pair is one pass of each, in either order; pea
 that a pass holds beside them.
 
 All times are medians of the thread's CPU time, which other work on the machine does not lengthen much.
+
+``--device cuda`` measures the first and the third table on a GPU, with CUDA events and torch's peak; the model is then
+in bfloat16. ``--shape 3b`` and ``7b`` give both the widths of Qwen2.5-VL, and the model of the third one 4 of its
+layers and of its vision tower's; the second table, of the driver's CPU, is then left out.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ from typing import Any
 
 import torch
 from bench_advantages import BASELINE, GROUPS, MEMBERS, make_step, measure, stock_call
+from released_shapes import SHAPES, config_of
 from tensordict import NonTensorStack, TensorDict
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from verl.trainer.ppo.core_algos import compute_grpo_vectorized_outcome_advantage
@@ -46,6 +51,8 @@ from verl_mapo.training.focus_engine import FOCUS, FocusEngine
 from verl_mapo.training.visual_credit import credit_metrics, focus_request
 
 SEQUENCES, IMAGE, RESPONSE, PADDED, DIM = 64, 400, 400, 2048, 3584
+KEPT_LAYERS = 4
+"""Layers of a released shape in the third table."""
 IMAGE_TOKEN, TEXT_TOKEN = 1, 0
 LENGTH = 4096
 
@@ -53,21 +60,30 @@ ROWS, SIDE, ANSWER, WIDTH, LAYERS, VOCABULARY = 4, 8, 96, 512, 8, 16384
 """The third table's batch and model; an image is SIDE x SIDE tokens."""
 
 
-def seconds(call: Callable[[], Any], repeats: int) -> float:
-    """Median CPU seconds of a call, after one to warm up."""
-    times = []
-    for _ in range(repeats + 1):
+def timed(call: Callable[[], Any], device: str) -> tuple[float, Any]:
+    """Seconds of a call, of the thread's CPU time or on the GPU between two events, and what it returns."""
+    if device == "cpu":
         start = time.thread_time()
-        call()
-        times.append(time.thread_time() - start)
-    return statistics.median(times[1:])
+        result = call()
+        return time.thread_time() - start, result
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    result = call()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3, result
 
 
-def bandwidth(repeats: int) -> float:
+def seconds(call: Callable[[], Any], repeats: int, device: str) -> float:
+    """Median seconds of a call, after one to warm up."""
+    return statistics.median([timed(call, device)[0] for _ in range(repeats + 1)][1:])
+
+
+def bandwidth(repeats: int, device: str) -> float:
     """Bytes a second, read and written, of a copy of half a GiB."""
-    source = torch.ones(2**27)
+    source = torch.ones(2**27, device=device)
     target = torch.empty_like(source)
-    return 2 * source.nbytes / seconds(lambda: target.copy_(source), repeats)
+    return 2 * source.nbytes / seconds(lambda: target.copy_(source), repeats, device)
 
 
 def packed_batch() -> dict[str, Any]:
@@ -95,26 +111,23 @@ def one_by_one(responses: torch.Tensor, means: torch.Tensor) -> list[list[float]
     ]
 
 
-def bench_focus(repeats: int) -> None:
-    """Print the first table."""
-    rate, batch = bandwidth(repeats), packed_batch()
-    hidden = torch.randn(SEQUENCES * (IMAGE + RESPONSE), DIM, generator=torch.Generator().manual_seed(0)) + 0.1
+def bench_focus(repeats: int, device: str, dim: int) -> None:
+    """Print the first table, for states of ``dim`` floats."""
+    rate, batch = bandwidth(repeats, device), packed_batch()
+    hidden = torch.randn(SEQUENCES * (IMAGE + RESPONSE), dim, generator=torch.Generator().manual_seed(0)) + 0.1
+    hidden = hidden.to(device)
     print(f"copy: {rate / 1e9:.2f} GB/s, read and written\n")
     print("| states | ms | GB/s read | of the copy's | against one by one, 400 | 2048 | 2048, two passes | apart |")
     print("|---|---|---|---|---|---|---|---|")
     for dtype in (torch.float32, torch.bfloat16):
         states = hidden.to(dtype)
-        ours = seconds(lambda states=states: focus(states, batch), repeats)
-        split = states.float().view(SEQUENCES, IMAGE + RESPONSE, DIM)
+        ours = seconds(lambda states=states: focus(states, batch), repeats, device)
+        split = states.float().view(SEQUENCES, IMAGE + RESPONSE, dim)
         means, responses = split[:, :IMAGE].mean(dim=1), split[:, IMAGE:]
-        start = time.thread_time()
-        slow = one_by_one(responses, means)
-        bare = time.thread_time() - start
-        padding = torch.zeros(SEQUENCES, PADDED - RESPONSE, DIM)
-        start = time.thread_time()
-        one_by_one(padding, means)
-        padded = bare + time.thread_time() - start
-        scores = focus(states, batch).view(SEQUENCES, -1)[:, IMAGE:]
+        bare, slow = timed(partial(one_by_one, responses, means), device)
+        padding = torch.zeros(SEQUENCES, PADDED - RESPONSE, dim, device=device)
+        padded = bare + timed(partial(one_by_one, padding, means), device)[0]
+        scores = focus(states, batch).view(SEQUENCES, -1)[:, IMAGE:].cpu()
         apart = (scores - torch.tensor(slow)).abs().max().item()
         read = states.nbytes / ours
         print(
@@ -150,9 +163,8 @@ def bench_factors(repeats: int) -> None:
         print(f"| {GROUPS * MEMBERS} x {LENGTH} | {name} | {median * 1e3:.1f} | {ratio:.2f} |")
 
 
-def bench_engine() -> FocusEngine:
-    """verl's engine around a model with random weights, in the parts that a forward pass touches."""
-    torch.manual_seed(0)
+def narrow_config() -> Qwen2_5_VLConfig:
+    """A model that a CPU thread passes in less than a second."""
     shape = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH}
     text = shape | {
         "vocab_size": VOCABULARY,
@@ -162,22 +174,29 @@ def bench_engine() -> FocusEngine:
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [8, 12, 12]},
     }
     tower = shape | {"depth": 2, "num_heads": WIDTH // 64, "out_hidden_size": WIDTH}
-    config = Qwen2_5_VLConfig(text_config=text, vision_config=tower, image_token_id=IMAGE_TOKEN)
-    transformer_impl.get_device_id = transformer_impl.get_device_name = lambda: "cpu"
+    return Qwen2_5_VLConfig(text_config=text, vision_config=tower, image_token_id=IMAGE_TOKEN)
+
+
+def bench_engine(config: Qwen2_5_VLConfig, device: str) -> FocusEngine:
+    """verl's engine around a model with random weights, in the parts that a forward pass touches."""
+    torch.manual_seed(0)
+    transformer_impl.get_device_id = transformer_impl.get_device_name = lambda: device
     engine = FocusEngine.__new__(FocusEngine)
-    engine.module = Qwen2_5_VLForConditionalGeneration(config).eval()
+    engine._autocast_dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    with torch.device(device):
+        engine.module = Qwen2_5_VLForConditionalGeneration(config).eval().to(engine._autocast_dtype)
     engine.pad_to_length = engine.use_ulysses_sp = False
-    engine._autocast_dtype = torch.float32
     engine.engine_config = SimpleNamespace(entropy_checkpointing=False, entropy_from_logits_with_chunking=False)
     return engine
 
 
-def micro_batch(engine: FocusEngine) -> TensorDict:
+def micro_batch(engine: FocusEngine, device: str) -> TensorDict:
     """Rows of an image and an answer, as verl's worker lays them out."""
     image, tower = SIDE**2, engine.module.config.vision_config
     ids = torch.tensor([IMAGE_TOKEN] * image + [TEXT_TOKEN] * ANSWER)
     patches = torch.randn(image * 4, 3 * tower.temporal_patch_size * tower.patch_size**2)
     pixels = {"pixel_values": patches, "image_grid_thw": torch.tensor([[1, 2 * SIDE, 2 * SIDE]])}
+    pixels = {name: value.to(device) for name, value in pixels.items()}
     columns = {
         "input_ids": ids,
         "position_ids": torch.arange(len(ids)).expand(4, -1),
@@ -189,8 +208,13 @@ def micro_batch(engine: FocusEngine) -> TensorDict:
     return batch
 
 
-def peak_bytes(call: Callable[[], Any]) -> int:
-    """The most that a call has allocated at any moment."""
+def peak_bytes(call: Callable[[], Any], device: str) -> int:
+    """The most that a call has allocated at any moment, beside what was there before."""
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        return torch.cuda.max_memory_allocated() - before
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
     ) as profile:
@@ -204,21 +228,19 @@ def peak_bytes(call: Callable[[], Any]) -> int:
 
 
 @torch.no_grad()
-def bench_pass(pairs: int) -> None:
+def bench_pass(pairs: int, device: str, config: Qwen2_5_VLConfig) -> None:
     """Print the third table."""
-    engine = bench_engine()
-    plain, asked = micro_batch(engine), micro_batch(engine)
+    engine = bench_engine(config, device)
+    plain, asked = micro_batch(engine, device), micro_batch(engine, device)
     tu.assign_non_tensor(asked, **{FOCUS: focus_request([IMAGE_TOKEN], VisualCreditSettings())})
     calls = [partial(engine.forward_step, batch, None, forward_only=True) for batch in (plain, asked)]
     times: list[list[float]] = [[], []]
     for pair in range(pairs + 1):  # the first warms up
         for side in (0, 1) if pair % 2 else (1, 0):
-            start = time.thread_time()
-            calls[side]()
-            times[side].append(time.thread_time() - start)
+            times[side].append(timed(calls[side], device)[0])
     medians = [statistics.median(side[1:]) for side in times]
     parameters = sum(weight.nbytes for weight in engine.module.parameters())
-    peaks = [parameters + peak_bytes(call) for call in calls]
+    peaks = [parameters + peak_bytes(call, device) for call in calls]
     print(f"\n| log-prob pass, {pairs} pairs | median ms | ratio | peak MB | ratio |\n|---|---|---|---|---|")
     for name, median, peak in zip(("plain", "with focus"), medians, peaks, strict=True):
         ratio, more = median / medians[0], peak / peaks[0]
@@ -229,11 +251,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--pairs", type=int, default=25)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--shape", choices=SHAPES)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    bench_focus(asked.repeats)
-    bench_factors(asked.repeats)
-    bench_pass(asked.pairs)
+    config = config_of(asked.shape, KEPT_LAYERS, image_token_id=IMAGE_TOKEN) if asked.shape else narrow_config()
+    bench_focus(asked.repeats, asked.device, config.text_config.hidden_size if asked.shape else DIM)
+    if not asked.shape:
+        bench_factors(asked.repeats)
+    bench_pass(asked.pairs, asked.device, config)
 
 
 if __name__ == "__main__":

@@ -4,16 +4,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from hypothesis import HealthCheck, Phase, settings
 from PIL import Image, ImageDraw
 
 torch.set_num_threads(1)
+yaml.SafeLoader = yaml.CSafeLoader  # with which hydra composes a configuration in three quarters of the time
 # How long an example takes depends on what else the machine does. The examples are the same in every run, so that a
 # test fails where its code has changed and nowhere else; pytest --hypothesis-profile=search draws new ones.
 settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -32,6 +36,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         matrix = [item for item in items if item.get_closest_marker("matrix")]
         items[:] = [item for item in items if item not in matrix]
         config.hook.pytest_deselected(items=matrix)
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory) -> Path:
+    """A folder for toys, the same in all workers of this session; ``TEST_TOYS`` names one for several sessions."""
+    if "TEST_TOYS" in os.environ:
+        return Path(os.environ["TEST_TOYS"])
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "toys"
 
 
 @pytest.fixture(scope="session")

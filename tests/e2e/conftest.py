@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,17 +19,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def shelf(tmp_path_factory) -> Path:
-    """A folder of this session, the same in all of its workers."""
-    own = tmp_path_factory.getbasetemp()
-    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "toys"
-
-
-@pytest.fixture(scope="session")
 def toys(shelf) -> dict[str, SimpleNamespace]:
     """Smoke-size toys of both families, made at the same time."""
     making = {family: start_making(shelf, "--family", family) for family in ("qwen2_5_vl", "qwen3_vl")}
     return {family: made(process) for family, process in making.items()}
+
+
+@pytest.fixture(scope="session")
+def toy(shelf) -> SimpleNamespace:
+    """The smoke-size toy of Qwen2.5-VL alone."""
+    return made(start_making(shelf, "--family", "qwen2_5_vl"))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import pytest
 from support.examples import METHOD_OVERRIDES, OVERRIDES, install
 from support.real_run import PROMPTS, rollouts_of, toy_overrides, train
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.matrix]
 
 
 def write_questions(parquet: Path, folder: Path) -> None:

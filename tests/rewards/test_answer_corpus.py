@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 from math_verify import parse, verify
+from support.answers import PATIENCE_S
 
 from verl_mapo.rewards.answers import CHECKS, extract, find_check, math_equal, truths_of
 from verl_mapo.rewards.math_process import cpu_limit
-
-PATIENCE_S = 60
-"""Time limit of each step of math-verify, wall time where it runs alone, so that a busy machine changes no verdict."""
 
 ROWS = [json.loads(line) for line in (Path(__file__).parent / "answers.jsonl").read_text("utf-8").splitlines()]
 

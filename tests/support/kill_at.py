@@ -18,7 +18,7 @@ from typing import Any
 
 import wrapt
 
-PLACES = ("saving", "saved", "validating", "validated", "dumped", "recorded", "logged", "marked")
+PLACES = ("saving", "saved", "validating", "validated", "recorded", "logged", "marked")
 """In the order of a step. Before ``marked`` the step is not complete, so a resumed run does it again."""
 
 
@@ -51,12 +51,7 @@ def watch_trainer(module: ModuleType) -> None:
         trainer.train_dataloader.state_dict = state_dict
         reach("saved", trainer.global_steps)
 
-    def dump(wrapped: Any, trainer: Any, args: tuple, kwargs: dict) -> None:
-        wrapped(*args, **kwargs)
-        reach("dumped", trainer.global_steps)
-
     wrapt.wrap_function_wrapper(module, "PPOTrainer._save_checkpoint", save)
-    wrapt.wrap_function_wrapper(module, "PPOTrainer._log_rollout_data", dump)
     before(module, "_maybe_log_val_generations", "validating")
     before(module, "on_validate_end", "validated")
     before(module, "on_step_begin", "marked", later=1)

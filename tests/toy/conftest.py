@@ -18,9 +18,8 @@ ONE_STEP = Stage(1, 2, 1e-3)
 
 
 @pytest.fixture(scope="session")
-def toys(tmp_path_factory) -> dict[str, Toy]:
-    folder = tmp_path_factory.mktemp("toy")
-    return {family: prepare(folder, family, "smoke") for family in FAMILIES}
+def toys(shelf) -> dict[str, Toy]:
+    return {family: prepare(shelf, family, "smoke") for family in FAMILIES}
 
 
 @pytest.fixture(params=FAMILIES)

@@ -272,7 +272,7 @@ def test_checkpoint_that_megatron_saves_in_the_background_is_left_to_megatron(at
         tmp_path,
         None,
         "actor_rollout_ref.actor.checkpoint.async_save=true",
-        "actor_rollout_ref.actor.strategy=megatron",
+        "model_engine=megatron",
     )
     assert (tmp_path / "checkpoints" / "global_step_3").is_dir() and marked(tmp_path) == 0
 

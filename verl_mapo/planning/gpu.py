@@ -18,6 +18,40 @@ _SHARE = "actor_rollout_ref.rollout.gpu_memory_utilization"
 _KV = "KV cache of an engine"
 
 
+def kv_tokens(run: PlannedRun) -> int:
+    """Number of tokens in the KV cache of an engine."""
+    rollout, token, weights = run.config.actor_rollout_ref.rollout, kv_token(run), engine_weights(run)
+    parallel = rollout.tensor_model_parallel_size
+    return sums.kv_tokens(run.place.gpu, rollout.gpu_memory_utilization, parallel, weights, token)
+
+
+def kv_token(run: PlannedRun) -> int:
+    """Bytes of a token in the KV cache of an engine."""
+    parallel = run.config.actor_rollout_ref.rollout.tensor_model_parallel_size
+    return sums.kv_bytes(run.shape.layers, max(run.shape.kv_heads, parallel), run.shape.head_size)
+
+
+def engine_weights(run: PlannedRun) -> int:
+    """Bytes of the weights in an engine."""
+    return run.shape.parameters * sums.BFLOAT16
+
+
+def generating(run: PlannedRun) -> tuple[float, float]:
+    """Bytes of vLLM, and of what FSDP leaves beside it, on a GPU that generates."""
+    fsdp = run.config.actor_rollout_ref.actor.fsdp_config
+    weights = 0 if fsdp.param_offload else run.shape.parameters * sums.FLOAT32
+    moments = 0 if fsdp.optimizer_offload else run.trained * sums.ADAM
+    engine = 0 if run.separate else run.config.actor_rollout_ref.rollout.gpu_memory_utilization * run.place.gpu
+    return engine, (weights + moments) / run.gpus
+
+
+def in_update(run: PlannedRun) -> float:
+    """The least bytes of a GPU in an update."""
+    shape, tokens = run.shape, run.micro_batch // run.ulysses
+    vocab = 0 if run.config.actor_rollout_ref.model.get("use_fused_kernels") else shape.vocab
+    return sums.update_bytes(shape.parameters, run.trained, run.gpus, tokens, shape.layers, shape.hidden, vocab)
+
+
 def gpu_lines(run: PlannedRun) -> Iterator[Line]:
     """Number of GPUs, KV cache, and memory while generating and in an update."""
     needed, found, nodes = run.config.trainer.n_gpus_per_node, run.place.gpus, run.nodes
@@ -32,11 +66,7 @@ def gpu_lines(run: PlannedRun) -> Iterator[Line]:
 
 
 def _kv_cache(run: PlannedRun) -> Line:
-    rollout, shape, gpu = run.config.actor_rollout_ref.rollout, run.shape, run.place.gpu
-    parallel = rollout.tensor_model_parallel_size
-    token = sums.kv_bytes(shape.layers, max(shape.kv_heads, parallel), shape.head_size)
-    weights = shape.parameters * sums.BFLOAT16
-    tokens = sums.kv_tokens(gpu, rollout.gpu_memory_utilization, parallel, weights, token)
+    rollout, tokens = run.config.actor_rollout_ref.rollout, kv_tokens(run)
     longest = rollout.max_model_len or run.config.data.max_prompt_length + run.config.data.max_response_length
     at_once = max(1, min(-(-run.rollouts // run.engines), rollout.max_num_seqs or run.rollouts))
     observation = run.crops.tokens[1] + OBSERVATION_TEXT if run.looks else 0
@@ -47,7 +77,8 @@ def _kv_cache(run: PlannedRun) -> Line:
     has = f"{tokens // at_once:,} for each, {tokens:,} in all"
     if tokens >= needed:
         return Line("GPU", _KV, needs, has)
-    share = -(-sums.share_for_kv(gpu, parallel, weights, token, needed) * 20 // 1) / 20
+    parallel, weights = rollout.tensor_model_parallel_size, engine_weights(run)
+    share = -(-sums.share_for_kv(run.place.gpu, parallel, weights, kv_token(run), needed) * 20 // 1) / 20
     remedy = f"Set {_SHARE}={share:g}"
     if share > LARGEST_SHARE:
         remedy = "Use a smaller model, larger GPUs or a larger tensor_model_parallel_size"
@@ -59,11 +90,7 @@ def _kv_cache(run: PlannedRun) -> Line:
 
 
 def _generating(run: PlannedRun) -> Line:
-    fsdp = run.config.actor_rollout_ref.actor.fsdp_config
-    weights = 0 if fsdp.param_offload else run.shape.parameters * sums.FLOAT32
-    moments = 0 if fsdp.optimizer_offload else run.trained * sums.ADAM
-    beside = (weights + moments) / run.gpus
-    engine = 0 if run.separate else run.config.actor_rollout_ref.rollout.gpu_memory_utilization * run.place.gpu
+    engine, beside = generating(run)
     words = ""
     if beside + engine > run.place.gpu:
         words = (
@@ -74,14 +101,12 @@ def _generating(run: PlannedRun) -> Line:
 
 
 def _update(run: PlannedRun) -> Line:
-    shape, tokens = run.shape, run.micro_batch // run.ulysses
-    vocab = 0 if run.config.actor_rollout_ref.model.get("use_fused_kernels") else shape.vocab
-    needed = sums.update_bytes(shape.parameters, run.trained, run.gpus, tokens, shape.layers, shape.hidden, vocab)
+    needed = in_update(run)
     words = ""
     if needed > run.place.gpu:
         words = (
             "CUDA runs out of memory. Use more GPUs, a smaller model or micro-batch, LoRA "
             "(actor_rollout_ref.model.lora_rank), or actor_rollout_ref.model.use_fused_kernels=true."
         )
-    needs = f"at least {size(needed)}, with {tokens:,} tokens at once"
+    needs = f"at least {size(needed)}, with {run.micro_batch // run.ulysses:,} tokens at once"
     return Line("GPU", "in an update", needs, size(run.place.gpu), "fails" if words else "ok", words)

@@ -57,40 +57,64 @@ def offloaded(run: PlannedRun) -> float:
     return states
 
 
+def loading(run: PlannedRun) -> float:
+    """Bytes of the weights in the memory of a node while they are loaded."""
+    # without tied embeddings, the others of a node make tensors without data
+    loads = run.config.trainer.n_gpus_per_node if run.shape.tied else 1
+    return loads * run.shape.parameters * sums.FLOAT32
+
+
+def processes(run: PlannedRun) -> float:
+    """Bytes of the processes of a node: agent-loop and reward workers, and three for each GPU."""
+    workers = (select(run.config, names.AGENT_WORKERS) + run.config.reward.num_workers) / run.nodes
+    return (workers + 3 * run.config.trainer.n_gpus_per_node) * sums.PROCESS
+
+
+def caches(run: PlannedRun) -> float:
+    """Bytes of the processed images that the engines of a node keep."""
+    return run.engines / run.nodes * select(run.config, names.IMAGE_CACHE, sums.VLLM_IMAGE_CACHE) * 2**30
+
+
+def store_size(run: PlannedRun) -> float | None:
+    """Bytes of a node's object store; None where its memory is not known."""
+    store = sums.object_store(run.place.memory) if run.place.memory else None
+    return select(run.config, "ray_kwargs.ray_init.object_store_memory", store)
+
+
+def fixed(run: PlannedRun) -> float:
+    """Bytes of a node's memory that do not depend on images."""
+    return (offloaded(run) + columns(run)) / run.nodes + processes(run) + caches(run)
+
+
+def of_node(run: PlannedRun, looks: int) -> float:
+    """Bytes of a node's memory and of its object store, if every rollout has so many observations."""
+    store, stored = store_size(run), requests(run, looks) / run.nodes
+    stored = min(stored, store) if store else stored
+    return max(loading(run), fixed(run) + features(run, looks) / run.nodes + images(run, looks) / run.nodes + stored)
+
+
 def host_lines(run: PlannedRun) -> Iterator[Line]:
     """What lies in the memory of a node, and in the object store."""
-    config, nodes = run.config, run.nodes
-    loads = config.trainer.n_gpus_per_node if run.shape.tied else 1  # the others of a node make tensors without data
-    loading = loads * run.shape.parameters * sums.FLOAT32
-    kept = offloaded(run) / nodes
     in_queue, in_workers, in_store = (
-        [of(run, looks) / nodes for looks in run.range_of_looks] for of in (features, images, requests)
+        [of(run, looks) / run.nodes for looks in run.range_of_looks] for of in (features, images, requests)
     )
-    tokens = columns(run) / nodes
-    workers = (select(config, names.AGENT_WORKERS) + config.reward.num_workers) / nodes
-    processes = (workers + 3 * config.trainer.n_gpus_per_node) * sums.PROCESS
-    caches = run.engines / nodes * select(config, names.IMAGE_CACHE, sums.VLLM_IMAGE_CACHE) * 2**30
-    yield Line(_HOST, "weights while they are loaded", size(loading))
-    yield Line(_HOST, "weights and optimizer, offloaded", size(kept))
+    yield Line(_HOST, "weights while they are loaded", size(loading(run)))
+    yield Line(_HOST, "weights and optimizer, offloaded", size(offloaded(run) / run.nodes))
     yield Line(_HOST, "image features of a step (TransferQueue)", _range(in_queue))
-    yield Line(_HOST, "columns of tokens of a step, at most (TransferQueue)", size(tokens))
+    yield Line(_HOST, "columns of tokens of a step, at most (TransferQueue)", size(columns(run) / run.nodes))
     yield Line(_HOST, "images of a step (agent-loop workers)", _range(in_workers))
-    yield Line(_HOST, "processes; processed images of the engines", f"{size(processes)}; {size(caches)}")
+    yield Line(_HOST, "processes; processed images of the engines", f"{size(processes(run))}; {size(caches(run))}")
     memory = run.place.memory
-    store = sums.object_store(memory) if memory else None
-    store = select(config, "ray_kwargs.ray_init.object_store_memory", store)
-    stored = [min(need, store) if store else need for need in in_store]
-    fixed = kept + tokens + processes + caches
-    least, most = (max(loading, fixed + sum(parts)) for parts in zip(in_queue, in_workers, stored, strict=True))
+    least, most = (of_node(run, looks) for looks in run.range_of_looks)
     level, words = "ok", ""
-    if memory and max(loading, fixed) > memory:
+    if memory and max(loading(run), fixed(run)) > memory:
         level, words = "fails", f"Weights, optimizer and processes alone do not fit. {_FEWER_PARTS}"
     elif memory and least > memory:
         level, words = "fails", f"Ray ends workers even if every rollout looks only once. {_FEWER_PIXELS}"
     elif memory and most > memory:
         level, words = "warns", f"Ray ends workers if every rollout makes all its calls. {_FEWER_PIXELS}"
     yield Line(_HOST, "all of this and the object store", _range((least, most)), size(memory), level, words)
-    yield _object_store(run, in_store, store)
+    yield _object_store(run, in_store, store_size(run))
 
 
 def _object_store(run: PlannedRun, needed: list[float], store: float | None) -> Line:
@@ -107,10 +131,15 @@ def _object_store(run: PlannedRun, needed: list[float], store: float | None) -> 
     return Line(_HOST, what, _range(needed), size(room), "warns" if words else "ok", words)
 
 
+def checkpoint(run: PlannedRun) -> int:
+    """Bytes of one checkpoint."""
+    contents = list(run.config.actor_rollout_ref.actor.checkpoint.save_contents)
+    return sums.checkpoint_bytes(run.shape.parameters, run.trained, contents)
+
+
 def disk_lines(run: PlannedRun) -> Iterator[Line]:
     """The checkpoints of the run."""
-    trainer, contents = run.config.trainer, list(run.config.actor_rollout_ref.actor.checkpoint.save_contents)
-    one, disk = sums.checkpoint_bytes(run.shape.parameters, run.trained, contents), run.place.disk
+    trainer, one, disk = run.config.trainer, checkpoint(run), run.place.disk
     keep = trainer.max_actor_ckpt_to_keep
     keep = max(keep, 2) if keep else None  # see VisualTrainer: 1 is raised to 2
     steps = select(run.config, names.TOTAL_STEPS)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -19,7 +20,7 @@ from verl_mapo.data.virl39k import MAX_PIXELS
 from verl_mapo.planning.make import composed
 from verl_mapo.rehearsal.changes import NEVER, STEPS, Change, Parts, changes
 from verl_mapo.rehearsal.coverage import Shown, shown
-from verl_mapo.rehearsal.data import Rows, first_rows, generated_rows
+from verl_mapo.rehearsal.data import first_rows, generated_rows
 from verl_mapo.rehearsal.policy import RealModel, find_model, is_thinking, processor_of, write_policy
 from verl_mapo.rehearsal.script import Script, write_script
 from verl_mapo.rewards.compute_score import PATH as COMPARED_BY_MATH
@@ -111,7 +112,7 @@ def prepare(recipe: Path, folder: Path, data: Path | None, overrides: list[str],
     real = find_model(select(config, names.MODEL_PATH))
     folder = folder.resolve()
     rows = first_rows(data, folder / "data") if data else generated_rows(folder / "data", *_kind_of_rows(config))
-    write_policy(real, *_policy(config, real, rows), folder / "model", weights=weights)
+    write_policy(real, *policy_of(config, real, rows.answers), folder / "model", weights=weights)
     write_scorer(folder / "scorer", weights)
     parts = Parts(folder / "model", folder / "scorer", rows.file, rows.about, real.vocabulary)
     changed = changes(config, parts)
@@ -124,11 +125,11 @@ def _kind_of_rows(config: DictConfig) -> tuple[bool, int | None]:
     return by_math, None if select(config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP else MAX_PIXELS
 
 
-def _policy(config: DictConfig, real: RealModel, rows: Rows) -> tuple[Any, Script]:
-    """The processor and the script of the policy."""
+def policy_of(config: DictConfig, real: RealModel, answers: Sequence[str]) -> tuple[Any, Script]:
+    """The processor of a policy, and its script, which says these answers."""
     processor, settings = processor_of(real), parse(VisualToolSettings, config)
     side = image_token_side(processor.image_processor)
-    script = write_script(settings, settings.space(real.family), side, rows.answers, is_thinking(processor))
+    script = write_script(settings, settings.space(real.family), side, answers, is_thinking(processor))
     return processor, script
 
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,21 +53,24 @@ class RedSquares(DataSet):
     Args:
         by_math: compare every answer by ``math``, as some reward functions do, instead of by every check in turn.
         max_pixels: largest number of pixels at which the model sees a picture; None for the limits of the run.
+        sizes: (width, height) of the pictures in turn, in pixels.
+        count: number of rows.
     """
 
     name = "rehearsal"
 
-    def __init__(self, by_math: bool, max_pixels: int | None):
+    def __init__(self, by_math: bool, max_pixels: int | None, sizes: Sequence[tuple[int, int]], count: int):
         self.styles = ("math",) if by_math else STYLES
         self.max_pixels = max_pixels
+        self.sizes, self.count = sizes, count
 
     def rows(self, source: Path) -> Iterator[Row]:
         """Draw the pictures into the folder, and give the rows about them."""
-        for index in range(ROWS):
-            count = COUNTS[index // len(SIZES) % len(COUNTS)]
-            picture = source / f"{index % (len(SIZES) * len(COUNTS))}.jpg"
+        for index in range(self.count):
+            count = COUNTS[index // len(self.sizes) % len(COUNTS)]
+            picture = source / f"{index % (len(self.sizes) * len(COUNTS))}.jpg"
             if not picture.exists():
-                draw(SIZES[index % len(SIZES)], int(count), index).save(picture, quality=90)
+                draw(self.sizes[index % len(self.sizes)], int(count), index).save(picture, quality=90)
             question = "<image>How many red squares are there? Give the number between <answer> and </answer>."
             reward = {"style": self.styles[index % len(self.styles)], "ground_truth": count}
             yield {
@@ -97,18 +100,24 @@ def draw(size: tuple[int, int], count: int, seed: int) -> Image.Image:
     return image
 
 
-def generated_rows(folder: Path, by_math: bool, max_pixels: int | None = None) -> Rows:
+def generated_rows(
+    folder: Path,
+    by_math: bool,
+    max_pixels: int | None = None,
+    sizes: Sequence[tuple[int, int]] | None = None,
+    count: int = ROWS,
+) -> Rows:
     """Write rows in the schema of ``verl-mapo data convert``.
 
     Args:
         folder: for pictures and ``train.parquet``.
-        by_math, max_pixels: see :class:`RedSquares`.
+        by_math, max_pixels, sizes, count: see :class:`RedSquares`; sizes are :data:`SIZES` by default.
     """
-    pictures = folder / "pictures"
+    pictures, sizes = folder / "pictures", sizes or SIZES
     pictures.mkdir(parents=True, exist_ok=True)
-    written = convert(RedSquares(by_math, max_pixels), pictures, folder)
-    sizes = " and ".join(f"{width} x {height}" for width, height in (SIZES[0], SIZES[-1]))
-    return Rows(written.file, COUNTS, f"{written.rows} generated rows, pictures from {sizes} pixels")
+    written = convert(RedSquares(by_math, max_pixels, sizes, count), pictures, folder)
+    ends = " and ".join(f"{width} x {height}" for width, height in (sizes[0], sizes[-1]))
+    return Rows(written.file, COUNTS, f"{written.rows} generated rows, pictures from {ends} pixels")
 
 
 def first_rows(file: Path, folder: Path) -> Rows:

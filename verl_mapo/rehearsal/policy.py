@@ -36,8 +36,11 @@ LONGEST = 131_072
 _SHORTEST_LOG = -30.0
 """Logit of a token that the script does not expect."""
 
-_WEIGHT = 200.0
-"""Length of an embedding along its state, far above what attention and MLP add to it."""
+_COPIED = 30.0
+"""A unit of the MLP that copies a dimension reads this where it is set, and 0 elsewhere."""
+
+_WEIGHT_A_LAYER = 50.0
+"""Length of an embedding along its state for each layer, far above what attention and MLP add to it."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ def processor_of(real: RealModel) -> ProcessorMixin:
     """The real processor, or one like it: the same sizes of images, the same number of ids."""
     if real.folder is not None:
         return AutoProcessor.from_pretrained(real.folder)
-    processor = build_processor(real.family, first_special=FIRST_SPECIAL, longest=LONGEST)
+    first = FIRST_SPECIAL if real.vocabulary > FIRST_SPECIAL else 0
+    processor = build_processor(real.family, first_special=first, longest=LONGEST)
     smallest, largest = real.pixels
     processor.image_processor.size = {"shortest_edge": smallest, "longest_edge": largest}
     if "thinking" in real.name.lower():
@@ -155,24 +159,50 @@ def follow(model: PreTrainedModel, processor: ProcessorMixin, script: Script) ->
     An embedding has one large number in dimension 0 and one in the dimension of its token's state. The last norm keeps
     both, so that a row of the head that reads dimension 0 sets a logit in every state, and one that reads the state's
     dimension changes it in that state. What attention and MLP add is small beside them, but it is trained.
+
+    A head that is tied to the embeddings reads further dimensions instead, into which the last MLP copies these.
     """
     tokenizer = processor.tokenizer
+    text = model.config.get_text_config()
+    weight = _WEIGHT_A_LAYER * text.num_hidden_layers
     embeddings = model.get_input_embeddings().weight
-    width = embeddings.shape[1]
     place = {state: 1 + index for index, state in enumerate(STATES)}
-    embeddings[:, 0] = embeddings[:, place[ENDING]] = _WEIGHT
+    embeddings[:, 0] = embeddings[:, place[ENDING]] = weight
     states = {tokenizer.convert_tokens_to_ids(text): state for text, state in script.leads_to.items()}
     states[tokenizer.encode(_opening(processor), add_special_tokens=False)[-1]] = TURN
     for token, state in states.items():
         embeddings[token, place[ENDING]] = 0
-        embeddings[token, place[state]] = _WEIGHT
-    seen = math.sqrt(width / 2)  # the last norm makes this of _WEIGHT
+        embeddings[token, place[state]] = weight
+    seen = math.sqrt(text.hidden_size / 2)  # the last norm makes this of the weight
     head = torch.zeros_like(embeddings)
     head[:, 0] = _SHORTEST_LOG / seen
     for state, texts in script.follows.items():
-        for text, share in texts.items():
-            head[tokenizer.convert_tokens_to_ids(text), place[state]] = (math.log(share) - _SHORTEST_LOG) / seen
-    model.lm_head.weight = nn.Parameter(head)
+        for said, share in texts.items():
+            head[tokenizer.convert_tokens_to_ids(said), place[state]] = (math.log(share) - _SHORTEST_LOG) / seen
+    if not model.config.tie_word_embeddings:
+        model.lm_head.weight = nn.Parameter(head)
+        return
+    used = 1 + len(STATES)
+    embeddings[:, used : 2 * used] = head[:, :used]
+    _copy_in_last_mlp(model, used, seen)
+
+
+def _copy_in_last_mlp(model: PreTrainedModel, used: int, seen: float) -> None:
+    """Let the last MLP copy the first dimensions into the next ones, far longer, and the last norm leave them out.
+
+    Args:
+        model: its head is tied to the embeddings.
+        used: number of dimensions that are copied.
+        seen: what a norm makes of such a dimension.
+    """
+    mlp, norm = model.get_decoder().layers[-1].mlp, model.get_decoder().norm
+    units = torch.arange(used)
+    for read in (mlp.gate_proj.weight, mlp.up_proj.weight):
+        read[:used] = 0
+        read[units, units] = _COPIED / seen
+    mlp.down_proj.weight[:, :used] = 0
+    mlp.down_proj.weight[used + units, units] = _COPIED
+    norm.weight[:used] = 0
 
 
 def _opening(processor: ProcessorMixin) -> str:

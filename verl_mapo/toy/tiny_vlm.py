@@ -182,13 +182,15 @@ def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> Non
         processor: the model's processor.
         folder: where to write.
     """
-    tokenizer = processor.tokenizer
-    stops = [tokenizer.convert_tokens_to_ids(token) for token in STOPS]
-    model.generation_config = GenerationConfig(
-        do_sample=True, temperature=1.0, eos_token_id=stops, pad_token_id=tokenizer.pad_token_id
-    )
+    model.generation_config = generation_config(processor.tokenizer)
     save_weights(model, folder)
     processor.save_pretrained(folder)
+
+
+def generation_config(tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
+    """How a policy samples: at temperature 1, up to one of :data:`STOPS`."""
+    stops = [tokenizer.convert_tokens_to_ids(token) for token in STOPS]
+    return GenerationConfig(do_sample=True, temperature=1.0, eos_token_id=stops, pad_token_id=tokenizer.pad_token_id)
 
 
 def save_weights(model: PreTrainedModel, folder: Path) -> None:
