@@ -152,8 +152,6 @@ def held(unit: Any, image_token: int) -> dict[str, Any]:
         "response": sum(map(len, data.get("responses", {}).values())),
         "image_tokens": sum(int((row == image_token).sum()) for row in ids),
         "pixels": sum(row["pixel_values"].nbytes for row in features if "pixel_values" in row),
-        "width": max((row["pixel_values"].itemsize for row in features if "pixel_values" in row), default=0),
-        "patches": sum(row["pixel_values"].shape[0] for row in features if "pixel_values" in row),
         "owned": sum(owned.values()),
     }
 
