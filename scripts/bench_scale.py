@@ -71,7 +71,7 @@ class Step:
         self.found |= {"generated": probes.usage(self.kinds), "generated_at": time.monotonic()}
         with self.phases.phase("bench"):
             longest = ray.get([worker.longest_step.remote() for worker in self.workers])
-            self.found |= {"longest": max(longest), "rows": self.storage()}
+            self.found |= {"longest": [*map(max, zip(*longest, strict=True))], "rows": self.storage()}
 
     def recorded(self, split: str, records: list[dict[str, Any]]) -> None:
         """When the records of a step are written; the queue then holds the most."""
@@ -143,7 +143,8 @@ def print_processes(found: dict[str, Any]) -> None:
         cells = [kind, f"{spent['count']:.0f}", *(f"{value:.2f}" for value in each), f"{found['peaks'][kind]:.0f}"]
         print(f"| {' | '.join(cells)} |")
     crops, scorer = found["crops"], found["generation"].get("ScorerActor")
-    print(f"\nLongest step of an agent-loop worker's event loop: {1000 * found['longest']:.0f} ms of CPU time.")
+    step, collection = (1000 * seconds for seconds in found["longest"])
+    print(f"\nEvent loop of an agent-loop worker: longest step {step:.0f} ms, longest collection {collection:.0f} ms.")
     print(f"Rollouts a second here: {rows / found['seconds'][0]:.1f}.")
     if scorer and crops:
         print(f"Scorer: {crops} crops, {1000 * scorer['all'] / crops:.2f} CPU ms each.")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import pickle
 import time
@@ -83,9 +84,10 @@ class Phases:
 
 
 class Timed(Coroutine):
-    """A coroutine whose longest step is kept: during it, all other coroutines of its event loop wait."""
+    """A coroutine whose steps are timed: during a step, all other coroutines of its event loop wait."""
 
-    longest = 0.0
+    longest = collection = began = 0.0
+    """CPU seconds of the longest step, and of the longest garbage collection."""
 
     def __init__(self, inner: Any):
         self.inner = inner
@@ -109,21 +111,32 @@ class Timed(Coroutine):
     def __await__(self) -> Any:
         return self.inner.__await__()
 
+    @classmethod
+    def collect(cls, phase: str, _: dict[str, int]) -> None:
+        """Time a garbage collection; a callback of Python's collector."""
+        if phase == "start":
+            cls.began = time.thread_time()
+        else:
+            cls.collection = max(cls.collection, time.thread_time() - cls.began)
+
+        asyncio.get_running_loop().set_task_factory(make)
 
 class StepTimes:
     """Methods that an agent-loop worker gets beside its own, to time the steps of its event loop."""
 
     async def time_steps(self) -> None:
-        """Time all steps from now on."""
+        """Time all steps and collections from now on."""
 
         def make(loop: Any, coroutine: Any, **options: Any) -> asyncio.Task:
             return asyncio.Task(Timed(coroutine), loop=loop, **options)
 
         asyncio.get_running_loop().set_task_factory(make)
+        gc.callbacks.append(Timed.collect)
 
-    async def longest_step(self) -> float:
-        """CPU seconds of the longest step since the last call."""
-        longest, Timed.longest = Timed.longest, 0.0
+    async def longest_step(self) -> tuple[float, float]:
+        """CPU seconds of the longest step, and of the longest collection, since the last call."""
+        longest = Timed.longest, Timed.collection
+        Timed.longest = Timed.collection = 0.0
         return longest
 
 

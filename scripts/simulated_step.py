@@ -37,7 +37,8 @@ TOKEN_SIDE = 28
 """Pixels along an image token."""
 
 SENTENCE = "The red square is left of the blue circle. "
-BOXES = [(40, 40, 200, 160), (0, 0, 120, 150), (100, 60, 200, 180), (30, 90, 150, 180), (60, 20, 140, 120)]
+BOXES = [(0.2, 0.2, 0.9, 0.8), (0, 0, 0.5, 0.8), (0.4, 0.3, 0.9, 0.9), (0.1, 0.4, 0.7, 0.9)]
+"""Of the calls, as shares of the picture."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Sizes:
         image_tokens: most tokens of an image.
         agent_workers, reward_workers, scorers, storage_units, engines: number of processes.
         latency_s: time that an engine takes for a turn.
+        engine_seqs: turns that an engine writes at once.
     """
 
     prompts: int
@@ -63,6 +65,7 @@ class Sizes:
     storage_units: int = 2
     engines: int = 2
     latency_s: float = 0.0
+    engine_seqs: int = 1000
 
 
 class Engine:
@@ -80,11 +83,9 @@ class Engine:
         tokenizer = hf_tokenizer(model)
         end = [tokenizer.eos_token_id]
         thought = "<think>" + text_of(tokenizer, sizes.turn_tokens) + "</think>\n"
-        calls = [{"name": "zoom", "arguments": {"label": "red square", "bbox_2d": box}} for box in BOXES]
+        self.tokenizer, self.end = tokenizer, end
         self.open = tokenizer.convert_tokens_to_ids("<tool_call>")
-        self.rest = [tokenizer.encode(f"\n{json.dumps(call)}\n</tool_call>") + end for call in calls]
-        head = tokenizer.encode(f"{thought}<tool_call>")
-        self.calls = [head + rest for rest in self.rest]
+        self.thought = tokenizer.encode(f"{thought}<tool_call>")
         self.answers = {
             colour: tokenizer.encode(f"{thought}<answer>{colour}</answer>") + end for colour in ("red", "blue")
         }
@@ -101,18 +102,25 @@ class Engine:
 
         if self.latency_s:
             await asyncio.sleep(self.latency_s)
-        ids = self._turn(prompt_ids, len(image_data or ()))[: sampling_params["max_tokens"]]
+        ids = self._turn(prompt_ids, image_data)[: sampling_params["max_tokens"]]
         start = self.random.randrange(len(self.log_probs) - len(ids))
         probabilities = self.log_probs[start : start + len(ids)]
         return TokenOutput(token_ids=ids, log_probs=probabilities, extra_fields={"global_steps": 1})
 
-    def _turn(self, prompt_ids: list[int], images: int) -> list[int]:
+    def _turn(self, prompt_ids: list[int], images: list[Any]) -> list[int]:
         if prompt_ids[-1] == self.open:  # a continuation of AXPO
-            return self.random.choice(self.rest)
-        if self.random.random() < {1: 0.8, 2: 0.3}.get(images, 0.0):
-            return self.random.choice(self.calls)
+            return self._call(images[0])
+        if self.random.random() < {1: 0.8, 2: 0.3}.get(len(images), 0.0):
+            return self.thought + self._call(images[0])
         easy = zlib.crc32(str(prompt_ids[:800]).encode()) % 2
         return self.answers["red" if self.random.random() < (0.7 if easy else 0.1) else "blue"]
+
+    def _call(self, picture: Any) -> list[int]:
+        """The rest of a call after its opening tag."""
+        sides = (*picture.size, *picture.size)
+        box = [round(share * side) for share, side in zip(self.random.choice(BOXES), sides, strict=True)]
+        call = json.dumps({"name": "zoom", "arguments": {"label": "red square", "bbox_2d": box}})
+        return self.tokenizer.encode(f"\n{call}\n</tool_call>") + self.end
 
 
 class Policy:
@@ -283,7 +291,7 @@ def make_trainer(config: DictConfig, sizes: Sizes, more: type) -> tuple[Any, Any
     trainer.global_steps = 0
     trainer.replay_buffer.poll_interval = 2.0  # verl's; the CPU platform polls more often
     model = config.actor_rollout_ref.model.path
-    kind = ray.remote(Engine).options(num_cpus=0, max_concurrency=10_000)
+    kind = ray.remote(Engine).options(num_cpus=0, max_concurrency=sizes.engine_seqs)
     trainer.engines = {str(number): kind.remote(model, sizes, number) for number in range(sizes.engines)}
     manager = AgentLoopManagerTQ
     if named := config.actor_rollout_ref.rollout.agent.get("agent_loop_manager_class"):

@@ -326,5 +326,5 @@ def test_scan_reports_a_new_override_and_a_new_private_attribute():
 
     module = ModuleType("synthetic")
     module.Trainer = type("Trainer", (PPOTrainer,), {})
-    found = Uses(ast.parse("class Trainer(PPOTrainer):\n    def _compute_metrics(self): return other._hidden"), module)
-    assert unlisted(found, LISTED) == ["verl.trainer.ppo.v1.trainer_base.PPOTrainer._compute_metrics", "?._hidden"]
+    found = Uses(ast.parse("class Trainer(PPOTrainer):\n    def _compute_values(self): return other._hidden"), module)
+    assert unlisted(found, LISTED) == ["verl.trainer.ppo.v1.trainer_base.PPOTrainer._compute_values", "?._hidden"]

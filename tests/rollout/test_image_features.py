@@ -9,13 +9,16 @@ import pickle
 import threading
 
 import pytest
+import ray
 import torch
 from PIL import Image
 from support.scripted import call, compose_config, play, prompt_of, verl_inputs
 from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
+from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
 
 from verl_mapo.rollout import loop
-from verl_mapo.rollout.image_features import GRIDS, PIXELS, FeatureStore, feature_dtype
+from verl_mapo.rollout.axpo.worker import ResamplingWorker
+from verl_mapo.rollout.image_features import GRIDS, PIXELS, POSITION_IDS, FeatureStore, feature_dtype
 
 FP32 = [f"++actor_rollout_ref.{model}.fsdp_config.mixed_precision.param_dtype=fp32" for model in ("actor", "ref")]
 SCRIPT = [call((10, 10, 200, 140)), call((10, 10, 60, 90)), "<answer>red <|image_pad|></answer>"]
@@ -65,6 +68,19 @@ def test_features_of_an_image_depend_on_the_dtype_and_the_limits_that_are_asked_
         given, own = (each.of(model.processor, [image], 1, kwargs, dtype) for each in (store, FeatureStore()))
         assert given[PIXELS].dtype is dtype and torch.equal(given[PIXELS], own[PIXELS])
         assert torch.equal(given[GRIDS], own[GRIDS])
+
+
+@pytest.mark.parametrize("kind", [AgentLoopWorkerTQ, ray.remote(ResamplingWorker)], ids=["verl's", "axpo's"])
+def test_actor_of_ray_takes_what_the_output_brings_along(kind, model, picture):
+    """Ray pickles the class of an actor by value, which loses the wrapper around a method of it."""
+    made = ray.cloudpickle.loads(ray.cloudpickle.dumps(kind.__ray_metadata__.modified_class))
+    output = play(model, compose_config(), prompt_of(picture), SCRIPT)
+    worker = object.__new__(made)
+    tokens = torch.tensor([output.prompt_ids + output.response_ids])
+    features = worker._compute_multi_modal_inputs(output, tokens)
+    assert features[PIXELS] is output.features[PIXELS]
+    positions = worker._compute_position_ids(tokens, torch.ones_like(tokens), features)
+    assert positions is output.features[POSITION_IDS]
 
 
 def test_row_without_images_is_given_what_verl_computes(model):

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -120,6 +122,27 @@ def test_each_field_is_read_once_a_step(queue, make_trainer, tmp_path):
     trainer._compute_advantage(put_rows(queue, [0.3, 0.1, 0.2, 0.2, 0.9]), {})
     first, back = [names for names in queue.reads if names != verls]
     assert len(queue.reads) == 3 and back == ["advantages", "response_mask"] and len(first) == len(set(first))
+
+
+@pytest.mark.parametrize("failing", [False, True])
+@pytest.mark.parametrize("phase", ["_compute_old_log_prob", "_compute_advantage", "_compute_metrics"])
+def test_collector_waits_while_verl_reads_the_rows_of_a_step(phase, failing, queue, make_trainer, monkeypatch):
+    waiting = []
+
+    def stock(self, batch, *_):
+        waiting.append(not gc.isenabled())
+        if failing:
+            raise RuntimeError("the queue does not answer")
+        return batch
+
+    monkeypatch.setattr(PPOTrainer, phase, stock)
+    trainer = make_trainer("algorithm.adv_estimator=grpo")
+    trainer.finite_checks = SimpleNamespace(check_advantages=lambda *_: None)
+    batch = put_rows(queue, [0.3, 0.1, 0.2, 0.2, 0.9])
+    queue.fields["advantages"] = queue.fields["rm_scores"]
+    with pytest.raises(RuntimeError, match="does not answer") if failing else nullcontext():
+        getattr(trainer, phase)(batch, {})
+    assert waiting == [True] and gc.isenabled()
 
 
 def test_hooks_run_in_the_order_of_the_methods_around_verls_estimator(queue, make_trainer, monkeypatch):

@@ -8,42 +8,45 @@ rollout and gives text and images to the processor, whose features it keeps and 
 which the model spelled out ``<|image_pad|>`` with ordinary tokens then stops the processor. The features do not depend
 on the text. With this module verl takes both from the :class:`VisualToolOutput`, and computes them itself for the
 outputs of other agent loops.
+
+Ray copies every method of a class into the actor class that it makes of it, and pickles that class by value. So the new
+methods are functions of this module, which are pickled by name: of a ``wrapt.FunctionWrapper``, cloudpickle sees the
+wrapped function alone, and an actor would get verl's own method.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import wrapt
 from torch import Tensor
 from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
 
 from verl_mapo.rollout.image_features import POSITION_IDS
 from verl_mapo.rollout.output import VisualToolOutput
 
-
-def _features_of_output(
-    compute: Callable[..., dict[str, Any]], _: AgentLoopWorker, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
-    output = args[0]
-    return dict(output.features) if isinstance(output, VisualToolOutput) else compute(*args, **kwargs)
+_features_of_verl = AgentLoopWorker._compute_multi_modal_inputs
+_positions_of_verl = AgentLoopWorker._compute_position_ids
 
 
-def _positions_of_features(
-    compute: Callable[..., Tensor], _: AgentLoopWorker, args: tuple[Any, ...], kwargs: dict[str, Any]
+def features_of_output(worker: AgentLoopWorker, output: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """verl's ``_compute_multi_modal_inputs``: the features that an output brings along, or else what verl computes."""
+    if isinstance(output, VisualToolOutput):
+        return dict(output.features)
+    return _features_of_verl(worker, output, *args, **kwargs)
+
+
+def positions_of_features(
+    worker: AgentLoopWorker, input_ids: Tensor, mask: Tensor, features: dict[str, Any], *args: Any, **kwargs: Any
 ) -> Tensor:
-    input_ids, _, features = args[:3]
+    """verl's ``_compute_position_ids``: the position ids among the features, or else what verl computes."""
     positions = features.pop(POSITION_IDS, None)
     if positions is None or positions.shape[-1] != input_ids.shape[-1]:  # verl's older trainer pads before it asks
-        return compute(*args, **kwargs)
+        return _positions_of_verl(worker, input_ids, mask, features, *args, **kwargs)
     features.pop("mm_token_type_ids", None)  # as verl's method does
     return positions
 
 
-AgentLoopWorker._compute_multi_modal_inputs = wrapt.FunctionWrapper(
-    AgentLoopWorker._compute_multi_modal_inputs, _features_of_output
-)
-AgentLoopWorker._compute_position_ids = wrapt.FunctionWrapper(
-    AgentLoopWorker._compute_position_ids, _positions_of_features
-)
+features_of_output.__wrapped__ = _features_of_verl
+positions_of_features.__wrapped__ = _positions_of_verl
+AgentLoopWorker._compute_multi_modal_inputs = features_of_output
+AgentLoopWorker._compute_position_ids = positions_of_features

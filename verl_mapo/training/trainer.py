@@ -34,6 +34,7 @@ from verl_mapo.run_folder import rollouts_file, write_whole
 from verl_mapo.settings import parse, select
 from verl_mapo.training.agent_workers import set_agent_workers
 from verl_mapo.training.checkpoint_room import CheckpointRoom
+from verl_mapo.training.collection import collection_paused
 from verl_mapo.training.config_checks import check_columns, check_config, check_model, check_rows, uses_this_package
 from verl_mapo.training.estimators import estimating, register_estimator
 from verl_mapo.training.finite_checks import FiniteChecks
@@ -128,6 +129,7 @@ class VisualTrainer(PPOTrainer):
         self.finite_checks.check_update(batch, self.global_steps, metrics)
         return batch
 
+    @collection_paused()
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Compute the advantages, metrics and records of a step in this order, which recipes/all/README.md explains."""
         step = self._fetch(batch)
@@ -160,6 +162,11 @@ class VisualTrainer(PPOTrainer):
             fields = [*RECORD_FIELDS, *(field for method in self.methods for field in method.record_fields)]
         return StepBatch.fetch(batch, self.global_steps, columns, fields)
 
+    @collection_paused()
+    def _compute_metrics(self, *args: Any, **kwargs: Any) -> None:
+        super()._compute_metrics(*args, **kwargs)
+
+    @collection_paused()
     def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Run verl's log-prob pass with the requests of the methods; no other pass gets them."""
         request = {key: value for method in self.methods for key, value in method.log_prob_request().items()}
