@@ -23,6 +23,6 @@ trap 'rm -rf "$TEST_TOYS"' EXIT
 say "2/3 Quick tests (about 10 minutes)"
 python -m pytest -q -n 2 --dist loadfile -m "not e2e" -p no:warnings
 at_once=$(runs_that_fit 2)
-say "3/3 Ten training runs with stock verl, ray, FSDP2 and vLLM, $at_once at a time (two at a time: 17 minutes; one by" \
-    "one: 22)"
+say "3/3 Nine training runs with stock verl, ray, FSDP2 and vLLM, $at_once at a time (two at a time: 16 minutes; one by" \
+    "one: 21)"
 python -m pytest -q -n "$at_once" --dist loadfile -m "e2e and not matrix" -p no:warnings --durations=0

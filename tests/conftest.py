@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from hypothesis import HealthCheck, Phase, settings
 from PIL import Image, ImageDraw
 
 torch.set_num_threads(1)
+yaml.SafeLoader = yaml.CSafeLoader  # with which hydra composes a configuration in three quarters of the time
 # How long an example takes depends on what else the machine does. The examples are the same in every run, so that a
 # test fails where its code has changed and nowhere else; pytest --hypothesis-profile=search draws new ones.
 settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])

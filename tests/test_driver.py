@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import pytest
 import ray
+from ray.exceptions import ActorDiedError, RayTaskError
 from support.scripted import compose_config
 
 from verl_mapo import driver
 from verl_mapo.launcher import REFUSED
+from verl_mapo.ray_errors import reason
 
 
 @pytest.fixture
@@ -42,6 +44,24 @@ def test_run_that_passes_is_handed_to_verl_with_the_trainer_on_this_node(started
     (runner,) = started
     assert isinstance(runner, driver.TrainerHere)
     assert list(started.config.trainer.logger) == ["console", "file"]
+
+
+def test_failure_of_the_trainer_is_told_in_one_line_by_its_first_reason(started, monkeypatch, capsys):
+    """Ray wraps an error once for each actor through which it comes."""
+    monkeypatch.setattr("verl_mapo.training.start_checks.check_start", lambda config: None)
+    inner = RayTaskError("save", "traceback", RuntimeError("No space\n  left."))
+    outer = RayTaskError("run", "traceback", inner).as_instanceof_cause()
+
+    def fail(config, task_runner_class):
+        raise outer
+
+    monkeypatch.setattr(driver.main_ppo, "run_ppo", fail)
+    started.config = compose_config()
+    with pytest.raises(RayTaskError):
+        driver.main()
+    assert capsys.readouterr().err == "verl-mapo: the trainer has failed: No space left.\n"
+    assert reason(ActorDiedError()).startswith("ActorDiedError: ")
+    assert reason(RayTaskError("run", "", KeyError("x"))) == "KeyError: 'x'"
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,32 @@ def test_run_that_ends_returns_its_code_and_its_output(ending: str, code: int, t
     assert capfd.readouterr().out == log.read_text()
 
 
+def test_driver_that_is_killed_is_named_with_the_signal(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    assert supervise("print(os.getpid(), flush=True); os.kill(os.getpid(), 9)", log=log) == 128 + 9
+    pid, sentence = log.read_text().splitlines()
+    assert sentence.startswith(f"verl-mapo: verl's driver (pid {pid}) was killed by SIGKILL, as the kernel does")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_driver_ends_when_the_launcher_is_killed(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    driver = "import os, time; print('started', os.getpid(), flush=True); time.sleep(3600)"
+    program = f"""
+        import os, sys
+        from pathlib import Path
+        from verl_mapo.launcher import supervise
+        supervise([sys.executable, "-c", {driver!r}], env=os.environ, log=Path({str(log)!r}))
+    """
+    running = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.DEVNULL)
+    while not (log.exists() and pids_in(log.read_text())):
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.kill()
+    running.wait()
+    assert all(gone(pid) for pid in pids_in(log.read_text()))
+
+
 def test_dead_worker_is_named_when_the_driver_keeps_waiting(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     code = supervise(

@@ -15,11 +15,13 @@ import sys
 from typing import Any
 
 from omegaconf import DictConfig, open_dict
+from ray.exceptions import RayError
 from verl.trainer import main_ppo
 
 from verl_mapo import names
 from verl_mapo.cluster import METRICS_FILE, TrainerHere
 from verl_mapo.launcher import REFUSED
+from verl_mapo.ray_errors import reason
 from verl_mapo.settings import ConfigError
 
 
@@ -55,7 +57,11 @@ def main() -> None:
     def run_checked(config: DictConfig, task_runner_class: Any) -> None:
         check(config)
         log_to_file(config)
-        run_ppo(config, task_runner_class=TrainerHere(task_runner_class))
+        try:
+            run_ppo(config, task_runner_class=TrainerHere(task_runner_class))
+        except RayError as error:
+            sys.stderr.write(f"verl-mapo: the trainer has failed: {reason(error)}\n")
+            raise
 
     main_ppo.run_ppo = run_checked
     main_ppo.main()

@@ -7,6 +7,7 @@ launcher watches the process tree instead. When a worker dies, it names the proc
 returns a nonzero exit code. It depends only on names of processes and on time, not on what the run does.
 """
 
+import ctypes
 import math
 import os
 import re
@@ -52,6 +53,12 @@ SHUTDOWN_S = 2.0
 
 ENDING_S = 15.0
 """Longest time, in seconds, to wait for processes to end: after the driver has ended, and after each signal."""
+
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+_PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when its parent ends."""
 
 
 def launch(
@@ -122,6 +129,7 @@ def supervise(
             text=True,
             errors="replace",
             start_new_session=True,
+            preexec_fn=_end_with_launcher if _LIBC else None,
         )
         reader = threading.Thread(target=lambda: [write(line) for line in driver.stdout], daemon=True)
         reader.start()
@@ -181,6 +189,14 @@ class ProcessTree:
             left = _wait([self.driver, *left])
 
 
+def _end_with_launcher() -> None:
+    """Called in the driver's process before its command: a driver whose launcher was killed gets SIGTERM.
+
+    It would go on unwatched otherwise, and write into the folder of a run that is started again.
+    """
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _watch(tree: ProcessTree, received: list[int], timeout_s: float, grace_s: float) -> tuple[int, str]:
     """Wait until the run ends or must be stopped; returns the exit code, and the reason unless the output shows it."""
     start = time.monotonic()
@@ -188,8 +204,12 @@ def _watch(tree: ProcessTree, received: list[int], timeout_s: float, grace_s: fl
     while True:
         code, now = tree.driver.poll(), time.monotonic()
         if code is not None:
+            if code < 0:
+                name = signal.Signals(-code).name
+                memory = ", as the kernel does when memory is short" if -code == signal.SIGKILL else ""
+                return 128 - code, f"verl's driver (pid {tree.driver.pid}) was killed by {name}{memory}."
             died = code != 0 and first_lost and now - lost_at > SHUTDOWN_S and not CLOSED_ON_ERROR.match(first_lost)
-            return (code if code >= 0 else 128 - code), f"verl failed after {first_lost} died." if died else ""
+            return code, f"verl failed after {first_lost} died." if died else ""
         if received:
             return 128 + received[0], f"stopped by {signal.Signals(received[0]).name}."
         if now - start > timeout_s:

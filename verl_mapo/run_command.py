@@ -85,6 +85,9 @@ def launch_run(
     code = launch(arguments, timeout_s=timeout_s, env=environment, log=folder.log, echo=None if verbose else progress)
     if code and code != REFUSED and not verbose:
         typer.echo(f"{progress.explain()}\nThe run ended with code {code}. Its whole output is in {folder.log}.")
+    if code and code != REFUSED:
+        step = folder.marked_step
+        typer.echo(f"verl-mapo: the same command {f'goes on after step {step}' if step else 'begins anew'}.")
     return code
 
 

@@ -10,6 +10,7 @@
     RUN/metrics/<attempt>.jsonl               metrics by step, one file for every time the run was started
     RUN/trajectories/<split>/<step>.jsonl     records of rollouts, split ``train`` or ``val``
     RUN/checkpoints/                          verl's checkpoints
+    RUN/checkpoints/not_finite/               batches that stopped the run, see training/finite_checks.py
     RUN/report.html, RUN/curves.png           the report
 """
 
@@ -24,7 +25,7 @@ SPLITS = ("train", "val")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths in the folder of a run. This class creates no file and reads none.
+    """The paths in the folder of a run. This class creates no file.
 
     Attributes:
         path: the folder.
@@ -61,6 +62,17 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """verl's ``trainer.default_local_dir``."""
         return self.path / "checkpoints"
+
+    @property
+    def not_finite(self) -> Path:
+        """The batches that stopped the run, because a reward, an advantage, a loss or a gradient is not finite."""
+        return self.checkpoints / "not_finite"
+
+    @property
+    def marked_step(self) -> int:
+        """The step after which the run would go on; 0 without a checkpoint."""
+        mark = self.checkpoints / "latest_checkpointed_iteration.txt"
+        return int(mark.read_text()) if mark.is_file() else 0
 
     @property
     def html(self) -> Path:

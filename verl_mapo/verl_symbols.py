@@ -45,10 +45,12 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         *_members(
             "verl.trainer.ppo.v1.trainer_base.PPOTrainer",
             "_balance_batch _compute_advantage _compute_old_log_prob _dump_futures _get_required_batch_multiple "
-            "_init_dataloader _init_tokenizer _log_rollout_data _save_checkpoint _shutdown_dump_executor _update_actor "
-            "_validate actor_rollout_wg checkpoint_callback config global_steps init logger on_step_begin "
-            "parameter_sync_step processor replay_buffer tokenizer train_dataset use_reference_policy val_dataset",
+            "_init_dataloader _init_tokenizer _load_checkpoint _log_rollout_data _save_checkpoint "
+            "_shutdown_dump_executor _step_once _update_actor _validate actor_rollout_wg checkpoint_callback "
+            "config global_steps init logger on_step_begin parameter_sync_step processor replay_buffer tokenizer "
+            "train_dataset use_reference_policy val_dataset",
         ),
+        "verl.utils.checkpoint.checkpoint_manager.find_latest_ckpt_path",
         "verl.utils.checkpoint.checkpoint_manager.get_checkpoint_tracker_filename",
         "verl.workers.utils.padding.response_from_nested",
         "verl.workers.utils.padding.response_to_nested",

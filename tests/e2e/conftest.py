@@ -26,6 +26,12 @@ def toys(shelf) -> dict[str, SimpleNamespace]:
 
 
 @pytest.fixture(scope="session")
+def toy(shelf) -> SimpleNamespace:
+    """The smoke-size toy of Qwen2.5-VL alone."""
+    return made(start_making(shelf, "--family", "qwen2_5_vl"))
+
+
+@pytest.fixture(scope="session")
 def photo_toy(shelf) -> SimpleNamespace:
     """The same, searched for in real photographs."""
     return made(start_making(shelf, "--background", "photos"))

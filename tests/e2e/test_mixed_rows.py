@@ -26,6 +26,7 @@ from verl_mapo.toy.dataset import SCHEMA
 
 pytestmark = pytest.mark.e2e
 
+RUNS = ["qwen2_5_vl-colocate_async", pytest.param("qwen3_vl-sync", marks=pytest.mark.matrix)]
 N, STEPS, HELD_OUT = 8, 2, 4
 KINDS = ["good", "missing", "transparent", "broken_exif", "text_only", "bytes"]
 
@@ -75,7 +76,7 @@ def write_bytes(toy: Any, file: Path) -> Path:
     return file
 
 
-@pytest.fixture(scope="module", params=["qwen2_5_vl-colocate_async", "qwen3_vl-sync"])
+@pytest.fixture(scope="module", params=RUNS)
 def run(request, photo_toy, toys, tmp_path_factory) -> Path:
     """Two steps over such rows in micro-batches of one, and a validation; those of Qwen2.5-VL are photographs.
 

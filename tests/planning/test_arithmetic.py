@@ -16,6 +16,7 @@ from verl_mapo.planning.arithmetic import (
     number_of_saves,
     object_store,
     share_for_kv,
+    token_bytes,
     update_bytes,
 )
 
@@ -24,6 +25,14 @@ def test_features_of_an_image_are_its_patches():
     # 1280 tokens x 4 patches x 3 channels x 2 frames x 14 x 14, in bfloat16: the 12 MB of docs/performance.md
     assert feature_bytes(1280, 4704, 2) == 12_042_240
     assert feature_bytes(1280, 6144, 2) == 15_728_640
+
+
+def test_columns_of_tokens_are_those_of_a_row_of_the_queue():
+    # a sequence of 10, 4 of them response: ids twice and four position ids of 8 bytes each; two masks of 8 bytes, a
+    # log-prob and a reward of 4
+    assert token_bytes(10, 4, trained=False) == 10 * 6 * 8 + 4 * (2 * 8 + 2 * 4)
+    # then log-probs of the sequence; old log-probs, entropy, advantage and return of the response
+    assert token_bytes(10, 4) == token_bytes(10, 4, trained=False) + 10 * 4 + 4 * 4 * 4
 
 
 def test_kv_cache_of_the_recipes():

@@ -71,6 +71,8 @@ def test_numbers_of_a_recipe_are_those_computed_by_hand():
     assert line(run, "a step").has == "47,000 rows, 367 steps an epoch"
     # 1024 x (1200 + 1280) tokens x 4704 x 2 bytes, and 1024 x (1200 + 5 x 1280)
     assert needs["image features of a step (TransferQueue)"] == "24 GB to 73 GB"
+    # 1024 x (12288 x 52 + 8192 x 40) bytes
+    assert needs["columns of tokens of a step, at most (TransferQueue)"] == "1.0 GB"
     # 8.292e9 x 12 bytes, 19 saves of 99.5 GB
     assert needs["checkpoints"] == "199 GB: 2 of 100 GB; 19 are written in 367 steps"
     assert needs["weights and optimizer, offloaded"] == "100 GB"

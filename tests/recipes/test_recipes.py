@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import importlib.metadata
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,11 @@ METHODS = {
 
 
 def composed(recipe, *overrides):
+    return copy.deepcopy(_composed(recipe, *overrides))
+
+
+@cache
+def _composed(recipe, *overrides):
     with initialize_config_dir(str(recipe.parent), version_base=None):
         files = ["data.train_files=a.parquet", "data.val_files=b.parquet"]
         return compose(recipe.stem, [*files, *name_groups(overrides)])

@@ -26,6 +26,8 @@ def raised(write_run, **series):
         ("mapo__std_floor/alignment_share", [0.4], [0.51], "In 51% of groups"),
         ("mapo__alignment/unscored_share", [0.1], [0.2], "20% of visual turns"),
         ("rollout_visual__repeat_iou", [0.8], [0.9], "IoU of 0.90"),
+        ("rollout_visual__empty/share", [0.05], [0.1], "The last turn of 10% of the rollouts has no text"),
+        ("rollout_visual__repeating/share", [0.05], [0.06], "The last turn of 6% of the rollouts says the same"),
         ("rollout_visual__crop_area", [0.6], [0.75], "covers 75%"),
         ("rollout_visual__errors/share", [0.0] * 20, [0.1] + [0.0] * 19, "On 0.5% of the training rollouts the code"),
         ("rollout_visual__unreadable_images/share", [0.0] * 20, [0.4] + [0.0] * 19, "2.0% of the training rollouts"),

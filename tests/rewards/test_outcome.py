@@ -97,12 +97,12 @@ def test_comparison_without_a_result_is_counted_and_hides_no_right_one(monkeypat
         assert terms == {"acc": acc, "rule": acc, "undecided": undecided}
 
 
-def test_failed_judge_leaves_the_rule_and_is_counted():
+def test_failed_judge_leaves_right_answers_alone_and_rejected_ones_without_an_outcome():
     outcome = answer_outcome(judge=JUDGE)
-    _, right = evaluate(outcome, "red")
-    _, wrong = evaluate(outcome, "crimson")
-    assert right == {"acc": 1.0, "rule": 1.0, "undecided": 0.0, "judge": None, "judge_failed": 0.0}
-    assert wrong == {"acc": 0.0, "rule": 0.0, "undecided": 0.0, "judge": None, "judge_failed": 1.0}
+    assert evaluate(outcome, "red") == (1.0, {"acc": 1.0, "rule": 1.0, "undecided": 0.0, "judge": None})
+    assert evaluate(outcome, "")[0] == 0.0, "nothing to judge"
+    with pytest.raises(OutcomeError, match="The judge at http.* gave no verdict: APIConnectionError"):
+        evaluate(outcome, "crimson")
 
 
 def test_judge_decides_on_answers_that_the_check_rejects():
@@ -116,7 +116,7 @@ def test_judge_decides_on_answers_that_the_check_rejects():
     outcome.judge.verdict = verdict
     assert evaluate(outcome, "crimson") == (
         1.0,
-        {"acc": 1.0, "rule": 0.0, "undecided": 0.0, "judge": 1.0, "judge_failed": 0.0},
+        {"acc": 1.0, "rule": 0.0, "undecided": 0.0, "judge": 1.0},
     )
     assert evaluate(outcome, "red")[0] == 1.0 and evaluate(outcome, "")[0] == 0.0
     assert asked == [("?", "crimson", ["red"])]

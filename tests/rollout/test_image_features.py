@@ -58,6 +58,15 @@ def test_worker_is_given_what_verl_computes(model, picture, script):
     assert {name: value.dtype for name, value in given.items()} == {name: value.dtype for name, value in own.items()}
 
 
+def test_features_of_an_image_depend_on_the_dtype_and_the_limits_that_are_asked_for(model):
+    image, store = Image.new("RGB", (112, 84), (200, 30, 30)), FeatureStore()
+    small = {"min_pixels": 28 * 28, "max_pixels": 56 * 56}
+    for dtype, kwargs in ((torch.bfloat16, {}), (torch.float32, {}), (torch.float32, small), (torch.bfloat16, {})):
+        given, own = (each.of(model.processor, [image], 1, kwargs, dtype) for each in (store, FeatureStore()))
+        assert given[PIXELS].dtype is dtype and torch.equal(given[PIXELS], own[PIXELS])
+        assert torch.equal(given[GRIDS], own[GRIDS])
+
+
 def test_row_without_images_is_given_what_verl_computes(model):
     output = play(model, compose_config(), [{"role": "user", "content": "why?"}], ["<answer>x</answer>"])
     given, own = verl_inputs(model, output), verls_own(model, output)

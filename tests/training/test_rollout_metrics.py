@@ -41,6 +41,8 @@ def test_metrics_of_two_rollouts_are_means_over_rollouts_calls_and_visual_turns(
             "rollout_visual/after_call/share": 0,
             "rollout_visual/unreadable_images/share": 0,
             "rollout_visual/errors/share": 0,
+            "rollout_visual/empty/share": 0,
+            "rollout_visual/repeating/share": 0,
             "rollout_visual/end/answer": 2 / 3,
             "rollout_visual/end/bad_calls": 1 / 3,
             "rollout_visual/bad_call/bad_box": 1 / 3,
@@ -73,6 +75,18 @@ def test_share_of_unreadable_images_is_of_the_rollouts_with_images():
     assert metrics["rollout_visual/unreadable_images/share"] == pytest.approx(1 / 3)
     assert metrics["rollout_visual/end/unreadable_image"] == pytest.approx(1 / 5)
     assert "rollout_visual/unreadable_images/share" not in trajectory_metrics([text])
+
+
+def test_empty_and_repeating_last_turns_are_counted_and_logged_in_one_sentence(caplog):
+    texts = ["red", " \n", "no " * 200, "no " * 200]
+    found = [Trajectory([], [], [Turn((0, 1), "x", TurnStatus.OK), Turn((1, 2), text)]) for text in texts]
+    metrics = trajectory_metrics([*found, Trajectory(["q"], end_reason=EndReason.UNREADABLE_IMAGE)])
+    assert metrics["rollout_visual/empty/share"] == 1 / 4 and metrics["rollout_visual/repeating/share"] == 1 / 2
+    (sentence,) = caplog.messages
+    assert "empty in 25% and the same again and again in 50% (such as 'no no" in sentence
+    caplog.clear()
+    trajectory_metrics([found[1], *[found[0]] * 30])
+    assert not caplog.messages
 
 
 def test_mean_over_nothing_is_left_out():

@@ -18,7 +18,8 @@ from verl_mapo.columns import TURN_COLUMNS
 from verl_mapo.names import ESTIMATORS
 from verl_mapo.rollout.statuses import EndReason, TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
-from verl_mapo.training.step_checks import check_unreadable
+from verl_mapo.training.step_batch import StepBatch
+from verl_mapo.training.step_checks import check_lost, check_unreadable
 
 ALLOW_ALL = "visual_tool.max_unreadable=1"
 
@@ -188,3 +189,19 @@ def test_rollout_without_an_outcome_changes_no_other_advantage_and_no_mean(queue
     means = [name for name in metrics if name.startswith("mapo/")]
     assert means and {name: beside[name] for name in means} == pytest.approx({name: metrics[name] for name in means})
     assert (metrics["rollout_visual/errors/share"], beside["rollout_visual/errors/share"]) == (0, 0.25)
+
+
+@pytest.mark.parametrize(("lost", "stops"), [(0, False), (1, False), (2, True), (9, True)])
+def test_lost_rollouts_are_logged_and_more_than_a_tenth_stop_the_run(queue, caplog, lost, stops):
+    """Rows of padding, a second row of a session and continuations are no further rollouts."""
+    keys = [f"{uid}_{session}_0" for uid in "ab" for session in range(5)][lost:] + ["b_4_1", "b_5_0", "b_6_0"]
+    padding = [False] * len(keys) + [True] * 2
+    keys += ["pad_0_0", "pad_1_0"]
+    queue.fields.update(scored_rows([torch.ones(1)] * len(keys), [0.0] * len(keys), [None] * len(keys)))
+    step = StepBatch.fetch(queue.batch(keys, is_padding=padding), 7)
+    if stops:
+        with pytest.raises(RuntimeError, match=f"^{lost} of 10 rollouts of step 7 are lost: their agent loops"):
+            check_lost(step, 2, 5, 0.1)
+        return
+    assert check_lost(step, 2, 5, 0.1) == {"rollout_visual/lost/share": lost / 10}
+    assert ("verl-mapo: 1 of 10 rollouts of step 7 are lost" in caplog.text) is bool(lost)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 GB = 10**9
 
-FLOAT32, BFLOAT16 = 4, 2
+FLOAT32, BFLOAT16, INT64 = 4, 2, 8
 ADAM = 8
 """Bytes of AdamW's two float32 moments of a parameter."""
 
@@ -38,6 +38,23 @@ def feature_bytes(tokens: float, values: int, width: int) -> float:
         width: bytes of a value.
     """
     return tokens * values * width
+
+
+def token_bytes(tokens: float, response: float, trained: bool = True) -> float:
+    """The columns of rows with a value or more for each token, in TransferQueue.
+
+    Of a token of the sequence: its id, twice; four position ids. Of a token of the response also: two masks, the
+    rollout's log-prob, the reward. After the log-prob pass and the advantage also: the log-prob of each token of the
+    sequence, and the old log-prob, the entropy, the advantage and the return of each of the response.
+
+    Args:
+        tokens: number of tokens of prompts and responses.
+        response: number of tokens of responses.
+        trained: whether the passes before the update have run, after which a row is largest.
+    """
+    ids, positions, masks = 2 * INT64, 4 * INT64, 2 * INT64
+    rolled_out = tokens * (ids + positions) + response * (masks + 2 * FLOAT32)
+    return rolled_out + trained * (tokens + 4 * response) * FLOAT32
 
 
 def kv_bytes(layers: int, heads: int, head_size: int, width: int = BFLOAT16) -> int:

@@ -25,6 +25,12 @@ def features(run: PlannedRun, looks: int) -> float:
     return run.rollouts * sums.feature_bytes(tokens, run.shape.values, feature_dtype(run.config).itemsize)
 
 
+def columns(run: PlannedRun) -> float:
+    """Bytes of a step's columns of tokens, in TransferQueue, with prompts and responses as long as they may be."""
+    response = run.config.data.max_response_length
+    return run.rollouts * sums.token_bytes(run.config.data.max_prompt_length + response, response)
+
+
 def requests(run: PlannedRun, looks: int) -> float:
     """Bytes of the images of a step's requests if all rollouts wait at once: as seen, three bytes a pixel."""
     tokens = run.image_tokens + looks * run.crops.tokens[1]
@@ -77,7 +83,7 @@ def store_size(run: PlannedRun) -> float | None:
 
 def fixed(run: PlannedRun) -> float:
     """Bytes of a node's memory that do not depend on images."""
-    return offloaded(run) / run.nodes + processes(run) + caches(run)
+    return (offloaded(run) + columns(run)) / run.nodes + processes(run) + caches(run)
 
 
 def of_node(run: PlannedRun, looks: int) -> float:
@@ -95,6 +101,7 @@ def host_lines(run: PlannedRun) -> Iterator[Line]:
     yield Line(_HOST, "weights while they are loaded", size(loading(run)))
     yield Line(_HOST, "weights and optimizer, offloaded", size(offloaded(run) / run.nodes))
     yield Line(_HOST, "image features of a step (TransferQueue)", _range(in_queue))
+    yield Line(_HOST, "columns of tokens of a step, at most (TransferQueue)", size(columns(run) / run.nodes))
     yield Line(_HOST, "images of a step (agent-loop workers)", _range(in_workers))
     yield Line(_HOST, "processes; processed images of the engines", f"{size(processes(run))}; {size(caches(run))}")
     memory = run.place.memory

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from verl_mapo.charts import BLUE, VERMILION, Alarm, Curve, Panel
+from verl_mapo.rollout.empty_text import EMPTY_SHARE, REPEATING_SHARE
 
 TOOL_RATE_FALL = 1 / 3
 """Share of its first values below which the tool rate raises an alarm."""
@@ -112,6 +113,17 @@ ROLLOUTS = (
         "Near 1, the model crops one good box again and again to collect its score each time.",
         share=True,
         limit=REPEAT_IOU,
+    ),
+    Panel(
+        "Empty and repeating texts",
+        (
+            Curve("empty", "rollout_visual/empty/share", BLUE),
+            Curve("repeating", "rollout_visual/repeating/share", VERMILION),
+        ),
+        "Share of rollouts whose last turn has no text, or says the same again and again. Both should stay at 0; a "
+        "rise comes before the collapse of the policy.",
+        share=True,
+        limit=REPEATING_SHARE,
     ),
     Panel(
         "Turns per rollout",
@@ -222,6 +234,21 @@ ALARMS = (
         AFTER_CALL,
         "In {last:.0%} of the turns with a call the model went on after it, perhaps with an invented result, which "
         "then stands in its context: set visual_tool.stop_at_call=true.",
+    ),
+    Alarm(
+        "rollout_visual/empty/share",
+        "empty texts",
+        EMPTY_SHARE,
+        "The last turn of {last:.0%} of the rollouts has no text: the policy is collapsing, or its chat template ends "
+        "the turn for it. Look at such rollouts, and go on from a checkpoint before the rise with a lower learning "
+        "rate.",
+    ),
+    Alarm(
+        "rollout_visual/repeating/share",
+        "repeating texts",
+        REPEATING_SHARE,
+        "The last turn of {last:.0%} of the rollouts says the same again and again: the policy is collapsing. Go on "
+        "from a checkpoint before the rise with a lower learning rate or with actor_rollout_ref.actor.use_kl_loss.",
     ),
     Alarm(
         "rollout_visual/crop_area",

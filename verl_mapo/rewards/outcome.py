@@ -26,7 +26,7 @@ from verl_mapo.rewards.answers import (
     short,
     truths_of,
 )
-from verl_mapo.rewards.judge import Judge
+from verl_mapo.rewards.judge import Judge, NoVerdict
 from verl_mapo.rewards.settings import AUTO, DescriptionAlignmentSettings
 from verl_mapo.rollout.row_messages import text_form
 from verl_mapo.rollout.trajectory import Trajectory, error_sentence
@@ -44,7 +44,7 @@ _RIGHT_TRUTHS = {
 
 
 class OutcomeError(RuntimeError):
-    """The code of an answer check or of the reward function failed, so the outcome is not known; names the code."""
+    """The code of an answer check or of the reward function, or the judge, failed: the outcome is not known."""
 
 
 class Outcome(Protocol):
@@ -60,7 +60,7 @@ class Outcome(Protocol):
         """The reward and its terms; every row has terms of the same names.
 
         Raises:
-            OutcomeError: the outcome cannot be computed, because the code of a check or a function failed.
+            OutcomeError: the outcome cannot be computed, because the code of a check, a function or the judge failed.
         """
 
 
@@ -69,7 +69,7 @@ class AnswerOutcome:
 
     Terms: ``rule``, 1 if the answer check accepts the answer, else 0; ``undecided``, 1 if the check came to no result
     within its limits, which counts as wrong; ``acc``, the same as ``rule`` after the judge. With a judge also
-    ``judge`` (1 or 0; None if it was not asked or failed) and ``judge_failed`` (1 or 0).
+    ``judge`` (1 or 0; None if it was not asked).
 
     Args:
         settings: the settings of the reward; the scorer is not read.
@@ -78,7 +78,7 @@ class AnswerOutcome:
     def __init__(self, settings: DescriptionAlignmentSettings):
         self.settings = settings
         self.judge = Judge(settings.judge) if settings.judge else None
-        self.terms = ("acc", "rule", "undecided", *(("judge", "judge_failed") if settings.judge else ()))
+        self.terms = ("acc", "rule", "undecided", *(("judge",) if settings.judge else ()))
 
     async def __call__(self, row: DataProtoItem, trajectory: Trajectory) -> tuple[float, Terms]:
         """See :class:`Outcome`.
@@ -86,7 +86,7 @@ class AnswerOutcome:
         Raises:
             ConfigError: the row's ``reward_model`` has no ground truth or no list of options, or ``outcome`` is
                 ``auto`` and its ``style`` names no answer check.
-            OutcomeError: the answer check raised an exception, or returned no bool.
+            OutcomeError: the answer check raised an exception, or returned no bool; or the judge gave no verdict.
         """
         target = row.non_tensor_batch["reward_model"]
         truths, options = _truths_and_options(target, "In the data, in reward_model")
@@ -95,10 +95,13 @@ class AnswerOutcome:
         rule = float(bool(verdict))
         terms: Terms = {"acc": rule, "rule": rule, "undecided": float(verdict is None)}
         if self.judge is not None:
-            terms |= {"judge": None, "judge_failed": 0.0}
+            terms["judge"] = None
             if answer and not rule:
-                verdict = await self.judge.verdict(_question(row), answer, truths)
-                terms |= {"judge_failed": 1.0} if verdict is None else {"judge": float(verdict), "acc": float(verdict)}
+                try:
+                    accepted = float(await self.judge.verdict(_question(row), answer, truths))
+                except NoVerdict as error:
+                    raise OutcomeError(str(error)) from error
+                terms |= {"judge": accepted, "acc": accepted}
         return terms["acc"], terms
 
     async def _is_correct(self, answer: str, truths: list[str], options: list[str], style: Any) -> bool | None:

@@ -24,11 +24,15 @@ AUTO = "auto"
 class JudgeSettings:
     """A model that judges the answers which the answer check rejects.
 
+    An answer on which it gives no verdict has no outcome: the rollout is not trained on, and more of them in a step
+    than ``visual_tool.max_errors`` stop the run.
+
     Attributes:
         url: base URL of an OpenAI-compatible server, ending in ``/v1``.
         model: the name under which the server serves the model.
         api_key_env: name of the environment variable that holds the key; None sends no key.
-        timeout_s: longest time that one request may take, in seconds.
+        timeout_s: longest time that one attempt may take, in seconds; all attempts together, with the pauses between
+            them, may take ``retries`` + 1 times as long.
         retries: how often a failed request is sent again.
         concurrency: largest number of requests of one reward worker at the same time.
     """

@@ -109,10 +109,12 @@ class FeatureStore:
         self, processor: Any, image: Image.Image, kwargs: Mapping[str, Any], dtype: torch.dtype
     ) -> dict[str, Tensor]:
         key = id(image)  # Pillow compares images by their pixels, and they have no hash
+        made_with = (processor, dict(kwargs), dtype)
         with self._lock:
             entry = self._kept.get(key)
-            if entry is None or entry.image() is not image:
-                entry = self._kept[key] = _Entry(weakref.ref(image, lambda _: self._kept.pop(key, None)))
+            if entry is None or entry.image() is not image or entry.made_with != made_with:
+                image_reference = weakref.ref(image, lambda _: self._kept.pop(key, None))
+                entry = self._kept[key] = _Entry(image_reference, made_with)
             self._kept.move_to_end(key)
         with entry.lock:
             if entry.features is None:
@@ -132,10 +134,11 @@ class FeatureStore:
 
 
 class _Entry:
-    """The features of one image, None until they are computed."""
+    """The features of one image, None until they are computed, and what decides on them beside it."""
 
-    def __init__(self, image: weakref.ref):
+    def __init__(self, image: weakref.ref, made_with: tuple[Any, dict[str, Any], torch.dtype]):
         self.image = image
+        self.made_with = made_with
         self.lock = Lock()
         self.features: dict[str, Tensor] | None = None
 

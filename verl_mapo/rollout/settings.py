@@ -46,14 +46,17 @@ class VisualToolSettings:
             call in a turn. Otherwise what follows a call stays in the context and is counted [ours: false].
         max_retries: number of turns of one rollout whose calls all failed and that the model may correct; the next one
             ends the rollout.
-        max_errors: largest share of the rollouts of a step on which the code of a tool, of the answer check or of the
-            reward function may fail before the trainer stops the run, in [0, 1]. Such rollouts are not trained on. Up
+        max_errors: largest share of the rollouts of a step on which the code of a tool, of the answer check, of the
+            reward function or the judge may fail before the trainer stops the run, in [0, 1]; and the largest share
+            that may be lost, because their agent loops ended with an exception. Such rollouts are not trained on. Up
             to a tenth, a group of eight loses less than one rollout on average, so that nearly every prompt is still
             compared; above it, the failure is no rare input, and what is left is a selection [ours].
         max_unreadable: largest share of the rollouts of a step, or of a recorded validation batch, whose images may be
             unreadable before the trainer stops the run, in [0, 1]. A few damaged files of a data set stay below a
             hundredth; a folder that is missing on one of 64 nodes does not [ours]. In a batch of less than 100 prompts
             the default allows no unreadable prompt.
+        max_nonfinite_updates: number of updates in a row whose loss or gradient may be infinite or NaN before the
+            trainer stops the run. verl's engines leave out such an optimizer step, except for Megatron [ours: 0].
         coordinates: the units of the model's coordinates; ``auto`` derives them from the model type.
         max_image_pixels: largest number of pixels at which the model sees an original; None: the processor's limit.
         max_crop_pixels: largest number of pixels at which the model sees a tool's image; None: the processor's limit.
@@ -76,6 +79,7 @@ class VisualToolSettings:
     max_retries: Annotated[int, Field(ge=0)] = 2
     max_errors: Annotated[float, Field(ge=0, le=1)] = 0.1
     max_unreadable: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_nonfinite_updates: Annotated[int, Field(ge=0)] = 0
     coordinates: Literal["auto", "pixels", "normalized_1000", "normalized_1"] = "auto"
     max_image_pixels: PositiveInt | None = None
     max_crop_pixels: PositiveInt | None = None

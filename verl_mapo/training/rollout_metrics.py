@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 
+from verl_mapo.rollout.empty_text import EMPTY_SHARE, REPEATING_SHARE, last_texts, repeats_itself
 from verl_mapo.rollout.statuses import EndReason, TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.training.step_batch import StepBatch, to_list
@@ -27,6 +28,9 @@ LOOP_SECONDS = ("generate_sequences", "tool_calls", "compute_score")
 
 
 logger = logging.getLogger(__name__)
+
+_EXAMPLE = 80
+"""Characters of a text that repeats itself in a warning."""
 
 _FEW = 0.05
 """Share of a step's boxes in other units below which nothing is logged."""
@@ -76,6 +80,8 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
     ``after_call/share``: share of the assistant turns with a call in which something was written after it, and
     ``after_call/tokens`` how many tokens that was, in those turns.
     ``unreadable_images/share``: share of the rollouts with images that ended because one cannot be shown.
+    ``empty/share``: share of the rollouts with a turn whose last turn has no text. ``repeating/share``: share of them
+    whose last turn repeats itself, see :func:`verl_mapo.rollout.empty_text.repeats_itself`.
     ``errors/share``: share of rollouts without an outcome, because the code of a tool, of the answer check or of the
     reward function failed.
     ``end/*``: shares of rollouts by end reason. ``bad_call/*``: shares of calls by status. ``faults/*``: shares of
@@ -88,6 +94,7 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
     visual = [turn for turn in turns if turn.described]
     boxes = [turn for turn in calls if turn.box_said is not None]
     illustrated = [trajectory for trajectory in trajectories if trajectory.images]
+    texts = last_texts(trajectories)
     metrics = {
         "tool_rate": mean_of(trajectory.called for trajectory in trajectories),
         "turns": mean_of(len(trajectory.assistant_turns) for trajectory in trajectories),
@@ -102,9 +109,12 @@ def trajectory_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
         "after_call/share": mean_of(turn.after_call > 0 for turn in last_calls),
         "after_call/tokens": mean_of(turn.after_call for turn in last_calls if turn.after_call),
         "errors/share": mean_of(bool(trajectory.error) for trajectory in trajectories),
+        "empty/share": mean_of(not text for text in texts),
+        "repeating/share": mean_of(repeats_itself(text) for text in texts),
         "repeat_iou": mean_of(overlap for trajectory in trajectories for overlap in trajectory.repeat_ious),
     }
     _warn_of_other_units(boxes)
+    _warn_of_texts(metrics, trajectories)
     for reason, count in Counter(trajectory.end_reason for trajectory in trajectories).items():
         metrics[f"end/{reason}"] = count / len(trajectories)
     for status, count in Counter(turn.status for turn in calls if turn.status != TurnStatus.OK).items():
@@ -126,6 +136,25 @@ def _warn_of_other_units(boxes: list[Turn]) -> None:
                 units,
                 units,
             )
+
+
+def _warn_of_texts(metrics: Mapping[str, float | None], trajectories: list[Trajectory]) -> None:
+    """Log, in one sentence, that many last turns are empty or repeat themselves, with an example."""
+    found = []
+    for name, limit, what, is_one in (
+        ("empty/share", EMPTY_SHARE, "empty", lambda text: not text),
+        ("repeating/share", REPEATING_SHARE, "the same again and again", repeats_itself),
+    ):
+        if (metrics[name] or 0.0) > limit:
+            example = next(text for text in last_texts(trajectories) if is_one(text))
+            shown = f" (such as {example[-_EXAMPLE:]!r})" if example else ""
+            found.append(f"{what} in {metrics[name]:.0%}{shown}")
+    if found:
+        logger.warning(
+            "verl-mapo: the last turn is %s of the rollouts of this step. If that grows, the policy is collapsing: go "
+            "back to a checkpoint before the rise, and lower actor_rollout_ref.actor.optim.lr or set use_kl_loss.",
+            " and ".join(found),
+        )
 
 
 def mean_of(values: Iterable[float]) -> float | None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections import Counter
@@ -18,12 +19,15 @@ from verl_mapo.rollout.trajectory import Trajectory
 if TYPE_CHECKING:
     from verl_mapo.training.step_batch import StepBatch
 
+logger = logging.getLogger(__name__)
+
 _MOST_NAMED = 3
 """Number of folders, and of nodes, that a message names."""
 
 
 def check_errors(step: StepBatch, most: float) -> None:
-    """Stop a run at a step in which the code of a tool, of the answer check or of the reward function failed too often.
+    """Stop a run at a step in which the code of a tool, of the answer check, of the reward function or the judge failed
+    too often.
 
     Args:
         step: a scored batch.
@@ -38,9 +42,46 @@ def check_errors(step: StepBatch, most: float) -> None:
     if len(errors) > most * sum(kept):
         raise RuntimeError(
             f"{len(errors)} of {sum(kept)} rollouts of step {step.number} have no outcome, because the code of a tool, "
-            f"of the answer check or of the reward function failed, which is more than visual_tool.max_errors={most} "
-            f"allows. The first error is: {errors[0]} Correct that code; the log has the tracebacks."
+            "of the answer check or of the reward function failed, or the judge, which is more than "
+            f"visual_tool.max_errors={most} allows. The first error is: {errors[0]} Correct that; the log has the "
+            "tracebacks."
         )
+
+
+def check_lost(step: StepBatch, prompts: int, n: int, most: float) -> dict[str, float]:
+    """Stop a run at a step of which too many rollouts are lost, and log any that are.
+
+    verl trains on the rollouts that are left of a prompt when the agent loops of others end with an exception, as all
+    of them do that a dead process has worked for.
+
+    Args:
+        step: a scored batch.
+        prompts: number of prompts of the batch.
+        n: number of original rollouts of each; those with other session numbers are continuations.
+        most: largest share of the original rollouts that may be lost.
+
+    Returns:
+        The metric ``rollout_visual/lost/share``.
+
+    Raises:
+        RuntimeError: with the numbers.
+    """
+    rows = zip(step.batch.keys, step.not_padding.tolist(), strict=True)
+    sessions = {tuple(key.rsplit("_", 2)[:2]) for key, kept in rows if kept}
+    expected = prompts * n
+    lost = max(expected - sum(int(session) < n for _, session in sessions), 0)
+    if lost:
+        sentence = (
+            f"{lost} of {expected} rollouts of step {step.number} are lost: their agent loops ended with an exception, "
+            "which the log has as 'Error in _run_prompt'."
+        )
+        if lost > most * expected:
+            raise RuntimeError(
+                f"{sentence} visual_tool.max_errors={most} allows fewer. If a process died, the same command goes on "
+                "from the last checkpoint."
+            )
+        logger.warning("verl-mapo: %s The step goes on without them.", sentence)
+    return {"rollout_visual/lost/share": lost / expected}
 
 
 def check_unreadable(step: StepBatch, most: float, of: str, files: str) -> None:

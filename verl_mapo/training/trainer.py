@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,15 +33,18 @@ from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.run_folder import rollouts_file, write_whole
 from verl_mapo.settings import parse, select
 from verl_mapo.training.agent_workers import set_agent_workers
+from verl_mapo.training.checkpoint_room import CheckpointRoom
 from verl_mapo.training.config_checks import check_columns, check_config, check_model, check_rows, uses_this_package
 from verl_mapo.training.estimators import estimating, register_estimator
+from verl_mapo.training.finite_checks import FiniteChecks
+from verl_mapo.training.going_on import going_on
 from verl_mapo.training.methods import enabled_methods, estimator_method
 from verl_mapo.training.minibatches import stratified_order
 from verl_mapo.training.records import RECORD_FIELDS, RecordSettings, describe_rows
 from verl_mapo.training.rollout_metrics import rollout_metrics
 from verl_mapo.training.scorer_actors import scorer_actors
 from verl_mapo.training.step_batch import StepBatch, to_dense
-from verl_mapo.training.step_checks import check_errors, check_tokens, check_unreadable
+from verl_mapo.training.step_checks import check_errors, check_lost, check_tokens, check_unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +68,11 @@ class VisualTrainer(PPOTrainer):
         estimator: the method among them whose estimator computes the advantages; None where verl's own does.
         records: the rollouts of the current step, for ``trainer.rollout_data_dir``.
         unmarked: what verl tells its checkpoint callback about a saved checkpoint that is not marked as the latest yet.
+        prompts: number of prompts of the current update, each with ``rollout.n`` rollouts; 0 where that is not so.
     """
 
     unmarked: dict[str, Any] | None = None
+    prompts: int = 0
 
     def __init__(self, config: DictConfig):
         use_threads()
@@ -108,10 +114,27 @@ class VisualTrainer(PPOTrainer):
             if isinstance(dataset, RowDataset):
                 dataset.check_files()
 
+    @cached_property
+    def finite_checks(self) -> FiniteChecks:
+        """The checks of rewards, advantages and updates; a batch that fails them is written beside the checkpoints."""
+        folder = Path(self.config.trainer.default_local_dir) / "not_finite"
+        return FiniteChecks(folder.absolute(), parse(VisualToolSettings, self.config).max_nonfinite_updates)
+
+    def _step_once(self, metrics: dict, timing_raw: dict, sample_batch_size: int) -> KVBatchMeta:
+        """Run verl's update, and check its loss and its gradient while the batch is in the queue."""
+        if "__rollout_n__" not in self.train_dataset.dataframe.column_names:  # verl's column of rollouts for each row
+            self.prompts = sample_batch_size
+        batch = super()._step_once(metrics, timing_raw, sample_batch_size)
+        self.finite_checks.check_update(batch, self.global_steps, metrics)
+        return batch
+
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Compute the advantages, metrics and records of a step in this order, which recipes/all/README.md explains."""
         step = self._fetch(batch)
         settings = parse(VisualToolSettings, self.config)
+        if self.prompts:
+            n = self.config.actor_rollout_ref.rollout.n
+            metrics.update(check_lost(step, self.prompts, n, settings.max_errors))
         check_errors(step, settings.max_errors)
         check_unreadable(step, settings.max_unreadable, f"step {step.number}", names.TRAIN_FILES)
         check_tokens(step)
@@ -122,6 +145,7 @@ class VisualTrainer(PPOTrainer):
         step.expect_estimate(batch)
         for method in self.methods:
             method.after_advantage(step)
+        self.finite_checks.check_advantages(step, metrics)
         metrics.update(rollout_metrics(step))
         for method in self.methods:
             metrics.update(method.metrics(step))
@@ -185,8 +209,20 @@ class VisualTrainer(PPOTrainer):
     # between would go on after that step, without its metrics and rollouts. Here the mark comes last: a step whose
     # metrics and rollouts are not all on the disk is done again.
 
+    @cached_property
+    def checkpoint_room(self) -> CheckpointRoom:
+        """The disk on which checkpoints are written."""
+        trainer = self.config.trainer
+        return CheckpointRoom(Path(trainer.default_local_dir).absolute(), trainer.max_actor_ckpt_to_keep)
+
+    def _load_checkpoint(self) -> None:
+        """Load as verl does, and say whether the run takes the course that it would have taken without the stop."""
+        super()._load_checkpoint()
+        if self.global_steps:
+            logger.warning("verl-mapo: %s", going_on(self.config, self.global_steps))
+
     def _save_checkpoint(self) -> None:
-        """Save as verl does, but leave the mark and the checkpoint callback to :meth:`_mark_checkpoint`.
+        """Save as verl does, if there is room, but leave mark and checkpoint callback to :meth:`_mark_checkpoint`.
 
         verl leaves the mark to others where ``async_save`` is set, and logs that it does.
         """
@@ -197,6 +233,7 @@ class VisualTrainer(PPOTrainer):
         saved: list[dict[str, Any]] = []
         callback = SimpleNamespace(on_save=lambda **event: saved.append(event))
         with (
+            self.checkpoint_room.saving(self.global_steps),
             patched_attribute(self, "checkpoint_callback", callback),
             patched_attribute(checkpoint, "async_save", True),
         ):

@@ -65,6 +65,10 @@ class ScorerActor:
             if self._scorer is None:
                 scorer = await asyncio.to_thread(build_scorer, self.settings)
                 self._scorer = BatchingScorer(scorer, self.settings)
+                if ray.get_runtime_context().was_current_actor_reconstructed:
+                    logger.warning(
+                        "verl-mapo: an actor of the scorer had died and is there again; its pairs are scored again."
+                    )
         return True
 
     async def score(self, text: str, image: bytes) -> float | None:
