@@ -119,7 +119,6 @@ class Timed(Coroutine):
         else:
             cls.collection = max(cls.collection, time.thread_time() - cls.began)
 
-        asyncio.get_running_loop().set_task_factory(make)
 
 class StepTimes:
     """Methods that an agent-loop worker gets beside its own, to time the steps of its event loop."""
