@@ -42,11 +42,11 @@ if [ -n "$ENVIRONMENT" ]; then
 fi
 export PATH OMP_NUM_THREADS=1
 if [ "$DEVICE" = cpu ]; then
-    export CUDA_VISIBLE_DEVICES="" VLLM_CPU_KVCACHE_SPACE=1
+    export VLLM_CPU_KVCACHE_SPACE=1
     variables=$(python -c "from verl_mapo.platforms.cpu import environment; print(*map('='.join, environment().items()))")
     export $variables
 fi
-verl-mapo doctor || stop "A run would fail on this machine; the reason is above."
+verl-mapo doctor || say "Some runs would fail on this machine, see above; step 3 decides for this one."
 
 say "2/7 Model with random weights ($SHAPE), a CLIP with random weights, and data"
 given=$(smoke prepare --recipe "$RECIPE" --shape "$SHAPE" --model "$MODEL" "$FOLDER" "${OWN[@]}") ||
@@ -62,7 +62,7 @@ if [ "$(cat "$RUN/checkpoints/latest_checkpointed_iteration.txt" 2>/dev/null)" =
     say "They are complete already."
 else
     rm -f "$MEMORY"
-    smoke sample "$MEMORY" &
+    python scripts/gpu_smoke.py sample "$MEMORY" & # no function: the process itself has to be ended
     sampler=$!
     trap 'kill "$sampler" 2>/dev/null || true' EXIT
     until [ -s "$MEMORY" ]; do

@@ -8,8 +8,11 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import ray
+from ray.exceptions import GetTimeoutError
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -42,6 +45,25 @@ def test_sound_installation_passes_in_driver_and_ray_actor():
         assert title in done.stdout
     assert all(what in done.stdout for what in ("NVIDIA driver", "flash-attn", "host memory", "/dev/shm", "open files"))
     assert "actor_rollout_ref.rollout.multi_turn: tool_config_path, function_tool_path" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (GetTimeoutError("Get timed out."), "None has answered in 300 s: the machine is busy"),
+        (RuntimeError("no space left\non device"), "None could be started: no space left on device"),
+    ],
+)
+@pytest.mark.parametrize("call", ["init", "get"])
+def test_ray_actor_that_does_not_answer_is_a_finding(call, error, words, monkeypatch):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(ray, "init", lambda *_, **__: None)
+    monkeypatch.setattr(ray, "remote", lambda **_: lambda function: SimpleNamespace(remote=function))
+    monkeypatch.setattr(ray, call, fails)
+    (finding,) = doctor._registries_in_ray_actor()
+    assert (finding.where, finding.what) == ("ray actor", "a process of ray") and words in finding.fault
 
 
 def test_versions_cover_every_tested_distribution():

@@ -18,12 +18,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 
+from ray.exceptions import GetTimeoutError
+
 from verl_mapo import names
 from verl_mapo.platforms import cpu
+from verl_mapo.ray_errors import reason
 from verl_mapo.verl_symbols import CPU_PLATFORM, VERL_SYMBOLS, has_symbol
 from verl_mapo.versions import TESTED, distribution_version
 
 ENTRY_POINT = "verl_mapo"
+
+ACTOR_WAIT_S = 300
+"""Seconds in which a ray actor must have imported verl and answered, which takes it some 20 on two free cores."""
 
 
 @dataclass(frozen=True)
@@ -190,8 +196,20 @@ def _has_platform() -> bool:
 def _registries_in_ray_actor() -> list[Finding]:
     import ray
 
-    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
     try:
-        return ray.get(ray.remote(num_cpus=1)(_registries).remote("ray actor"), timeout=300)
+        ray.init(
+            "local",
+            num_cpus=1,
+            include_dashboard=False,
+            log_to_driver=False,
+            ignore_reinit_error=True,
+            _system_config={"worker_niceness": 0},  # at ray's own 15, the actor waits for ever beside other work
+        )
+        return ray.get(ray.remote(num_cpus=1)(_registries).remote("ray actor"), timeout=ACTOR_WAIT_S)
+    except GetTimeoutError:
+        fault = f"None has answered in {ACTOR_WAIT_S} s: the machine is busy, or ray cannot start processes on it."
+    except Exception as error:
+        fault = f"None could be started: {reason(error)}"
     finally:
         ray.shutdown()
+    return [Finding("ray actor", "a process of ray", fault)]

@@ -81,6 +81,19 @@ def test_numbers_of_a_recipe_are_those_computed_by_hand():
     assert line(run, "KV cache").has == "3,462 for each, 443,214 in all"
 
 
+def test_engines_keep_their_weights_during_the_update_only_if_they_are_sent_adapters():
+    weights, rank = "weights of the engines during the update", "actor_rollout_ref.model.lora_rank=64"
+    engine = "actor_rollout_ref.rollout.tensor_model_parallel_size"
+
+    def needs(*overrides):
+        return {line.what: line.needs for line in plan_lines(planned("qwen2_5_vl_7b", *overrides))}.get(weights)
+
+    assert needs() is None and needs(rank, "actor_rollout_ref.model.lora.merge=true") is None
+    assert needs(rank, "actor_rollout_ref.rollout.free_cache_engine=false") is None
+    # 8 and 2 engines, each with 8.292e9 weights of 2 bytes
+    assert needs(rank, f"{engine}=1") == "133 GB" and needs(rank, f"{engine}=4") == "33 GB"
+
+
 IMPOSSIBLE = [
     ("qwen2_5_vl_7b", [], {"gpu": 24 * GB}, {}, "KV cache", "fails", "not even the weights fit"),
     ("qwen3_vl_8b", ["actor_rollout_ref.rollout.gpu_memory_utilization=0.6"], {}, {}, "KV", "warns", "utilization=0.7"),

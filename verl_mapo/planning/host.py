@@ -11,6 +11,7 @@ from verl_mapo.planning import arithmetic as sums
 from verl_mapo.planning.run import Line, PlannedRun, size
 from verl_mapo.rollout.image_features import feature_dtype
 from verl_mapo.settings import select
+from verl_mapo.training.lora import adapter_rank, is_merged
 
 _HOST = "memory of a node"
 _FEWER_PIXELS = (
@@ -57,6 +58,17 @@ def offloaded(run: PlannedRun) -> float:
     return states
 
 
+def sleeping(run: PlannedRun) -> float:
+    """Bytes of the weights that the engines of a node keep in host memory during the update.
+
+    With LoRA adapters verl sends the engines only these, so they put the other weights aside; otherwise they drop all.
+    """
+    aside = adapter_rank(run.config) and not is_merged(run.config)
+    if not (aside and run.config.actor_rollout_ref.rollout.free_cache_engine):
+        return 0
+    return run.engines / run.nodes * run.shape.parameters * sums.BFLOAT16
+
+
 def loading(run: PlannedRun) -> float:
     """Bytes of the weights in the memory of a node while they are loaded."""
     # without tied embeddings, the others of a node make tensors without data
@@ -83,7 +95,7 @@ def store_size(run: PlannedRun) -> float | None:
 
 def fixed(run: PlannedRun) -> float:
     """Bytes of a node's memory that do not depend on images."""
-    return (offloaded(run) + columns(run)) / run.nodes + processes(run) + caches(run)
+    return (offloaded(run) + columns(run)) / run.nodes + processes(run) + caches(run) + sleeping(run)
 
 
 def of_node(run: PlannedRun, looks: int) -> float:
@@ -100,6 +112,8 @@ def host_lines(run: PlannedRun) -> Iterator[Line]:
     )
     yield Line(_HOST, "weights while they are loaded", size(loading(run)))
     yield Line(_HOST, "weights and optimizer, offloaded", size(offloaded(run) / run.nodes))
+    if sleeping(run):
+        yield Line(_HOST, "weights of the engines during the update", size(sleeping(run)))
     yield Line(_HOST, "image features of a step (TransferQueue)", _range(in_queue))
     yield Line(_HOST, "columns of tokens of a step, at most (TransferQueue)", size(columns(run) / run.nodes))
     yield Line(_HOST, "images of a step (agent-loop workers)", _range(in_workers))

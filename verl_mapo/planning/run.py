@@ -19,6 +19,7 @@ from verl_mapo.rollout.context_length import observations
 from verl_mapo.rollout.images import ProcessorResize
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import parse, select
+from verl_mapo.training.lora import adapter_rank
 
 Level = Literal["ok", "warns", "fails"]
 
@@ -138,7 +139,7 @@ class PlannedRun:
     @property
     def trained(self) -> int:
         """Parameters that are trained; those of LoRA's adapters are too few to count."""
-        return 0 if self.config.actor_rollout_ref.model.get("lora_rank", 0) else self.shape.parameters
+        return 0 if adapter_rank(self.config) else self.shape.parameters
 
     @property
     def micro_batch(self) -> int:
