@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Two steps of MAPO on one GPU, with random weights in the shape of Qwen2.5-VL-3B, and what they cost beside the plan.
-# It has not been run on a GPU yet: none was at hand.
+# docs/performance.md says how far it has come on a GPU.
 #
 #   scripts/gpu_smoke.sh [ENVIRONMENT] [OVERRIDE ...]      # .venv by default; "": the packages of the active environment
 #   SMOKE_CPU=1 scripts/gpu_smoke.sh                       # its rehearsal: the same steps without a GPU, at tiny shapes
