@@ -29,6 +29,7 @@ RUNS = [
     ["stack=cpu", f"{ACTOR}.strategy=fsdp"],
     [f"{ACTOR}.strategy=fsdp_turbo"],
     ["model_engine=megatron"],
+    ["model_engine=megatron", "visual_tool.max_nonfinite_updates=1"],
     ["model_engine=veomni"],
     ["model_engine=torchtitan"],
     ["trainer.device=npu"],

@@ -33,6 +33,8 @@ _EXCLUDED = f"{MODEL}.exclude_modules"
 _TOWER_ADAPTERS = f"{ROLLOUT}.engine_kwargs.vllm.enable_tower_connector_lora"
 _LAYERED = f"{ROLLOUT}.layered_summon"
 _DEVICE = "trainer.device"
+_NONFINITE = f"{names.VISUAL_TOOL_NODE}.max_nonfinite_updates"
+_MEGATRON_DTYPE = f"{ACTOR}.megatron.dtype"
 _PADDING = f"{MODEL}.use_remove_padding"
 
 
@@ -158,6 +160,15 @@ TABLE = (
         {names.VGPO: _NO_STATES},
     ),
     Choice("`model_engine=megatron`", (STRATEGY,), _is(STRATEGY, "megatron"), untested(), {names.VGPO: _NO_STATES}),
+    Choice(
+        "the same with `visual_tool.max_nonfinite_updates` above 0, unless in float16",
+        (_NONFINITE, STRATEGY, _MEGATRON_DTYPE),
+        _all(
+            _is(STRATEGY, "megatron"),
+            lambda config: select(config, _NONFINITE, 0) > 0 and select(config, _MEGATRON_DTYPE) != "float16",
+        ),
+        refused("its optimizer steps with a gradient that is not finite, after which no weight is", f"{_NONFINITE}=0"),
+    ),
     Choice("`model_engine=veomni`", (STRATEGY,), _is(STRATEGY, "veomni"), untested(), {names.VGPO: _NO_STATES}),
     Choice(
         "`model_engine=torchtitan`",
