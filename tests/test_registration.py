@@ -28,6 +28,7 @@ def test_import_of_verl_loads_the_plugin_and_nothing_that_registers_a_name():
     loaded, registered = printed(REGISTERED)[-2:]
     assert set(loaded.split()) == {
         "verl_mapo",
+        "verl_mapo.logs",
         "verl_mapo.names",
         "verl_mapo.platforms",
         "verl_mapo.platforms.cpu",

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import wrapt
 
 from verl_mapo import names
+from verl_mapo.logs import keep_warnings
 from verl_mapo.platforms import cpu
 
 
@@ -68,6 +69,7 @@ _done: set[str] = set()
 
 def register() -> None:
     """Arrange for every entry of the table to be registered. A second call does nothing."""
+    keep_warnings()
     cpu.register()
     for entry in TABLE:
         if entry.module not in _done:
