@@ -3,8 +3,8 @@
 """Python's garbage collector in the trainer's process: it waits while a step's rows are read.
 
 The rows of a step are millions of small objects, all of which stay. Each time that their number has grown by a quarter,
-the collector looks at all of them and finds nothing: half of the time in which 8192 rows are read from TransferQueue
-(docs/scale.md).
+the collector looks at all of them and finds nothing: nearly half of the time in which 8192 rows are read from
+TransferQueue (docs/scale.md).
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ def collection_paused() -> Iterator[None]:
 
     Objects without cycles are freed as before.
     """
-    if not gc.isenabled():
-        yield
-        return
+    collecting = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if collecting:
+            gc.enable()
