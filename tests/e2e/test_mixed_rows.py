@@ -90,7 +90,7 @@ def run(request, photo_toy, toys, tmp_path_factory) -> Path:
         f"data.train_files={write_rows(toy, folder / 'data')}",
         f"data.val_files={write_bytes(toy, folder / 'test.parquet')}",
         f"data.picture_dir={folder / 'pictures'}",
-        "visual_tool.max_unreadable=0.5",  # a step may get both of the rows that cannot be shown
+        "visual_tool.max_unreadable=0.9",  # their rollouts end at once, so an asynchronous step may get many of them
         "trainer.test_freq=2",
         "trainer.save_freq=2",
         f"data.train_batch_size={len(KINDS)}",
@@ -114,6 +114,10 @@ def rows_by_kind(run: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def mode_of(run: Path) -> str:
+    return RunData.open(run).config["trainer"]["v1"]["trainer_mode"]
+
+
 def test_pictures_that_the_data_embed_become_files_which_the_records_name(run):
     records = [*rows_by_kind(run)["bytes"], *rollouts_of(run, STEPS, "val")]
     paths = {Path(name) for record in records for name in record["trajectory"]["images"]}
@@ -127,7 +131,11 @@ def test_records_of_mixed_rows_hold_the_parts_of_the_advantage(run):
 
 def test_only_the_rollouts_of_missing_pictures_end_before_their_first_turn(run):
     found = rows_by_kind(run)
-    assert {kind: len(records) for kind, records in found.items()} == dict.fromkeys(KINDS, STEPS * N)
+    counts = {kind: len(records) for kind, records in found.items()}
+    if mode_of(run) == "sync":
+        assert counts == dict.fromkeys(KINDS, STEPS * N)
+    else:  # a step takes the groups that have ended first
+        assert sum(counts.values()) == STEPS * N * len(KINDS) and all(count % N == 0 for count in counts.values())
     ended = {kind: {record["trajectory"]["end_reason"] for record in found[kind]} for kind in KINDS}
     assert ended["missing"] == {EndReason.UNREADABLE_IMAGE}
     assert all(EndReason.UNREADABLE_IMAGE not in ended[kind] for kind in KINDS if kind != "missing"), ended
@@ -137,10 +145,9 @@ def test_only_the_rollouts_of_missing_pictures_end_before_their_first_turn(run):
 
 def test_every_missing_picture_is_counted_in_metrics_and_report(run, tmp_path):
     shares = []
-    mode = RunData.open(run).config["trainer"]["v1"]["trainer_mode"]
     for step, metrics in metrics_of(run).items():
         # The mean: verl bans placeholders in vLLM alone, and after questions without an image they have a share.
-        assert mode != "sync" or metrics["training/rollout_probs_diff_mean"] < 1e-3, step
+        assert mode_of(run) != "sync" or metrics["training/rollout_probs_diff_mean"] < 1e-3, step
         rollouts = [record["trajectory"] for record in rollouts_of(run, step) if record["trajectory"]["images"]]
         ended = [rollout["end_reason"] == EndReason.UNREADABLE_IMAGE for rollout in rollouts]
         shares.append(sum(ended) / len(ended))
