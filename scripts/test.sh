@@ -20,9 +20,8 @@ ruff format --check .
 TEST_TOYS=$(mktemp -d)  # the toys of the quick tests are those of the training runs
 export TEST_TOYS
 trap 'rm -rf "$TEST_TOYS"' EXIT
-say "2/3 Quick tests, four at a time because many wait for processes that they start (about 14 minutes)"
+say "2/3 Quick tests, four at a time because many wait for processes that they start (about 9 minutes)"
 python -m pytest -q -n 4 --dist loadfile -m "not e2e" -p no:warnings
 at_once=$(runs_that_fit 2)
-say "3/3 Nine training runs with stock verl, ray, FSDP2 and vLLM, $at_once at a time (two at a time: 16 minutes; one by" \
-    "one: 21)"
+say "3/3 Seven training runs with stock verl, ray, FSDP2 and vLLM, $at_once at a time (two at a time: 10 minutes)"
 python -m pytest -q -n "$at_once" --dist loadfile -m "e2e and not matrix" -p no:warnings --durations=0

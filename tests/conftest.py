@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, Phase, settings
 from PIL import Image, ImageDraw
 
 torch.set_num_threads(1)
+os.environ.setdefault("RAY_worker_niceness", "0")  # ray's 15 starves its workers where other programs run
 yaml.SafeLoader = yaml.CSafeLoader  # with which hydra composes a configuration in three quarters of the time
 # How long an example takes depends on what else the machine does. The examples are the same in every run, so that a
 # test fails where its code has changed and nowhere else; pytest --hypothesis-profile=search draws new ones.

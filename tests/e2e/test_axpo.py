@@ -8,7 +8,7 @@ import pytest
 from support.checked_run import check_groups, groups_of
 from support.real_run import metrics_of, toy_overrides, train
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.matrix]
 
 
 def test_seeded_run_resamples_prefixes_and_recovers_some(toys, tmp_path):

@@ -37,6 +37,7 @@ def test_vgpo_multiplies_grpo_by_visual_credit(toys, tmp_path, family, mode):
     assert check_tokens_of_whole_groups(tmp_path) == N * PROMPTS
 
 
+@pytest.mark.matrix
 def test_vgpo_trains_on_single_turns_with_dynamic_sampling(toys, tmp_path):
     base = [
         "method=vgpo",
