@@ -111,7 +111,12 @@ def convert(
         raise ConfigError(f"--out {out} is the folder of the source: give another one.")
     choices = Choices(limit, max_pixels, without_judged)
     files = fingerprint(folder, dataset.files)
-    settings = {"set": f"{type(dataset).__module__}:{type(dataset).__qualname__}", "options": dataset.given, "source": str(folder), "files": files}
+    settings = {
+        "set": f"{type(dataset).__module__}:{type(dataset).__qualname__}",
+        "options": dataset.given,
+        "source": str(folder),
+        "files": files,
+    }
     parts = Parts(out / ".parts", settings | asdict(choices) | {"version": __version__})
     converter = _Converter(dataset, folder, out, choices)
     _convert_parts(converter, parts)
