@@ -13,6 +13,17 @@ DATA_SETS: Registry[type[DataSet]] = Registry(
     DataSet,
     {
         "virl39k": "verl_mapo.data.virl39k:ViRL39K",
+        "visual_probe": "verl_mapo.data.mini_o3:VisualProbe",
+        "deepeyes_4k": "verl_mapo.data.mini_o3:DeepEyes4K",
+        "drim": "verl_mapo.data.drim:VisualReasonHard",
+        "pixel_reasoner": "verl_mapo.data.pixel_reasoner:PixelReasoner",
+        "mmk12": "verl_mapo.data.mmk12:MMK12",
+        "med": "verl_mapo.data.med:MED",
+        "vstar_collage": "verl_mapo.data.insight_o3:VStarCollage",
+        "region_localization": "verl_mapo.data.insight_o3:RegionLocalization",
+        "codevision": "verl_mapo.data.codevision:CodeVision",
+        "thyme": "verl_mapo.data.thyme:Thyme",
+        "sensenova_mars": "verl_mapo.data.sensenova_mars:SenseNovaMARS",
     },
 )
 """The built-in data sets, by the name that ``verl-mapo data convert`` takes."""

@@ -18,11 +18,13 @@ REASONS = {
     "duplicate_id": "an earlier example has the same id",
     "broken_file": "a data file cannot be read further; it counts as the examples that it still holds",
     "video": "the example has a video, and the visual tools work on images",
+    "other_tool": "the example needs a tool that there is not, or its dialogue calls one, such as a search or code",
+    "unfinished": "the dialogue has no final answer",
     "judged": "no rule can check the answer, and --without-judged is set",
 }
 """Every reason with its meaning."""
 
-INTENDED = ("video", "judged")
+INTENDED = ("video", "other_tool", "unfinished", "judged")
 """The reasons that are no fault of the data; ``max_left_out`` does not count them."""
 
 

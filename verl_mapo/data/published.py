@@ -1,0 +1,248 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Sets whose examples hold a question, images and an answer in columns: what differs between them is declared.
+
+A column is given by the names that it has in the published versions of a set, of which the first that an example holds
+is read. A dot leads into a column: ``extra_info.question``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from verl_mapo.data.base import (
+    DataSet,
+    Example,
+    LeftOut,
+    Picture,
+    Pictures,
+    RewardModel,
+    Row,
+    make_row,
+    target_of,
+    unpack,
+)
+from verl_mapo.rewards.answers import truths_of
+
+Names = tuple[str, ...]
+"""The names of one column in the versions of a set."""
+
+_DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,")
+_SENTENCE_END = re.compile(r"(?<=[.!?。])\s+|\n+")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a set holds what every row needs.
+
+    Attributes:
+        question: a text, or messages of which the last one of the user is the question.
+        truth: the published answer, or a list of accepted ones.
+        images: one image or a list of images, see :func:`picture_of`.
+        id: the example's name; empty where the set has none.
+        more: further columns that are kept in ``extra_info.more``, under the last part of their name.
+    """
+
+    question: Names
+    truth: Names
+    images: Names
+    id: Names = ()
+    more: Names = ()
+
+
+class PublishedSet(DataSet):
+    """A set with a question, images and an answer in columns.
+
+    Attributes:
+        columns: the names of these columns.
+        instructions: regular expressions for the beginnings of the set's own instructions, such as a format of the
+            answer; the question ends before the first of them.
+        leading: a regular expression for what stands before the question, such as ``Question:``; empty for nothing.
+        archives: zip files with images, unpacked once next to themselves, into the folder of their name.
+        image_folders: folders in which the paths of images may begin; the first that has the file is taken.
+    """
+
+    columns: ClassVar[Columns]
+    instructions: ClassVar[Names] = ()
+    leading: ClassVar[str] = ""
+    archives: ClassVar[Names] = ()
+    image_folders: ClassVar[Names] = ("",)
+
+    def examples(self, source: Path) -> Iterator[Example | LeftOut]:
+        """See :class:`DataSet`."""
+        self.source = source
+        for archive in self.archives:
+            unpack(source / archive, source / Path(archive).stem)
+        return super().examples(source)
+
+    def id_of(self, index: int, example: Example) -> str:
+        """See :class:`DataSet`."""
+        found = first_of(example, self.columns.id, None) if self.columns.id else None
+        return str(index if found is None else found)
+
+    def row(self, index: int, example: Example, pictures: Pictures) -> Row:
+        """See :class:`DataSet`."""
+        images = self.pictures_of(example, pictures)
+        question = self.question_of(example)
+        truth, *aliases = self.truths_of(example)
+        more = {name.rpartition(".")[2]: first_of(example, (name,), None) for name in self.columns.more}
+        more |= {"accepted_answers": [truth, *aliases]} if aliases else {}
+        return make_row(
+            self.name,
+            index,
+            question,
+            images,
+            self.target(truth, question, images),
+            id=self.id_of(index, example),
+            boxes=self.boxes_of(example, images),
+            more={name: value for name, value in more.items() if value is not None},
+        )
+
+    def pictures_of(self, example: Example, pictures: Pictures) -> list[Picture]:
+        """The images of an example."""
+        found = first_of(example, self.columns.images)
+        listed = found if isinstance(found, list | tuple) else [found]
+        folders = [self.source / folder for folder in self.image_folders]
+        return [picture_of(image, pictures, folders) for image in listed]
+
+    def question_of(self, example: Example) -> str:
+        """The question without the set's own instructions."""
+        return self.stripped(question_in(first_of(example, self.columns.question)))
+
+    def truths_of(self, example: Example) -> list[str]:
+        """The accepted answers, the first of which is the row's truth."""
+        try:
+            return truths_of(first_of(example, self.columns.truth))
+        except ValueError as error:
+            raise LeftOut("empty_answer", str(error)) from None
+
+    def boxes_of(self, example: Example, images: Sequence[Picture]) -> list[list[float]] | None:
+        """The regions that show the answer, in pixels of the first image; None for a set without them."""
+        return None
+
+    def target(self, truth: str, question: str, images: Sequence[Picture]) -> RewardModel:
+        """How the answers are checked."""
+        return target_of(truth, question=question)
+
+    def stripped(self, text: str) -> str:
+        """A text without the set's own instructions."""
+        starts = [found.start() for start in self.instructions if (found := re.search(start, text))]
+        text = text[: min(starts, default=len(text))].rstrip()
+        if not self.leading:
+            return text
+        return re.sub(rf"\A((?:<image>\s*)*)(?:{self.leading})+", r"\1", text)
+
+
+_MISSING = object()
+
+
+def first_of(example: Mapping[str, Any], names: Names, default: Any = _MISSING) -> Any:
+    """The value of the first of several columns that an example holds.
+
+    Args:
+        example: an example in published columns.
+        names: names of columns; a dot leads into a mapping.
+        default: what is returned where the example holds none of them.
+
+    Raises:
+        LeftOut: ``missing_column``, it holds none and there is no default; the detail tells what was expected and found.
+    """
+    for name in names:
+        value: Any = example
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is not None:
+            return value
+    if default is not _MISSING:
+        return default
+    raise LeftOut("missing_column", f"expected the column {' or '.join(names)}; found {', '.join(example) or 'none'}")
+
+
+def picture_of(value: Any, pictures: Pictures, folders: Sequence[Path]) -> Picture:
+    """An image in one of the forms in which published sets hold it.
+
+    Args:
+        value: a path, absolute or relative to one of the folders; ``file://`` and a path; base64 text, with or without
+            the head of a data URI; bytes; or a mapping with ``bytes``, ``image`` or ``path``, as the ``datasets`` library
+            and verl write it.
+        pictures: the images of the conversion.
+        folders: where relative paths may begin.
+
+    Raises:
+        LeftOut: ``missing_image``, ``broken_image`` or ``thin_image``; ``malformed``, it has none of these forms.
+    """
+    if isinstance(value, Mapping):
+        value = next((value[key] for key in ("bytes", "image", "path") if value.get(key)), None)
+    if value is None:
+        raise LeftOut("missing_image", "the example names no image")
+    if isinstance(value, bytes | bytearray):
+        return pictures.of_bytes(bytes(value))
+    if not isinstance(value, str):
+        raise LeftOut("malformed", f"an image is {type(value).__name__}, not a path, bytes or base64 text")
+    if (data := _decoded(value)) is not None:
+        return pictures.of_bytes(data)
+    paths = [folder / value.removeprefix("file://") for folder in folders]
+    return pictures.at(next((path for path in paths if path.exists()), paths[0]))
+
+
+def bytes_of(value: Any) -> bytes | None:
+    """The bytes of an image that is held as bytes or as base64 text, see :func:`picture_of`; None for a path."""
+    if isinstance(value, Mapping):
+        value = value.get("bytes")
+    return _decoded(value) if isinstance(value, str) else value
+
+
+def _decoded(text: str) -> bytes | None:
+    """The bytes of base64 text, which no path is as long as; None for a path."""
+    head = _DATA_URI.match(text)
+    if not head and (len(text) < 64 or re.search(r"\.\w{3,4}\Z", text)):
+        return None
+    try:
+        return base64.b64decode(text[head.end() if head else 0 :], validate=True)
+    except binascii.Error:
+        if head:
+            raise LeftOut("broken_image", "an image is no valid base64") from None
+        return None
+
+
+def question_in(value: Any) -> str:
+    """The text of a question: the text itself, or that of the last user message of a list of messages.
+
+    The messages of other roles hold the set's own system prompt, with its tools and its format of the answer.
+
+    Raises:
+        LeftOut: ``malformed``, there is no user message.
+    """
+    if isinstance(value, str):
+        return value
+    messages = [one for one in value if isinstance(one, Mapping) and one.get("role", one.get("from")) in _USER]
+    if not messages:
+        raise LeftOut("malformed", f"the question is no text and has no message of the user: {value!r:.100}")
+    return text_in(messages[-1].get("content", messages[-1].get("value", "")))
+
+
+_USER = ("user", "human")
+
+
+def text_in(content: Any) -> str:
+    """The text of a message, whose parts may be a list; an image part becomes ``<image>``."""
+    if isinstance(content, str):
+        return content
+    parts = [part if isinstance(part, Mapping) else {"text": part} for part in content]
+    return "".join("<image>" if part.get("image") is not None else str(part.get("text") or "") for part in parts)
+
+
+def without_last_sentences(text: str, pattern: str) -> str:
+    """A text without the sentences at its end that match a pattern; questions, and the first sentence, are kept."""
+    while True:
+        ends = list(_SENTENCE_END.finditer(text.rstrip()))
+        last = text[ends[-1].end() :] if ends else ""
+        if not last.strip() or last.rstrip().endswith("?") or not re.search(pattern, last):
+            return text.rstrip()
+        text = text[: ends[-1].start()]
