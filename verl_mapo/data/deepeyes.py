@@ -16,8 +16,8 @@ class DeepEyes(DataSet):
 
     The published columns are those of verl: ``data_source`` (``vstar``, ``chart``, ``thinklite_eureka``), ``prompt``,
     ``images`` (bytes), ``reward_model`` with ``style: model``, and ``extra_info``. The system prompt, which declares
-    ``image_zoom_in_tool``, and the text about its format behind the question are removed. Most photographs are from COCO
-    and have at most 640 pixels a side, so that a zoom reveals little.
+    ``image_zoom_in_tool``, and the text about its format behind the question are removed. Most photographs are from
+    COCO and have at most 640 pixels a side, so that a zoom reveals little.
     """
 
     name = "DeepEyes-47k"

@@ -15,9 +15,9 @@ from verl_mapo.settings import STRICT
 class Geometry3K(DataSet):
     """3,002 problems of plane geometry, each with its figure; 2,101 for training, 300 and 601 to validate and test.
 
-    The published columns are ``images`` (bytes), ``problem`` with ``<image>``, ``answer``, and in the newer version also
-    ``id``, ``choices`` and ``ground_truth``, the letter among the choices. The answer is asked for itself, because the
-    problems do not list the choices.
+    The published columns are ``images`` (bytes), ``problem`` with ``<image>``, ``answer``, and in the newer version
+    also ``id``, ``choices`` and ``ground_truth``, the letter among the choices. The answer is asked for itself, because
+    the problems do not list the choices.
     """
 
     name = "geometry3k"
