@@ -12,6 +12,9 @@ DATA_SETS: Registry[type[DataSet]] = Registry(
     "data set",
     DataSet,
     {
+        "columns": "verl_mapo.data.columns:Columns",
+        "deepeyes": "verl_mapo.data.deepeyes:DeepEyes",
+        "geometry3k": "verl_mapo.data.geometry3k:Geometry3K",
         "virl39k": "verl_mapo.data.virl39k:ViRL39K",
         "visual_probe": "verl_mapo.data.mini_o3:VisualProbe",
         "deepeyes_4k": "verl_mapo.data.mini_o3:DeepEyes4K",

@@ -14,7 +14,7 @@ from typing import Any
 
 from verl_mapo.data.reasons import LeftOut
 from verl_mapo.data.rows import RewardModel
-from verl_mapo.rewards.answer_text import boxed, normalise, unwrap
+from verl_mapo.rewards.answer_text import normalise, unwrap
 from verl_mapo.rewards.answers import JUDGE, says_yes
 from verl_mapo.rewards.choices import choice
 from verl_mapo.rewards.quantities import quantity
@@ -63,20 +63,20 @@ def target_of(truth: Any, options: Sequence[str] | None = None, question: str = 
         return _target("multiple_choice", letter, listed)
     if options:
         raise LeftOut("impossible_answer", f"the truth {text[:60]!r} chooses none of the options {listed!r:.200}")
-    return _target(_style(text, plain), text)
+    return _target(_style(plain), text)
 
 
-def _style(text: str, plain: str) -> str:
-    """The style of a truth without options."""
+def _style(plain: str) -> str:
+    """The style of an unwrapped truth without options."""
     if re.fullmatch(r"\(?[A-J]\)?\.?", plain):
         return "multiple_choice"
-    if says_yes(text) is not None:
+    if says_yes(plain) is not None:
         return "yes_no"
     if _is_number(plain):
         return "numeric"
-    if boxed(text) is None and not _MATH.search(plain):
-        return "exact" if _is_name(plain) else JUDGE
-    return "math"
+    if _MATH.search(plain):
+        return "math"
+    return "exact" if _is_name(plain) else JUDGE
 
 
 def _is_number(plain: str) -> bool:

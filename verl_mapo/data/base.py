@@ -97,7 +97,7 @@ class DataSet(ABC):
         return count_examples(source, self.files)
 
     def id_of(self, index: int, example: Example) -> str:
-        """The name of an example in the list of those left out: its value under one of :data:`ID_COLUMNS`, or its index.
+        """The name of an example: its value under one of :data:`ID_COLUMNS`, or else its index.
 
         Args:
             index: the example's position in the source, from 0.

@@ -110,18 +110,17 @@ def convert(
     if folder.resolve() == out.resolve():
         raise ConfigError(f"--out {out} is the folder of the source: give another one.")
     choices = Choices(limit, max_pixels, without_judged)
-    files = fingerprint(folder, dataset.files)
-    settings = {
-        "set": f"{type(dataset).__module__}:{type(dataset).__qualname__}",
-        "options": dataset.given,
-        "source": str(folder),
-        "files": files,
-    }
-    parts = Parts(out / ".parts", settings | asdict(choices) | {"version": __version__})
+    given = {"data_set": path_of(type(dataset)), "options": dataset.given, "source": str(source), **asdict(choices)}
+    state = {"folder": str(folder), "files": fingerprint(folder, dataset.files), "version": __version__}
+    parts = Parts(out / ".parts", given | state)
     converter = _Converter(dataset, folder, out, choices)
     _convert_parts(converter, parts)
-    about = {"data_set": settings["set"], "options": dataset.given, "source": str(source), "max_left_out": max_left_out}
-    return _joined(dataset, parts, out, converter.schema, about | asdict(choices))
+    return _joined(dataset, parts, out, converter.schema, given | {"max_left_out": max_left_out})
+
+
+def path_of(part: type) -> str:
+    """The dotted path of a class."""
+    return f"{part.__module__}:{part.__qualname__}"
 
 
 class _Converter:

@@ -12,17 +12,18 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image
 
 from verl_mapo.data.image_structure import file_ending, is_whole
 from verl_mapo.data.reasons import LeftOut
 from verl_mapo.rollout.decode import UnreadableImage, decode, orientation
-from verl_mapo.rollout.row_pictures import PROCESSOR_MAX_ASPECT
+from verl_mapo.rollout.row_pictures import PROCESSOR_MAX_ASPECT, embedded_bytes, source_of
 from verl_mapo.tools.coordinates import Size
 
 _REMEMBERED = 100_000
@@ -77,6 +78,29 @@ class Pictures:
         """
         path = self.source / path
         return Picture(path, *self._size_at(path))
+
+    def of(self, value: Any) -> Picture:
+        """An image in any form in which sets publish one.
+
+        Args:
+            value: a path or ``file://`` URL, a data URI, base64, bytes, or a dict with one of these under ``bytes``,
+                ``image`` or ``path``, as ``datasets`` writes images.
+
+        Raises:
+            LeftOut: ``missing_image``, ``broken_image``, ``thin_image``; ``malformed``, the value is none of these.
+        """
+        source = source_of(value) if isinstance(value, Mapping) else value
+        if source is None:
+            raise LeftOut("missing_image", "the image is empty")
+        if isinstance(source, bytes):
+            return self.of_bytes(source)
+        if not isinstance(source, str):
+            raise LeftOut("malformed", f"the image is {type(source).__name__}, neither path nor bytes")
+        try:
+            content = embedded_bytes(source)
+        except ValueError as error:
+            raise LeftOut("broken_image", f"its data URI is damaged: {error}") from None
+        return self.at(source.removeprefix("file://")) if content is None else self.of_bytes(content)
 
     def of_bytes(self, data: bytes) -> Picture:
         """An image that the source holds as bytes. Equal bytes are one file, whose name is their hash.

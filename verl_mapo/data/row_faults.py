@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""What may be wrong with a row of a data set: faults of the data leave it out, faults of the code stop the conversion."""
+"""What may be wrong with a row: a fault of the data leaves it out, a fault of the code stops the conversion."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from verl_mapo.data.rows import MARK, ExtraInfo, ImagePath, Message, RewardModel
 from verl_mapo.rewards.answers import can_be_met
 from verl_mapo.settings import ConfigError
 
+_TOOL_TAGS = ("<tool_call>", "<tools>", "<tool_response>")
+"""What a neutral row's prompt must not have: the agent loop declares the tools."""
+
 
 def check_row(row: Row, name: str) -> None:
     """Check a row before it is written.
@@ -21,7 +24,7 @@ def check_row(row: Row, name: str) -> None:
         name: the name of the data set.
 
     Raises:
-        LeftOut: ``empty_answer``, ``impossible_answer`` or ``image_marks``.
+        LeftOut: ``empty_answer``, ``impossible_answer``, ``image_marks`` or ``tool_text``.
         ConfigError: the row, or a part of it, has other keys than the schema.
     """
     _check_keys(row, Row, name, "a row")
@@ -38,6 +41,8 @@ def check_row(row: Row, name: str) -> None:
     marks = sum(message["content"].count(MARK) for message in row["prompt"])
     if marks != len(row["images"]):
         raise LeftOut("image_marks", f"the prompt has {marks} x {MARK}, and the row has {len(row['images'])} images")
+    if found := next((tag for message in row["prompt"] for tag in _TOOL_TAGS if tag in message["content"]), None):
+        raise LeftOut("tool_text", f"the prompt has {found}")
     target = row["reward_model"]
     if not target["ground_truth"].strip():
         raise LeftOut("empty_answer", "the truth is empty")

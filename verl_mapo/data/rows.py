@@ -48,8 +48,8 @@ class RewardModel(TypedDict):
     """How the answer is checked.
 
     Keys:
-        style: a name in :data:`verl_mapo.rewards.answers.CHECKS`, the dotted path of an answer check, or ``judge`` where
-            no rule can check the answer.
+        style: a name in :data:`verl_mapo.rewards.answers.CHECKS`, the dotted path of an answer check, or ``judge``
+            where no rule can check the answer.
         ground_truth: the correct answer.
         options: the texts of a multiple choice, A first; None without options.
     """
