@@ -26,6 +26,9 @@ DATA_SETS: Registry[type[DataSet]] = Registry(
         "region_localization": "verl_mapo.data.insight_o3:RegionLocalization",
         "codevision": "verl_mapo.data.codevision:CodeVision",
         "thyme": "verl_mapo.data.thyme:Thyme",
+        "mini_o3_coldstart": "verl_mapo.data.mini_o3_coldstart:MiniO3Coldstart",
+        "pixel_reasoner_sft": "verl_mapo.data.pixel_reasoner_sft:PixelReasonerSFT",
+        "thyme_sft": "verl_mapo.data.thyme_sft:ThymeSFT",
         "sensenova_mars": "verl_mapo.data.sensenova_mars:SenseNovaMARS",
     },
 )

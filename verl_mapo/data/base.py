@@ -61,6 +61,7 @@ class DataSet(ABC):
         hub_id: its repository on the Hugging Face hub; empty if there is none.
         files: globs of its published data files, in the order in which they are read; empty for all parquet, JSONL or
             JSON files at the top of the folder and in ``data/``.
+        supervised: whether its rows have ``turns``, see :class:`verl_mapo.data.rows.SupervisedRow`.
         Options: a frozen pydantic dataclass with the configuration :data:`verl_mapo.settings.STRICT`; None for a set
             without options.
 
@@ -71,6 +72,7 @@ class DataSet(ABC):
     name: ClassVar[str]
     hub_id: ClassVar[str] = ""
     files: ClassVar[tuple[str, ...]] = ()
+    supervised: ClassVar[bool] = False
     Options: ClassVar[type | None] = None
 
     def __init__(self, options: Mapping[str, Any] | None = None):

@@ -29,6 +29,7 @@ from verl_mapo.data.parts import Part, Parts
 from verl_mapo.data.reading import fingerprint, local_folder
 from verl_mapo.data.reasons import INTENDED
 from verl_mapo.data.row_faults import check_row
+from verl_mapo.data.rows import SupervisedRow
 from verl_mapo.settings import ConfigError
 
 PART = 1000
@@ -134,7 +135,7 @@ class _Converter:
     def __init__(self, dataset: DataSet, source: Path, out: Path, choices: Choices):
         self.dataset, self.source, self.choices = dataset, source, choices
         self.pictures = Pictures(source, out)
-        self.schema = schema(choices.max_pixels is not None)
+        self.schema = schema(choices.max_pixels is not None, dataset.supervised)
         self.ids: set[str] = set()
 
     def examples(self, start: int) -> Iterator[tuple[int, Example | LeftOut]]:
@@ -186,7 +187,7 @@ class _Converter:
             raise LeftOut("missing_column", f"the example has no {error}") from None
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise LeftOut("malformed", f"{type(error).__name__}: {error}"[:300]) from None
-        check_row(row, self.dataset.name)
+        check_row(row, self.dataset.name, SupervisedRow if self.dataset.supervised else Row)
         name = row["extra_info"]["id"]
         if name in self.ids:
             raise LeftOut("duplicate_id", f"an earlier example has the id {name}")

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 from verl_mapo.data.published import Columns, PublishedSet
 
+LEADING = r"Question:\s*"
+"""What may stand before a question of Mini-o3's."""
+
 
 class ProblemSet(PublishedSet):
     """A set in the layout of Mini-o3: ``train.json``, a list of objects, and images in ``data/``.
@@ -17,7 +20,7 @@ class ProblemSet(PublishedSet):
     """
 
     files = ("train.json",)
-    leading = r"Question:\s*"
+    leading = LEADING
     columns = Columns(("problem",), ("solution",), ("images",), id=("doc_id",), more=("data_source",))
 
 

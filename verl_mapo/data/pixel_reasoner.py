@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from verl_mapo.data.base import Example, LeftOut, Picture, Pictures
-from verl_mapo.data.published import Columns, PublishedSet
+from verl_mapo.data.published import Columns, PublishedSet, first_of
 
 GUIDELINES = r"\s*Guidelines: Understand the given visual information and the user query\."
 """The beginning of the instructions that Pixel Reasoner appends to its questions."""
@@ -23,7 +23,6 @@ class PixelReasoner(PublishedSet):
     hub_id = "TIGER-Lab/PixelReasoner-RL-Data"
     files = ("release.parquet", "data/*.parquet")
     archives = ("images.zip",)
-    image_folders = ("", "images")
     instructions = (GUIDELINES,)
     columns = Columns(("question",), ("answer",), ("image",), id=("qid",))
 
@@ -31,4 +30,10 @@ class PixelReasoner(PublishedSet):
         """See :class:`PublishedSet`."""
         if example.get("is_video"):
             raise LeftOut("video", "the question is about a video")
-        return super().pictures_of(example, pictures)
+        return [picture_at(path, pictures) for path in first_of(example, self.columns.images)]
+
+
+def picture_at(path: str, pictures: Pictures) -> Picture:
+    """An image by its path in ``images.zip`` or in the folder that holds it, as the two versions of the set have it."""
+    inside = pictures.source / "images" / path
+    return pictures.at(inside if inside.exists() else path)

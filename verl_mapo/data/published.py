@@ -8,8 +8,6 @@ is read. A dot leads into a column: ``extra_info.question``.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from verl_mapo.data.base import (
+    MARK,
     DataSet,
     Example,
     LeftOut,
@@ -33,7 +32,6 @@ from verl_mapo.rewards.answers import truths_of
 Names = tuple[str, ...]
 """The names of one column in the versions of a set."""
 
-_DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,")
 _SENTENCE_END = re.compile(r"(?<=[.!?。])\s+|\n+")
 
 
@@ -44,7 +42,7 @@ class Columns:
     Attributes:
         question: a text, or messages of which the last one of the user is the question.
         truth: the published answer, or a list of accepted ones.
-        images: one image or a list of images, see :func:`picture_of`.
+        images: one image or a list of images, see :meth:`verl_mapo.data.pictures.Pictures.of`.
         id: the example's name; empty where the set has none.
         more: further columns that are kept in ``extra_info.more``, under the last part of their name.
     """
@@ -65,18 +63,15 @@ class PublishedSet(DataSet):
             answer; the question ends before the first of them.
         leading: a regular expression for what stands before the question, such as ``Question:``; empty for nothing.
         archives: zip files with images, unpacked once next to themselves, into the folder of their name.
-        image_folders: folders in which the paths of images may begin; the first that has the file is taken.
     """
 
     columns: ClassVar[Columns]
     instructions: ClassVar[Names] = ()
     leading: ClassVar[str] = ""
     archives: ClassVar[Names] = ()
-    image_folders: ClassVar[Names] = ("",)
 
     def examples(self, source: Path) -> Iterator[Example | LeftOut]:
         """See :class:`DataSet`."""
-        self.source = source
         for archive in self.archives:
             unpack(source / archive, source / Path(archive).stem)
         return super().examples(source)
@@ -108,8 +103,7 @@ class PublishedSet(DataSet):
         """The images of an example."""
         found = first_of(example, self.columns.images)
         listed = found if isinstance(found, list | tuple) else [found]
-        folders = [self.source / folder for folder in self.image_folders]
-        return [picture_of(image, pictures, folders) for image in listed]
+        return [pictures.of(image) for image in listed]
 
     def question_of(self, example: Example) -> str:
         """The question without the set's own instructions."""
@@ -134,9 +128,12 @@ class PublishedSet(DataSet):
         """A text without the set's own instructions."""
         starts = [found.start() for start in self.instructions if (found := re.search(start, text))]
         text = text[: min(starts, default=len(text))].rstrip()
-        if not self.leading:
-            return text
-        return re.sub(rf"\A((?:<image>\s*)*)(?:{self.leading})+", r"\1", text)
+        return without_leading(text, self.leading) if self.leading else text
+
+
+def without_leading(text: str, pattern: str) -> str:
+    """A question without what matches a regular expression at its beginning, behind its ``<image>``."""
+    return re.sub(rf"\A((?:{MARK}\s*)*)(?:{pattern})+", r"\1", text)
 
 
 _MISSING = object()
@@ -151,7 +148,8 @@ def first_of(example: Mapping[str, Any], names: Names, default: Any = _MISSING) 
         default: what is returned where the example holds none of them.
 
     Raises:
-        LeftOut: ``missing_column``, it holds none and there is no default; the detail tells what was expected and found.
+        LeftOut: ``missing_column``, it holds none and there is no default; the detail tells what was expected and what
+            was found.
     """
     for name in names:
         value: Any = example
@@ -162,53 +160,6 @@ def first_of(example: Mapping[str, Any], names: Names, default: Any = _MISSING) 
     if default is not _MISSING:
         return default
     raise LeftOut("missing_column", f"expected the column {' or '.join(names)}; found {', '.join(example) or 'none'}")
-
-
-def picture_of(value: Any, pictures: Pictures, folders: Sequence[Path]) -> Picture:
-    """An image in one of the forms in which published sets hold it.
-
-    Args:
-        value: a path, absolute or relative to one of the folders; ``file://`` and a path; base64 text, with or without
-            the head of a data URI; bytes; or a mapping with ``bytes``, ``image`` or ``path``, as the ``datasets`` library
-            and verl write it.
-        pictures: the images of the conversion.
-        folders: where relative paths may begin.
-
-    Raises:
-        LeftOut: ``missing_image``, ``broken_image`` or ``thin_image``; ``malformed``, it has none of these forms.
-    """
-    if isinstance(value, Mapping):
-        value = next((value[key] for key in ("bytes", "image", "path") if value.get(key)), None)
-    if value is None:
-        raise LeftOut("missing_image", "the example names no image")
-    if isinstance(value, bytes | bytearray):
-        return pictures.of_bytes(bytes(value))
-    if not isinstance(value, str):
-        raise LeftOut("malformed", f"an image is {type(value).__name__}, not a path, bytes or base64 text")
-    if (data := _decoded(value)) is not None:
-        return pictures.of_bytes(data)
-    paths = [folder / value.removeprefix("file://") for folder in folders]
-    return pictures.at(next((path for path in paths if path.exists()), paths[0]))
-
-
-def bytes_of(value: Any) -> bytes | None:
-    """The bytes of an image that is held as bytes or as base64 text, see :func:`picture_of`; None for a path."""
-    if isinstance(value, Mapping):
-        value = value.get("bytes")
-    return _decoded(value) if isinstance(value, str) else value
-
-
-def _decoded(text: str) -> bytes | None:
-    """The bytes of base64 text, which no path is as long as; None for a path."""
-    head = _DATA_URI.match(text)
-    if not head and (len(text) < 64 or re.search(r"\.\w{3,4}\Z", text)):
-        return None
-    try:
-        return base64.b64decode(text[head.end() if head else 0 :], validate=True)
-    except binascii.Error:
-        if head:
-            raise LeftOut("broken_image", "an image is no valid base64") from None
-        return None
 
 
 def question_in(value: Any) -> str:
@@ -235,7 +186,7 @@ def text_in(content: Any) -> str:
     if isinstance(content, str):
         return content
     parts = [part if isinstance(part, Mapping) else {"text": part} for part in content]
-    return "".join("<image>" if part.get("image") is not None else str(part.get("text") or "") for part in parts)
+    return "".join(MARK if part.get("image") is not None else str(part.get("text") or "") for part in parts)
 
 
 def without_last_sentences(text: str, pattern: str) -> str:

@@ -16,18 +16,19 @@ _TOOL_TAGS = ("<tool_call>", "<tools>", "<tool_response>")
 """What a neutral row's prompt must not have: the agent loop declares the tools."""
 
 
-def check_row(row: Row, name: str) -> None:
+def check_row(row: Row, name: str, kind: type = Row) -> None:
     """Check a row before it is written.
 
     Args:
         row: a row of a data set.
         name: the name of the data set.
+        kind: the keys that the row has to have, :class:`Row` or :class:`verl_mapo.data.rows.SupervisedRow`.
 
     Raises:
         LeftOut: ``empty_answer``, ``impossible_answer``, ``image_marks`` or ``tool_text``.
         ConfigError: the row, or a part of it, has other keys than the schema.
     """
-    _check_keys(row, Row, name, "a row")
+    _check_keys(row, kind, name, "a row")
     _check_keys(row["reward_model"], RewardModel, name, "reward_model")
     _check_keys(row["extra_info"], ExtraInfo, name, "extra_info")
     for message in row["prompt"]:

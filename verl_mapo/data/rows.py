@@ -96,10 +96,22 @@ class Row(TypedDict):
     extra_info: ExtraInfo
 
 
-def schema(with_max_pixels: bool = False) -> pa.Schema:
+class SupervisedRow(Row):
+    """A row for supervised training.
+
+    Keys:
+        turns: the text that the model is to write in each turn, in order, without end token. Observations are not in
+            it: the run makes them by its own tools.
+    """
+
+    turns: list[str]
+
+
+def schema(with_max_pixels: bool = False, with_turns: bool = False) -> pa.Schema:
     """Columns of the parquet file.
 
     Args:
+        with_turns: whether the rows are those of a :class:`SupervisedRow`.
         with_max_pixels: whether the images have ``max_pixels``. Without it there is no such column, because
             qwen_vl_utils, which verl's own data sets call, does not take an empty limit.
     """
@@ -122,6 +134,7 @@ def schema(with_max_pixels: bool = False) -> pa.Schema:
                 }
             ),
         }
+        | ({"turns": pa.list_(pa.string())} if with_turns else {})
     )
 
 

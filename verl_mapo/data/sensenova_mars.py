@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from verl_mapo.data.base import Example, LeftOut, Picture, Pictures, read_examples
-from verl_mapo.data.published import Columns, PublishedSet, picture_of
+from verl_mapo.data.published import Columns, PublishedSet
 from verl_mapo.data.reading import data_files
 
 _FOLDER = "_folder"
@@ -45,4 +45,4 @@ class SenseNovaMARS(PublishedSet):
         if example["part"].startswith(_SEARCH):
             raise LeftOut("other_tool", "the question needs a search of the web")
         images = example["images"] if isinstance(example["images"], list) else [example["images"]]
-        return [picture_of(image, pictures, [example[_FOLDER]]) for image in images]
+        return [pictures.at(example[_FOLDER] / image) for image in images]
