@@ -7,7 +7,7 @@ from __future__ import annotations
 from verl_mapo.data.base import Example, LeftOut
 from verl_mapo.data.published import Columns, PublishedSet, without_last_sentences
 
-_FORMAT = r"\\boxed\{|<think>|<answer>|crop_and_zoom|\bsteps?\b|\breasoning\b|thought process|cannot use any tools"
+_FORMAT = r"\\boxed\{|</?(?:think|answer)>|crop_and_zoom|\bsteps?\b|\breasoning\b|thought process|cannot use any tools"
 """What the sentences say that the set appends to its questions, as its code has them."""
 
 
