@@ -86,8 +86,8 @@ class PublishedSet(DataSet):
         images = self.pictures_of(example, pictures)
         question = self.question_of(example)
         truth, *aliases = self.truths_of(example)
-        more = {name.rpartition(".")[2]: first_of(example, (name,), None) for name in self.columns.more}
-        more |= {"accepted_answers": [truth, *aliases]} if aliases else {}
+        kept = {name: first_of(example, (name,), None) for name in self.columns.more}
+        more = {name.rpartition(".")[2]: value for name, value in kept.items() if value is not None}
         return make_row(
             self.name,
             index,
@@ -96,7 +96,7 @@ class PublishedSet(DataSet):
             self.target(truth, question, images),
             id=self.id_of(index, example),
             boxes=self.boxes_of(example, images),
-            more={name: value for name, value in more.items() if value is not None},
+            more=more | ({"accepted_answers": [truth, *aliases]} if aliases else {}),
         )
 
     def pictures_of(self, example: Example, pictures: Pictures) -> list[Picture]:
