@@ -11,8 +11,8 @@ from verl_mapo.data.thyme_sft import ThymeSFT
 
 QUESTION = (
     '<image>\nWhat is the plate?\nA. S OT\nB. S QT\n\n### User Image Path:** "/data/17127.jpg"\n### User Image Size:** '
-    '"400x200"\n\n### **Output Format (strict adherence required):**\n\n<think>Your detailed reasoning process, including '
-    "any code, should go here.</think>\n<answer>Your final answer to the user's question goes here.</answer>\n"
+    '"400x200"\n\n### **Output Format (strict adherence required):**\n\n<think>Your detailed reasoning process, '
+    "including any code, should go here.</think>\n<answer>Your final answer to the user's question goes here.</answer>"
 )
 
 
@@ -28,6 +28,7 @@ def code(box: tuple[int, int, int, int], path: str = "/data/17127.jpg", more: st
 
 
 OUTPUT = "<sandbox_output><image></sandbox_output>"
+END = "</think><answer>B</answer>"
 BEFORE = "<think>The plate is small, so zooming in helps.\nHere is the Python code to crop it:\n"
 
 
@@ -63,16 +64,11 @@ def test_code_that_opens_the_last_crop_zooms_into_it(tmp_path):
 @pytest.mark.parametrize(
     "response",
     [
-        (
-            "<think>",
-            code((40, 40, 120, 80), more="cropped = cv2.rotate(cropped, 0)\n"),
-            OUTPUT,
-            "</think><answer>B</answer>",
-        ),
-        ("<think>", code((40, 40, 120, 60)), OUTPUT, "</think><answer>B</answer>"),
-        ("<think>", code((40, 40, 120, 80)), "</think><answer>B</answer>"),
-        ("<think>", code((40, 40, 120, 80)), OUTPUT, OUTPUT, "</think><answer>B</answer>"),
-        ("<think><code>\nprint(2 + 3)\n</code><sandbox_output>5</sandbox_output></think><answer>B</answer>",),
+        ("<think>", code((40, 40, 120, 80), more="cropped = cv2.rotate(cropped, 0)\n"), OUTPUT, END),
+        ("<think>", code((40, 40, 120, 60)), OUTPUT, END),
+        ("<think>", code((40, 40, 120, 80)), END),
+        ("<think>", code((40, 40, 120, 80)), OUTPUT, OUTPUT, END),
+        ("<think><code>\nprint(2 + 3)\n</code><sandbox_output>5</sandbox_output>", END),
     ],
     ids=["rotated", "other form", "no output", "output without code", "computation"],
 )
