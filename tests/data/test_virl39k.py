@@ -12,14 +12,15 @@ from omegaconf import OmegaConf
 from PIL import Image
 from verl.utils import hf_processor, hf_tokenizer
 from verl.utils.dataset.rl_dataset import RLHFDataset
+from verl.utils.dataset.vision_utils import process_image
 
 from verl_mapo.data import convert
 from verl_mapo.data.virl39k import ViRL39K
 
 
-@pytest.fixture
-def rows(virl39k, tiny_models, tmp_path) -> RLHFDataset:
-    written = convert(ViRL39K(), virl39k, tmp_path / "out", max_pixels=1000)
+@pytest.fixture(params=[None, 5000])
+def rows(virl39k, tiny_models, tmp_path, request) -> RLHFDataset:
+    written = convert(ViRL39K(), virl39k, tmp_path / "out", max_pixels=request.param)
     assert (written.rows, written.images) == (3, 3)
     model = str(tiny_models["qwen2_5_vl"].folder)
     options = {"max_prompt_length": 2048, "filter_overlong_prompts": True, "filter_overlong_prompts_workers": 1}
@@ -42,11 +43,16 @@ def test_verl_reads_every_row(rows):
 def test_prompt_holds_question_and_images_by_path(rows):
     [message] = rows[1]["raw_prompt"]
     first, text, second = message["content"]
-    assert (first["type"], second["type"]) == ("image", "image") and first["max_pixels"] == 1000
+    assert (first["type"], second["type"]) == ("image", "image") and first.get("max_pixels") in (None, 5000)
     paths = [part["image"].removeprefix("file://") for part in (first, second)]
     with Image.open(paths[0]) as left, Image.open(paths[1]) as right:
         assert left.size == right.size == (61, 40)
     assert text["text"] == "Compare."
+
+
+def test_verl_reads_the_images_for_supervised_training_too(rows):
+    for image in rows.dataframe[1]["images"]:
+        assert process_image(dict(image)).size == (56, 28), "61 x 40 pixels in tokens of 28 x 28"
 
 
 def test_archive_of_images_is_unpacked(virl39k, tmp_path):
