@@ -8,6 +8,7 @@ import json
 import shutil
 
 import pytest
+from data.conftest import write_virl39k
 from omegaconf import OmegaConf
 from PIL import Image
 from verl.utils import hf_processor, hf_tokenizer
@@ -18,13 +19,14 @@ from verl_mapo.data import convert
 from verl_mapo.data.virl39k import ViRL39K
 
 
-@pytest.fixture(params=[None, 5000])
-def rows(virl39k, tiny_models, tmp_path, request) -> RLHFDataset:
-    written = convert(ViRL39K(), virl39k, tmp_path / "out", max_pixels=request.param)
+@pytest.fixture(scope="module", params=[None, 5000])
+def rows(tiny_models, tmp_path_factory, request) -> RLHFDataset:
+    folder = tmp_path_factory.mktemp("virl39k")
+    written = convert(ViRL39K(), write_virl39k(folder / "published"), folder / "out", max_pixels=request.param)
     assert (written.rows, written.images) == (3, 3)
     model = str(tiny_models["qwen2_5_vl"].folder)
     options = {"max_prompt_length": 2048, "filter_overlong_prompts": True, "filter_overlong_prompts_workers": 1}
-    config = OmegaConf.create(options | {"cache_dir": str(tmp_path / "cache")})
+    config = OmegaConf.create(options | {"cache_dir": str(folder / "cache")})
     return RLHFDataset([str(written.file)], hf_tokenizer(model), config, hf_processor(model))
 
 
@@ -52,7 +54,7 @@ def test_prompt_holds_question_and_images_by_path(rows):
 
 def test_verl_reads_the_images_for_supervised_training_too(rows):
     for image in rows.dataframe[1]["images"]:
-        assert process_image(dict(image)).size == (56, 28), "61 x 40 pixels in tokens of 28 x 28"
+        assert process_image(dict(image)).size == (84, 56), "61 x 40, enlarged to 4 tokens of 28 x 28"
 
 
 def test_archive_of_images_is_unpacked(virl39k, tmp_path):

@@ -102,8 +102,8 @@ def convert(
         without_judged: leave out the rows whose answers no rule can check.
 
     Raises:
-        ConfigError: ``max_pixels`` is below :data:`LEAST_PIXELS`; the source does not exist or has no rows; the share left out is above ``max_left_out``; or the code
-            of the data set makes a row that does not fit the schema.
+        ConfigError: ``max_pixels`` is below :data:`LEAST_PIXELS`; the source does not exist or has no rows; the share
+            left out is above ``max_left_out``; or the code of the data set makes a row that does not fit the schema.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
