@@ -12,6 +12,7 @@ and cropping and tokenising take less time than the processor does, which has to
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import suppress
 from typing import Any
 
@@ -62,6 +63,8 @@ class SupervisedDataset(Dataset):
     ):
         run = _whole(config)
         check_data(run)
+        if processor is None:
+            raise ConfigError("model.path has no processor of images, which visual tools need: use a Qwen-VL model.")
         self.settings = parse(SftSettings, run)
         self.turns_key = config.get("turns_key", TURNS_KEY)
         self.rows = RowDataset(parquet_files, tokenizer, config, processor, max_samples)
@@ -72,7 +75,7 @@ class SupervisedDataset(Dataset):
                 "the text of each assistant turn: make them with verl-mapo collect, or see docs/cold_start.md."
             )
         self.replayer = Replayer(run, tokenizer, processor)
-        self.verdicts: list[Verdict] = verdicts_of(self, run, _files(parquet_files))
+        self.verdicts: list[Verdict] = verdicts_of(self, run)
         self.kept = [index for index, verdict in enumerate(self.verdicts) if not self.reasons(verdict)]
         self._check_share(_files(parquet_files))
 
@@ -132,14 +135,15 @@ class SupervisedDataset(Dataset):
         number = sum(counts.values())
         listed = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items(), key=lambda of: -of[1]))
         place, verdict = next((i, v) for i, v in enumerate(self.verdicts) if self.reasons(v))
-        example = f"Row {place}: {verdict.findings[0][1]}"
+        example = f"Row {place}: {next(detail for reason, detail in verdict.findings if reason in counts)}"
         if number > self.settings.max_left_out * total:
             raise ConfigError(
                 f"{number} of {total} rows of {files} are left out ({listed}), more than sft.max_left_out="
                 f"{self.settings.max_left_out} allows: correct them, or set it to {-(-number * 100 // total) / 100}. "
                 f"{example}"
             )
-        logger.warning("verl-mapo: %d of %d rows of %s are left out: %s. %s", number, total, files, listed, example)
+        if os.environ.get("RANK", "0") == "0":
+            logger.warning("verl-mapo: %d of %d rows of %s are left out: %s. %s", number, total, files, listed, example)
 
 
 def tensors(replayed: Replay) -> dict[str, Any]:

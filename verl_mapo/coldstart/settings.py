@@ -52,7 +52,9 @@ _UNREAD = (
         "data", {"enable_thinking_key": "enable_thinking", "enable_thinking_default": "none"}, _HERE, True, _TEMPLATE
     ),
     DeadSettings("data", {"balance_dp_token": False}, _HERE, True, "remove it, because verl does not read it"),
-    DeadSettings("trainer", {"balance_batch": True, "seed": 1}, _HERE, True, "remove it, because verl does not read it"),
+    DeadSettings(
+        "trainer", {"balance_batch": True, "seed": 1}, _HERE, True, "remove it, because verl does not read it"
+    ),
 )
 
 

@@ -68,7 +68,7 @@ class _Replays(Dataset):
         return Verdict.of(self.dataset.replay(index))
 
 
-def verdicts_of(dataset: SupervisedDataset, config: DictConfig, files: str) -> list[Verdict]:
+def verdicts_of(dataset: SupervisedDataset, config: DictConfig) -> list[Verdict]:
     """The verdicts on all rows of a data set, read from ``sft.replays`` or else found and written there.
 
     The first process that asks for them finds them, and others on the same file system wait for it.
@@ -76,12 +76,11 @@ def verdicts_of(dataset: SupervisedDataset, config: DictConfig, files: str) -> l
     Args:
         dataset: the data set, whose rows and replayer are there.
         config: the whole configuration.
-        files: the files of the rows.
     """
     folder = dataset.settings.replays
     if folder is None:
         return list(_found(dataset))
-    file = Path(folder).expanduser().absolute() / f"{_key(dataset, config, files)}.jsonl"
+    file = Path(folder).expanduser().absolute() / f"{_key(dataset, config)}.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock"):
         if not file.is_file():
@@ -93,7 +92,9 @@ def verdicts_of(dataset: SupervisedDataset, config: DictConfig, files: str) -> l
 def _found(dataset: SupervisedDataset) -> Iterator[Verdict]:
     cores = dataset.settings.workers or len(os.sched_getaffinity(0))
     workers = cores if min(cores, len(dataset.rows)) > 1 else 0
-    loader = DataLoader(_Replays(dataset), batch_size=None, num_workers=workers, multiprocessing_context=None)
+    loader = DataLoader(
+        _Replays(dataset), batch_size=None, num_workers=workers, multiprocessing_context="fork" if workers else None
+    )
     yield from tqdm(loader, desc="Replaying the rows", unit="row", disable=None)
 
 
@@ -102,14 +103,13 @@ def _read(line: dict[str, Any]) -> Verdict:
     return Verdict(line["tokens"], line["trained"], line["calls"], findings)
 
 
-def _key(dataset: SupervisedDataset, config: DictConfig, files: str) -> str:
+def _key(dataset: SupervisedDataset, config: DictConfig) -> str:
     """A name that changes with all on which the verdicts depend, except for the content of the images."""
     nodes = [OmegaConf.select(config, path) for path in _READ]
     plain = [OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node for node in nodes]
     tokenizer, processor = dataset.replayer.tokenizer, dataset.replayer.processor
     parts = [
-        files,
-        dataset.rows.dataframe._fingerprint,
+        [(file, os.stat(file).st_size, os.stat(file).st_mtime_ns) for file in dataset.rows.data_files],
         len(dataset.rows),
         plain,
         sorted(tokenizer.get_vocab().items()),

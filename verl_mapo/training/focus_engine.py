@@ -50,7 +50,9 @@ class FocusEngine(FSDPEngineWithLMHead):
         """verl's optimizer, without frozen parameters where the vision tower is frozen."""
         if not self.engine_config.get(FREEZE):
             return super()._build_optimizer(module)
-        return build_optimizer([weight for weight in module.parameters() if weight.requires_grad], self.optimizer_config)
+        return build_optimizer(
+            [weight for weight in module.parameters() if weight.requires_grad], self.optimizer_config
+        )
 
     def forward_step(self, micro_batch: TensorDict, loss_function: Any, forward_only: bool) -> tuple[Tensor, dict]:
         """verl's forward step; on request ``model_output`` also holds ``visual_focus``, jagged, one score per position.
