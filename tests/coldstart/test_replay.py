@@ -93,7 +93,7 @@ def test_the_opening_tag_of_a_thought_is_the_templates_or_the_models(text, opene
 
 @given(st.text(min_size=1, max_size=40), st.integers(1, 60), st.integers(1, 20))
 def test_a_turn_is_delivered_in_parts_that_together_are_its_tokens(tiny_models, text, first, room):
-    """Whatever stops the engine within a turn, the loop gets the rest, and the next turn begins after an observation."""
+    """Whatever stops a turn, the loop gets the rest, and the next turn begins after an observation."""
     tokenizer = tiny_models["qwen2_5_vl"].tokenizer
     server, context, tokens = TextServer(tokenizer, [text, "next"]), [first], []
     whole = [*tokenizer.encode(own_part(text, False), add_special_tokens=False), tokenizer.eos_token_id]

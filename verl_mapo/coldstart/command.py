@@ -129,12 +129,13 @@ def check_run(config: DictConfig) -> int:
 
 def describe(rows: SupervisedDataset) -> str:
     """A sentence about the rows of a data set."""
-    kept = [rows.verdicts[index] for index in rows.kept]
+    kept, lengths = [rows.verdicts[index] for index in rows.kept], rows.lengths
     trained, calls = sum(verdict.trained for verdict in kept), sum(verdict.calls for verdict in kept)
-    left = "".join(f", {reason} {count}" for reason, count in rows.left_out().items())
+    left_out = ", ".join(f"{reason} {count}" for reason, count in rows.left_out().items())
     return (
-        f"{len(kept)} of {len(rows.verdicts)} rows{left and f' (left out:{left[1:]})'}: median {statistics.median(rows.lengths):.0f} and at "
-        f"most {max(rows.lengths)} tokens, {trained / sum(rows.lengths):.0%} of them trained on, {calls} calls."
+        f"{len(kept)} of {len(rows.verdicts)} rows{f' (left out: {left_out})' if left_out else ''}: median "
+        f"{statistics.median(lengths):.0f} and at most {max(lengths)} tokens, {trained / sum(lengths):.0%} of them "
+        f"trained on, {calls} calls."
     )
 
 

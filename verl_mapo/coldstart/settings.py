@@ -43,6 +43,7 @@ class SftSettings:
 
 
 _HERE = Condition("with the data set of this package", lambda config: True)
+_NOWHERE = Condition("in verl's sft_trainer, which does not read it", lambda config: True)
 _ROW = "a row's columns are prompt, images and turns, see docs/cold_start.md"
 _TEMPLATE = "set data.apply_chat_template_kwargs, for example +data.apply_chat_template_kwargs.enable_thinking=true"
 
@@ -154,12 +155,13 @@ def check_rows_fit(config: DictConfig, lengths: list[int]) -> None:
     size = select(config, BATCH_SIZE)
     if len(lengths) < size:
         raise ConfigError(
-            f"{BATCH_SIZE}={size}, but there are {len(lengths)} rows to train on, so there is no whole batch: set it to "
-            f"{max(len(lengths), 1)} or less, or give more rows."
+            f"{BATCH_SIZE}={size}, but there are {len(lengths)} rows to train on, so there is no whole batch: set it "
+            f"to {max(len(lengths), 1)} or less, or give more rows."
         )
     room = select(config, TOKENS) * select(config, ULYSSES, 1)
-    if config.data.use_dynamic_bsz and max(lengths) > room:
+    longest = max(lengths)
+    if config.data.use_dynamic_bsz and longest > room:
         raise ConfigError(
-            f"{TOKENS}={select(config, TOKENS)} has no room for the longest row, which has {max(lengths)} tokens: set it "
-            f"to {-(-max(lengths) // select(config, ULYSSES, 1))} or more."
+            f"{TOKENS}={select(config, TOKENS)} has no room for the longest row, which has {longest} tokens: set it to "
+            f"{-(-longest // select(config, ULYSSES, 1))} or more."
         )

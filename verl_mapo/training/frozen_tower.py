@@ -58,8 +58,8 @@ def check_frozen_tower(config: DictConfig, node: str, engine: str) -> None:
         )
     if strategy == "fsdp" and not select(config, f"{engine}.use_orig_params"):
         raise ConfigError(
-            f"{node}.{FREEZE}=true is refused with {node}.strategy=fsdp, which joins frozen and trained parameters into "
-            f"one: set {node}.strategy=fsdp2, or {engine}.use_orig_params=true."
+            f"{node}.{FREEZE}=true is refused with {node}.strategy=fsdp, which joins frozen and trained parameters "
+            f"into one: set {node}.strategy=fsdp2, or {engine}.use_orig_params=true."
         )
 
 
