@@ -17,7 +17,8 @@ from typing import Any
 import wrapt
 from omegaconf import DictConfig
 from torch import nn
-from verl.workers.config import FSDPActorConfig, FSDPEngineConfig
+from verl.workers.config.actor import FSDPActorConfig
+from verl.workers.config.engine import FSDPEngineConfig
 
 from verl_mapo.names import ENGINES
 from verl_mapo.settings import ConfigError, select
