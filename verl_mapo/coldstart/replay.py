@@ -10,6 +10,7 @@ parser, tools, crops, observations, limits and features. What the loop does not 
 from __future__ import annotations
 
 import asyncio
+import copy
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -170,9 +171,16 @@ class Replayer:
     """
 
     def __init__(self, config: DictConfig, tokenizer: Any, processor: Any, model_type: str | None = None):
-        self.config, self.tokenizer, self.processor = config, tokenizer, processor
-        self.model_type = model_type or processor.config.model_type
-        self._loop([])  # so that invalid settings raise here
+        self.tokenizer, self.processor = tokenizer, processor
+        self._loop = VisualToolAgentLoop(
+            trainer_config=DictConfigWrap(config),
+            server_manager=None,
+            tokenizer=tokenizer,
+            processor=processor,
+            dataset_cls=RowDataset,
+            data_config=DictConfigWrap(config.data),
+            hf_model_type=model_type or processor.config.model_type,
+        )
 
     def replay(self, raw_prompt: list[dict[str, Any]], turns: Sequence[str]) -> Replay:
         """Replay one row; not inside a running event loop.
@@ -186,20 +194,10 @@ class Replayer:
     async def replay_async(self, raw_prompt: list[dict[str, Any]], turns: Sequence[str]) -> Replay:
         """:meth:`replay` inside a running event loop."""
         texts = list(turns) if _are_texts(turns) else []
-        server = TextServer(self.tokenizer, texts)
-        output = await self._loop(server).run({}, raw_prompt=raw_prompt)
-        return Replay(output, findings(output.extra_fields[TRAJECTORY], server.written, len(texts)))
-
-    def _loop(self, server: Any) -> VisualToolAgentLoop:
-        return VisualToolAgentLoop(
-            trainer_config=DictConfigWrap(self.config),
-            server_manager=server,
-            tokenizer=self.tokenizer,
-            processor=self.processor,
-            dataset_cls=RowDataset,
-            data_config=DictConfigWrap(self.config.data),
-            hf_model_type=self.model_type,
-        )
+        loop = copy.copy(self._loop)  # a loop has no state of a rollout but these two
+        loop.server_manager, loop.loop = TextServer(self.tokenizer, texts), asyncio.get_running_loop()
+        output = await loop.run({}, raw_prompt=raw_prompt)
+        return Replay(output, findings(output.extra_fields[TRAJECTORY], loop.server_manager.written, len(texts)))
 
 
 def findings(trajectory: Trajectory, written: Sequence[str], given: int) -> list[Finding]:
