@@ -49,13 +49,13 @@ def shelf(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory) -> dict[str, SimpleNamespace]:
-    """Tokenizer, processor and model type of both families, from folders with untrained weights."""
+    """Tokenizer, processor and model type of each family, from folders with untrained weights."""
     from verl.utils import hf_processor, hf_tokenizer
 
     from verl_mapo.toy.tiny_vlm import build_model, build_processor, save
 
     models = {}
-    for family in FAMILIES:
+    for family in (*FAMILIES, "qwen3_5"):
         folder = tmp_path_factory.mktemp(family)
         processor = build_processor(family)
         save(build_model(family, processor.tokenizer, seed=0), processor, folder)
