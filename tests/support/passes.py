@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from types import SimpleNamespace
 from typing import Any
 
@@ -87,7 +88,9 @@ def rows_of(module: nn.Module, model: Any, picture: str) -> list[dict]:
     return rows
 
 
-def log_prob_pass(engine: FocusEngine, rows: list[dict], request: dict | None, **asked: Any) -> dict[str, Tensor]:
+def log_prob_pass(
+    engine: FocusEngine, rows: list[dict], request: dict | None, gradients: bool = False, **asked: Any
+) -> dict[str, Tensor]:
     """One micro-batch through verl's own forward step, padded unless ``use_remove_padding`` is asked for."""
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     pixels = NonTensorStack(*columns.pop("multi_modal_inputs"))
@@ -96,7 +99,7 @@ def log_prob_pass(engine: FocusEngine, rows: list[dict], request: dict | None, *
     tu.assign_non_tensor(data, **{"temperature": 1.0, "use_remove_padding": False, "calculate_entropy": False} | asked)
     if request is not None:
         tu.assign_non_tensor(data, **{FOCUS: request})
-    with torch.no_grad():
+    with torch.set_grad_enabled(gradients):
         return engine.forward_step(data, None, forward_only=True)[1]["model_output"]
 
 
@@ -116,6 +119,7 @@ def use_verl_forward(engine: FocusEngine, patch: pytest.MonkeyPatch, fused_kerne
         use_fused_kernels=fused_kernels is not None,
         fused_kernels_backend=fused_kernels,
     )
+    engine.pass_packed_cu_seqlens = "cu_seqlens" in signature(engine.module.forward).parameters
 
 
 def passes_of_a_rank(
