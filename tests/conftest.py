@@ -74,6 +74,14 @@ def model(request, tiny_models) -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
+def released_models(shelf) -> dict[str, SimpleNamespace]:
+    """The released families by name, see :mod:`support.released`; the first worker that asks writes the folders."""
+    from support.released import load_all
+
+    return load_all(shelf / "released")
+
+
+@pytest.fixture(scope="session")
 def picture(tmp_path_factory) -> str:
     """Path of a 448 x 300 picture with a red square at (60, 40, 120, 100)."""
     image = Image.new("RGB", (448, 300), (230, 230, 240))

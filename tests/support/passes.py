@@ -88,9 +88,7 @@ def rows_of(module: nn.Module, model: Any, picture: str) -> list[dict]:
     return rows
 
 
-def log_prob_pass(
-    engine: FocusEngine, rows: list[dict], request: dict | None, gradients: bool = False, **asked: Any
-) -> dict[str, Tensor]:
+def log_prob_pass(engine: FocusEngine, rows: list[dict], request: dict | None, **asked: Any) -> dict[str, Tensor]:
     """One micro-batch through verl's own forward step, padded unless ``use_remove_padding`` is asked for."""
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     pixels = NonTensorStack(*columns.pop("multi_modal_inputs"))
@@ -99,7 +97,7 @@ def log_prob_pass(
     tu.assign_non_tensor(data, **{"temperature": 1.0, "use_remove_padding": False, "calculate_entropy": False} | asked)
     if request is not None:
         tu.assign_non_tensor(data, **{FOCUS: request})
-    with torch.set_grad_enabled(gradients):
+    with torch.no_grad():
         return engine.forward_step(data, None, forward_only=True)[1]["model_output"]
 
 
