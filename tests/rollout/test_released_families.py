@@ -132,7 +132,10 @@ def test_rollout_has_the_tokens_of_the_rendered_dialogue(model, picture):
         {"role": "system", "content": system},
         {"role": "user", "content": [image, {"type": "text", "text": "What colour is the square?"}]},
         {"role": "assistant", "content": opened + first},
-        {"role": "user", "content": [{"type": "text", "text": "<tool_response>\n"}, image, {"type": "text", "text": seen}]},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "<tool_response>\n"}, image, {"type": "text", "text": seen}],
+        },
         {"role": "assistant", "content": opened + last},
     ]
     images = output.multi_modal_data["images"]
