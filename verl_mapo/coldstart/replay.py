@@ -23,6 +23,7 @@ from transformers import PreTrainedTokenizerBase
 from verl.experimental.agent_loop.agent_loop import DictConfigWrap
 from verl.workers.rollout.replica import TokenOutput
 
+from verl_mapo.coldstart.box_units import respelled
 from verl_mapo.names import TRAJECTORY
 from verl_mapo.rollout.loop import VisualToolAgentLoop
 from verl_mapo.rollout.output import VisualToolOutput
@@ -31,6 +32,8 @@ from verl_mapo.rollout.row_dataset import RowDataset
 from verl_mapo.rollout.statuses import EndReason, Explained, TurnStatus
 from verl_mapo.rollout.tag_tokens import opens_thought
 from verl_mapo.rollout.trajectory import Trajectory
+from verl_mapo.tools.coordinates import CoordinateSpace
+from verl_mapo.tools.zoom import Zoom
 
 _LONGEST_DETAIL = 160
 """Characters of a text that a finding quotes."""
@@ -182,21 +185,31 @@ class Replayer:
             hf_model_type=model_type or processor.config.model_type,
         )
 
-    def replay(self, raw_prompt: list[dict[str, Any]], turns: Sequence[str]) -> Replay:
+    def replay(
+        self, raw_prompt: list[dict[str, Any]], turns: Sequence[str], units: CoordinateSpace | None = None
+    ) -> Replay:
         """Replay one row; not inside a running event loop.
 
         Args:
             raw_prompt: the messages of the row with its images, as :class:`RowDataset` returns them.
             turns: the text of each assistant turn, in order, as the model writes it, without end token.
+            units: the units of the boxes in the turns, where they are not the model's, see
+                :mod:`verl_mapo.coldstart.box_units`.
         """
-        return asyncio.run(self.replay_async(raw_prompt, turns))
+        return asyncio.run(self.replay_async(raw_prompt, turns, units))
 
-    async def replay_async(self, raw_prompt: list[dict[str, Any]], turns: Sequence[str]) -> Replay:
+    async def replay_async(
+        self, raw_prompt: list[dict[str, Any]], turns: Sequence[str], units: CoordinateSpace | None = None
+    ) -> Replay:
         """:meth:`replay` inside a running event loop."""
         texts = list(turns) if _are_texts(turns) else []
         loop = copy.copy(self._loop)  # a loop has no state of a rollout but these two
-        loop.server_manager, loop.loop = TextServer(self.tokenizer, texts), asyncio.get_running_loop()
-        output = await loop.run({}, raw_prompt=raw_prompt)
+        loop.loop = asyncio.get_running_loop()
+        state = await loop.open(raw_prompt)
+        if units is not None and Zoom.name in loop.tools:
+            texts = respelled(texts, loop.tools[Zoom.name], state.history.first(len(state.history.views)))
+        loop.server_manager = TextServer(self.tokenizer, texts)
+        output = await loop.run({}, start=state, raw_prompt=raw_prompt)
         return Replay(output, findings(output.extra_fields[TRAJECTORY], loop.server_manager.written, len(texts)))
 
 

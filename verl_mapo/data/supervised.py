@@ -3,9 +3,9 @@
 """Public sets of dialogues for a cold start: rows with the turns that the model is to write.
 
 The dialogues were written for other tools. What they call becomes a call of the tool ``zoom`` here, with the box in
-thousandths of the sides of the image that it is about, and ``extra_info.more`` says so (``box_units``);
-:func:`respelled` writes the boxes in the units of another model family. Observations are not kept: the run makes its
-own. None of these sets says beforehand what a crop will show, so their calls have no label.
+thousandths of the sides of the image that it is about, and ``extra_info.more`` says so (:data:`BOX_UNITS`); a run of
+``verl-mapo sft`` writes them in the units of its model (:mod:`verl_mapo.coldstart.box_units`). Observations are not
+kept: the run makes its own. None of these sets says beforehand what a crop will show, so their calls have no label.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from verl_mapo.data.base import DataSet, Example, LeftOut, Picture, Pictures, ma
 from verl_mapo.data.rows import SupervisedRow
 from verl_mapo.rewards.answers import extract
 from verl_mapo.rollout.parser import CLOSE, OPEN, ToolCall, read_calls
-from verl_mapo.tools.base import ToolContext
-from verl_mapo.tools.coordinates import BoxError, CoordinateSpace, Size
-from verl_mapo.tools.image_history import ImageHistory
+from verl_mapo.tools.coordinates import CoordinateSpace, Size
 from verl_mapo.tools.zoom import Zoom
 
 UNITS = CoordinateSpace.normalized_1000
 """The units of the boxes in the turns."""
+
+BOX_UNITS = "box_units"
+"""The key of :data:`UNITS` in ``extra_info.more``."""
 
 _ROUNDING = 0.01
 """Part of a side by which a published box may reach over the edge of its image; it is then cut at the edge [ours]."""
@@ -90,7 +91,7 @@ class SupervisedSet(DataSet):
             dialogue.images,
             target_of(answer, question=dialogue.question),
             id=dialogue.id,
-            more={"box_units": UNITS.value, **dialogue.more},
+            more={BOX_UNITS: UNITS.value, **dialogue.more},
         )
         return {**row, "turns": dialogue.turns}
 
@@ -115,10 +116,16 @@ def zoom_turn(text: str, fractions: Sequence[float], image: int) -> str:
     thousandths = [round(1000 * min(max(value, 0.0), 1.0)) for value in (x1, y1, x2, y2)]
     if thousandths[0] >= thousandths[2] or thousandths[1] >= thousandths[3]:
         raise LeftOut("box_outside", f"the box {box} has no area")
-    return "\n".join(part for part in (text.strip(), _call(thousandths, image)) if part)
+    return "\n".join(part for part in (text.strip(), zoom_call(thousandths, image)) if part)
 
 
-def _call(box: Sequence[float], image: int) -> str:
+def zoom_call(box: Sequence[float], image: int) -> str:
+    """The text of a call of the tool ``zoom``.
+
+    Args:
+        box: ``[x1, y1, x2, y2]`` in the units in which the call is to be read.
+        image: index of the image that it is about among those shown, from 0.
+    """
     call = {"name": Zoom.name, "arguments": {"bbox_2d": list(box), "img_idx": image}}
     return f"{OPEN}\n{json.dumps(call)}\n{CLOSE}"
 
@@ -135,44 +142,3 @@ def refuse_other_tool(what: str) -> NoReturn:
         LeftOut: ``other_tool``.
     """
     raise LeftOut("other_tool", f"the dialogue needs {what}")
-
-
-def respelled(turns: Sequence[str], space: CoordinateSpace, history: ImageHistory, token_side: int) -> list[str]:
-    """The turns with their boxes in the units of a model family.
-
-    The calls are carried out in order, because a box in pixels counts those of an image as the model saw it.
-
-    Args:
-        turns: the turns of a row whose boxes are in :data:`UNITS`.
-        space: the units of the family.
-        history: the images of the prompt as the model sees them; it grows by one image for each call.
-        token_side: side of an image token of the model's processor in pixels.
-
-    Raises:
-        LeftOut: ``box_outside``, a call names an image that was not shown.
-    """
-    zoom = Zoom(ToolContext(UNITS, labels=False, image_token_side=token_side))
-    return [_respelled(turn, space, history, zoom) for turn in turns]
-
-
-def _respelled(turn: str, space: CoordinateSpace, history: ImageHistory, zoom: Zoom) -> str:
-    call = next((one for one in read_calls(turn, lenient=False) if isinstance(one, ToolCall)), None)
-    if call is None:
-        return turn
-    arguments = zoom.parse(call.arguments)
-    try:
-        size = history.view(arguments.img_idx).size
-        history.add(zoom.run(arguments, history))
-    except BoxError as error:
-        raise LeftOut("box_outside", f"{turn[-120:]!r}: {error}") from None
-    box = list(arguments.bbox_2d)
-    if space is CoordinateSpace.pixels:
-        box = [round(value) for value in UNITS.to_view(tuple(box), size)]
-    elif space is CoordinateSpace.normalized_1:
-        box = [round(value / 1000, 3) for value in box]
-    begin, end = call.place
-    return (
-        turn[:begin]
-        + _call([int(value) if value == int(value) else value for value in box], arguments.img_idx)
-        + (turn[end:])
-    )

@@ -93,7 +93,7 @@ class VisualToolAgentLoop(AgentLoopBase):
             start: the state of a continuation (see :meth:`LoopState.prefix`); None to start from the row's prompt.
             row: the fields of the data row.
         """
-        state = start or await self._open(row["raw_prompt"])
+        state = start or await self.open(row["raw_prompt"])
         trajectory = state.trajectory
         self.label_checker.read_again(trajectory.turns)
         while trajectory.end_reason is None:
@@ -110,7 +110,7 @@ class VisualToolAgentLoop(AgentLoopBase):
         place = (self.settings.seed, row.get("global_steps"), row.get("index"), row.get("session_id"), turn)
         return zlib.crc32(repr(place).encode())
 
-    async def _open(self, raw_prompt: list[dict[str, Any]]) -> LoopState:
+    async def open(self, raw_prompt: list[dict[str, Any]]) -> LoopState:
         """The state before the first turn. If the row cannot be shown, that is logged and the rollout ends here."""
         pictures: list[Picture] = []
         end_reason, unreadable = None, ""
