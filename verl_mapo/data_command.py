@@ -76,6 +76,23 @@ def convert_data(
     typer.echo(in_shell(path_override(names.TRAIN_FILES, done.file)))
 
 
+@data.command("export", context_settings={"ignore_unknown_options": True})
+def export_data(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder whose train.parquet has rows with turns.")],
+    to: Annotated[str, typer.Option(help="The trainer that is to read them: llamafactory or ms-swift.")],
+    model: Annotated[str, typer.Option(help="Folder or hub name of the model that is to be trained.")],
+    out: Annotated[Path, typer.Option(help="Folder for train.jsonl and the images.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Hydra overrides of verl_mapo/config/sft.yaml.")] = None,
+) -> None:
+    """Write rows for SFT as dialogues for another trainer, with tools, observations and crops of the agent loop."""
+    from verl_mapo.coldstart.command import rows_of
+    from verl_mapo.coldstart.export import export
+
+    done = export(rows_of(model, folder / "train.parquet", overrides or []), out.resolve(), to)
+    typer.echo(f"Wrote {done.rows} dialogues to {done.file}. The largest image has {done.most_pixels} pixels: set the")
+    typer.echo("trainer's limit of pixels no lower (image_max_pixels of LLaMA-Factory, MAX_PIXELS of ms-swift).")
+
+
 def _given(pairs: list[str]) -> dict[str, str | None]:
     """The options of a set by name; ``null`` is None."""
     given = {}

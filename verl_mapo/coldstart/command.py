@@ -85,6 +85,24 @@ def composed(arguments: Sequence[str]) -> DictConfig:
         raise ConfigError(" ".join(str(error).split())) from None
 
 
+def rows_of(model: str, data: Path, overrides: Sequence[str]) -> SupervisedDataset:
+    """The rows of a file as SFT would read them.
+
+    Args:
+        model: folder of a model, or its name on the Hugging Face hub; only tokenizer and processor are read.
+        data: file of the rows.
+        overrides: hydra overrides of the configuration ``sft``.
+
+    Raises:
+        ConfigError: a setting is invalid, the file does not exist, or too many rows are left out.
+    """
+    check_overrides(overrides)
+    config = composed([path_override(MODEL, model), path_override(names.TRAIN_FILES, data.resolve()), *overrides])
+    files = data_files(config, names.TRAIN_FILES)
+    tokenizer, processor = tokenizer_and_processor(config, MODEL)
+    return SupervisedDataset(files, tokenizer, config.data, processor)
+
+
 def check_run(config: DictConfig) -> int:
     """Check settings, model and rows of a run; the rows are replayed unless that was done before.
 
