@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 from data.conftest import write_virl39k
 from omegaconf import OmegaConf
@@ -55,6 +56,12 @@ def test_prompt_holds_question_and_images_by_path(rows):
 def test_verl_reads_the_images_for_supervised_training_too(rows):
     for image in rows.dataframe[1]["images"]:
         assert process_image(dict(image)).size == (84, 56), "61 x 40, enlarged to 4 tokens of 28 x 28"
+
+
+def test_rows_for_a_single_turn_have_the_instruction_and_one_check(virl39k, tmp_path):
+    rows = pq.read_table(convert(ViRL39K({"single_turn": "true"}), virl39k, tmp_path / "out").file).to_pylist()
+    assert {row["reward_model"]["style"] for row in rows} == {"math"}
+    assert all(row["prompt"][0]["content"].endswith(r"put the answer in \boxed{}.") for row in rows)
 
 
 def test_archive_of_images_is_unpacked(virl39k, tmp_path):
