@@ -93,7 +93,7 @@ def stock_item(model, dataset, tmp_path, **settings):
 
 
 def test_a_row_rendered_message_by_message_is_not_what_rl_feeds(supervised, released_models, picture, tmp_path):
-    """What verl's data set does: it refuses the dialogue of a thinking model, or loses its thoughts if told to go on."""
+    """verl's own data set refuses the dialogue of a thinking model, or loses its thoughts if it is told to go on."""
     model = released_models["qwen3_vl_thinking"]
     dataset = supervised(model, write_rows(tmp_path / "rows.parquet", [row_of(picture, TURNS)]))
     with pytest.raises(AssertionError, match="may not equal"):

@@ -104,7 +104,8 @@ TEMPLATE = """
       {%- set thought = text.split('</think>')[0].split('<think>')[-1] -%}
       {%- set text = text.split('</think>')[-1].lstrip('\\n') -%}
     {%- endif -%}
-    {%- set kept = thinks and loop.index0 > seen.question and (thought or loop.last or form == 'xml') -%}
+    {%- set question = seen.question if seen.question >= 0 else messages | length - 1 -%}
+    {%- set kept = thinks and loop.index0 > question and (thought or loop.last or form == 'xml') -%}
     {{ '<|im_start|>assistant\\n' }}
     {%- if kept -%}{{ '<think>\\n' ~ thought | trim ~ '\\n</think>\\n\\n' }}{%- endif -%}
     {{ text }}
