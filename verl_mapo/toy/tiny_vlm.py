@@ -83,15 +83,7 @@ def build_model(
         vocabulary: rows of the embeddings and of the output head; None for one for each token.
     """
     torch.manual_seed(seed)
-    common = {
-        name: tokenizer.convert_tokens_to_ids(f"<|{token}|>")
-        for name, token in {
-            "image_token_id": "image_pad",
-            "video_token_id": "video_pad",
-            "vision_start_token_id": "vision_start",
-            "vision_end_token_id": "vision_end",
-        }.items()
-    } | {"tie_word_embeddings": False, "dtype": "float32"}
+    common = vision_token_ids(tokenizer) | {"tie_word_embeddings": False, "dtype": "float32"}
     text = _text_config(tokenizer, vocabulary or len(tokenizer))
     tower = {
         "depth": TOWER_LAYERS,
@@ -119,6 +111,12 @@ def build_model(
     _initialise(model.float())
     model.lm_head.weight = model.get_input_embeddings().weight
     return model
+
+
+def vision_token_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """The ids of the tokens around and in the place of images, by their names in a model's configuration."""
+    names = ("image_pad", "image"), ("video_pad", "video"), ("vision_start",) * 2, ("vision_end",) * 2
+    return {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>") for token, name in names}
 
 
 def _text_config(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> dict[str, Any]:
