@@ -137,10 +137,10 @@ def _text_config(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> dict[st
 
 
 def _hybrid_text() -> dict[str, Any]:
-    """Qwen3.5's layers: three of linear attention, and one of softmax attention that rotates half of each head."""
-    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [3, 3, 2], "mrope_interleaved": True}
+    """Qwen3.5's layers: three of linear attention, and one of softmax attention that rotates a quarter of each head."""
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1], "mrope_interleaved": True}
     return {
-        "rope_parameters": {**rope, "partial_rotary_factor": 0.5},
+        "rope_parameters": {**rope, "partial_rotary_factor": 0.25},
         "head_dim": HEAD,
         "layer_types": [*["linear_attention"] * (LAYERS - 1), "full_attention"],
         "linear_num_key_heads": 2,
