@@ -156,8 +156,8 @@ def check_rows_fit(config: DictConfig, lengths: list[int]) -> None:
     size = select(config, names.TRAIN_BATCH_SIZE)
     if len(lengths) < size:
         raise ConfigError(
-            f"{names.TRAIN_BATCH_SIZE}={size}, but there are {len(lengths)} rows to train on, so there is no whole batch: "
-            f"set it to {max(len(lengths), 1)} or less, or give more rows."
+            f"{names.TRAIN_BATCH_SIZE}={size}, but there are {len(lengths)} rows to train on, so there is no whole "
+            f"batch: set it to {max(len(lengths), 1)} or less, or give more rows."
         )
     room = select(config, TOKENS) * select(config, ULYSSES, 1)
     longest = max(lengths)
