@@ -77,7 +77,14 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.workers.config.engine.FSDPEngineConfig",
         "verl.workers.config.optimizer.build_optimizer",
     ),
-    "supervised training": ("verl.trainer.sft_trainer", f"{_AGENT_LOOP}.DictConfigWrap"),
+    "supervised training": (
+        "verl.trainer.sft_trainer",
+        f"{_AGENT_LOOP}.DictConfigWrap",
+        *_members(
+            "verl.utils.checkpoint.checkpoint_handler.CheckpointHandler",
+            "_load_dataloader_state resume_global_step train_dataloader",
+        ),
+    ),
     "rows without images": (
         "verl.models.transformers.qwen2_vl._get_input_embeds",
         "verl.utils.transformers_compat.unpack_visual_output",

@@ -22,6 +22,7 @@ from omegaconf.errors import ConfigKeyError
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from verl_mapo import names
 from verl_mapo.coldstart.box_units import units_of
 from verl_mapo.coldstart.replay import Replay, Replayer
 from verl_mapo.coldstart.settings import SftSettings, check_data
@@ -65,15 +66,15 @@ class SupervisedDataset(Dataset):
         run = _whole(config)
         check_data(run)
         if processor is None:
-            raise ConfigError("model.path has no processor of images, which visual tools need: use a Qwen-VL model.")
+            raise ConfigError("model.path has no image processor, which visual tools need: use a Qwen-VL model.")
         self.settings = parse(SftSettings, run)
         self.turns_key = config.get("turns_key", TURNS_KEY)
         self.rows = RowDataset(parquet_files, tokenizer, config, processor, max_samples)
-        names = self.rows.dataframe.column_names
-        if self.turns_key not in names:
+        columns = self.rows.dataframe.column_names
+        if self.turns_key not in columns:
             raise ConfigError(
-                f"{_files(parquet_files)} has no column {self.turns_key}; it has {', '.join(names)}. Rows for SFT hold "
-                "the text of each assistant turn: make them with verl-mapo collect, or see docs/cold_start.md."
+                f"{_files(parquet_files)} has no column {self.turns_key}; it has {', '.join(columns)}. Rows for SFT "
+                "hold the text of each assistant turn: make them with verl-mapo collect, or see docs/cold_start.md."
             )
         self.replayer = Replayer(run, tokenizer, processor)
         self.verdicts: list[Verdict] = verdicts_of(self, run)
@@ -164,7 +165,7 @@ def _whole(data: DictConfig) -> DictConfig:
     """The whole configuration around the node ``data``, which alone verl gives to a data set."""
     with suppress(ConfigKeyError):
         run = OmegaConf.select(data, "..")
-        if run is not None and "visual_tool" in run:
+        if run is not None and names.VISUAL_TOOL_NODE in run:
             return run
     raise ConfigError(
         "data.custom_cls is the data set of verl_mapo, but the configuration has no node visual_tool: start the run "
