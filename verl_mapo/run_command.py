@@ -79,7 +79,7 @@ def launch_run(
         environment = {**cpu.environment(), **environment}
         arguments.append("stack=cpu")
     arguments += name_groups(overrides)
-    write_whole(folder.about, json.dumps(_about(arguments), indent=1))
+    write_whole(folder.about, json.dumps(about(arguments), indent=1))
     progress = Progress(typer.echo, last_value(overrides, names.TOTAL_STEPS))
     timeout_s = None if timeout_h is None else timeout_h * 3600
     code = launch(arguments, timeout_s=timeout_s, env=environment, log=folder.log, echo=None if verbose else progress)
@@ -91,7 +91,7 @@ def launch_run(
     return code
 
 
-def _about(arguments: list[str]) -> dict[str, Any]:
+def about(arguments: list[str]) -> dict[str, Any]:
     """The content of ``run.json``."""
     return {
         "command": " ".join(sys.argv),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from types import SimpleNamespace
 from typing import Any
 
@@ -116,6 +117,14 @@ def use_verl_forward(engine: FocusEngine, patch: pytest.MonkeyPatch, fused_kerne
         use_fused_kernels=fused_kernels is not None,
         fused_kernels_backend=fused_kernels,
     )
+    engine.pass_packed_cu_seqlens = "cu_seqlens" in signature(engine.module.forward).parameters
+
+
+def verl_engine(folder: Any, patch: pytest.MonkeyPatch) -> FocusEngine:
+    """:func:`tiny_engine` with verl's own forward functions."""
+    engine = tiny_engine(folder, patch)
+    use_verl_forward(engine, patch)
+    return engine
 
 
 def passes_of_a_rank(

@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Exported dialogues hold the texts that SFT trains on and the images that the model sees."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+from support.supervised import row_of, write_rows
+from typer.testing import CliRunner
+
+from verl_mapo.cli import app
+from verl_mapo.coldstart.export import export
+from verl_mapo.data.supervised import UNITS, zoom_turn
+from verl_mapo.settings import ConfigError
+
+TURNS = [zoom_turn("<think>Look.</think>", [0.1, 0.2, 0.5, 0.6], 0), "<think>Red.</think>\n<answer>red</answer>"]
+
+
+@pytest.fixture
+def file(picture, tmp_path):
+    row = row_of(picture, TURNS)
+    row["extra_info"]["more"] = json.dumps({"box_units": UNITS.value})
+    return write_rows(tmp_path / "train.parquet", [row])
+
+
+def read(path):
+    return [json.loads(line) for line in path.open(encoding="utf-8")]
+
+
+def test_sharegpt_has_the_texts_and_images_of_the_loop(supervised, tiny_models, file, tmp_path):
+    rows = supervised(tiny_models["qwen3_vl"], file)
+    done = export(rows, tmp_path / "out", "llamafactory")
+    [dialogue] = read(done.file)
+    said = [turn["value"] for turn in dialogue["conversations"]]
+    assert [turn["from"] for turn in dialogue["conversations"]] == ["human", "gpt"] * 2
+    assert [said[1], said[3]] == TURNS and said[0] == "<image>What colour is the square?"
+    assert said[2].startswith("<tool_response>\n<image>Image 1, ") and said[2].endswith("\n</tool_response>")
+    assert dialogue["system"].count('"name": "zoom"') == 1
+    shown = rows.replay(0).output.multi_modal_data["images"]
+    assert [Image.open(path).size for path in dialogue["images"]] == [image.size for image in shown]
+    assert [Image.open(path).tobytes() for path in dialogue["images"]] == [image.tobytes() for image in shown]
+    info = json.loads((tmp_path / "out" / "dataset_info.json").read_text())["verl_mapo"]
+    assert info["file_name"] == done.file.name and set(info["columns"].values()) == set(dialogue)
+    assert done.rows == 1 and done.most_pixels == max(image.width * image.height for image in shown)
+
+
+def test_ms_swift_has_the_same_messages_with_roles(supervised, tiny_models, file, tmp_path):
+    rows = supervised(tiny_models["qwen2_5_vl"], file)
+    [dialogue] = read(export(rows, tmp_path / "out", "ms-swift").file)
+    assert [message["role"] for message in dialogue["messages"]] == ["system"] + ["user", "assistant"] * 2
+    assert "".join(message["content"] for message in dialogue["messages"]).count("<image>") == 2
+    assert dialogue["messages"][2]["content"] != TURNS[0], "the boxes are in pixels"
+    assert dialogue["messages"][4]["content"] == TURNS[1] and not (tmp_path / "out" / "dataset_info.json").exists()
+
+
+def test_other_trainer_is_refused(supervised, tiny_models, file, tmp_path):
+    with pytest.raises(ConfigError, match="use llamafactory or ms-swift"):
+        export(supervised(tiny_models["qwen3_vl"], file), tmp_path / "out", "trl")
+
+
+def test_command_exports_a_converted_folder(tiny_models, file, tmp_path):
+    model = str(tiny_models["qwen3_vl"].folder)
+    arguments = ["data", "export", str(file.parent), "--to", "ms-swift", "--model", model, "--out", str(tmp_path / "o")]
+    done = CliRunner().invoke(app, [*arguments, "sft.workers=1", "sft.replays=null"])
+    assert done.exit_code == 0, done.output
+    assert "Wrote 1 dialogues" in done.stdout and len(read(tmp_path / "o" / "train.jsonl")) == 1

@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The box of a crop is read out of code, and code that does more than cropping has none."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verl_mapo.data.python_crops import NoCrop, read_crop
+
+OPENCV = """
+import cv2
+import os
+from uuid import uuid4
+
+image_path = "/somewhere/17127.jpg"
+image = cv2.imread(image_path)
+# the plate
+x1, y1, x2, y2 = 1250, 1030, 1360, 1070
+cropped_image = image[y1:y2, x1:x2]
+zoom_factor = 2
+resized_image = cv2.resize(cropped_image, None, fx=zoom_factor, fy=zoom_factor, interpolation=cv2.INTER_CUBIC)
+random_suffix = str(uuid4())[:8]
+processed_path = os.path.join("/processed/", f"17127_{random_suffix}.jpg")
+cv2.imwrite(processed_path, resized_image)
+print(processed_path)
+"""
+OPEN = "from PIL import Image\nimage = Image.open('a.png')\n"
+
+
+def size_of(path: str) -> tuple[int, int]:
+    return 640, 480
+
+
+def test_crop_of_opencv_is_read():
+    crop = read_crop(OPENCV, size_of)
+    assert crop.file == "/somewhere/17127.jpg" and crop.box == (1250, 1030, 1360, 1070)
+
+
+@pytest.mark.parametrize(
+    ("code", "box"),
+    [
+        ("part = image.crop((10, 20, 30, 40))\npart.save('b.png')", (10, 20, 30, 40)),
+        ("box = (1, 2, 3, 4)\nimage.crop(box).resize((9, 9)).save('b.png')", (1, 2, 3, 4)),
+        ("left, top = 100, 50\nimage.crop((left, top, left + 200, top + 2 * 50))", (100, 50, 300, 150)),
+        ("w, h = image.size\nimage.crop((w // 2, 0, w, h / 2))", (320, 0, 640, 240)),
+        ("image.crop((0, 0, min(image.width, 900), max(image.height - 80, 1)))", (0, 0, 640, 400)),
+        ("h, w, c = image.shape\npart = image[0:h // 2, int(0.5 * w):w]", (320, 0, 640, 240)),
+        ("h, w = image.shape[:2]\npart = image[0:h, 0:w - 1]", (0, 0, 639, 480)),
+        ("try:\n    part = image.crop((1, 2, 3, 4))\nexcept Exception as error:\n    print(error)", (1, 2, 3, 4)),
+    ],
+)
+def test_box_is_computed_from_what_the_code_says(code, box):
+    assert read_crop(OPEN + code, size_of).box == box
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("x = ", "no Python"),
+        (OPEN, "crops 0 times"),
+        (OPEN + "a = image.crop((1, 2, 3, 4))\nb = image.crop((1, 2, 3, 4))", "crops 2 times"),
+        (OPEN + "other = Image.open('b.png')\nimage.crop((1, 2, 3, 4))", "opens 2 images"),
+        (OPEN + "image.rotate(90).crop((1, 2, 3, 4))", r"calls rotate\(\)"),
+        (OPEN + "image.crop(find(image))", "not known before it runs"),
+        (OPEN + "image.crop((1 / 0, 0, 1, 1))", "not known before it runs"),
+        (OPEN + "part = image[:10, 2:5]", "leaves out a side"),
+        (OPEN + "part = image[::-1, 2:5]", "indexes pixels"),
+        (OPEN + "for x in (1, 2):\n    image.crop((x, 2, 3, 4))", "a loop or a function"),
+        ("print(1 + 1)", "crops 0 times"),
+        ("import os\nos.system('rm x')", r"calls system\(\)"),
+    ],
+)
+def test_other_code_has_no_box(code, reason):
+    with pytest.raises(NoCrop, match=reason):
+        read_crop(code, size_of)
+
+
+@given(st.text(max_size=200))
+def test_no_text_raises_another_error(code):
+    try:
+        read_crop(code, size_of)
+    except NoCrop:
+        pass
+
+
+@given(box=st.tuples(*[st.integers(0, 5000)] * 4), pillow=st.booleans())
+def test_numbers_of_both_libraries_are_read_alike(box, pillow):
+    x1, y1, x2, y2 = box
+    how = f"image.crop(({x1}, {y1}, {x2}, {y2}))" if pillow else f"image[{y1}:{y2}, {x1}:{x2}]"
+    assert read_crop(f"{OPEN}part = {how}", size_of).box == box
