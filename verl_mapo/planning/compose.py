@@ -10,12 +10,11 @@ from pathlib import Path
 
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from verl_mapo import names
-from verl_mapo.overrides import check_overrides, name_groups, path_override
+from verl_mapo.overrides import check_overrides, last_value, name_groups, path_override, quoted
 from verl_mapo.settings import ConfigError
 
 PRIMARY = Path(__file__).parents[1] / "config" / "run.yaml"
@@ -52,11 +51,9 @@ def _searchpath(recipe: Path, overrides: Sequence[str]) -> str:
 
     Hydra imports a package that it searches, and ``import verl`` loads torch and Ray: seconds, and 800 MB.
     """
-    parsed = [each for each in OverridesParser.create().parse_overrides(list(overrides)) if each.key_or_group]
-    given = [each.value() for each in parsed if each.key_or_group == _SEARCHPATH]
     own = (yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("hydra") or {}
-    places = given[-1] if given else own.get("searchpath") or []
-    return f"{_SEARCHPATH}=[{','.join(_by_folder(str(place)) for place in places)}]"
+    places = last_value(overrides, _SEARCHPATH) or own.get("searchpath") or []
+    return f"{_SEARCHPATH}=[{','.join(quoted(_by_folder(str(place))) for place in places)}]"
 
 
 def _by_folder(place: str) -> str:
