@@ -60,6 +60,58 @@ def stats(
     typer.echo(f"Wrote {folder / 'stats.json'} and {folder / 'stats.png'}")
 
 
+def view(
+    place: Place,
+    model: Annotated[
+        Path,
+        typer.Option(help="Folder with the model's tokenizer and template.", exists=True, file_okay=False),
+    ],
+    overrides: Overrides = None,
+    recipe: Recipe = None,
+    out: Out = None,
+    samples: Annotated[int, typer.Option(help="Number of rows to show.", min=1)] = 24,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of rows.")] = 0,
+) -> None:
+    """Write view.html: sampled rows as the model will see them, with prompt, images, boxes and truth.
+
+    The prompt is rendered by the code of the agent loop, with the tools and limits of the run and the model's template.
+    """
+    from verl_mapo.data.view import write_view
+    from verl_mapo.planning.compose import PRIMARY, composed
+
+    config = composed(recipe or PRIMARY, overrides or [])
+    typer.echo(f"Wrote {write_view(place, config, model, out_folder(place, out), samples, seed)}")
+
+
+def overlap(
+    place: Place,
+    benchmark: Annotated[
+        Path,
+        typer.Option("--with", help="The benchmark: a converted set, or a folder of images.", exists=True),
+    ],
+    out: Out = None,
+    most_bits: Annotated[
+        int, typer.Option(help="Differing bits, of 64, up to which two images count as alike.", min=0, max=16)
+    ] = 6,
+    pairs: Annotated[int, typer.Option(help="Number of pairs to draw in the page.", min=1)] = 60,
+) -> None:
+    """Find images that the data share with a benchmark: equal files, and images with nearly equal perceptual hashes.
+
+    The command writes overlap.json with all pairs, and overlap.html with pairs side by side.
+
+    A copy of another size or quality is found; a crop or a mirror image is not.
+    """
+    from verl_mapo.data.overlap import overlap_of, overlap_table, write_overlap_page
+
+    found = overlap_of(place, benchmark, most_bits)
+    folder = out_folder(place, out)
+    text = json.dumps(found.as_json(), indent=2, ensure_ascii=False)
+    (folder / "overlap.json").write_text(text + "\n", encoding="utf-8")
+    page = write_overlap_page(found, folder, pairs)
+    console.print(overlap_table(found))
+    typer.echo(f"Wrote {folder / 'overlap.json'} and {page}")
+
+
 def out_folder(place: Path, out: Path | None) -> Path:
     """The folder to write to, which is made."""
     folder = out or (place.parent if place.is_file() else place)
@@ -69,4 +121,5 @@ def out_folder(place: Path, out: Path | None) -> Path:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``verl-mapo data``."""
-    app.command("stats", context_settings={"ignore_unknown_options": True})(stats)
+    for command in (stats, view, overlap):
+        app.command(context_settings={"ignore_unknown_options": True})(command)

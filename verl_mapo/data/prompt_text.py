@@ -3,7 +3,7 @@
 """The prompt of a row as the agent loop renders it, with a model's own tokenizer and template, and its length.
 
 :class:`verl_mapo.rollout.prompt_length.PromptLength` computes the same length with verl and transformers, which load
-torch and Ray (860 MB) and take milliseconds a row. Here the files of the model are read directly; tests compare the two.
+torch and Ray (860 MB) and take milliseconds a row. Here the files of the model are read directly; tests compare them.
 """
 
 from __future__ import annotations
