@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from verl_mapo.data.read_rows import read_rows
 from verl_mapo.data.reasons import LeftOut
-from verl_mapo.rollout.decode import UnreadableImage, read_file, shown_pixels
+from verl_mapo.rollout.decode import UnreadableImage, decode, read_file
 from verl_mapo.settings import ConfigError
 
 _DRAFT_SIDE = 128
@@ -124,12 +123,7 @@ def _files_in(folder: Path) -> dict[Path, Iterable[str]]:
 def _hashed(path: Path, rows: Iterable[str]) -> HashedImage | LeftOut:
     try:
         content = read_file(path)
-        try:
-            opened = Image.open(io.BytesIO(content))
-            opened.draft(None, (_DRAFT_SIDE, _DRAFT_SIDE))
-        except Exception as error:  # whatever the plugins of Pillow raise on damaged files
-            raise UnreadableImage(f"{type(error).__name__}: {error}"[:200]) from error
-        seen = perceptual_hash(shown_pixels(opened))
+        seen = perceptual_hash(decode(content, draft=_DRAFT_SIDE))
     except UnreadableImage as error:
         return LeftOut("broken_image", f"{path}: {error}")
     return HashedImage(path, tuple(rows), hashlib.sha256(content).hexdigest(), seen)

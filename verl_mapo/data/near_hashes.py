@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pairs of 64-bit hashes that differ in few bits, without comparing each with each.
 
-Hashes that differ in at most d bits are equal in at least one of d + 1 bands of their bits (the pigeonhole principle), so
-only those that share a band are compared (Norouzi, Punjani and Fleet, "Fast search in Hamming space with multi-index
+Hashes that differ in at most d bits are equal in at least one of d + 1 bands of their bits (the pigeonhole principle).
+So only those that share a band are compared (Norouzi, Punjani and Fleet, "Fast search in Hamming space with multi-index
 hashing", 2012).
 """
 
