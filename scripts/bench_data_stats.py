@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Time and memory of ``verl-mapo data stats``, and of the search of ``verl-mapo data overlap``, at the size of DeepEyes.
+"""Time and memory of ``verl-mapo data stats``, and of the search of ``verl-mapo data overlap``, for 47,000 rows.
 
     python scripts/bench_data_stats.py [--rows 47000] [--benchmark 10000] [--model FOLDER]
 
 The set is synthetic: one image file a row, hard links to some JPEG and PNG files of 256 to 4000 pixels, because only
-their heads and ends are read. Each command runs in a process of its own; memory is its largest resident set. Targets: at
-most 2 minutes and 1 GB for 47,000 rows.
+their heads and ends are read. Each command runs in a process of its own; memory is its largest resident set. Targets:
+at most 2 minutes and 1 GB for 47,000 rows.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def measured(*arguments: str) -> tuple[float, float, float]:
 
 
 def search_seconds(rows: int, benchmark: int) -> tuple[float, int]:
-    """CPU seconds of the search for near hashes, and the number of pairs: random hashes, a hundredth of them planted."""
+    """CPU seconds of the search for near hashes, and the number of pairs: random hashes, some planted."""
     rng = np.random.default_rng(0)
     ours, theirs = (rng.integers(0, 2**64, number, np.uint64) for number in (rows, benchmark))
     planted = benchmark // 100

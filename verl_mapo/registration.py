@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The table of all that this package adds to verl: names, and one correction. Importing this module registers them.
+"""The table of all that this package adds to verl: names, and corrections. Importing this module registers them.
 
 verl imports this module at the end of ``import verl`` in every process, through the entry point group ``verl.plugins``
 or through ``VERL_USE_EXTERNAL_MODULES=verl_mapo.registration``. The import has to be fast, so this module imports
@@ -60,6 +60,12 @@ TABLE = (
         (),
         "verl.models.transformers.qwen2_vl",
         "verl_mapo.training.rows_without_images",
+    ),
+    Entry(
+        "packed rows of linear attention",
+        (),
+        "verl.models.transformers.qwen3_5",
+        "verl_mapo.training.packed_linear_attention",
     ),
 )
 

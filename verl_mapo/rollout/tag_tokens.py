@@ -27,7 +27,7 @@ def one_token(tokenizer: PreTrainedTokenizerBase, tag: str, use: str) -> int:
         raise ConfigError(
             f"{use} {tag}, which is {len(ids)} tokens ({tokenizer.convert_ids_to_tokens(ids)}) for this model's "
             f"tokenizer and may merge with the next text: use a model whose tokenizer has {tag} as one token, as those "
-            "of Qwen2.5-VL and Qwen3-VL do."
+            "of Qwen2.5-VL, Qwen3-VL and Qwen3.5 do."
         )
     return ids[0]
 
