@@ -29,7 +29,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def benchmark(tmp_path, data):
-    """A plain folder: a copy, one of half the size and quality, one as PNG turned by EXIF, a crop, and a broken file."""
+    """A plain folder: a copy, one of half the size, a PNG turned by EXIF, a crop, a broken file."""
     folder = tmp_path / "benchmark"
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "copy.jpg").write_bytes((tmp_path / "astronaut.jpg").read_bytes())

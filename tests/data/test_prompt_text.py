@@ -7,7 +7,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from support.converted import blank, row, write_rows
+from support.converted import blank, write_rows
+from support.converted import row as a_row
 
 from verl_mapo.data.prompt_text import IMAGE, PromptText
 from verl_mapo.data.read_rows import read_rows
@@ -28,10 +29,10 @@ RUNS = {
 def rows(tmp_path):
     large, wide = blank(tmp_path / "large.png", (900, 700)), blank(tmp_path / "wide.png", (1500, 200))
     made = [
-        row(0, large),
-        row(1, large, wide, question="First <image>, then <image>: naïve 图 <|image_pad|> <|im_end|>?"),
-        row(2, large, asked={"max_pixels": 70_000}),
-        row(3, question="Without an image: <tool_call>"),
+        a_row(0, large),
+        a_row(1, large, wide, question="First <image>, then <image>: naïve 图 <|image_pad|> <|im_end|>?"),
+        a_row(2, large, asked={"max_pixels": 70_000}),
+        a_row(3, question="Without an image: <tool_call>"),
     ]
     return [*read_rows(write_rows(tmp_path / "set", made))]
 

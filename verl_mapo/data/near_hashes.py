@@ -35,20 +35,17 @@ def near_pairs(left: np.ndarray, right: np.ndarray, most: int) -> Pairs:
     """
     ours, of_ours = np.unique(left, return_inverse=True)
     theirs, of_theirs = np.unique(right, return_inverse=True)
-    found = [*_unique_pairs(ours, theirs, most)]
-    if not found:
-        nothing = np.empty(0, np.int64)
-        return nothing, nothing, nothing
-    first, second, distance = (np.concatenate(parts) for parts in zip(*found, strict=True))
     members, others = _members(of_ours, len(ours)), _members(of_theirs, len(theirs))
-    whole = [
-        (np.repeat(members[i], len(others[j])), np.tile(others[j], len(members[i])), d)
-        for i, j, d in zip(first, second, distance, strict=True)
-    ]
-    i, j = (np.concatenate([each[side] for each in whole]) for side in (0, 1))
-    d = np.concatenate([np.full(len(each[0]), each[2], np.int64) for each in whole])
+    nothing = np.empty(0, np.int64)
+    whole: list[Pairs] = [(nothing, nothing, nothing)]
+    for part in _unique_pairs(ours, theirs, most):
+        for first, second, distance in zip(*part, strict=True):
+            i, j = members[first], others[second]
+            pairs = np.repeat(i, len(j)), np.tile(j, len(i))
+            whole.append((*pairs, np.full(len(pairs[0]), distance)))
+    i, j, distance = (np.concatenate(parts) for parts in zip(*whole, strict=True))
     order = np.lexsort((j, i))
-    return i[order], j[order], d[order]
+    return i[order], j[order], distance[order]
 
 
 def _unique_pairs(ours: np.ndarray, theirs: np.ndarray, most: int) -> Iterator[Pairs]:
