@@ -21,10 +21,8 @@ EXAMPLES = [
 ]
 
 
-@pytest.fixture
-def virl39k(tmp_path) -> Path:
-    """A local folder with the layout of ViRL39K."""
-    folder = tmp_path / "published"
+def write_virl39k(folder: Path) -> Path:
+    """Make a local folder with the layout of ViRL39K."""
     (folder / "images").mkdir(parents=True)
     rows = []
     for number, example in enumerate(EXAMPLES):
@@ -37,6 +35,12 @@ def virl39k(tmp_path) -> Path:
         )
     pq.write_table(pa.Table.from_pylist(rows), folder / "39Krelease.parquet")
     return folder
+
+
+@pytest.fixture
+def virl39k(tmp_path) -> Path:
+    """A local folder with the layout of ViRL39K."""
+    return write_virl39k(tmp_path / "published")
 
 
 @pytest.fixture

@@ -157,6 +157,8 @@ def test_limit_of_pixels_is_in_every_image(tmp_path):
     source = write(tmp_path / "source", examples_of(2))
     table = pq.read_table(convert(Mixed(), source, tmp_path / "out", max_pixels=5000).file)
     assert table.schema == schema(with_max_pixels=True)
+    with pytest.raises(ConfigError, match="--max-pixels=900 is refused.*at least 4096"):
+        convert(Mixed(), source, tmp_path / "out", max_pixels=900)
     assert {image["max_pixels"] for images in table.column("images").to_pylist() for image in images} == {5000}
 
 
@@ -228,23 +230,24 @@ def test_other_settings_or_another_source_begin_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(conversion, "PART", 10)
     source, out = write(tmp_path / "source", examples_of(25)), tmp_path / "out"
 
-    def stop_at_20(self, index, example, pictures, row=Mixed.row):
-        if index == 20:
+    seen, kill_at, row = [], 20, Mixed.row
+
+    def row_or_kill(self, index, example, pictures):
+        if index == kill_at:
             raise Killed
+        seen.append(index)
         return row(self, index, example, pictures)
 
-    for change in ({"max_pixels": 900}, {"without_judged": True}, {"limit": 22}, "source"):
-        with monkeypatch.context() as patch:
-            patch.setattr(Mixed, "row", stop_at_20)
-            with pytest.raises(Killed):
-                convert(Mixed(), source, out)
-        seen = []
-        with monkeypatch.context() as patch:
-            row = Mixed.row
-            patch.setattr(Mixed, "row", lambda self, index, *rest: seen.append(index) or row(self, index, *rest))
-            if change == "source":
-                write(source, examples_of(26))
-            convert(Mixed(), source, out, **(change if change != "source" else {}))
+    monkeypatch.setattr(Mixed, "row", row_or_kill)
+    for change in ({"max_pixels": 9000}, {"without_judged": True}, {"limit": 22}, "source"):
+        kill_at = 20
+        with pytest.raises(Killed):
+            convert(Mixed(), source, out)
+        seen.clear()
+        kill_at = None
+        if change == "source":
+            write(source, examples_of(26))
+        convert(Mixed(), source, out, **(change if change != "source" else {}))
         assert seen[0] == 0
 
 

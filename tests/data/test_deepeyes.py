@@ -18,7 +18,8 @@ from verl_mapo.data.deepeyes import DeepEyes
 from verl_mapo.rewards.answers import find_check
 from verl_mapo.settings import ConfigError
 
-SAMPLE = Path(__file__).parents[2] / "shared" / "samples" / "deepeyes_4rows.parquet"
+SAMPLES = [folder / "shared" / "samples" / "deepeyes_4rows.parquet" for folder in Path(__file__).parents]
+SAMPLE = next((file for file in SAMPLES if file.exists()), SAMPLES[0])
 SYSTEM = "You are a helpful assistant.\n\n# Tools\n<tools>\n{}\n</tools>\n<tool_call>\n{}\n</tool_call>"
 SUFFIX = (
     "\nThink first, call **image_zoom_in_tool** if needed, then answer. Format strictly as:  <think>...</think>  "

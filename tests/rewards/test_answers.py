@@ -281,7 +281,7 @@ def test_check_is_found_by_dotted_path():
     [
         (
             "rule",
-            "there is no answer check 'rule': use one of exact, multiple_choice, numeric, yes_no, judge, math, or",
+            "there is no answer check 'rule': use one of exact, multiple_choice, numeric, yes_no, judge, math",
         ),
         ("numerics", "did you mean 'numeric'?"),
         ("no.such.check", "the dotted path 'no.such.check' leads to no answer check"),

@@ -37,6 +37,9 @@ PART = 1000
 MAX_LEFT_OUT = 0.05
 """Default of the share of examples above which a conversion stops [ours]."""
 
+LEAST_PIXELS = 4 * 32 * 32
+"""Smallest limit of pixels of an image: four tokens of Qwen3-VL, below which qwen_vl_utils raises an error."""
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -99,8 +102,8 @@ def convert(
         without_judged: leave out the rows whose answers no rule can check.
 
     Raises:
-        ConfigError: the source does not exist or has no rows; the share left out is above ``max_left_out``; or the code
-            of the data set makes a row that does not fit the schema.
+        ConfigError: ``max_pixels`` is below :data:`LEAST_PIXELS`; the source does not exist or has no rows; the share
+            left out is above ``max_left_out``; or the code of the data set makes a row that does not fit the schema.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -109,6 +112,11 @@ def convert(
     folder = local_folder(source, out / "source")
     if folder.resolve() == out.resolve():
         raise ConfigError(f"--out {out} is the folder of the source: give another one.")
+    if max_pixels is not None and max_pixels < LEAST_PIXELS:
+        raise ConfigError(
+            f"--max-pixels={max_pixels} is refused: qwen_vl_utils shows no image at fewer than {LEAST_PIXELS} pixels; "
+            f"use at least {LEAST_PIXELS}, for example {1280 * 32 * 32}."
+        )
     choices = Choices(limit, max_pixels, without_judged)
     given = {"data_set": path_of(type(dataset)), "options": dataset.given, "source": str(source), **asdict(choices)}
     state = {"folder": str(folder), "files": fingerprint(folder, dataset.files), "version": __version__}
@@ -238,7 +246,7 @@ def _joined(dataset: DataSet, parts: Parts, out: Path, wanted: pa.Schema, about:
         raise ConfigError(
             f"--source {about['source']} holds no row of {dataset.name}: give the folder of the published files."
         )
-    counts = {name: value for name, value in asdict(done).items() if name != "file"}
+    counts = {name: value for name, value in vars(done).items() if name != "file"}
     (out / "conversion.json").write_text(json.dumps(about | counts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     table.replace(done.file)
     parts.remove()
