@@ -29,6 +29,15 @@ def test_search_path_of_the_user_is_kept(tmp_path):
     assert config.mine == 3 and config.data.train_batch_size == 7
 
 
-def test_unknown_choice_is_named(tmp_path):
+@pytest.mark.parametrize(("recipe", "words"), [(None, "absent.yaml"), ("defaults: [ppo_trainer]\n", "ppo_trainer")])
+def test_recipe_that_hydra_cannot_read_is_named(tmp_path, recipe, words):
+    file = tmp_path / "absent.yaml"
+    if recipe is not None:
+        file.write_text(recipe)
+    with pytest.raises(ConfigError, match=words):
+        composed(file, [])
+
+
+def test_unknown_choice_is_named():
     with pytest.raises(ConfigError, match="nothing_like_it"):
         composed(PRIMARY, ["method=nothing_like_it"])

@@ -30,7 +30,7 @@ def _rows(stats: DataStats) -> Table:
     table.add_section()
     table.add_row("rows without an image", f"{stats.without_images:,}")
     table.add_row("rows with ground-truth boxes", f"{stats.with_boxes:,}")
-    table.add_row("pixels of an image: p50, p99, largest", _spread(Spread.of(stats.pixels)))
+    table.add_row("pixels of an image: p50 / p99 / most", _spread(Spread.of(stats.pixels)))
     if stats.small_share is not None:
         words = f"{stats.small_share:.1%}, where a zoom has little to reveal"
         table.add_row(f"images with a longest side under {SMALL_SIDE} px", words)
@@ -47,9 +47,9 @@ def _families(stats: DataStats) -> Table:
     def line(title: str, values: dict[str, str]) -> None:
         table.add_row(title, *(values.get(family.name, "–") for family in stats.families))
 
-    line("tokens of an image: p50, p99, most", {each.name: _spread(Spread.of(each.image_tokens)) for each in used})
+    line("tokens of an image: p50 / p99 / most", {each.name: _spread(Spread.of(each.image_tokens)) for each in used})
     prompts = {each.name: _spread(Spread.of(each.prompts)) for each in used if each.prompts}
-    line("tokens of a prompt: p50, p99, most", prompts)
+    line("tokens of a prompt: p50 / p99 / most", prompts)
     over = "rows" if prompts else "rows whose images alone are"
     line(f"{over} over data.max_prompt_length={stats.budget:,}", {each.name: _over(each, stats) for each in used})
     table.add_section()
@@ -83,4 +83,4 @@ def _faults(stats: DataStats) -> Table:
 
 
 def _spread(spread: Spread | None) -> str:
-    return "–" if spread is None else f"{spread.p50:,}  {spread.p99:,}  {spread.most:,}"
+    return "–" if spread is None else f"{spread.p50:,} / {spread.p99:,} / {spread.most:,}"

@@ -40,20 +40,25 @@ def composed(recipe: Path, overrides: Sequence[str], data: Path | None = None) -
         given.append(path_override(names.TRAIN_FILES, data.resolve()))
     try:
         with initialize_config_dir(str(recipe.resolve().parent), version_base=None):
-            return compose(recipe.stem, [*given, _searchpath(recipe, given)])
+            return compose(recipe.stem, [*given, *_searchpath(recipe, given)])
     except HydraException as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"--recipe {recipe} cannot be composed: {reason}") from None
 
 
-def _searchpath(recipe: Path, overrides: Sequence[str]) -> str:
-    """The override of hydra's search path that names packages by their folders.
+def _searchpath(recipe: Path, overrides: Sequence[str]) -> list[str]:
+    """The override of hydra's search path that names packages by their folders; none for a recipe that is not read.
 
     Hydra imports a package that it searches, and ``import verl`` loads torch and Ray: seconds, and 800 MB.
     """
-    own = (yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("hydra") or {}
-    places = last_value(overrides, _SEARCHPATH) or own.get("searchpath") or []
-    return f"{_SEARCHPATH}=[{','.join(quoted(_by_folder(str(place))) for place in places)}]"
+    places = last_value(overrides, _SEARCHPATH)
+    if places is None:
+        try:
+            node = yaml.safe_load(recipe.read_text(encoding="utf-8"))["hydra"]["searchpath"]
+        except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):  # hydra says what is wrong
+            return []
+        places = node or []
+    return [f"{_SEARCHPATH}=[{','.join(quoted(_by_folder(str(place))) for place in places)}]"]
 
 
 def _by_folder(place: str) -> str:
