@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
 from support.converted import blank, write_rows
 from support.converted import row as a_row
 
+from verl_mapo.data import prompt_text
 from verl_mapo.data.prompt_text import IMAGE, PromptText
 from verl_mapo.data.read_rows import read_rows
 from verl_mapo.data.reasons import LeftOut
@@ -23,6 +25,14 @@ RUNS = {
     "other tools": ["visual_tool.tools=[zoom,rotate,mark]", "visual_tool.describe=both"],
     "limits": ["visual_tool.max_image_pixels=100352", "+data.apply_chat_template_kwargs.enable_thinking=false"],
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tokenizers_are_read_once():
+    """A released tokenizer takes a second to read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prompt_text, "_tokenizer", cache(prompt_text._tokenizer))
+        yield
 
 
 @pytest.fixture
