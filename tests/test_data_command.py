@@ -60,7 +60,7 @@ def test_options_and_limits_reach_the_conversion(tmp_path):
         (["virl39", "--source", "."], "did you mean"),
         (["virl39k", "--source", "nowhere"], "is no folder"),
         (["virl39k", "--source", ".", "--option", "x"], "write NAME=VALUE"),
-        (["virl39k", "--source", ".", "--option", "x=1"], "has no options"),
+        (["deepeyes", "--source", ".", "--option", "x=1"], "has no options"),
     ],
 )
 def test_mistake_ends_with_a_message(tmp_path, arguments, message):
