@@ -36,7 +36,8 @@ from verl_mapo import names
 from verl_mapo.overrides import in_shell, path_override
 from verl_mapo.planning import gpu, host
 from verl_mapo.planning.arithmetic import GB
-from verl_mapo.planning.make import composed, planned_run
+from verl_mapo.planning.compose import composed
+from verl_mapo.planning.make import planned_run
 from verl_mapo.planning.run import PlannedRun
 from verl_mapo.rehearsal.changes import Parts, changes
 from verl_mapo.rehearsal.command import policy_of

@@ -23,7 +23,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from verl_mapo.report.load import Rollout, RunData
-from verl_mapo.report.pictures import REQUESTED, RETURNED, open_originals, original_size, shown_image
+from verl_mapo.report.pages import REQUESTED, RETURNED
+from verl_mapo.report.pictures import open_originals, original_size, shown_image
 from verl_mapo.rollout.statuses import TurnStatus
 from verl_mapo.rollout.trajectory import Turn
 from verl_mapo.run_folder import SPLITS

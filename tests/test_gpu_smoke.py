@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from verl_mapo.planning.arithmetic import GB
-from verl_mapo.planning.make import composed
+from verl_mapo.planning.compose import composed
 from verl_mapo.planning.model_shape import ModelShape
 from verl_mapo.planning.run import Place, PlannedRun
 from verl_mapo.rehearsal.command import policy_of

@@ -14,12 +14,14 @@ from rich.table import Table
 from verl_mapo import names
 from verl_mapo.command_group import ConfigErrorGroup
 from verl_mapo.overrides import check_data_path, in_shell, path_override
+from verl_mapo.rows_command import register
 from verl_mapo.settings import ConfigError
 
 if TYPE_CHECKING:
     from verl_mapo.data import Conversion
 
 data = typer.Typer(cls=ConfigErrorGroup, help="Convert public training sets to neutral rows.", no_args_is_help=True)
+register(data)
 console = Console()
 
 

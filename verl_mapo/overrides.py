@@ -45,7 +45,7 @@ def path_override(setting: str, path: Path | str) -> str:
         raise ConfigError(
             f"{setting}={text!r} is refused: the path is not valid UTF-8; rename the folder, for example to runs/mapo."
         ) from None
-    return f"{setting}={text if _PLAIN.fullmatch(text) else _quoted(text)}"
+    return f"{setting}={text if _PLAIN.fullmatch(text) else quoted(text)}"
 
 
 def hydra_folder_override(folder: Path) -> str:
@@ -109,7 +109,7 @@ def check_overrides(overrides: Sequence[str]) -> None:
         if not equals:
             raise ConfigError(f"{text} is no override: write SETTING=VALUE, for example data.train_batch_size=128.")
         fault = "does not read it" if override is None else "takes it for several values"
-        hint = in_shell(f"{setting}={_quoted(value)}")
+        hint = in_shell(f"{setting}={quoted(value)}")
         raise ConfigError(f"{text} is refused: hydra {fault}. If the whole text is one value, write {hint}")
 
 
@@ -131,7 +131,7 @@ def _parsed(text: str) -> Override | None:
         return None
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A text in quotes for hydra's grammar, with interpolations escaped for OmegaConf.
 
     Backslashes are literal in both, except right before what they escape: there they are doubled.

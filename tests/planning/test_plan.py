@@ -22,9 +22,10 @@ from verl_mapo.doctor_tables import plan_table, plan_words
 from verl_mapo.machine import Machine
 from verl_mapo.planning import make
 from verl_mapo.planning.arithmetic import GB
+from verl_mapo.planning.compose import composed
 from verl_mapo.planning.data_facts import TEXT_TOKENS, DataFacts
 from verl_mapo.planning.gpu import kv_token
-from verl_mapo.planning.make import composed, place_of
+from verl_mapo.planning.make import place_of
 from verl_mapo.planning.model_shape import ModelShape
 from verl_mapo.planning.plan import plan_lines
 from verl_mapo.planning.run import Place, PlannedRun

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from verl_mapo.report.pictures import UNKNOWN_SIZE, jpeg_url, open_originals, original_size, shown_image
+from verl_mapo.report.pages import jpeg_url
+from verl_mapo.report.pictures import UNKNOWN_SIZE, open_originals, original_size, shown_image
 from verl_mapo.rollout.statuses import TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
 

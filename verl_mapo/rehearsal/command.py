@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from verl_mapo import names
-from verl_mapo.planning.make import composed
+from verl_mapo.planning.compose import composed
 from verl_mapo.rehearsal.changes import NEVER, STEPS, Change, Parts, changes
 from verl_mapo.rehearsal.coverage import Shown, shown
 from verl_mapo.rehearsal.data import first_rows, generated_rows

@@ -9,16 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from omegaconf import OmegaConf
 
 from verl_mapo import names
-from verl_mapo.report.cards import Card, card, shortened
+from verl_mapo.report.cards import Card, card
 from verl_mapo.report.curves import panel_svg, smoothing, write_curves
 from verl_mapo.report.data_sources import source_table
 from verl_mapo.report.findings import checked_alarms, headlines
 from verl_mapo.report.load import RunData
-from verl_mapo.report.pictures import REQUESTED, RETURNED, data_url
+from verl_mapo.report.pages import data_url, write_page
 from verl_mapo.report.selection import Case, Chapter, chapters
 from verl_mapo.report.series import drawn_panels
 from verl_mapo.run_folder import RunFolder
@@ -61,31 +60,9 @@ def build_report(run: Path, out: Path | None = None, samples: int = 12, seed: in
     data, folder = RunData.open(run), RunFolder(out or run)
     folder.path.mkdir(parents=True, exist_ok=True)
     write_curves(drawn_panels(data), data.name, folder.curves)
-    page = _environment().get_template("report.html.j2").render(_context(data, samples, seed))
-    # A model may write half of a surrogate pair, which UTF-8 cannot encode.
-    folder.html.write_bytes(page.encode("utf-8", errors="replace"))
+    write_page("report.html.j2", _context(data, samples, seed), folder.html)
     logger.info("Wrote %s and %s.", folder.html, folder.curves)
     return folder
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["share"] = lambda value: "\u2013" if value is None else f"{value:.1%}"
-    environment.filters["number"] = lambda value: "\u2013" if value is None else _minus(f"{value:.2f}")
-    environment.filters["signed"] = lambda value: "\u2013" if value is None else _minus(f"{value:+.2f}")
-    environment.filters["box"] = lambda box: "\u2013" if box is None else ", ".join(f"{value:g}" for value in box)
-    environment.filters["shortened"] = shortened
-    return environment
-
-
-def _minus(number: str) -> str:
-    return number.replace("-", "\u2212")
 
 
 def _context(run: RunData, samples: int, seed: int) -> dict[str, Any]:
@@ -111,8 +88,6 @@ def _context(run: RunData, samples: int, seed: int) -> dict[str, Any]:
             box.kind == "requested" for card in cards for original in card.originals for box in original.boxes
         ),
         "seed": seed,
-        "returned": RETURNED,
-        "requested": REQUESTED,
     }
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 from verl_mapo.report.load import Rollout
-from verl_mapo.report.pictures import jpeg_url, open_originals, original_size, shown_image
+from verl_mapo.report.pages import jpeg_url, shortened
+from verl_mapo.report.pictures import open_originals, original_size, shown_image
 from verl_mapo.report.token_colours import ColouredTokens, coloured_tokens
 from verl_mapo.rollout.parser import OPEN
 from verl_mapo.rollout.trajectory import Trajectory, Turn
@@ -20,8 +21,6 @@ from verl_mapo.rollout.trajectory import Trajectory, Turn
 _CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 _ORIGINAL_SIDE, _RETURNED_SIDE = 640, 200
 """Longest side in pixels of an original, and of an image that a tool returned, as the page holds them."""
-_HEAD, _TAIL = 500, 250
-"""Characters of a long text that are kept at its start and at its end."""
 
 
 @dataclass(frozen=True)
@@ -145,13 +144,6 @@ def segments(text: str) -> list[tuple[str, str]]:
     pieces = _CALL.split(shortened(text))
     found = [("call", _laid_out(piece)) if index % 2 else ("text", piece.strip()) for index, piece in enumerate(pieces)]
     return [(kind, piece) for kind, piece in found if piece]
-
-
-def shortened(text: str) -> str:
-    """The text, or its start and its end if it is long."""
-    if len(text) <= _HEAD + _TAIL:
-        return text
-    return f"{text[:_HEAD]} \u2026 ({len(text) - _HEAD - _TAIL} characters left out) \u2026 {text[-_TAIL:]}"
 
 
 def _laid_out(call: str) -> str:

@@ -13,38 +13,19 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import get_font_names
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from verl_mapo.charts import GREY, LIGHT_GREY
+from verl_mapo.charts import GREY
+from verl_mapo.report.figure_style import STYLE
 from verl_mapo.report.series import DrawnPanel, Series
 
 _SMOOTH_FROM = 30
 """A series with more steps than this is drawn with its running mean; a shorter series is drawn as it is."""
-_CJK_FONTS = {"Noto Sans CJK SC", "WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei"}
-_STYLE = {
-    "font.family": ["DejaVu Sans", *sorted(_CJK_FONTS & set(get_font_names()))],
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.edgecolor": LIGHT_GREY,
-    "axes.labelcolor": "#4d5866",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e9ed",
-    "grid.linewidth": 0.8,
-    "text.color": "#1c2430",
-    "xtick.color": "#4d5866",
-    "ytick.color": "#4d5866",
-    "svg.hashsalt": "verl_mapo",
-}
 
 
 def panel_svg(panel: DrawnPanel) -> bytes:
     """One panel without its title, as SVG; the same bytes for the same numbers."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.4, 2.5), layout="constrained")
         _draw(figure.add_subplot(), panel)
         buffer = io.BytesIO()
@@ -60,7 +41,7 @@ def write_curves(panels: list[DrawnPanel], title: str, out: Path) -> None:
         title: the title of the whole picture.
         out: the file to write.
     """
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # such a character of the title is drawn as a box
         rows = max(math.ceil(len(panels) / 3), 1)
         figure = Figure(figsize=(13.5, 0.6 + 2.9 * rows), dpi=120, layout="constrained", facecolor="white")

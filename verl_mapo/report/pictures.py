@@ -4,14 +4,12 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import logging
 from pathlib import Path
 
 from PIL import Image
 
-from verl_mapo.charts import BLUE, VERMILION
 from verl_mapo.rollout.decode import UnreadableImage, decode, read_file
 from verl_mapo.rollout.statuses import TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
@@ -19,9 +17,6 @@ from verl_mapo.tools.coordinates import Size
 from verl_mapo.tools.image_history import ImageHistory, full_view
 
 logger = logging.getLogger(__name__)
-
-RETURNED, REQUESTED = BLUE, VERMILION
-"""Colours of boxes: the region that a tool returned, and the box as the model requested it."""
 
 UNKNOWN_SIZE = (640, 480)
 """Size in pixels of the placeholder for an original whose size was not recorded."""
@@ -92,17 +87,3 @@ def shown_image(turn: Turn, originals: list[Image.Image | None]) -> Image.Image 
 
 def _same_size(size: Size) -> Size:
     return size
-
-
-def jpeg_url(image: Image.Image, side: int) -> str:
-    """An image as a ``data:`` URL, its longest side at most ``side`` pixels."""
-    small = image.copy()
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=82, optimize=True)
-    return data_url(buffer.getvalue(), "image/jpeg")
-
-
-def data_url(content: bytes, mime: str) -> str:
-    """Bytes as a ``data:`` URL."""
-    return f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"

@@ -54,8 +54,13 @@ def read_file(path: str | os.PathLike) -> bytes:
         raise _unreadable(error) from error
 
 
-def decode(content: bytes) -> Image.Image:
+def decode(content: bytes, draft: int | None = None) -> Image.Image:
     """The picture in the bytes of an image file, see :func:`shown_pixels`.
+
+    Args:
+        content: the bytes of the file.
+        draft: a JPEG may be decoded at a fraction of its size, with sides of at least so many pixels; None for its
+            whole size.
 
     Raises:
         UnreadableImage: Pillow cannot read the bytes, or the picture has more than twice ``Image.MAX_IMAGE_PIXELS``
@@ -65,6 +70,8 @@ def decode(content: bytes) -> Image.Image:
         raise UnreadableImage("it is empty")
     try:
         image = _open(content)
+        if draft is not None:
+            image.draft(None, (draft, draft))
     except Exception as error:  # whatever the plugins of Pillow raise on damaged files
         raise _unreadable(error) from error
     return shown_pixels(image)

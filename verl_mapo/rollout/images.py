@@ -16,12 +16,12 @@ from weakref import WeakValueDictionary
 
 from omegaconf import OmegaConf
 from PIL import Image
-from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from verl_mapo.names import MM_PROCESSOR_KWARGS
 from verl_mapo.rollout.decode import UnreadableImage
 from verl_mapo.rollout.row_pictures import PROCESSOR_MAX_ASPECT, AskedSize, Picture, Source
 from verl_mapo.rollout.settings import VisualToolSettings
+from verl_mapo.rollout.smart_resize import smart_resize
 from verl_mapo.settings import ConfigError
 from verl_mapo.tools.coordinates import BoxError, Size
 from verl_mapo.tools.image_history import Resize, ToolImage, full_view
@@ -76,9 +76,10 @@ def pixel_limits(image_processor: Any, processor_kwargs: Mapping[str, Any], cap:
 class ProcessorResize:
     """The resize of a Qwen processor as a function of the size, and the processor does not resize its result again.
 
-    It is transformers' ``smart_resize`` wherever the result of that is inside the limits. Where rounding to whole image
-    tokens leads out of them (thin images, narrow limits), it is the nearest size inside. Objects with equal fields are
-    equal and have the same hash, so that :class:`ImageStore` can use them in its keys.
+    It is transformers' ``smart_resize`` (:mod:`verl_mapo.rollout.smart_resize`) wherever the result of that is inside
+    the limits. Where rounding to whole image tokens leads out of them (thin images, narrow limits), it is the nearest
+    size inside. Objects with equal fields are equal and have the same hash, so that :class:`ImageStore` can use them in
+    its keys.
 
     Attributes:
         factor: pixels along one image token.

@@ -32,6 +32,7 @@ from verl_mapo.rollout.decode import (
     shown_pixels,
     unread_file,
 )
+from verl_mapo.rollout.smart_resize import smart_resize
 from verl_mapo.tools.coordinates import Size
 
 LONGEST_REFERENCE = 400
@@ -109,14 +110,13 @@ class AskedSize:
         """
         if self == AskedSize():
             return size
-        from qwen_vl_utils.vision_process import smart_resize  # late, because its import takes seconds
-
+        fewest, most = _LEAST_TOKENS * token_side**2, _MOST_TOKENS * token_side**2
         if self.resized_height:
-            height, width = smart_resize(self.resized_height, self.resized_width, token_side)
+            size = self.resized_width, self.resized_height
         else:
-            fewest = self.min_pixels or min(_LEAST_TOKENS * token_side**2, self.max_pixels)
-            most = self.max_pixels or max(_MOST_TOKENS * token_side**2, self.min_pixels)
-            height, width = smart_resize(size[1], size[0], token_side, fewest, most)
+            fewest = self.min_pixels or min(fewest, self.max_pixels)
+            most = self.max_pixels or max(most, self.min_pixels)
+        height, width = smart_resize(size[1], size[0], token_side, fewest, most, least_side=token_side)
         return max(width, token_side), max(height, token_side)
 
 
