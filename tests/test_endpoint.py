@@ -1,23 +1,23 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The key and the URL of an OpenAI-compatible server."""
+"""The key and the URL of an OpenAI-compatible server, and the image that it is sent."""
 
 import pytest
 
-from verl_mapo.rewards.endpoint import api_key, base_url
+from verl_mapo.endpoint import api_key, base_url
 from verl_mapo.settings import ConfigError
 
 
 def test_key_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("SCORER_KEY", "secret")
-    assert api_key("SCORER_KEY") == "secret"
-    assert api_key(None) == "none"
+    assert api_key("SCORER_KEY", "--api-key-env") == "secret"
+    assert api_key(None, "--api-key-env") == "none"
 
 
 def test_key_that_is_not_set_is_refused(monkeypatch):
     monkeypatch.delenv("OTHER_KEY", raising=False)
-    with pytest.raises(ConfigError, match=r"reward\.description_alignment: api_key_env='OTHER_KEY' is not set"):
-        api_key("OTHER_KEY")
+    with pytest.raises(ConfigError, match=r"judge\.api_key_env='OTHER_KEY' is not set"):
+        api_key("OTHER_KEY", "judge.api_key_env")
 
 
 @pytest.mark.parametrize("url", [None, "", "h:8000", "http://", "ftp://h/v1"])
