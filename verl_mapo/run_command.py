@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Starts a training run with its run folder, for the commands train, eval and probe."""
+"""Starts a training run with its run folder, for the commands train, eval, probe and collect."""
 
 from __future__ import annotations
 
@@ -8,16 +8,23 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import typer
+from hydra import compose, initialize_config_dir, initialize_config_module
+from hydra.errors import HydraException
+from omegaconf import DictConfig
 
 from verl_mapo import names
 from verl_mapo.overrides import check_overrides, hydra_folder_override, last_value, name_groups, path_override
 from verl_mapo.run_folder import RunFolder, write_whole
 from verl_mapo.settings import ConfigError
+
+_PACKAGE = "pkg://"
+"""How hydra marks a package in which it looks for a configuration."""
 
 
 def primary(config: str | None, recipe: Path | None) -> list[str]:
@@ -31,7 +38,7 @@ def primary(config: str | None, recipe: Path | None) -> list[str]:
         ConfigError: both are given, or the recipe is no yaml file.
     """
     if recipe is None:
-        return ["--config-path", "pkg://verl_mapo.config", "--config-name", config or "run"]
+        return ["--config-path", f"{_PACKAGE}verl_mapo.config", "--config-name", config or "run"]
     if config is not None:
         raise ConfigError(f"--recipe {recipe} and --config {config} are both given: leave one out.")
     if recipe.suffix != ".yaml" or not recipe.is_file():
@@ -40,6 +47,28 @@ def primary(config: str | None, recipe: Path | None) -> list[str]:
             "recipes/mapo/qwen2_5_vl_7b.yaml."
         )
     return ["--config-path", str(recipe.resolve().parent), "--config-name", recipe.stem]
+
+
+def composed(config: list[str], overrides: Sequence[str]) -> DictConfig:
+    """The whole configuration of a run, as hydra composes it.
+
+    Args:
+        config: see :func:`primary`.
+        overrides: hydra overrides of the command line.
+
+    Raises:
+        ConfigError: hydra cannot compose it.
+    """
+    check_overrides(overrides)
+    _, folder, _, name = config
+    package = folder.removeprefix(_PACKAGE)
+    search = initialize_config_dir if package == folder else initialize_config_module
+    try:
+        with search(package, version_base=None):
+            return compose(name, name_groups(overrides))
+    except HydraException as error:
+        where = f"--config {name}" if package != folder else f"--recipe {Path(folder, name)}.yaml"
+        raise ConfigError(f"{where} cannot be composed: {' '.join(str(error).split())}") from None
 
 
 def launch_run(
@@ -79,7 +108,7 @@ def launch_run(
         environment = {**cpu.environment(), **environment}
         arguments.append("stack=cpu")
     arguments += name_groups(overrides)
-    write_whole(folder.about, json.dumps(_about(arguments), indent=1))
+    write_about(folder, arguments)
     progress = Progress(typer.echo, last_value(overrides, names.TOTAL_STEPS))
     timeout_s = None if timeout_h is None else timeout_h * 3600
     code = launch(arguments, timeout_s=timeout_s, env=environment, log=folder.log, echo=None if verbose else progress)
@@ -91,11 +120,18 @@ def launch_run(
     return code
 
 
-def _about(arguments: list[str]) -> dict[str, Any]:
-    """The content of ``run.json``."""
-    return {
+def write_about(folder: RunFolder, arguments: list[str], **more: Any) -> None:
+    """Write ``run.json``.
+
+    Args:
+        folder: the folder of the run.
+        arguments: hydra's arguments.
+        more: further facts about the run, by name.
+    """
+    about = {
         "command": " ".join(sys.argv),
         "arguments": arguments,
         "started": time.strftime("%Y-%m-%d %H:%M:%S"),
         "versions": {name: metadata.version(name) for name in ("verl-mapo", "verl", "torch", "transformers")},
     }
+    write_whole(folder.about, json.dumps(about | more, indent=1))

@@ -11,13 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from verl_mapo import names
+from verl_mapo import names, run_command
 from verl_mapo.machine import Machine
-from verl_mapo.overrides import check_overrides, name_groups, path_override
+from verl_mapo.overrides import path_override
 from verl_mapo.planning.arithmetic import GB
 from verl_mapo.planning.data_facts import DataFacts
 from verl_mapo.planning.model_shape import ModelShape
@@ -73,16 +71,8 @@ def composed(recipe: Path, overrides: Sequence[str], data: Path | None) -> DictC
     Raises:
         ConfigError: hydra cannot compose it.
     """
-    check_overrides(overrides)
-    given = name_groups(overrides)
-    if data is not None:
-        given.append(path_override(names.TRAIN_FILES, data.resolve()))
-    try:
-        with initialize_config_dir(str(recipe.resolve().parent), version_base=None):
-            return compose(recipe.stem, given)
-    except HydraException as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"--recipe {recipe} cannot be composed: {reason}") from None
+    given = [*overrides, *([] if data is None else [path_override(names.TRAIN_FILES, data.resolve())])]
+    return run_command.composed(run_command.primary(None, recipe), given)
 
 
 def place_of(config: DictConfig, gpu_memory: float | None, host_memory: float | None) -> Place:
