@@ -47,7 +47,7 @@ def check_start(config: DictConfig) -> None:
     check_packages(config)
     _check_attention(config)
     train, val = (data_files(config, setting) for setting in (names.TRAIN_FILES, names.VAL_FILES))
-    check_model(config, [method(config) for method in enabled_methods(config)], *_tokenizer_and_processor(config))
+    check_model(config, [method(config) for method in enabled_methods(config)], *tokenizer_and_processor(config))
     code = [select(config, path, "") for path in names.IMPORTED_LATER]
     if all(f"{names.PACKAGE}." in path for path in code if path):  # else code of the user may read the data
         datasets = [data_rows(files) for files in (train, val) if files]
@@ -93,7 +93,7 @@ def data_rows(files: list[str]) -> Dataset:
     return concatenate_datasets(read)
 
 
-def _tokenizer_and_processor(config: DictConfig) -> tuple[Any, Any]:
+def tokenizer_and_processor(config: DictConfig) -> tuple[Any, Any]:
     """verl's tokenizer and processor of the model.
 
     Raises:
