@@ -49,13 +49,13 @@ def shelf(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory) -> dict[str, SimpleNamespace]:
-    """Tokenizer, processor and model type of both families, from folders with untrained weights."""
+    """Tokenizer, processor and model type of each family, from folders with untrained weights."""
     from verl.utils import hf_processor, hf_tokenizer
 
     from verl_mapo.toy.tiny_vlm import build_model, build_processor, save
 
     models = {}
-    for family in FAMILIES:
+    for family in (*FAMILIES, "qwen3_5"):
         folder = tmp_path_factory.mktemp(family)
         processor = build_processor(family)
         save(build_model(family, processor.tokenizer, seed=0), processor, folder)
@@ -71,6 +71,14 @@ def tiny_models(tmp_path_factory) -> dict[str, SimpleNamespace]:
 @pytest.fixture(params=FAMILIES)
 def model(request, tiny_models) -> SimpleNamespace:
     return tiny_models[request.param]
+
+
+@pytest.fixture(scope="session")
+def released_models(shelf) -> dict[str, SimpleNamespace]:
+    """The released families by name, see :mod:`support.released`; the first worker that asks writes the folders."""
+    from support.released import load_all
+
+    return load_all(shelf / "released")
 
 
 @pytest.fixture(scope="session")

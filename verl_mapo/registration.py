@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The table of all that this package adds to verl: names, and one correction. Importing this module registers them.
+"""The table of all that this package adds to verl: names, and corrections. Importing this module registers them.
 
 verl imports this module at the end of ``import verl`` in every process, through the entry point group ``verl.plugins``
 or through ``VERL_USE_EXTERNAL_MODULES=verl_mapo.registration``. The import has to be fast, so this module imports
@@ -55,11 +55,18 @@ TABLE = (
         "verl_mapo.rewards.manager",
     ),
     Entry("image features", (), "verl.experimental.agent_loop.agent_loop", "verl_mapo.rollout.worker_features"),
+    Entry("frozen vision tower", (), "verl.workers.config.actor", "verl_mapo.training.frozen_tower"),
     Entry(
         "rows without images",
         (),
         "verl.models.transformers.qwen2_vl",
         "verl_mapo.training.rows_without_images",
+    ),
+    Entry(
+        "packed rows of linear attention",
+        (),
+        "verl.models.transformers.qwen3_5",
+        "verl_mapo.training.packed_linear_attention",
     ),
 )
 

@@ -108,7 +108,7 @@ def launch_run(
         environment = {**cpu.environment(), **environment}
         arguments.append("stack=cpu")
     arguments += name_groups(overrides)
-    write_about(folder, arguments)
+    write_whole(folder.about, json.dumps(about(arguments), indent=1))
     progress = Progress(typer.echo, last_value(overrides, names.TOTAL_STEPS))
     timeout_s = None if timeout_h is None else timeout_h * 3600
     code = launch(arguments, timeout_s=timeout_s, env=environment, log=folder.log, echo=None if verbose else progress)
@@ -120,18 +120,11 @@ def launch_run(
     return code
 
 
-def write_about(folder: RunFolder, arguments: list[str], **more: Any) -> None:
-    """Write ``run.json``.
-
-    Args:
-        folder: the folder of the run.
-        arguments: hydra's arguments.
-        more: further facts about the run, by name.
-    """
-    about = {
+def about(arguments: list[str]) -> dict[str, Any]:
+    """The content of ``run.json``."""
+    return {
         "command": " ".join(sys.argv),
         "arguments": arguments,
         "started": time.strftime("%Y-%m-%d %H:%M:%S"),
         "versions": {name: metadata.version(name) for name in ("verl-mapo", "verl", "torch", "transformers")},
     }
-    write_whole(folder.about, json.dumps(about | more, indent=1))

@@ -32,8 +32,8 @@ from verl_mapo.endpoint import ChatClient, NoReply, Retries, Seconds, api_key, b
 from verl_mapo.rewards.manager import LocalRewardManager
 from verl_mapo.rollout.chat_loop import ChatLoop
 from verl_mapo.rollout.state import LoopState
-from verl_mapo.run_command import write_about
-from verl_mapo.run_folder import RunFolder, rollouts_file
+from verl_mapo.run_command import about
+from verl_mapo.run_folder import RunFolder, rollouts_file, write_whole
 from verl_mapo.settings import STRICT, ConfigError, select
 from verl_mapo.training.questions import Questions
 from verl_mapo.training.records import rollout_record
@@ -120,8 +120,8 @@ class ServerRun:
 
     def _check_folder(self) -> None:
         """Refuse to add to the rollouts of another model."""
-        about = json.loads(self.folder.about.read_text()) if self.folder.about.is_file() else {}
-        held, asked = about.get("server"), self.settings.identity
+        written = json.loads(self.folder.about.read_text()) if self.folder.about.is_file() else {}
+        held, asked = written.get("server"), self.settings.identity
         if not self.file.is_file() or (held is not None and {key: held[key] for key in asked} == asked):
             return
         what = "rollouts of another kind" if held is None else f"rollouts of {_words(held)}"
@@ -138,7 +138,7 @@ class ServerRun:
         server = {"server": self.settings.server, "n": self.settings.n, **self.settings.identity}
         self.folder.config.parent.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, self.folder.config)
-        write_about(self.folder, [], server=server)
+        write_whole(self.folder.about, json.dumps(about([]) | {"server": server}, indent=1))
         self.file.parent.mkdir(parents=True, exist_ok=True)
         done = _finished(self.file)
         with ExitStack() as stack:

@@ -75,6 +75,7 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.models.transformers.qwen2_vl._get_input_embeds",
         "verl.utils.transformers_compat.unpack_visual_output",
     ),
+    "packed rows of linear attention": ("verl.models.transformers.qwen3_5._call_accepts_kwarg",),
     "agent loop": (
         *_members(_AGENT_LOOP, "AgentLoopMetrics _agent_loop_registry register"),
         *_members(

@@ -23,6 +23,7 @@ from verl_mapo.machine import Machine
 from verl_mapo.planning import make
 from verl_mapo.planning.arithmetic import GB
 from verl_mapo.planning.data_facts import TEXT_TOKENS, DataFacts
+from verl_mapo.planning.gpu import kv_token
 from verl_mapo.planning.make import composed, place_of
 from verl_mapo.planning.model_shape import ModelShape
 from verl_mapo.planning.plan import plan_lines
@@ -220,7 +221,7 @@ def test_images_are_measured_as_the_model_sees_them(rows):
     assert facts.share_longer_than(1000) == 0.5
 
 
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl", "qwen3_5"])
 def test_shape_is_read_from_config_json_alone(tiny_models, tmp_path, family):
     from transformers import AutoModelForImageTextToText
 
@@ -232,6 +233,22 @@ def test_shape_is_read_from_config_json_alone(tiny_models, tmp_path, family):
     image = tiny_models[family].processor.image_processor
     assert shape.side == image.patch_size * image.merge_size
     assert shape.values == 3 * image.temporal_patch_size * image.patch_size**2 * image.merge_size**2
+
+
+def test_linear_attention_keeps_states_instead_of_keys_and_values():
+    """The shape of Qwen3.5-9B, whose numbers are the defaults of transformers."""
+    from transformers import Qwen3_5Config
+
+    shape = ModelShape.of(Qwen3_5Config(), "Qwen/Qwen3.5-9B")
+    assert (shape.layers, shape.linear_layers, shape.kv_heads, shape.head_size) == (32, 24, 4, 256)
+    assert (shape.side, shape.values, shape.vocab) == (32, 6144, 248_320)
+    # 32 heads of 128 x 128 float32, and 3 inputs of the convolution's 2 x 16 x 128 + 32 x 128 channels in bfloat16
+    assert shape.state == 24 * (32 * 128 * 128 * 4 + 3 * 8192 * 2) == 51_511_296
+    run = PlannedRun(configured("qwen3_vl_8b", ()), shape, *[ProcessorResize(32, (4096, 1280 * 1024))] * 2, DATA, H100)
+    assert kv_token(run) == 2 * 8 * 4 * 256 * 2 == 32_768
+    other = replace(run, shape=replace(shape, state=0))
+    needs = [int(line(each, "KV").needs.split(" ")[0].replace(",", "")) for each in (run, other)]
+    assert needs[0] - needs[1] == 1572, "51,511,296 / 32,768"
 
 
 def test_model_without_config_or_images_is_refused(tmp_path):

@@ -13,6 +13,7 @@ import ray
 import torch
 from PIL import Image
 from support.scripted import call, compose_config, play, prompt_of, verl_inputs
+from transformers import Qwen3_5Model
 from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
 
@@ -81,6 +82,17 @@ def test_actor_of_ray_takes_what_the_output_brings_along(kind, model, picture):
     assert features[PIXELS] is output.features[PIXELS]
     positions = worker._compute_position_ids(tokens, torch.ones_like(tokens), features)
     assert positions is output.features[POSITION_IDS]
+
+
+def test_positions_that_verl_computes_for_qwen3_5_are_those_of_its_model(tiny_models, picture):
+    """verl's processor computes them with a function of Qwen3-VL, whose processor class Qwen3.5 has."""
+    model = tiny_models["qwen3_5"]
+    output = play(model, compose_config(), prompt_of(picture), SCRIPT)
+    tokens, given = torch.tensor([output.prompt_ids + output.response_ids]), verl_inputs(model, output)
+    own = Qwen3_5Model(model.processor.config).get_rope_index
+    kinds = (tokens == model.processor.image_token_id).int()
+    places, _ = own(tokens, mm_token_type_ids=kinds, image_grid_thw=given[GRIDS])
+    assert torch.equal(given["position_ids"][:, 1:], places.transpose(0, 1))
 
 
 def test_row_without_images_is_given_what_verl_computes(model):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from types import SimpleNamespace
 from typing import Any
 
@@ -116,6 +117,7 @@ def use_verl_forward(engine: FocusEngine, patch: pytest.MonkeyPatch, fused_kerne
         use_fused_kernels=fused_kernels is not None,
         fused_kernels_backend=fused_kernels,
     )
+    engine.pass_packed_cu_seqlens = "cu_seqlens" in signature(engine.module.forward).parameters
 
 
 def passes_of_a_rank(

@@ -52,7 +52,8 @@ def test_spaces_convert_by_hand():
     assert CoordinateSpace.normalized_1000.to_view((250, 500, 500, 1000), (112, 56)) == (28, 28, 56, 56)
     assert CoordinateSpace.pixels.to_view((28, 56, 56, 112), (112, 112)) == (28, 56, 56, 112)
     assert CoordinateSpace.of_model("qwen2_5_vl") is CoordinateSpace.pixels
-    assert CoordinateSpace.of_model("qwen3_vl") is CoordinateSpace.normalized_1000
+    for family in ("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"):
+        assert CoordinateSpace.of_model(family) is CoordinateSpace.normalized_1000
 
 
 def test_box_is_scaled_from_the_seen_size_to_the_original():

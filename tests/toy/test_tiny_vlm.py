@@ -13,7 +13,7 @@ from verl_mapo.toy.dialogue import Demonstration, DialogueWriter
 from verl_mapo.toy.tiny_vlm import build_model, build_processor, forbidden_tokens, save, suppress
 from verl_mapo.toy.visual_search import VisualSearch
 
-FAMILIES = ("qwen2_5_vl", "qwen3_vl")
+FAMILIES = ("qwen2_5_vl", "qwen3_vl", "qwen3_5")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -15,7 +15,7 @@ from verl_mapo.settings import ConfigError
 from verl_mapo.training import engines
 from verl_mapo.training.config_checks import check_config
 from verl_mapo.training.engine_table import TABLE, markdown
-from verl_mapo.training.engines import check_engines, check_heads, check_packages
+from verl_mapo.training.engines import check_engines, check_heads, check_linear_attention, check_packages
 
 ACTOR, ROLLOUT, MODEL = (f"actor_rollout_ref.{node}" for node in ("actor", "rollout", "model"))
 SGLANG, TRTLLM = f"{ROLLOUT}.name=sglang", f"{ROLLOUT}.name=trtllm"
@@ -144,3 +144,19 @@ def test_heads_that_gpus_cannot_share_are_refused(tiny_models):
         check_heads(run_with(path, f"{setting}=2"))
         with pytest.raises(ConfigError, match=f"{setting}=7, but .* attention heads.*: set it to one of 1, 2, "):
             check_heads(run_with(path, f"{setting}=7"))
+
+
+def test_linear_attention_without_its_package_is_refused_on_shared_sequences_and_slow_on_gpus(
+    tiny_models, monkeypatch, caplog
+):
+    hybrid, softmax = (tiny_models[family].processor.config for family in ("qwen3_5", "qwen3_vl"))
+    monkeypatch.setattr(engines, "_is_installed", lambda module: module != "fla")
+    check_linear_attention(run_with(SHARED), softmax)
+    with pytest.raises(ConfigError, match=f"{SHARED}, but .* linear attention.*: pip install flash-linear-attention"):
+        check_linear_attention(run_with(SHARED), hybrid)
+    for gpu in (False, True):
+        monkeypatch.setattr(engines.torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        check_linear_attention(run_with(), hybrid)
+        assert ("row by row, which is slow: pip install flash-linear-attention" in caplog.text) is gpu
+    monkeypatch.setattr(engines, "_is_installed", lambda module: True)
+    check_linear_attention(run_with(SHARED), hybrid)

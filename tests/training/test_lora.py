@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""LoRA on both tiny families: where adapters go, and what verl hands to the rollout engine."""
+"""LoRA on the tiny families: where adapters go, and what verl hands to the rollout engine."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ from torch import distributed
 from verl.utils.fsdp_utils import collect_lora_params
 from vllm.lora.utils import parse_fine_tuned_lora_name
 from vllm.model_executor.models.qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
+from vllm.model_executor.models.qwen3_5 import Qwen3_5ForConditionalGeneration
 from vllm.model_executor.models.qwen3_vl import Qwen3VLForConditionalGeneration
 
 from verl_mapo.training.lora import adapts_vision_tower
 
 MODEL = "actor_rollout_ref.model"
-IN_VLLM = {"qwen2_5_vl": Qwen2_5_VLForConditionalGeneration, "qwen3_vl": Qwen3VLForConditionalGeneration}
+IN_VLLM = {
+    "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration,
+    "qwen3_vl": Qwen3VLForConditionalGeneration,
+    "qwen3_5": Qwen3_5ForConditionalGeneration,
+}
 
 
 @pytest.fixture
@@ -67,6 +72,7 @@ def test_adapter_of_an_earlier_run_has_its_own_modules(tmp_path):
         assert adapts_vision_tower(config) is expected
 
 
+@pytest.mark.parametrize("model", IN_VLLM, indirect=True)
 def test_vllm_finds_a_module_of_its_language_model_for_every_adapter(model, engine, group):
     add_adapters(engine, excluded=".*visual.*")
     trained = [name for name, weight in engine.module.named_parameters() if weight.requires_grad]

@@ -34,7 +34,7 @@ def feature_bytes(tokens: float, values: int, width: int) -> float:
 
     Args:
         tokens: number of image tokens.
-        values: pixel values of an image token, 4704 for Qwen2.5-VL and 6144 for Qwen3-VL.
+        values: pixel values of an image token, 4704 for Qwen2.5-VL, 6144 for Qwen3-VL and Qwen3.5.
         width: bytes of a value.
     """
     return tokens * values * width
@@ -58,7 +58,7 @@ def token_bytes(tokens: float, response: float, trained: bool = True) -> float:
 
 
 def kv_bytes(layers: int, heads: int, head_size: int, width: int = BFLOAT16) -> int:
-    """Keys and values of one token in all layers."""
+    """Keys and values of one token in all layers that keep them."""
     return 2 * layers * heads * head_size * width
 
 

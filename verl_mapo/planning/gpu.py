@@ -27,8 +27,8 @@ def kv_tokens(run: PlannedRun) -> int:
 
 def kv_token(run: PlannedRun) -> int:
     """Bytes of a token in the KV cache of an engine."""
-    parallel = run.config.actor_rollout_ref.rollout.tensor_model_parallel_size
-    return sums.kv_bytes(run.shape.layers, max(run.shape.kv_heads, parallel), run.shape.head_size)
+    parallel, shape = run.config.actor_rollout_ref.rollout.tensor_model_parallel_size, run.shape
+    return sums.kv_bytes(shape.layers - shape.linear_layers, max(shape.kv_heads, parallel), shape.head_size)
 
 
 def engine_weights(run: PlannedRun) -> int:
@@ -71,7 +71,9 @@ def _kv_cache(run: PlannedRun) -> Line:
     at_once = max(1, min(-(-run.rollouts // run.engines), rollout.max_num_seqs or run.rollouts))
     observation = run.crops.tokens[1] + OBSERVATION_TEXT if run.looks else 0
     group = run.group if rollout.enable_prefix_caching else 1
-    look = sums.kv_of_one_look(run.image_tokens + TEXT_TOKENS, group, observation)
+    state = run.shape.state / kv_token(run)  # of linear attention, in tokens
+    look = sums.kv_of_one_look(run.image_tokens + TEXT_TOKENS, group, observation) + state
+    longest += round(state)
     needed = max(longest, at_once * look)
     needs = f"{look:,.0f} tokens for each of {at_once} rollouts, {longest:,} for the longest"
     has = f"{tokens // at_once:,} for each, {tokens:,} in all"

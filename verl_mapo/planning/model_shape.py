@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from verl_mapo.names import MODEL_PATH
+from verl_mapo.planning.arithmetic import BFLOAT16, FLOAT32
 from verl_mapo.settings import ConfigError
 
 
@@ -22,6 +23,8 @@ class ModelShape:
         values: pixel values of an image token.
         side: pixels along an image token.
         tied: whether input and output share their embeddings; verl then loads the model in every process.
+        linear_layers: of the layers, those of linear attention, which keep a state instead of keys and values.
+        state: bytes of the states that a rollout keeps in the engine in all of these, however long it is.
     """
 
     parameters: int
@@ -33,6 +36,8 @@ class ModelShape:
     values: int
     side: int
     tied: bool = False
+    linear_layers: int = 0
+    state: int = 0
 
     @classmethod
     def read(cls, path: str) -> ModelShape:
@@ -73,6 +78,7 @@ class ModelShape:
             model = AutoModelForImageTextToText.from_config(config)
         text = config.get_text_config()
         side = vision.patch_size * vision.spatial_merge_size
+        linear = (getattr(text, "layer_types", None) or []).count("linear_attention")
         return cls(
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             layers=text.num_hidden_layers,
@@ -83,4 +89,14 @@ class ModelShape:
             values=3 * vision.temporal_patch_size * side**2,
             side=side,
             tied=bool(config.tie_word_embeddings),
+            linear_layers=linear,
+            state=linear * _state_bytes(text) if linear else 0,
         )
+
+
+def _state_bytes(text: Any) -> int:
+    """The recurrent state of a layer of gated linear attention, in float32, and that of its convolution, in bfloat16."""
+    keys = text.linear_num_key_heads * text.linear_key_head_dim
+    values = text.linear_num_value_heads * text.linear_value_head_dim
+    convolution = (2 * keys + values) * (text.linear_conv_kernel_dim - 1)
+    return values * text.linear_key_head_dim * FLOAT32 + convolution * BFLOAT16

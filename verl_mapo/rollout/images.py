@@ -43,7 +43,7 @@ _NOT_READ = ("images_kwargs", "patch_size", "merge_size", "do_resize")
 
 
 def image_token_side(image_processor: Any) -> int:
-    """Pixels along one image token: 28 for Qwen2.5-VL, 32 for Qwen3-VL."""
+    """Pixels along one image token: 28 for Qwen2.5-VL, 32 for Qwen3-VL and Qwen3.5."""
     return image_processor.patch_size * image_processor.merge_size
 
 
@@ -235,7 +235,8 @@ def _check_kwargs(image_processor: Any, kwargs: Mapping[str, Any]) -> None:
     if not all(key in own and own[key] for key in ("shortest_edge", "longest_edge")):
         raise ConfigError(
             f"The model's image processor {type(image_processor).__name__} has no size.shortest_edge and no "
-            "size.longest_edge: the visual tools work with the image processor of Qwen2-VL, Qwen2.5-VL and Qwen3-VL."
+            "size.longest_edge: the visual tools work with the image processor of Qwen2-VL, Qwen2.5-VL, Qwen3-VL and "
+            "Qwen3.5."
         )
     for key in _NOT_READ:
         if key in kwargs:

@@ -30,14 +30,14 @@ from verl_mapo.rollout.image_features import POSITION_IDS, FeatureStore, feature
 from verl_mapo.rollout.images import ImageStore, UnreadableImage, processor_kwargs, processor_resizes
 from verl_mapo.rollout.labels import LabelChecker
 from verl_mapo.rollout.output import VisualToolOutput
-from verl_mapo.rollout.parser import OPEN, THINK, BadCall, ToolCall, ends_with_call, read_calls, too_many_calls
+from verl_mapo.rollout.parser import OPEN, BadCall, ToolCall, ends_with_call, read_calls, too_many_calls
 from verl_mapo.rollout.plain_text import PLACEHOLDERS, PlainText
 from verl_mapo.rollout.row_messages import normal_form, text_form
 from verl_mapo.rollout.row_pictures import Picture
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.state import LoopState
 from verl_mapo.rollout.statuses import EndReason, TurnStatus
-from verl_mapo.rollout.tag_tokens import stop_token
+from verl_mapo.rollout.tag_tokens import opens_thought, stop_token
 from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.settings import parse
 from verl_mapo.tools.image_history import ImageHistory
@@ -49,9 +49,6 @@ _FEATURES = FeatureStore()
 _FRAMES = ("<|vision_start|>", "<|vision_end|>")
 _MOST_DRAFTS = 8
 """Calls in the thoughts of a turn at which generation stops and goes on; then it stops no more in that turn."""
-
-_TOKENS_OF_THE_TURN_HEADER = 8
-"""Tokens before a turn among which a chat template opens a thought."""
 
 
 @register(AGENT_LOOP)
@@ -259,8 +256,7 @@ class VisualToolAgentLoop(AgentLoopBase):
 
     def _thinking(self, state: LoopState) -> bool:
         """Whether the chat template has opened a thought at the start of the current turn."""
-        context = [*state.prompt_ids, *state.response_ids[: state.turn_start]][-_TOKENS_OF_THE_TURN_HEADER:]
-        return self.tokenizer.decode(context).rstrip().endswith(THINK)
+        return opens_thought(self.tokenizer, [*state.prompt_ids, *state.response_ids[: state.turn_start]])
 
     def _split(self, state: LoopState, turn: Turn, calls: list[ToolCall | BadCall]) -> list[Turn]:
         """The turn of each call: the text is cut after every call but the last.

@@ -1,14 +1,24 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The tokens of the tags around a tool call, at which rollouts are cut or generation stops."""
+"""The tokens of tags: of a tool call, at which rollouts are cut or generation stops, and of a thought."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from transformers import PreTrainedTokenizerBase
 
-from verl_mapo.rollout.parser import CLOSE
+from verl_mapo.rollout.parser import CLOSE, THINK
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError
+
+_TOKENS_OF_THE_TURN_HEADER = 8
+"""Tokens before a turn among which a chat template opens a thought."""
+
+
+def opens_thought(tokenizer: PreTrainedTokenizerBase, before: Sequence[int]) -> bool:
+    """Whether the chat template has opened a thought at the end of the tokens before a turn, as for thinking models."""
+    return tokenizer.decode(before[-_TOKENS_OF_THE_TURN_HEADER:]).rstrip().endswith(THINK)
 
 
 def one_token(tokenizer: PreTrainedTokenizerBase, tag: str, use: str) -> int:
@@ -27,7 +37,7 @@ def one_token(tokenizer: PreTrainedTokenizerBase, tag: str, use: str) -> int:
         raise ConfigError(
             f"{use} {tag}, which is {len(ids)} tokens ({tokenizer.convert_ids_to_tokens(ids)}) for this model's "
             f"tokenizer and may merge with the next text: use a model whose tokenizer has {tag} as one token, as those "
-            "of Qwen2.5-VL and Qwen3-VL do."
+            "of Qwen2.5-VL, Qwen3-VL and Qwen3.5 do."
         )
     return ids[0]
 

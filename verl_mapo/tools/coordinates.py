@@ -39,7 +39,7 @@ class CoordinateSpace(Enum):
     """The units a model family uses for boxes.
 
     ``pixels``: absolute pixels of the image as the model saw it, after the processor's resize (Qwen2.5-VL).
-    ``normalized_1000``: 0 to 1000 along each side, whatever the image's size (Qwen3-VL).
+    ``normalized_1000``: 0 to 1000 along each side, whatever the image's size (Qwen3-VL, Qwen3.5).
     ``normalized_1``: 0 to 1 along each side, as models of other families and some data sets have it.
     """
 
@@ -117,6 +117,8 @@ _SPACE_OF_MODEL = {
     "qwen2_5_vl": CoordinateSpace.pixels,
     "qwen3_vl": CoordinateSpace.normalized_1000,
     "qwen3_vl_moe": CoordinateSpace.normalized_1000,
+    "qwen3_5": CoordinateSpace.normalized_1000,
+    "qwen3_5_moe": CoordinateSpace.normalized_1000,
 }
 
 

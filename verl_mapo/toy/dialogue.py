@@ -27,7 +27,7 @@ from verl_mapo.tools.coordinates import CoordinateSpace, Size
 from verl_mapo.tools.image_history import ImageHistory, ToolImage, full_view
 from verl_mapo.toy.visual_search import GRID, Question, SceneObject
 
-Family = Literal["qwen2_5_vl", "qwen3_vl"]
+Family = Literal["qwen2_5_vl", "qwen3_vl", "qwen3_5"]
 Share = Annotated[float, Field(ge=0, le=1)]
 IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 """An image in a text; the writer expands its placeholder to the image's number of tokens."""
@@ -71,7 +71,11 @@ class Frame:
         return [x + self.margin, y + self.margin, x + self.unit - self.margin, y + self.unit - self.margin]
 
 
-FRAMES: dict[Family, Frame] = {"qwen2_5_vl": Frame(14, 28, 4), "qwen3_vl": Frame(16, 250, 20)}
+FRAMES: dict[Family, Frame] = {
+    "qwen2_5_vl": Frame(14, 28, 4),
+    "qwen3_vl": Frame(16, 250, 20),
+    "qwen3_5": Frame(16, 250, 20),
+}
 
 
 def thought(subject: str) -> str:

@@ -68,7 +68,7 @@ CHAT_TEMPLATE = """{%- for message in messages -%}
 def corpus() -> tuple[str, ...]:
     """Every text that a tiny model can meet, without tags and special tokens; the same for all settings of the task."""
     texts = [f"user\n assistant\n system\n {letter}" for letter in LETTERS]
-    for space in map(CoordinateSpace.of_model, dialogue.FRAMES):
+    for space in dict.fromkeys(map(CoordinateSpace.of_model, dialogue.FRAMES)):
         for describe in get_args(Describe):
             tools = VisualToolSettings(tools=["zoom", "rotate"], describe=describe)
             texts.append(dialogue.messages("", tools, space, 28)[0]["content"])

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Qwen2.5-VL and Qwen3-VL models of two million random parameters, in folders that transformers, verl and vLLM load."""
+"""Tiny models of the families with two million random parameters, in folders that transformers, verl and vLLM load."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from transformers import (
     Qwen2_5_VLProcessor,
     Qwen2VLImageProcessor,
     Qwen2VLVideoProcessor,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
@@ -40,6 +42,8 @@ STORED = "float16"
 
 _CONTRAST = 20.0
 _SUPPRESSED_LOGIT = -30.0
+_CLOSING = tuple(f"{name}.weight" for name in ("o_proj", "out_proj", "down_proj", "attn.proj", "mlp.linear_fc2"))
+"""Ends of the names of the weights that close a residual branch."""
 
 
 def build_processor(family: Family, **tokenizer: Any) -> ProcessorMixin:
@@ -61,6 +65,7 @@ def build_processor(family: Family, **tokenizer: Any) -> ProcessorMixin:
     kind, video = {
         "qwen2_5_vl": (Qwen2_5_VLProcessor, Qwen2VLVideoProcessor),
         "qwen3_vl": (Qwen3VLProcessor, Qwen3VLVideoProcessor),
+        "qwen3_5": (Qwen3VLProcessor, Qwen3VLVideoProcessor),
     }[family]
     words = build_tokenizer(**tokenizer)
     return kind(Qwen2VLImageProcessor(**images), words, video(**images), chat_template=CHAT_TEMPLATE)
@@ -102,11 +107,15 @@ def build_model(
         text["rope_parameters"] = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]}
         tower |= {"window_size": 112, "fullatt_block_indexes": list(range(TOWER_LAYERS)), "tokens_per_second": 2}
         model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=tower, **common))
-    else:
+    elif family == "qwen3_vl":
         rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [6, 5, 5], "mrope_interleaved": True}
         text |= {"rope_parameters": rope, "head_dim": HEAD}
         tower |= {"num_position_embeddings": (2 * GRID) ** 2, "deepstack_visual_indexes": [1]}
         model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=tower, **common))
+    else:
+        text |= _hybrid_text()
+        tower |= {"num_position_embeddings": (2 * GRID) ** 2}
+        model = Qwen3_5ForConditionalGeneration(Qwen3_5Config(text_config=text, vision_config=tower, **common))
     _initialise(model.float())
     model.lm_head.weight = model.get_input_embeddings().weight
     return model
@@ -129,6 +138,20 @@ def _text_config(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> dict[st
     }
 
 
+def _hybrid_text() -> dict[str, Any]:
+    """Qwen3.5's layers: three of linear attention, and one of softmax attention that rotates half of each head."""
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [3, 3, 2], "mrope_interleaved": True}
+    return {
+        "rope_parameters": {**rope, "partial_rotary_factor": 0.5},
+        "head_dim": HEAD,
+        "layer_types": [*["linear_attention"] * (LAYERS - 1), "full_attention"],
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": HEAD,
+        "linear_value_head_dim": HEAD,
+    }
+
+
 @torch.no_grad()
 def _initialise(model: PreTrainedModel) -> None:
     """Initialise with variance 1 / fan-in, divided by the number of residual branches at the end of each branch.
@@ -143,7 +166,7 @@ def _initialise(model: PreTrainedModel) -> None:
             weight.normal_(0, 0.1)
         elif weight.dim() >= 2:
             branches = 2 * (TOWER_LAYERS if "visual" in name else LAYERS)
-            closes = name.endswith(("o_proj.weight", "down_proj.weight", "attn.proj.weight", "mlp.linear_fc2.weight"))
+            closes = name.endswith(_CLOSING)
             gain = 0.1 if "deepstack" in name and "fc2" in name else branches**-0.5 if closes else 1.0
             weight.normal_(0, gain / math.sqrt(weight[0].numel()))
     filters = model.model.visual.patch_embed.proj.weight[: WIDTH // 2]

@@ -26,9 +26,11 @@ from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.tag_tokens import stop_token
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.dead_settings import check_dead_settings
+from verl_mapo.training.dead_settings_conditions import ACTOR
 from verl_mapo.training.dead_settings_table import TABLE
-from verl_mapo.training.engines import check_engines, check_heads
+from verl_mapo.training.engines import check_engines, check_heads, check_linear_attention
 from verl_mapo.training.free_settings import check_free_settings, check_model_settings
+from verl_mapo.training.frozen_tower import check_frozen_tower
 from verl_mapo.training.logger_checks import check_loggers
 from verl_mapo.training.method import Method
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
@@ -69,6 +71,7 @@ def check_config(config: DictConfig) -> None:
         alignment_settings(config)
     check_mode(config)
     check_engines(config)
+    check_frozen_tower(config, ACTOR, f"{ACTOR}.fsdp_config")
     _check_weights(config)
     _check_image_cache(config)
     if estimator_method(config) is None:
@@ -173,6 +176,8 @@ def check_model(config: DictConfig, methods: Iterable[Method], tokenizer: Any, p
     """
     check_model_settings(config, tokenizer, processor)
     check_heads(config)
+    if hasattr(processor, "config"):
+        check_linear_attention(config, processor.config)
     if select(config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP:
         settings = parse(VisualToolSettings, config)
         check_context_length(config, settings, tokenizer, processor)

@@ -224,14 +224,6 @@ TABLE = (
     ),
     DeadSettings("critic", {"enable": None}, CRITIC, False, "set it to false"),
     # The engine
-    DeadSettings(
-        ACTOR,
-        {"freeze_vision_tower": False},
-        NOWHERE,
-        True,
-        f"all weights are trained; to leave the vision tower out, set {MODEL}.lora_rank=64 and "
-        f"{MODEL}.exclude_modules='.*visual.*'",
-    ),
     DeadSettings(ACTOR, {"use_torch_compile": True}, NOWHERE, False, f"set {ACTOR}.fsdp_config.use_torch_compile"),
     DeadSettings(
         REF,

@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from itertools import product
+from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
 from verl_mapo import names
@@ -22,6 +25,8 @@ from verl_mapo.training.engine_table import (
     uses_fsdp,
 )
 from verl_mapo.training.methods import enabled_methods
+
+logger = logging.getLogger(__name__)
 
 ENGINE = "model_engine"
 
@@ -45,6 +50,9 @@ PACKAGES = {
     "trtllm": ("tensorrt_llm", f"pip install tensorrt_llm, or use {ROLLOUT_NAME}=vllm"),
 }
 """An engine to the module that verl imports for it, and the way to get it."""
+
+LINEAR_ATTENTION, INSTALL_LINEAR_ATTENTION = "fla", "flash-linear-attention"
+"""The module with the kernels of linear attention, and the name under which pip installs it."""
 
 
 def check_engines(config: DictConfig) -> None:
@@ -133,3 +141,31 @@ def check_heads(config: DictConfig) -> None:
                 f"{setting}={share}, but {path} has {heads} attention heads, which that number of GPUs cannot share "
                 f"evenly: set it to one of {right}."
             )
+
+
+def check_linear_attention(config: DictConfig, model: Any) -> None:
+    """Check that layers of linear attention, as Qwen3.5 has them, have the package that a run on GPUs needs for them.
+
+    Args:
+        config: the whole configuration.
+        model: the configuration of the model, of transformers.
+
+    Raises:
+        ConfigError: several GPUs share a sequence, which is impossible without the package.
+    """
+    layers = getattr(model.get_text_config(), "layer_types", None) or []
+    if "linear_attention" not in layers or not uses_fsdp(config) or _is_installed(LINEAR_ATTENTION):
+        return
+    path, share = select(config, names.MODEL_PATH), sequence_parallel(config)
+    lack = f"{path} has layers of linear attention, and the package {LINEAR_ATTENTION} is not installed"
+    if share > 1:
+        raise ConfigError(
+            f"{ULYSSES}={share}, but {lack}, with which verl shares a sequence between GPUs: pip install "
+            f"{INSTALL_LINEAR_ATTENTION}, or set it to 1."
+        )
+    if torch.cuda.is_available():
+        logger.warning(
+            "%s: transformers computes them in torch, row by row, which is slow: pip install %s.",
+            lack,
+            INSTALL_LINEAR_ATTENTION,
+        )

@@ -20,23 +20,39 @@ from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel
 from verl.utils import tensordict_utils as tu
 from verl.utils.ulysses import get_ulysses_sequence_parallel_group, get_ulysses_sequence_parallel_rank
+from verl.workers.config.optimizer import build_optimizer
 from verl.workers.engine.base import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from verl_mapo.advantages.focus import FocusPlan, focus_scores, image_sums, plan_focus
 from verl_mapo.columns import VISUAL_FOCUS
 from verl_mapo.names import ENGINES
+from verl_mapo.training.frozen_tower import FREEZE, freeze
 
 FOCUS = VISUAL_FOCUS.name
 """The column, and the key under which a batch asks for it (:meth:`VisualCredit.log_prob_request`)."""
 
 
 class FocusEngine(FSDPEngineWithLMHead):
-    """verl's FSDP engine with focus scores.
+    """verl's FSDP engine with focus scores, and with a frozen vision tower where its settings ask for one.
 
     It is registered under (device, vendor). verl looks up this pair before the device alone, so it uses this class
     instead of its own.
     """
+
+    def _build_fsdp_module(self, module: nn.Module) -> nn.Module:
+        """verl's method, before which the vision tower is frozen."""
+        if self.engine_config.get(FREEZE):
+            freeze(module)
+        return super()._build_fsdp_module(module)
+
+    def _build_optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
+        """verl's optimizer, without frozen parameters where the vision tower is frozen."""
+        if not self.engine_config.get(FREEZE):
+            return super()._build_optimizer(module)
+        return build_optimizer(
+            [weight for weight in module.parameters() if weight.requires_grad], self.optimizer_config
+        )
 
     def forward_step(self, micro_batch: TensorDict, loss_function: Any, forward_only: bool) -> tuple[Tensor, dict]:
         """verl's forward step; on request ``model_output`` also holds ``visual_focus``, jagged, one score per position.

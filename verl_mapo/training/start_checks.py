@@ -45,7 +45,7 @@ def check_start(config: DictConfig) -> None:
             raise ConfigError(f"{setting} must be set, for example {setting}={_EXAMPLES[setting]}.")
     check_config(config)
     check_packages(config)
-    _check_attention(config)
+    check_attention(config, names.ATTENTION)
     train, val = (data_files(config, setting) for setting in (names.TRAIN_FILES, names.VAL_FILES))
     check_model(config, [method(config) for method in enabled_methods(config)], *tokenizer_and_processor(config))
     code = [select(config, path, "") for path in names.IMPORTED_LATER]
@@ -56,15 +56,22 @@ def check_start(config: DictConfig) -> None:
             check_rows(config, *datasets)
 
 
-def _check_attention(config: DictConfig) -> None:
-    """Check that flash_attn can be imported where this machine has a GPU and the run needs it."""
+def check_attention(config: DictConfig, setting: str) -> None:
+    """Check that flash_attn can be imported where this machine has a GPU and the run needs it.
+
+    Args:
+        config: the whole configuration.
+        setting: dotted path of the setting that chooses the attention.
+
+    Raises:
+        ConfigError: with the way to get it.
+    """
     import torch
 
-    chosen = select(config, names.ATTENTION, FLASH_ATTENTION)
+    chosen = select(config, setting, FLASH_ATTENTION)
     if chosen == FLASH_ATTENTION and torch.cuda.is_available() and (fault := flash_attention_fault()):
         raise ConfigError(
-            f"{names.ATTENTION}={chosen}, verl's default, needs flash_attn, which is {fault}: "
-            f"{flash_attention_remedy()}"
+            f"{setting}={chosen}, verl's default, needs flash_attn, which is {fault}: {flash_attention_remedy()}"
         )
 
 
@@ -93,19 +100,23 @@ def data_rows(files: list[str]) -> Dataset:
     return concatenate_datasets(read)
 
 
-def tokenizer_and_processor(config: DictConfig) -> tuple[Any, Any]:
+def tokenizer_and_processor(config: DictConfig, setting: str = names.MODEL_PATH) -> tuple[Any, Any]:
     """verl's tokenizer and processor of the model.
+
+    Args:
+        config: the whole configuration.
+        setting: dotted path of the model's path; the node around it holds verl's settings of the model.
 
     Raises:
         ConfigError: there is no such model.
     """
-    path = select(config, names.MODEL_PATH)
+    path = select(config, setting)
     try:
-        model = omega_conf_to_dataclass(config.actor_rollout_ref.model)
+        model = omega_conf_to_dataclass(OmegaConf.select(config, setting.rpartition(".")[0]))
     except InstantiationException as error:  # hydra's, around any error of verl and transformers
         reason = str(error.__cause__ or error).strip().partition("\n")[0].rstrip(".")
         raise ConfigError(
-            f"{names.MODEL_PATH}={path} gives no tokenizer: {reason}. Set it to the folder of a model, or to its name "
-            "on the Hugging Face hub."
+            f"{setting}={path} gives no tokenizer: {reason}. Set it to the folder of a model, or to its name on the "
+            "Hugging Face hub."
         ) from None
     return model.tokenizer, model.processor

@@ -1,0 +1,47 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+
+from verl_mapo.coldstart.settings import check_rows_fit, check_sft, max_length
+from verl_mapo.settings import ConfigError
+
+
+def test_the_defaults_pass(sft_config):
+    config = sft_config()
+    check_sft(config)
+    assert max_length(config) == 4096 + 8192
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["data.ignore_input_ids_mismatch=true"], "delete every thought"),
+        (["data.max_length=1024"], "verl's default, is less than .*set data.max_length=12288 or more"),
+        (["data.pad_mode=right"], "Set data.pad_mode=no_padding"),
+        (["data.truncation=left"], "has fewer image tokens than images"),
+        (["data.messages_key=chat"], "a row's columns are prompt, images and turns"),
+        (["data.enable_thinking_default=true"], "apply_chat_template_kwargs.enable_thinking"),
+        (["trainer.seed=2"], "does not read it"),
+        (["trainer.n_gpus_per_node=8", "data.train_batch_size=12"], "set it to 16"),
+        (["data.use_dynamic_bsz=false", "data.micro_batch_size_per_gpu=5"], "set it to a divisor"),
+        (["trainer.test_freq=5"], "needs data.val_files"),
+        (["engine.strategy=fsdp"], "joins frozen and trained parameters"),
+        (["engine.ulysses_sequence_parallel_size=2"], "does not divide the 1 ranks"),
+        (["sft.max_left_out=2"], "sft.max_left_out"),
+        (["visual_tool.tools=[fly]"], "visual_tool.tools"),
+    ],
+)
+def test_a_setting_that_would_fail_or_do_nothing_is_named(sft_config, overrides, words):
+    with pytest.raises(ConfigError, match=words):
+        check_sft(sft_config(*overrides))
+
+
+def test_rows_have_to_fill_a_batch_and_fit_into_a_micro_batch(sft_config):
+    config = sft_config("data.train_batch_size=2", "data.max_token_len_per_gpu=100")
+    check_rows_fit(config, [100, 20])
+    with pytest.raises(ConfigError, match="there are 1 rows to train on.*set it to 1 or less"):
+        check_rows_fit(config, [20])
+    with pytest.raises(ConfigError, match="the longest row, which has 101 tokens: set it to 101"):
+        check_rows_fit(config, [101, 20])
