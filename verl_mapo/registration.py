@@ -55,6 +55,7 @@ TABLE = (
         "verl_mapo.rewards.manager",
     ),
     Entry("image features", (), "verl.experimental.agent_loop.agent_loop", "verl_mapo.rollout.worker_features"),
+    Entry("whole epochs of SFT", (), "verl.utils.checkpoint.checkpoint_handler", "verl_mapo.coldstart.whole_epochs"),
     Entry("frozen vision tower", (), "verl.workers.config.actor", "verl_mapo.training.frozen_tower"),
     Entry(
         "rows without images",

@@ -64,12 +64,26 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.workers.engine.base.EngineRegistry.register",
         *_members(
             f"{_ENGINE}.FSDPEngine",
-            "_gather_and_unpad_packed module ulysses_sequence_parallel_size use_ulysses_sp",
+            "_build_fsdp_module _build_optimizer _gather_and_unpad_packed engine_config module optimizer_config "
+            "ulysses_sequence_parallel_size use_ulysses_sp",
         ),
         f"{_ENGINE}.FSDPEngineWithLMHead.forward_step",
         "verl.utils.tensordict_utils.get_non_tensor_data",
         "verl.utils.ulysses.get_ulysses_sequence_parallel_group",
         "verl.utils.ulysses.get_ulysses_sequence_parallel_rank",
+    ),
+    "frozen vision tower": (
+        *_members("verl.workers.config.actor.FSDPActorConfig", "__post_init__ engine freeze_vision_tower"),
+        "verl.workers.config.engine.FSDPEngineConfig",
+        "verl.workers.config.optimizer.build_optimizer",
+    ),
+    "supervised training": (
+        "verl.trainer.sft_trainer",
+        f"{_AGENT_LOOP}.DictConfigWrap",
+        *_members(
+            "verl.utils.checkpoint.checkpoint_handler.CheckpointHandler",
+            "_load_dataloader_state resume_global_step train_dataloader",
+        ),
     ),
     "rows without images": (
         "verl.models.transformers.qwen2_vl._get_input_embeds",
@@ -135,6 +149,7 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         ),
     ),
     CPU_PLATFORM: (
+        "verl.utils.distributed.initialize_global_process_group",
         "verl.utils.distributed.initialize_global_process_group_ray",
         *_members(_ENGINE, "CPUOffloadPolicy EngineRegistry.register FSDPEngineWithLMHead FSDPEngineWithValueHead"),
         *_members(

@@ -208,7 +208,6 @@ def test_every_setting_that_is_recommended_exists():
         f"{MULTI_TURN}.tool_response_truncate_side=left",
         f"{MULTI_TURN}.format=qwen3_coder",
         f"{MULTI_TURN}.enable=false",
-        f"{ACTOR}.freeze_vision_tower=true",
         f"{ACTOR}.clip_ratio=0.3",
         f"{ACTOR}.checkpoint.async_save=true",
         f"{MODEL}.lora.rank=16",

@@ -22,6 +22,7 @@ from omegaconf.errors import ConfigKeyError
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from verl_mapo import names
 from verl_mapo.coldstart.replay import Replay, Replayer
 from verl_mapo.coldstart.settings import SftSettings, check_data
 from verl_mapo.coldstart.verdicts import Verdict, verdicts_of
@@ -68,10 +69,10 @@ class SupervisedDataset(Dataset):
         self.settings = parse(SftSettings, run)
         self.turns_key = config.get("turns_key", TURNS_KEY)
         self.rows = RowDataset(parquet_files, tokenizer, config, processor, max_samples)
-        names = self.rows.dataframe.column_names
-        if self.turns_key not in names:
+        columns = self.rows.dataframe.column_names
+        if self.turns_key not in columns:
             raise ConfigError(
-                f"{_files(parquet_files)} has no column {self.turns_key}; it has {', '.join(names)}. Rows for SFT hold "
+                f"{_files(parquet_files)} has no column {self.turns_key}; it has {', '.join(columns)}. Rows for SFT hold "
                 "the text of each assistant turn: make them with verl-mapo collect, or see docs/cold_start.md."
             )
         self.replayer = Replayer(run, tokenizer, processor)
@@ -163,7 +164,7 @@ def _whole(data: DictConfig) -> DictConfig:
     """The whole configuration around the node ``data``, which alone verl gives to a data set."""
     with suppress(ConfigKeyError):
         run = OmegaConf.select(data, "..")
-        if run is not None and "visual_tool" in run:
+        if run is not None and names.VISUAL_TOOL_NODE in run:
             return run
     raise ConfigError(
         "data.custom_cls is the data set of verl_mapo, but the configuration has no node visual_tool: start the run "

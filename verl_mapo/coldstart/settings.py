@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from pydantic import Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from verl_mapo import names
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import STRICT, ConfigError, parse, select
 from verl_mapo.training.dead_settings import Condition, DeadSettings, check_dead_settings
@@ -17,7 +18,7 @@ from verl_mapo.training.frozen_tower import check_frozen_tower
 
 SFT_NODE = "sft"
 MAX_LENGTH, PROMPT_LENGTH, RESPONSE_LENGTH = "data.max_length", "data.max_prompt_length", "data.max_response_length"
-BATCH_SIZE, MICRO_BATCH, TOKENS = "data.train_batch_size", "data.micro_batch_size_per_gpu", "data.max_token_len_per_gpu"
+MICRO_BATCH, TOKENS, PAD_MODE = "data.micro_batch_size_per_gpu", "data.max_token_len_per_gpu", "data.pad_mode"
 ULYSSES = "engine.ulysses_sequence_parallel_size"
 
 
@@ -74,7 +75,7 @@ def check_sft(config: DictConfig) -> None:
     check_dead_settings(config, _UNREAD)
     check_frozen_tower(config, "engine", "engine")
     _check_sizes(config)
-    if (select(config, "trainer.test_freq", -1) not in (-1, 0)) and not select(config, "data.val_files"):
+    if (select(config, "trainer.test_freq", -1) not in (-1, 0)) and not select(config, names.VAL_FILES):
         raise ConfigError(
             f"trainer.test_freq={config.trainer.test_freq} needs data.val_files, for example "
             "data.val_files=held_out.parquet; or set trainer.test_freq=-1."
@@ -92,10 +93,10 @@ def check_data(config: DictConfig) -> None:
             "data.ignore_input_ids_mismatch=true is refused: verl then trains on dialogues that are rendered message "
             "by message, in which the templates of thinking models delete every thought. Leave it out."
         )
-    if select(config, "data.pad_mode") != "no_padding":
+    if select(config, PAD_MODE) != "no_padding":
         raise ConfigError(
-            f"data.pad_mode={select(config, 'data.pad_mode')} is refused: verl's engines take rows without padding "
-            "only. Set data.pad_mode=no_padding."
+            f"{PAD_MODE}={select(config, PAD_MODE)} is refused: verl's engines take rows without padding only. Set "
+            f"{PAD_MODE}=no_padding."
         )
     if select(config, "data.truncation", "error") != "error":
         raise ConfigError(
@@ -128,16 +129,16 @@ def _check_sizes(config: DictConfig) -> None:
     ranks, parallel = config.trainer.nnodes * config.trainer.n_gpus_per_node, select(config, ULYSSES, 1)
     if ranks % parallel:
         raise ConfigError(f"{ULYSSES}={parallel} does not divide the {ranks} ranks of the run: set it to 1.")
-    size, shares = select(config, BATCH_SIZE), data_parallel(config)
+    size, shares = select(config, names.TRAIN_BATCH_SIZE), data_parallel(config)
     if size < shares or size % shares:
         raise ConfigError(
-            f"{BATCH_SIZE}={size} cannot be shared evenly by {shares} ranks, and verl would drop the rest: set it to "
+            f"{names.TRAIN_BATCH_SIZE}={size} cannot be shared evenly by {shares} ranks, and verl would drop the rest: set it to "
             f"{-(-size // shares) * shares}."
         )
     micro = select(config, MICRO_BATCH)
     if not config.data.use_dynamic_bsz and (size // shares) % micro:
         raise ConfigError(
-            f"{MICRO_BATCH}={micro} does not divide the {size // shares} rows that each rank has of {BATCH_SIZE}="
+            f"{MICRO_BATCH}={micro} does not divide the {size // shares} rows that each rank has of {names.TRAIN_BATCH_SIZE}="
             f"{size}: set it to a divisor, or data.use_dynamic_bsz=true."
         )
 
@@ -152,10 +153,10 @@ def check_rows_fit(config: DictConfig, lengths: list[int]) -> None:
     Raises:
         ConfigError: with the numbers.
     """
-    size = select(config, BATCH_SIZE)
+    size = select(config, names.TRAIN_BATCH_SIZE)
     if len(lengths) < size:
         raise ConfigError(
-            f"{BATCH_SIZE}={size}, but there are {len(lengths)} rows to train on, so there is no whole batch: set it "
+            f"{names.TRAIN_BATCH_SIZE}={size}, but there are {len(lengths)} rows to train on, so there is no whole batch: set it "
             f"to {max(len(lengths), 1)} or less, or give more rows."
         )
     room = select(config, TOKENS) * select(config, ULYSSES, 1)

@@ -18,13 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from verl_mapo import names
 from verl_mapo.coldstart.replay import Replay
 from verl_mapo.run_folder import write_whole
 
 if TYPE_CHECKING:
     from verl_mapo.coldstart.dataset import SupervisedDataset
 
-_READ = ("visual_tool", "actor_rollout_ref.rollout", "data.mm_processor_kwargs", "data.apply_chat_template_kwargs")
+_READ = (names.VISUAL_TOOL_NODE, names.ROLLOUT, names.MM_PROCESSOR_KWARGS, names.CHAT_TEMPLATE_KWARGS)
 """The nodes of the configuration on which a replay depends, beside the limits of lengths among them."""
 
 

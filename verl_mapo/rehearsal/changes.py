@@ -167,7 +167,7 @@ RULES = (
     Rule(names.VAL_FILES, lambda _, parts: str(parts.data), "{rows}"),
     Rule(names.TRAIN_BATCH_SIZE, _prompts, "few prompts a step", "the full batch: its memory, and the scorer's load"),
     Rule("actor_rollout_ref.actor.ppo_mini_batch_size", _mini_batch, "as many mini-batches of the smaller batch"),
-    Rule("data.val_max_samples", _always(PROMPTS), "few prompts a validation"),
+    Rule(names.VAL_ROWS, _always(PROMPTS), "few prompts a validation"),
     Rule(
         f"{_SCORER}.model",
         _scorer_model,

@@ -12,7 +12,7 @@ from verl_mapo.training.dead_settings import Condition, Given, given
 from verl_mapo.versions import TESTED
 
 ACTOR = "actor_rollout_ref.actor"
-ROLLOUT = "actor_rollout_ref.rollout"
+ROLLOUT = names.ROLLOUT
 REF = "actor_rollout_ref.ref"
 MODEL = "actor_rollout_ref.model"
 MULTI_TURN = f"{ROLLOUT}.multi_turn"

@@ -95,7 +95,7 @@ def check_model_settings(config: DictConfig, tokenizer: Any, processor: Any) -> 
     receivers = {
         names.MM_PROCESSOR_KWARGS: of_processor,
         f"{VLLM_NODE}.mm_processor_kwargs": of_processor,
-        "data.apply_chat_template_kwargs": _chat_template(tokenizer if processor is None else processor),
+        names.CHAT_TEMPLATE_KWARGS: _chat_template(tokenizer if processor is None else processor),
     }
     nodes = {path: node for path in receivers if OmegaConf.is_dict(node := select(config, path))}
     _refuse(
