@@ -184,7 +184,7 @@ class ServerRun:
         """Make one rollout and append its record, or the reason why there is none."""
         sampling = {"temperature": self.settings.temperature}
         try:
-            state = await self._loop.roll_out(sampling, **row, session_id=session, global_steps=STEP)
+            state = await self._loop.roll_out(sampling, **row | {"session_id": session, "global_steps": STEP})
         except NoReply as error:
             self._note(row, session, error)
             return
