@@ -2,9 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The key and the URL of an OpenAI-compatible server, and the image that it is sent."""
 
-import pytest
+import base64
+import io
 
-from verl_mapo.endpoint import api_key, base_url
+import pytest
+from PIL import Image
+from support.scorers import picture
+
+from verl_mapo.endpoint import api_key, base_url, data_url
 from verl_mapo.settings import ConfigError
 
 
@@ -29,3 +34,10 @@ def test_url_without_http_and_host_is_refused(url):
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000/v1", "https://host/v1"])
 def test_http_url_is_returned_unchanged(url):
     assert base_url(url) == url
+
+
+def test_data_url_holds_the_same_pixels():
+    image = picture(0)
+    header, _, data = data_url(image).partition(",")
+    assert header == "data:image/png;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(data))).tobytes() == image.tobytes()
