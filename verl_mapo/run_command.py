@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Starts a training run with its run folder, for the commands train, eval and probe."""
+"""Starts a training run with its run folder, for the commands train, eval, probe and collect."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from verl_mapo.overrides import check_overrides, hydra_folder_override, last_val
 from verl_mapo.run_folder import RunFolder, write_whole
 from verl_mapo.settings import ConfigError
 
+OWN = "pkg://verl_mapo.config"
+"""The package of this package's primary configurations, as hydra names it."""
+
 
 def primary(config: str | None, recipe: Path | None) -> list[str]:
     """hydra's arguments for the primary configuration of a run.
@@ -31,7 +34,7 @@ def primary(config: str | None, recipe: Path | None) -> list[str]:
         ConfigError: both are given, or the recipe is no yaml file.
     """
     if recipe is None:
-        return ["--config-path", "pkg://verl_mapo.config", "--config-name", config or "run"]
+        return ["--config-path", OWN, "--config-name", config or "run"]
     if config is not None:
         raise ConfigError(f"--recipe {recipe} and --config {config} are both given: leave one out.")
     if recipe.suffix != ".yaml" or not recipe.is_file():
@@ -40,6 +43,13 @@ def primary(config: str | None, recipe: Path | None) -> list[str]:
             "recipes/mapo/qwen2_5_vl_7b.yaml."
         )
     return ["--config-path", str(recipe.resolve().parent), "--config-name", recipe.stem]
+
+
+def primary_file(config: list[str]) -> Path:
+    """The yaml file of a primary configuration, see :func:`primary`."""
+    _, folder, _, name = config
+    found = Path(__file__).parent / "config" if folder == OWN else Path(folder)
+    return found / f"{name}.yaml"
 
 
 def launch_run(

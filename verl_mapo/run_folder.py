@@ -9,6 +9,7 @@
     RUN/hydra/.hydra/config.yaml              the whole configuration, as hydra records it
     RUN/metrics/<attempt>.jsonl               metrics by step, one file for every time the run was started
     RUN/trajectories/<split>/<step>.jsonl     records of rollouts, split ``train`` or ``val``
+    RUN/failures.jsonl                        the rollouts of a model on a server that got no reply, and why
     RUN/checkpoints/                          verl's checkpoints
     RUN/checkpoints/not_finite/               batches that stopped the run, see training/finite_checks.py
     RUN/report.html, RUN/curves.png           the report
@@ -57,6 +58,11 @@ class RunFolder:
     def trajectories(self) -> Path:
         """verl's ``trainer.rollout_data_dir``."""
         return self.path / "trajectories"
+
+    @property
+    def failures(self) -> Path:
+        """The rollouts of a model on a server that were lost because it gave no reply, one line for each time."""
+        return self.path / "failures.jsonl"
 
     @property
     def checkpoints(self) -> Path:

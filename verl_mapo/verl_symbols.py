@@ -112,6 +112,7 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
             "filter_overlong_prompts image_key image_patch_size max_prompt_length maybe_filter_out_long_prompts "
             "mm_processor_kwargs num_workers processor prompt_key tokenizer",
         ),
+        "verl.trainer.ppo.utils.create_rl_dataset",
         "verl.utils.tokenizer.build_multimodal_processor_inputs",
     ),
     "agent-loop workers and manager": (
@@ -132,6 +133,7 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.experimental.reward_loop.reward_manager.register",
         "verl.experimental.reward_loop.reward_manager.registry.REWARD_MANAGER",
         "verl.experimental.reward_loop.reward_manager.base.RewardManagerBase.run_single",
+        "verl.trainer.ppo.reward.get_custom_reward_fn",
         "verl.DataProto",
         "verl.protocol.DataProtoItem.batch",
         "verl.protocol.DataProtoItem.non_tensor_batch",

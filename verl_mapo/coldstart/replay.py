@@ -27,7 +27,7 @@ from verl_mapo.coldstart.box_units import respelled
 from verl_mapo.names import TRAJECTORY
 from verl_mapo.rollout.loop import VisualToolAgentLoop
 from verl_mapo.rollout.output import VisualToolOutput
-from verl_mapo.rollout.parser import END_OF_THINKING, THINK
+from verl_mapo.rollout.parser import own_part
 from verl_mapo.rollout.row_dataset import RowDataset
 from verl_mapo.rollout.statuses import EndReason, Explained, TurnStatus
 from verl_mapo.rollout.tag_tokens import opens_thought
@@ -137,26 +137,6 @@ class TextServer:
             return []
         self.written.append(own_part(self.turns[len(self.written)], opens_thought(self.tokenizer, prompt_ids)))
         return [*self.tokenizer.encode(self.written[-1], add_special_tokens=False), self.tokenizer.eos_token_id]
-
-
-def own_part(text: str, opened: bool) -> str:
-    """The part of a turn that the model writes itself, where one row serves several chat templates.
-
-    The templates of thinking models write ``<think>`` at the start of a turn, and those of other models do not.
-
-    Args:
-        text: the text of a turn, with or without the opening tag of its thought.
-        opened: whether the chat template has written the tag.
-
-    Returns:
-        The text without the tag and the line break after it if the template has written them. Otherwise it has the tag
-        if it closes a thought that it does not open.
-    """
-    begins = text.startswith(THINK)
-    if opened:
-        return text.removeprefix(THINK).removeprefix("\n") if begins else text
-    first_end = text.find(END_OF_THINKING)
-    return f"{THINK}\n{text}" if first_end >= 0 and THINK not in text[:first_end] else text
 
 
 class Replayer:

@@ -253,7 +253,11 @@ class RunData:
 
     def training_rollouts(self) -> Iterator[Rollout]:
         """The rollouts of all training steps, read one by one and not kept in memory."""
-        return chain.from_iterable(map(_read, self.files["train"].values()))
+        return self.rollouts_of("train")
+
+    def rollouts_of(self, split: str) -> Iterator[Rollout]:
+        """The same of any split."""
+        return chain.from_iterable(map(_read, self.files[split].values()))
 
     def ends(self, split: str) -> list[int]:
         """The first and the last step with rollouts of a split: two steps, one where they are the same, or none."""

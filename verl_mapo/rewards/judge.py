@@ -6,13 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
 
-from verl_mapo.rewards.endpoint import api_key
+from verl_mapo.endpoint import ChatClient, NoReply, api_key
+from verl_mapo.names import ALIGNMENT_NODE
 from verl_mapo.rewards.settings import JudgeSettings
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
 
 MAX_ANSWER = 500
 """Largest number of characters of an answer that the judge is shown."""
@@ -54,10 +51,9 @@ class Judge:
 
     def __init__(self, settings: JudgeSettings):
         self.settings = settings
-        self.limit_s = settings.timeout_s * (settings.retries + 1)
-        self._key = api_key(settings.api_key_env)
+        key = api_key(settings.api_key_env, f"{ALIGNMENT_NODE}.judge.api_key_env")
+        self._client = ChatClient(settings.url, settings.model, key, settings.timeout_s, settings.retries)
         self._slots = asyncio.Semaphore(settings.concurrency)
-        self._client: AsyncOpenAI | None = None
         self._failed_in_a_row = 0
         self._trying = False
 
@@ -90,28 +86,11 @@ class Judge:
             )
         self._trying = self._trying or down
         try:
-            reply = await asyncio.wait_for(self._request(prompt), self.limit_s)
-        except Exception as error:
+            reply = await self._client.reply([{"role": "user", "content": prompt}], temperature=0)
+        except NoReply as error:
             self._failed_in_a_row += 1
-            late = isinstance(error, asyncio.TimeoutError)
-            reason = f"no reply within {self.limit_s:g} s" if late else f"{type(error).__name__}: {error}".rstrip(".")
-            raise NoVerdict(f"The judge at {self.settings.url} gave no verdict: {reason}.") from error
+            raise NoVerdict(f"The judge at {self.settings.url} gave no verdict: {error}.") from error
         finally:
             self._trying = self._trying and not down
         self._failed_in_a_row = 0
-        return reply
-
-    async def _request(self, prompt: str) -> str:
-        from openai import AsyncOpenAI
-
-        if self._client is None:
-            self._client = AsyncOpenAI(
-                base_url=self.settings.url,
-                api_key=self._key,
-                timeout=self.settings.timeout_s,
-                max_retries=self.settings.retries,
-            )
-        reply = await self._client.chat.completions.create(
-            model=self.settings.model, messages=[{"role": "user", "content": prompt}], temperature=0
-        )
-        return (reply.choices[0].message.content or "") if reply.choices else ""
+        return reply.text

@@ -21,6 +21,7 @@ from verl_mapo.rewards.outcome import AnswerOutcome, CustomOutcome, Outcome, Out
 from verl_mapo.rewards.scorers.actor import RemoteScorer
 from verl_mapo.rewards.scorers.base import build_scorer
 from verl_mapo.rewards.scorers.batching import BatchingScorer
+from verl_mapo.rewards.scorers.settings import ScorerSettings
 from verl_mapo.rewards.settings import alignment_settings
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.trajectory import Trajectory, Turn, error_sentence
@@ -64,10 +65,12 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
         if select(config, names.CUSTOM_REWARD_FUNCTION) is not None:
             router = {"reward_router_address": reward_router_address, "reward_model_tokenizer": reward_model_tokenizer}
             self.outcome = CustomOutcome(compute_score, tokenizer, router if reward_router_address is not None else {})
-        if settings.scorer.placement == "actor":
-            self.scorer: RemoteScorer | BatchingScorer = RemoteScorer(settings.scorer)
-        else:
-            self.scorer = BatchingScorer(build_scorer(settings.scorer), settings.scorer)
+        self.scorer = self._make_scorer(settings.scorer)
+
+    def _make_scorer(self, settings: ScorerSettings) -> RemoteScorer | BatchingScorer:
+        if settings.placement == "actor":
+            return RemoteScorer(settings)
+        return BatchingScorer(build_scorer(settings), settings)
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
         """Score the last row of ``data``; verl's reward loop calls this method.
@@ -133,6 +136,13 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
         """The texts of a turn that ``visual_tool.describe`` asks for; None for a text that is missing."""
         texts = {"before": [turn.label], "after": [turn.description], "both": [turn.label, turn.description]}
         return texts[self.describe]
+
+
+class LocalRewardManager(DescriptionAlignmentRewardManager):
+    """The reward manager of a process that no other one shares: it loads the scorer itself, and needs no Ray."""
+
+    def _make_scorer(self, settings: ScorerSettings) -> BatchingScorer:
+        return BatchingScorer(build_scorer(settings), settings)
 
 
 def _trajectory(row: DataProtoItem) -> Trajectory:

@@ -9,9 +9,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, PositiveInt, field_validator
 from pydantic.dataclasses import dataclass
 
+from verl_mapo.endpoint import Retries, Seconds, base_url
 from verl_mapo.names import ALIGNMENT_NODE, CUSTOM_REWARD_FUNCTION
 from verl_mapo.rewards.answers import find_check
-from verl_mapo.rewards.endpoint import Retries, Seconds, base_url
 from verl_mapo.rewards.scorers.base import check_scorer
 from verl_mapo.rewards.scorers.settings import ScorerSettings
 from verl_mapo.settings import STRICT, ConfigError, parse, select

@@ -86,7 +86,11 @@ class VisualToolAgentLoop(AgentLoopBase):
     async def run(
         self, sampling_params: dict[str, Any], start: LoopState | None = None, **row: Any
     ) -> VisualToolOutput:
-        """Run one rollout.
+        """Run one rollout; the arguments are those of :meth:`roll_out`."""
+        return await asyncio.to_thread(self._output, await self.roll_out(sampling_params, start, **row))
+
+    async def roll_out(self, sampling_params: dict[str, Any], start: LoopState | None = None, **row: Any) -> LoopState:
+        """The state in which a rollout ends, before anything is computed for training.
 
         Args:
             sampling_params: the sampling parameters of verl's agent-loop worker.
@@ -103,7 +107,7 @@ class VisualToolAgentLoop(AgentLoopBase):
         self.label_checker.read_descriptions(trajectory.turns, "")
         for version in ("min_global_steps", "max_global_steps"):
             state.extra_fields.setdefault(version, row.get("global_steps"))
-        return await asyncio.to_thread(self._output, state)
+        return state
 
     def _seed(self, row: dict[str, Any], turn: int) -> int:
         """A different seed for every turn of every rollout, the same in every run."""
@@ -146,7 +150,7 @@ class VisualToolAgentLoop(AgentLoopBase):
             node=node_name(),
             unreadable=unreadable,
         )
-        return LoopState(prompt_ids, history, trajectory)
+        return LoopState(prompt_ids, history, trajectory, messages)
 
     async def _render(self, messages: list[dict[str, Any]], images: list[Image.Image]) -> list[int]:
         """The tokens of a prompt, of any length; verl's own method cuts or refuses a long one."""

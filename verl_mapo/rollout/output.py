@@ -54,14 +54,7 @@ class VisualToolOutput(AgentLoopOutput):
         Returns:
             Whether there are scores. Calling it again changes nothing.
         """
-        terms = self.extra_fields.get(_REWARD_TERMS, {})
-        self._state.trajectory.error = terms.get(OUTCOME_ERROR) or self._state.trajectory.error
-        scores = terms.get(ALIGNMENT_SCORES)
-        if scores is None:
-            return False
-        for turn, score in zip(self._state.trajectory.visual_turns, scores, strict=True):
-            turn.score = score
-        return True
+        return self._state.trajectory.join_scores(self.extra_fields.get(_REWARD_TERMS, {}))
 
     def as_dict(self) -> dict[str, Any]:
         """The row of TransferQueue: verl's fields, the record of the trajectory and, if it was scored, its columns.

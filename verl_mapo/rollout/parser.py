@@ -111,6 +111,26 @@ def too_many_calls(calls: list[ToolCall | BadCall], most: int) -> BadCall:
     )
 
 
+def own_part(text: str, opened: bool) -> str:
+    """The part of a turn that the model writes itself, where one row serves several chat templates.
+
+    The templates of thinking models write ``<think>`` at the start of a turn, and those of other models do not.
+
+    Args:
+        text: the text of a turn, with or without the opening tag of its thought.
+        opened: whether the chat template has written the tag.
+
+    Returns:
+        The text without the tag and the line break after it if the template has written them. Otherwise it has the tag
+        if it closes a thought that it does not open.
+    """
+    begins = text.startswith(THINK)
+    if opened:
+        return text.removeprefix(THINK).removeprefix("\n") if begins else text
+    first_end = text.find(END_OF_THINKING)
+    return f"{THINK}\n{text}" if first_end >= 0 and THINK not in text[:first_end] else text
+
+
 def read_descriptions(text: str) -> list[str]:
     """The texts between ``<description>`` tags, in order, each of which describes an image; empty ones are left out."""
     return [found for found in (text.strip() for text in _DESCRIPTION.findall(text)) if found]

@@ -24,6 +24,7 @@ class LoopState:
         prompt_ids: tokens of the prompt, image placeholders expanded.
         history: the images shown so far.
         trajectory: the record so far.
+        messages: the messages of the prompt, as the model is shown them; an image is a part ``{"type": "image"}``.
         response_ids: all tokens after the prompt, policy tokens and observations.
         response_mask: 1 on tokens that the policy sampled in this rollout.
         response_logprobs: the engine's log-probabilities of the sampled tokens, 0.0 elsewhere.
@@ -38,6 +39,7 @@ class LoopState:
     prompt_ids: list[int]
     history: ImageHistory
     trajectory: Trajectory
+    messages: list[dict[str, Any]] = field(default_factory=list)
     response_ids: list[int] = field(default_factory=list)
     response_mask: list[int] = field(default_factory=list)
     response_logprobs: list[float] = field(default_factory=list)
@@ -74,6 +76,7 @@ class LoopState:
             prompt_ids=self.prompt_ids,
             history=self.history.first(shown),
             trajectory=replace(trajectory, end_reason=None, prefix_length=prefix_length),
+            messages=self.messages,
             response_ids=self.response_ids[:prefix_length],
             response_mask=[0] * prefix_length,
             response_logprobs=[0.0] * prefix_length,

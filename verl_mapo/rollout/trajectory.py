@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from verl_mapo.columns import ABSENT, SCORED, TURN_COLUMNS, TURN_SCORES, TURN_SPANS, TURN_STATUS, UNSCORED
+from verl_mapo.names import ALIGNMENT_SCORES, OUTCOME_ERROR
 from verl_mapo.rollout.statuses import EndReason, LabelFault, TurnStatus
 from verl_mapo.tools.coordinates import View, iou
 
@@ -219,6 +220,23 @@ class Trajectory:
             earlier = [iou(view.region, other.region) for other in views[:place] if other.image == view.image]
             found += [max(earlier)] if earlier else []
         return found
+
+    def join_scores(self, terms: Mapping[str, Any]) -> bool:
+        """Write what the reward manager returned into the record; calling it again changes nothing.
+
+        Args:
+            terms: verl's ``reward_extra_info``.
+
+        Returns:
+            Whether the terms hold the alignment scores of the visual turns.
+        """
+        self.error = terms.get(OUTCOME_ERROR) or self.error
+        scores = terms.get(ALIGNMENT_SCORES)
+        if scores is None:
+            return False
+        for turn, score in zip(self.visual_turns, scores, strict=True):
+            turn.score = score
+        return True
 
     def columns(self, length: int) -> dict[str, torch.Tensor]:
         """The tensors of :data:`verl_mapo.columns.TURN_COLUMNS`.

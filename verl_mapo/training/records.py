@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Annotated, Any, ClassVar
 
@@ -62,7 +62,7 @@ def describe_rows(
     ids: dict[str, str] = {}
     advantages = _mean_advantages(step) if split == "train" else [None] * len(step)
     additions = [method.records(step) for method in methods]
-    empty = dict.fromkeys(chain.from_iterable(method.record_keys for method in (*METHODS, *methods)))
+    added_keys = [key for method in methods for key in method.record_keys]
     records = []
     for row, (key, kept) in enumerate(zip(step.batch.keys, step.not_padding.tolist(), strict=True)):
         if not kept:
@@ -74,25 +74,68 @@ def describe_rows(
             ids[uid] = question_id(data_sources[row], indices[row], truth, prompts[row])
         if not settings.keeps(ids[uid]):
             continue
-        record = {
-            "step": step.number,
-            "split": split,
-            "data_source": data_sources[row],
-            "uid": uid,
-            "session": int(session),
-            "question_id": ids[uid],
-            "question": text_form(prompts[row])[-1]["content"],
-            "ground_truth": str(truth),
-            "outcome": float(step.outcome[row]),
-            "advantage": advantages[row],
-            "trajectory": extra.get(TRAJECTORY),
-            "alignment": extra.get("reward_extra_info", {}).get("alignment"),
-        }
-        record |= {key: None for key in empty if key not in record}
+        record = rollout_record(
+            split,
+            step.number,
+            question_id=ids[uid],
+            uid=uid,
+            session=int(session),
+            row={"data_source": data_sources[row], "raw_prompt": prompts[row], "reward_model": rewards[row]},
+            outcome=float(step.outcome[row]),
+            alignment=extra.get("reward_extra_info", {}).get("alignment"),
+            trajectory=extra.get(TRAJECTORY),
+            advantage=advantages[row],
+        )
+        record |= {key: None for key in added_keys if key not in record}
         for added in additions:
             record |= added.get(row, {})
         records.append(record)
     return records
+
+
+def rollout_record(
+    split: str,
+    step: int,
+    *,
+    question_id: str,
+    uid: str,
+    session: int,
+    row: Mapping[str, Any],
+    outcome: float,
+    alignment: float | None,
+    trajectory: dict[str, Any] | None,
+    advantage: float | None = None,
+) -> dict[str, Any]:
+    """One line of ``trajectories/<split>/<step>.jsonl``, with None for what the methods of this package add.
+
+    Args:
+        split: ``train`` or ``val``.
+        step: the global step.
+        question_id: see :func:`verl_mapo.training.question_id.question_id`.
+        uid: what the rollouts of a prompt share.
+        session: the number of the rollout within its prompt.
+        row: the data row: ``data_source``, ``raw_prompt`` and ``reward_model`` are read.
+        outcome: the reward.
+        alignment: the mean alignment of its visual turns; None without any.
+        trajectory: :meth:`verl_mapo.rollout.trajectory.Trajectory.to_record`; None where the agent loop recorded none.
+        advantage: mean advantage of its policy tokens; None where there is none.
+    """
+    empty = dict.fromkeys(chain.from_iterable(method.record_keys for method in METHODS))
+    return {
+        **empty,
+        "step": step,
+        "split": split,
+        "data_source": row["data_source"],
+        "uid": uid,
+        "session": session,
+        "question_id": question_id,
+        "question": text_form(row["raw_prompt"])[-1]["content"],
+        "ground_truth": str(row["reward_model"]["ground_truth"]),
+        "outcome": outcome,
+        "advantage": advantage,
+        "trajectory": trajectory,
+        "alignment": alignment,
+    }
 
 
 def _mean_advantages(step: StepBatch) -> list[float | None]:

@@ -10,15 +10,14 @@ preprocesses the images, so they are made square here: a resize of the shortest 
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from PIL import Image
 
-from verl_mapo.rewards.endpoint import api_key
+from verl_mapo.endpoint import api_key, data_url
+from verl_mapo.names import ALIGNMENT_NODE
 from verl_mapo.rewards.scorers.base import AlignmentScorer
 from verl_mapo.rewards.scorers.fit import letterboxed, stretched
 from verl_mapo.rewards.scorers.settings import ScorerSettings
@@ -45,7 +44,7 @@ class HttpScorer(AlignmentScorer):
         self.reply = CreateEmbeddingResponse
         self.client = OpenAI(
             base_url=settings.url,
-            api_key=api_key(settings.api_key_env),
+            api_key=api_key(settings.api_key_env, f"{ALIGNMENT_NODE}.scorer.api_key_env"),
             timeout=settings.timeout_s / (settings.retries + 1),
             max_retries=settings.retries,
         )
@@ -62,19 +61,13 @@ class HttpScorer(AlignmentScorer):
         return [_cosine(text, image) for text, image in zip(text_vectors, image_vectors, strict=True)]
 
     def _embed_image(self, image: Image.Image) -> list[list[float]]:
-        url = {"type": "image_url", "image_url": {"url": _data_url(self.square(image))}}
+        url = {"type": "image_url", "image_url": {"url": data_url(self.square(image))}}
         return self._embed(messages=[{"role": "user", "content": [url]}])
 
     def _embed(self, **body: Any) -> list[list[float]]:
         body = {"model": self.model, "encoding_format": "float", **body}
         reply = self.client.post("/embeddings", body=body, cast_to=self.reply)
         return [item.embedding for item in sorted(reply.data, key=lambda item: item.index)]
-
-
-def _data_url(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _cosine(a: list[float], b: list[float]) -> float:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
-from verl_mapo.rewards.endpoint import Retries, Seconds, base_url
+from verl_mapo.endpoint import Retries, Seconds, base_url
 from verl_mapo.rewards.scorers.fit import Fit
 from verl_mapo.settings import STRICT
 
