@@ -7,33 +7,22 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from typer.core import TyperGroup
 
 from verl_mapo import names
+from verl_mapo.command_group import ConfigErrorGroup
+from verl_mapo.data_command import data
 from verl_mapo.overrides import check_data_path, in_shell, path_override
 from verl_mapo.run_command import launch_run, primary
 from verl_mapo.run_folder import RunFolder
-from verl_mapo.settings import ConfigError, parse_node
+from verl_mapo.settings import parse_node
 
 if TYPE_CHECKING:
     from verl_mapo.report.recovery import Rate, Recovery
-
-
-class ConfigErrorGroup(TyperGroup):
-    """A group of commands that show the message of an invalid setting instead of a traceback."""
-
-    def invoke(self, ctx: typer.Context) -> Any:
-        """Run the command; a :class:`ConfigError` becomes a usage error."""
-        try:
-            return super().invoke(ctx)
-        except ConfigError as error:
-            raise typer.BadParameter(str(error), ctx) from None
-
 
 app = typer.Typer(
     cls=ConfigErrorGroup,
@@ -42,7 +31,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data = typer.Typer(cls=ConfigErrorGroup, help="Convert public training sets to verl's schema.", no_args_is_help=True)
 app.add_typer(data, name="data")
 console = Console()
 
@@ -189,43 +177,6 @@ def toy(
     paths = {names.TRAIN_FILES: made.train, names.VAL_FILES: made.test, names.MODEL_PATH: made.model}
     for setting, path in (paths | {"reward.description_alignment.scorer.model": made.clip}).items():
         typer.echo(in_shell(path_override(setting, path)))
-
-
-@data.command("list")
-def list_data() -> None:
-    """List the built-in training sets."""
-    from verl_mapo.data import DATA_SETS
-
-    table = Table("name", "on the Hugging Face hub", "content")
-    for name in DATA_SETS.names:
-        found = DATA_SETS.find(name)
-        table.add_row(name, found.hub_id, (found.__doc__ or "").partition("\n")[0])
-    console.print(table)
-
-
-@data.command("convert")
-def convert_data(
-    name: Annotated[str, typer.Argument(help="A name from 'verl-mapo data list', or the dotted path of a DataSet.")],
-    source: Annotated[
-        str, typer.Option(help="Folder with the published files, or OWNER/NAME on the Hugging Face hub.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for train.parquet, and for the files if they are downloaded.")],
-    limit: Annotated[int | None, typer.Option(help="Number of rows to write.", show_default="all", min=1)] = None,
-) -> None:
-    """Write a training set as parquet in verl's schema.
-
-    The rows hold the paths of the images, so the images must stay where they are.
-    """
-    from verl_mapo.data import DATA_SETS, convert
-
-    try:
-        dataset = DATA_SETS.find(name)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="NAME") from None
-    check_data_path("--out", out.resolve())
-    written = convert(dataset(), source, out.resolve(), limit)
-    console.print(f"Wrote {written.rows} rows with {written.images} images.", highlight=False)
-    typer.echo(in_shell(path_override(names.TRAIN_FILES, written.file)))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

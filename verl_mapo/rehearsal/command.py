@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 from verl_mapo import names
-from verl_mapo.data.virl39k import MAX_PIXELS
 from verl_mapo.planning.make import composed
 from verl_mapo.rehearsal.changes import NEVER, STEPS, Change, Parts, changes
 from verl_mapo.rehearsal.coverage import Shown, shown
@@ -33,6 +32,9 @@ from verl_mapo.toy import tiny_clip
 from verl_mapo.versions import distribution_version
 
 console = Console()
+
+MAX_PIXELS = 1280 * 28 * 28
+"""Largest generated picture of a run with another agent loop, which has no limit of its own: 1,280 tokens [ours]."""
 
 
 @dataclass(frozen=True)

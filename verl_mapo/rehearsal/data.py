@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 from PIL import Image, ImageDraw
+from pydantic import dataclasses
 
-from verl_mapo.data import DataSet, Row, convert
+from verl_mapo.data.base import DataSet, Example, Pictures, RewardModel, Row, make_row
+from verl_mapo.data.conversion import convert
 from verl_mapo.rewards.answers import truths_of
-from verl_mapo.settings import ConfigError
+from verl_mapo.settings import STRICT, ConfigError
 from verl_mapo.training.start_checks import FORMATS, data_rows
 
 ROWS = 24
@@ -48,38 +50,41 @@ class Rows:
 
 
 class RedSquares(DataSet):
-    """Pictures with two or three red squares, and the question how many there are.
-
-    Args:
-        by_math: compare every answer by ``math``, as some reward functions do, instead of by every check in turn.
-        max_pixels: largest number of pixels at which the model sees a picture; None for the limits of the run.
-        sizes: (width, height) of the pictures in turn, in pixels.
-        count: number of rows.
-    """
+    """Pictures with two or three red squares, and the question how many there are."""
 
     name = "rehearsal"
 
-    def __init__(self, by_math: bool, max_pixels: int | None, sizes: Sequence[tuple[int, int]], count: int):
-        self.styles = ("math",) if by_math else STYLES
-        self.max_pixels = max_pixels
-        self.sizes, self.count = sizes, count
+    @dataclasses.dataclass(frozen=True, config=STRICT)
+    class Options:
+        """What is drawn and asked.
 
-    def rows(self, source: Path) -> Iterator[Row]:
-        """Draw the pictures into the folder, and give the rows about them."""
-        for index in range(self.count):
-            count = COUNTS[index // len(self.sizes) % len(COUNTS)]
-            picture = source / f"{index % (len(self.sizes) * len(COUNTS))}.jpg"
+        Attributes:
+            by_math: compare every answer by ``math``, as some reward functions do, instead of by every check in turn.
+            sizes: (width, height) of the pictures in turn, in pixels.
+            count: number of rows.
+        """
+
+        by_math: bool
+        sizes: tuple[tuple[int, int], ...]
+        count: int
+
+    def examples(self, source: Path) -> Iterator[Example]:
+        """Draw the pictures into the folder, and give the questions about them."""
+        sizes, styles = self.options.sizes, ("math",) if self.options.by_math else STYLES
+        for index in range(self.options.count):
+            count = COUNTS[index // len(sizes) % len(COUNTS)]
+            picture = source / f"{index % (len(sizes) * len(COUNTS))}.jpg"
             if not picture.exists():
-                draw(self.sizes[index % len(self.sizes)], int(count), index).save(picture, quality=90)
-            question = "<image>How many red squares are there? Give the number between <answer> and </answer>."
-            reward = {"style": self.styles[index % len(self.styles)], "ground_truth": count}
-            yield {
-                "data_source": self.name,
-                "prompt": [{"role": "user", "content": question}],
-                "images": [{"image": str(picture), "max_pixels": self.max_pixels}],
-                "reward_model": reward | ({"options": list(COUNTS)} if reward["style"] == "multiple_choice" else {}),
-                "extra_info": {"index": index},
-            }
+                draw(sizes[index % len(sizes)], int(count), index).save(picture, quality=90)
+            yield {"picture": picture, "count": count, "style": styles[index % len(styles)]}
+
+    def row(self, index: int, example: Example, pictures: Pictures) -> Row:
+        """See :class:`DataSet`."""
+        question = "How many red squares are there? Give the number between <answer> and </answer>."
+        target: RewardModel = {"style": example["style"], "ground_truth": example["count"], "options": None}
+        if example["style"] == "multiple_choice":
+            target["options"] = [*COUNTS]
+        return make_row(self.name, index, question, [pictures.at(example["picture"])], target)
 
 
 def draw(size: tuple[int, int], count: int, seed: int) -> Image.Image:
@@ -111,11 +116,13 @@ def generated_rows(
 
     Args:
         folder: for pictures and ``train.parquet``.
-        by_math, max_pixels, sizes, count: see :class:`RedSquares`; sizes are :data:`SIZES` by default.
+        by_math, sizes, count: see :class:`RedSquares`; sizes are :data:`SIZES` by default.
+        max_pixels: largest number of pixels at which the model sees a picture; None for the limits of the run.
     """
     pictures, sizes = folder / "pictures", sizes or SIZES
     pictures.mkdir(parents=True, exist_ok=True)
-    written = convert(RedSquares(by_math, max_pixels, sizes, count), pictures, folder)
+    drawn = RedSquares({"by_math": by_math, "sizes": tuple(sizes), "count": count})
+    written = convert(drawn, pictures, folder, max_pixels=max_pixels)
     ends = " and ".join(f"{width} x {height}" for width, height in (sizes[0], sizes[-1]))
     return Rows(written.file, COUNTS, f"{written.rows} generated rows, pictures from {ends} pixels")
 

@@ -60,6 +60,7 @@ _SEVERAL = re.compile(r"[,;|/]\s|\n|\b(?:and|or)\b")
 _UNCERTAIN = re.compile(
     r"(?:[<>≠≤≥]|\b(?:times|min|none))\s*$|\d[\w%.]*\s*(?:[,;|]|\s/|\band\b)[\s,;]*$", re.IGNORECASE
 )
+_YES_OR_NO = re.compile(r"(yes|no)(?:$|[^\w\s]|\s+(?=(?:it|there|this|that|they|he|she|the)\b))", re.IGNORECASE)
 
 
 class Undecided(Exception):
@@ -91,12 +92,17 @@ CHECKS: Registry[AnswerCheck] = Registry(
         "exact": "verl_mapo.rewards.answers:exact",
         "multiple_choice": "verl_mapo.rewards.answers:multiple_choice",
         "numeric": "verl_mapo.rewards.answers:numeric",
+        "yes_no": "verl_mapo.rewards.answers:yes_no",
+        "judge": "verl_mapo.rewards.answers:exact",
         "math": "verl_mapo.rewards.math_process:check_math",
     },
 )
-"""The answer checks by name."""
+"""The answer checks by name. Under ``judge``, a run needs a judge, which is asked where the texts are not equal."""
 
-FAST_CHECKS = ("exact", "multiple_choice", "numeric")
+JUDGE = "judge"
+"""The style of a row whose answers no rule can check."""
+
+FAST_CHECKS = ("exact", "multiple_choice", "numeric", "yes_no", JUDGE)
 """Names of the checks that are called directly in the event loop; every other check runs in a thread."""
 
 
@@ -269,6 +275,27 @@ def numeric(answer: str, truth: str, *, tolerance: float = 1e-4, **_: Any) -> bo
         spaceless = [normalise(text).replace(" ", "") for text in (answer, truth)]
         return spaceless[0] == spaceless[1] and any(map(str.isdigit, spaceless[1]))
     return given is not None and correct is not None and given.equals(correct, tolerance)
+
+
+def yes_no(answer: str, truth: str, **_: Any) -> bool:
+    """Whether both say yes, or both say no; ``No, it is on the right`` says no, and ``It is on the right`` neither.
+
+    The truth is taken at its first word. An answer says what it says as the answer to a multiple choice of Yes and No:
+    one that takes its first word back says neither.
+    """
+    said = choice(answer, ("Yes", "No"))
+    return exact(answer, truth) or (said is not None and (said == "A") == says_yes(truth))
+
+
+def says_yes(truth: str) -> bool | None:
+    """Whether a truth is yes or begins with it; False for no; None for any other, such as ``No parking``."""
+    word = _YES_OR_NO.match(unwrap(truth))
+    return None if word is None else word[1].lower() == "yes"
+
+
+def can_be_met(style: str, truth: str, options: Sequence[str] = ()) -> bool:
+    """Whether some answer can equal a truth under a style; True for checks that are not in :data:`FAST_CHECKS`."""
+    return style not in FAST_CHECKS or find_check(style)(truth, truth, options=options, tolerance=0.0)
 
 
 def math_equal(answer: str, truth: str) -> bool:

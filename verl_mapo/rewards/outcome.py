@@ -17,8 +17,10 @@ from verl_mapo import names
 from verl_mapo.rewards.answers import (
     CHECKS,
     FAST_CHECKS,
+    JUDGE,
     AnswerCheck,
     Undecided,
+    can_be_met,
     extract,
     find_check,
     is_right,
@@ -40,6 +42,8 @@ _RIGHT_TRUTHS = {
     "exact": "a text such as red",
     "multiple_choice": "the letter or the text of one option, such as C",
     "numeric": "one number, such as 12 or 12 cm",
+    "yes_no": "Yes or No, or a sentence that begins with one of them",
+    JUDGE: "a text such as The dog is to the left",
 }
 
 
@@ -232,8 +236,9 @@ def check_targets(config: Any, targets: Iterable[Any], data: str = "the data") -
 
     Raises:
         ConfigError: a row's ``reward_model`` is no mapping; a ground truth or the options of a row cannot be read; no
-            answer can equal a ground truth, such as a letter without an option; or naming every style that is not an
-            answer check, the known checks and the setting that overrides the rows' styles.
+            answer can equal a ground truth, such as a letter without an option; rows need a judge, and none is
+            configured; or naming every style that is not an answer check, the known checks and the setting that
+            overrides the rows' styles.
     """
     if select(config, names.REWARD_MANAGER_NAME) != names.REWARD_MANAGER:
         return
@@ -246,17 +251,19 @@ def check_targets(config: Any, targets: Iterable[Any], data: str = "the data") -
                 f"In {data}, reward_model of row {row} is {short(target)}, no mapping: use one such as "
                 '{"style": "exact", "ground_truth": "red"}.'
             )
-    outcome = parse(DescriptionAlignmentSettings, config).outcome
+    settings = parse(DescriptionAlignmentSettings, config)
+    outcome = settings.outcome
     if outcome == AUTO:
         _require_checks(target.get("style") for target in targets)
-    checks = {name: find_check(name) for name in FAST_CHECKS}
+    if settings.judge is None:
+        _require_no_judge(target.get("style") if outcome == AUTO else outcome for target in targets)
     possible: set[tuple[Any, ...]] = set()
     for row, target in enumerate(targets):
         truths, options = _truths_and_options(target, f"In {data}, in reward_model of row {row}")
         style = target.get("style") if outcome == AUTO else outcome
-        for truth in truths if style in checks else ():
+        for truth in truths if style in FAST_CHECKS else ():
             case = (style, truth, len(options)) if len(truth) == 1 else (style, truth, *options)
-            if case not in possible and not checks[style](truth, truth, options=options, tolerance=0.0):
+            if case not in possible and not can_be_met(style, truth, options):
                 texts = f" and the options {short(options)}" if options else ""
                 raise ConfigError(
                     f"In {data}, in reward_model of row {row}, no answer can equal the ground truth {short(truth)} "
@@ -289,6 +296,18 @@ def _require_checks(styles: Iterable[Any]) -> None:
             f"In the data, reward_model.style is {' or '.join(unknown)}, which names no answer check. Use "
             f"{', '.join(CHECKS.names)} or the dotted path of your own in every row, or set "
             f"{names.ALIGNMENT_NODE}.outcome=exact to compare all rows in the same way.{''.join(reasons)}"
+        )
+
+
+def _require_no_judge(styles: Iterable[Any]) -> None:
+    """Raise ConfigError if a row needs a judge."""
+    needed = [row for row, style in enumerate(styles) if style == JUDGE]
+    if needed:
+        raise ConfigError(
+            f"In the data, reward_model.style of {len(needed)} rows, of which row {needed[0]} is the first, is {JUDGE}: "
+            f"no rule can check their answers, and no judge is configured. Set {names.ALIGNMENT_NODE}.judge.url and "
+            f"{names.ALIGNMENT_NODE}.judge.model to a model on an OpenAI-compatible server; or set "
+            f"{names.CUSTOM_REWARD_FUNCTION} to a reward function of your own; or convert the data without these rows (verl-mapo data convert ... --without-judged)."
         )
 
 

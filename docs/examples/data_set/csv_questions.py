@@ -8,24 +8,18 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-
-from verl_mapo.data.base import DataSet, Row
+from verl_mapo.data.base import DataSet, Example, Pictures, Row, make_row, target_of
 
 
 class CsvQuestions(DataSet):
-    """``questions.csv`` with the columns image (a relative path), question, answer and style."""
+    """``questions.csv`` with the columns image (a relative path), question and answer."""
 
     name = "csv_questions"
-    extra_info = {"file": pa.string()}
 
-    def rows(self, source: Path) -> Iterator[Row]:
+    def examples(self, source: Path) -> Iterator[Example]:
         with (source / "questions.csv").open(encoding="utf-8", newline="") as file:
-            for index, line in enumerate(csv.DictReader(file)):
-                yield Row(
-                    data_source=self.name,
-                    prompt=[{"role": "user", "content": f"<image>{line['question']}"}],
-                    images=[{"image": str((source / line["image"]).resolve())}],
-                    reward_model={"style": line["style"], "ground_truth": line["answer"]},
-                    extra_info={"index": index, "file": line["image"]},
-                )
+            yield from csv.DictReader(file)
+
+    def row(self, index: int, example: Example, pictures: Pictures) -> Row:
+        picture, target = pictures.at(example["image"]), target_of(example["answer"])
+        return make_row(self.name, index, example["question"], [picture], target, more={"file": example["image"]})

@@ -1,0 +1,166 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Your own parquet, JSONL or JSON files, with the names of their columns given as options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import dataclasses
+
+from verl_mapo.data.base import (
+    BoxUnit,
+    DataSet,
+    Example,
+    LeftOut,
+    Pictures,
+    RewardModel,
+    Row,
+    make_row,
+    pixel_boxes,
+    read_examples,
+    target_of,
+)
+from verl_mapo.rewards.answers import find_check, options_of
+from verl_mapo.settings import STRICT, ConfigError
+
+_COLUMNS = ("question", "answer", "images", "options", "boxes", "id", "difficulty", "data_source")
+"""The options that name a column."""
+
+
+class Columns(DataSet):
+    """Your own parquet, JSONL or JSON files; ``--option question=problem`` names a column.
+
+    Images are paths, absolute or relative to the source, or bytes, data URIs, or what ``datasets`` writes; one or a
+    list. Where a question has no ``<image>``, one for each image is put before it.
+    """
+
+    name = "columns"
+
+    @dataclasses.dataclass(frozen=True, config=STRICT)
+    class Options:
+        """The options of this set. A column inside another is written with dots, such as ``reward_model.ground_truth``.
+
+        Attributes:
+            question, answer, images: columns that every example must have; ``images=null`` for questions without.
+            options: column with the list of the texts of a multiple choice; None for none.
+            boxes: column with the regions that show the answer, in the first image; None for none.
+            box_unit: pixels of the original image, or fractions or thousandths of its sides.
+            box_form: two corners, or the first corner with width and height.
+            id: column that names an example; None for the usual names, or else the index.
+            difficulty: column with a number that grows with the difficulty; None for none.
+            data_source: column with the name under which a row's metrics are logged; None for ``name``.
+            name: the name under which metrics are logged, where no column tells it.
+            style: how all answers are checked; None to choose by each truth.
+            files: glob of the data files, relative to the source; None for all at its top and in ``data/``.
+        """
+
+        question: str = "question"
+        answer: str = "answer"
+        images: str | None = "images"
+        options: str | None = None
+        boxes: str | None = None
+        box_unit: BoxUnit = "pixels"
+        box_form: Literal["xyxy", "xywh"] = "xyxy"
+        id: str | None = None
+        difficulty: str | None = None
+        data_source: str | None = None
+        name: str = "columns"
+        style: str | None = None
+        files: str | None = None
+
+        def __post_init__(self) -> None:
+            """Check the style.
+
+            Raises:
+                ConfigError: it names no answer check.
+            """
+            try:
+                find_check(self.style or "exact")
+            except ValueError as error:
+                raise ConfigError(f"--option style={self.style} is refused: {error}.") from None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """See :class:`DataSet`."""
+        return (self.options.files,) if self.options.files else ()
+
+    def examples(self, source: Path) -> Iterator[Example | LeftOut]:
+        """See :class:`DataSet`.
+
+        Raises:
+            ConfigError: the first example lacks a column that an option names.
+        """
+        examples = read_examples(source, self.files)
+        first = next(examples, None)
+        for option in _COLUMNS if isinstance(first, Mapping) else ():
+            column = getattr(self.options, option)
+            if column is not None and not _has(first, column):
+                raise ConfigError(
+                    f"--option {option}={column} is refused: the first example of {source} has the columns "
+                    f"{', '.join(first)}. Name the right one with --option {option}=COLUMN."
+                )
+        return chain([] if first is None else [first], examples)
+
+    def id_of(self, index: int, example: Example) -> str:
+        """See :class:`DataSet`."""
+        value = self._value(example, "id")
+        return super().id_of(index, example) if value is None else str(value)
+
+    def row(self, index: int, example: Example, pictures: Pictures) -> Row:
+        """See :class:`DataSet`."""
+        images = self._value(example, "images")
+        images = images if isinstance(images, list) else [] if images is None else [images]
+        question, boxes = self._text(example, "question"), self._value(example, "boxes")
+        shown = [pictures.of(image) for image in images]
+        if boxes is not None and not shown:
+            raise LeftOut("missing_image", "the example has boxes and no image")
+        if boxes and not isinstance(boxes[0], list):
+            boxes = [boxes]
+        return make_row(
+            str(self._value(example, "data_source") or self.options.name),
+            index,
+            question,
+            shown,
+            self._target(example, question),
+            id=self.id_of(index, example),
+            boxes=boxes and pixel_boxes(boxes, shown[0], self.options.box_unit, self.options.box_form),
+            difficulty=self._value(example, "difficulty"),
+        )
+
+    def _target(self, example: Example, question: str) -> RewardModel:
+        truth, options = self._text(example, "answer"), options_of(self._value(example, "options"))
+        if self.options.style is None:
+            return target_of(truth, options, question)
+        return {"style": self.options.style, "ground_truth": truth, "options": options or None}
+
+    def _text(self, example: Example, option: str) -> str:
+        value = self._value(example, option)
+        if isinstance(value, list) and len(value) == 1:
+            [value] = value
+        if value is None:
+            raise LeftOut("missing_column", f"the example has no {getattr(self.options, option)}")
+        if not isinstance(value, str | int | float):
+            raise LeftOut("malformed", f"{getattr(self.options, option)} is {value!r:.60}, neither text nor number")
+        return str(value)
+
+    def _value(self, example: Example, option: str) -> Any:
+        """What an example holds in the column that an option names; None without one."""
+        column = getattr(self.options, option)
+        return None if column is None else _held(example, column)
+
+
+def _held(example: Any, column: str) -> Any:
+    """What an example holds in a column, which may be inside others; None if nothing."""
+    if isinstance(example, Mapping) and column in example:
+        return example[column]
+    outer, _, inner = column.partition(".")
+    return _held(example.get(outer), inner) if inner and isinstance(example, Mapping) else None
+
+
+def _has(example: Mapping[str, Any], column: str) -> bool:
+    """Whether an example has a column, filled or not; of one inside others, the outermost is looked for."""
+    return column in example or column.partition(".")[0] in example

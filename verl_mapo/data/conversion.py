@@ -1,0 +1,273 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The conversion of a data set into a parquet file that verl trains on.
+
+Examples are converted in parts of :data:`PART`. Each part is on disk before the next one begins, so a conversion that
+was killed continues behind its last part, and its result is the same to the byte.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from verl_mapo import __version__
+from verl_mapo.data.base import JUDGE, DataSet, Example, LeftOut, Pictures, Row, schema
+from verl_mapo.data.parts import Part, Parts
+from verl_mapo.data.reading import fingerprint, local_folder
+from verl_mapo.data.reasons import INTENDED
+from verl_mapo.data.row_faults import check_row
+from verl_mapo.settings import ConfigError
+
+PART = 1000
+"""Number of examples that are converted, and are in memory, at once."""
+
+MAX_LEFT_OUT = 0.05
+"""Default of the share of examples above which a conversion stops [ours]."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user chooses of a conversion.
+
+    Attributes:
+        limit: number of rows to write; None for all.
+        max_pixels: limit that is written into every image; None for none.
+        without_judged: leave out the rows whose answers no rule can check.
+    """
+
+    limit: int | None = None
+    max_pixels: int | None = None
+    without_judged: bool = False
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """The result of a conversion.
+
+    Attributes:
+        file: the parquet file.
+        rows: number of rows.
+        images: number of images in these rows.
+        examples: number of examples that were read, with those of files that could not be read.
+        styles: number of rows by style.
+        left_out: number of examples that became no row, by reason.
+    """
+
+    file: Path
+    rows: int = 0
+    images: int = 0
+    examples: int = 0
+    styles: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def convert(
+    dataset: DataSet,
+    source: Path | str,
+    out: Path,
+    limit: int | None = None,
+    max_left_out: float = MAX_LEFT_OUT,
+    max_pixels: int | None = None,
+    without_judged: bool = False,
+) -> Conversion:
+    """Write ``train.parquet`` with the rows of a data set, ``left_out.jsonl`` and ``conversion.json``.
+
+    An interrupted conversion leaves none of them; called again with the same arguments, it continues.
+
+    Args:
+        dataset: the data set.
+        source: local folder with its files, or the id of a repository on the Hugging Face hub, which is downloaded to
+            ``out/source``. Rows hold the paths of images in this folder, so it must stay where it is.
+        out: folder to write to; made if absent. Images that the source holds as bytes are written to ``out/images``.
+        limit: number of rows to write; None for all.
+        max_left_out: largest share of examples that may be left out; those left out on purpose
+            (:data:`verl_mapo.data.reasons.INTENDED`) do not count.
+        max_pixels: limit that is written into every image; None for none.
+        without_judged: leave out the rows whose answers no rule can check.
+
+    Raises:
+        ConfigError: the source does not exist or has no rows; the share left out is above ``max_left_out``; or the code
+            of the data set makes a row that does not fit the schema.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ConfigError(f"--out {out} is a file: give a folder.") from None
+    folder = local_folder(source, out / "source")
+    if folder.resolve() == out.resolve():
+        raise ConfigError(f"--out {out} is the folder of the source: give another one.")
+    choices = Choices(limit, max_pixels, without_judged)
+    given = {"data_set": path_of(type(dataset)), "options": dataset.given, "source": str(source), **asdict(choices)}
+    state = {"folder": str(folder), "files": fingerprint(folder, dataset.files), "version": __version__}
+    parts = Parts(out / ".parts", given | state)
+    converter = _Converter(dataset, folder, out, choices)
+    _convert_parts(converter, parts)
+    return _joined(dataset, parts, out, converter.schema, given | {"max_left_out": max_left_out})
+
+
+def path_of(part: type) -> str:
+    """The dotted path of a class."""
+    return f"{part.__module__}:{part.__qualname__}"
+
+
+class _Converter:
+    """Converts the examples of one source, one part at a time.
+
+    Args:
+        dataset, source, out: see :func:`convert`; the source is a folder.
+        choices: what the user chooses.
+    """
+
+    def __init__(self, dataset: DataSet, source: Path, out: Path, choices: Choices):
+        self.dataset, self.source, self.choices = dataset, source, choices
+        self.pictures = Pictures(source, out)
+        self.schema = schema(choices.max_pixels is not None)
+        self.ids: set[str] = set()
+
+    def examples(self, start: int) -> Iterator[tuple[int, Example | LeftOut]]:
+        """The numbered examples from an index on; what the files do not allow is an error of the source."""
+        try:
+            yield from islice(enumerate(self.dataset.examples(self.source)), start, None)
+        except ConfigError:
+            raise
+        except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+            fault = f"{type(error).__name__}: {error}"
+            raise ConfigError(
+                f"--source {self.source} cannot be read as {self.dataset.name}: {fault}. Give the folder of the "
+                "published files."
+            ) from error
+
+    def part(self, examples: Iterator[tuple[int, Example | LeftOut]], most: int | None, bar: tqdm) -> Part:
+        """The next part: up to :data:`PART` examples, and up to ``most`` rows."""
+        part, rows = Part(), []
+        for index, example in islice(examples, PART):
+            part.read += 1
+            try:
+                if isinstance(example, LeftOut):
+                    raise example
+                rows.append(self._row(index, example))
+                part.examples += 1
+            except LeftOut as left:
+                part.examples += left.examples
+                name = str(index) if isinstance(example, LeftOut) else self.dataset.id_of(index, example)
+                about = {"index": index, "id": name, "reason": left.reason, "detail": left.detail}
+                part.left_out.append(about | ({"examples": left.examples} if left.examples > 1 else {}))
+            bar.update()
+            if most is not None and len(rows) >= most:
+                break
+        part.table = _table(rows, self.schema, self.dataset.name)
+        return part
+
+    def _row(self, index: int, example: Example) -> Row:
+        """The checked row of an example.
+
+        Raises:
+            LeftOut: it becomes none.
+            ConfigError: the code of the data set makes rows of another form.
+        """
+        try:
+            row = self.dataset.row(index, example, self.pictures)
+        except (LeftOut, ConfigError):
+            raise
+        except KeyError as error:
+            raise LeftOut("missing_column", f"the example has no {error}") from None
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise LeftOut("malformed", f"{type(error).__name__}: {error}"[:300]) from None
+        check_row(row, self.dataset.name)
+        name = row["extra_info"]["id"]
+        if name in self.ids:
+            raise LeftOut("duplicate_id", f"an earlier example has the id {name}")
+        if self.choices.without_judged and row["reward_model"]["style"] == JUDGE:
+            raise LeftOut("judged", f"no rule can check {row['reward_model']['ground_truth'][:100]!r}")
+        self.ids.add(name)
+        if self.choices.max_pixels is not None:
+            for image in row["images"]:
+                image["max_pixels"] = self.choices.max_pixels
+        return row
+
+
+def _convert_parts(converter: _Converter, parts: Parts) -> None:
+    """Convert what is not converted yet."""
+    read = rows = 0
+    for part in parts:
+        read, rows = read + part.read, rows + len(part.table)
+        converter.ids.update(part.ids())
+    limit, total = converter.choices.limit, converter.dataset.count(converter.source)
+    examples = converter.examples(read)
+    with tqdm(desc=converter.dataset.name, unit="example", initial=read, total=total) as bar:
+        while limit is None or rows < limit:
+            part = converter.part(examples, None if limit is None else limit - rows, bar)
+            if not part.read:
+                return
+            parts.append(part)
+            rows += len(part.table)
+
+
+def _joined(dataset: DataSet, parts: Parts, out: Path, wanted: pa.Schema, about: dict[str, Any]) -> Conversion:
+    """Join the parts into the files of the result, and remove them.
+
+    Raises:
+        ConfigError: too many examples are left out, or there is no row.
+    """
+    rows = images = examples = 0
+    styles, left_out = Counter(), Counter()
+    table, faults = out / ".train.parquet", out / ".left_out.jsonl"
+    with pq.ParquetWriter(table, wanted) as writer, faults.open("w", encoding="utf-8") as listed:
+        for part in parts:
+            writer.write_table(part.table)
+            listed.writelines(json.dumps(left, ensure_ascii=False) + "\n" for left in part.left_out)
+            rows, examples = rows + len(part.table), examples + part.examples
+            images += sum(pc.list_value_length(part.table.column("images")).to_pylist())
+            styles.update(pc.struct_field(part.table.column("reward_model"), "style").to_pylist())
+            for left in part.left_out:
+                left_out[left["reason"]] += left.get("examples", 1)
+    faults.replace(out / "left_out.jsonl")
+    done = Conversion(out / "train.parquet", rows, images, examples, styles, left_out)
+    _check_share(dataset, done, about["max_left_out"])
+    if not rows:
+        raise ConfigError(
+            f"--source {about['source']} holds no row of {dataset.name}: give the folder of the published files."
+        )
+    counts = {"rows": rows, "images": images, "examples": examples, "styles": styles, "left_out": left_out}
+    (out / "conversion.json").write_text(json.dumps(about | counts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    table.replace(done.file)
+    parts.remove()
+    return done
+
+
+def _check_share(dataset: DataSet, done: Conversion, most: float) -> None:
+    """Raise ConfigError if a larger share of the examples is left out than the user allows."""
+    faults = {reason: count for reason, count in done.left_out.most_common() if reason not in INTENDED}
+    left = sum(faults.values())
+    if left > most * done.examples:
+        listed = done.file.with_name("left_out.jsonl")
+        with listed.open(encoding="utf-8") as lines:
+            first = next(left for left in map(json.loads, lines) if left["reason"] not in INTENDED)
+        share = left / done.examples
+        raise ConfigError(
+            f"{left} of {done.examples} examples of {dataset.name} ({share:.1%}) are left out, and --max-left-out="
+            f"{most:g} allows {most:.1%}: {', '.join(f'{reason} {count}' for reason, count in faults.items())}. The "
+            f"first is example {first['index']} ({first['detail']}); {listed} has all of them. Check that --source is "
+            f"the folder of the published files, or set --max-left-out={math.ceil(share * 100) / 100:g}: the command "
+            "then continues from what is converted."
+        )
+
+
+def _table(rows: list[Row], wanted: pa.Schema, name: str) -> pa.Table:
+    try:
+        return pa.Table.from_pylist(rows, wanted)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ConfigError(f"{name}: a row does not fit the schema {wanted.names}: {error}") from error

@@ -1,0 +1,198 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a published set: found locally or downloaded, and read as a stream of examples."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ijson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from verl_mapo.data.reasons import LeftOut
+from verl_mapo.settings import ConfigError
+
+Example = dict[str, Any]
+"""One example as published: its columns by name."""
+
+_BATCH_BYTES = 16 * 2**20
+"""Bytes of examples that are read at once, as far as the file tells their size."""
+
+_MOST_ROWS = 1000
+_BUFFER = 2**20
+_FORMATS = ("parquet", "jsonl", "json")
+
+
+def data_files(folder: Path, patterns: Sequence[str] = ()) -> list[Path]:
+    """The data files of a folder, in the order in which they are read.
+
+    Args:
+        folder: the folder of the published set.
+        patterns: globs relative to it, in the order of reading. Without them: all ``*.parquet`` files, or else all
+            ``*.jsonl``, or else all ``*.json``, at its top and in ``data/``.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    if patterns:
+        files = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
+        wanted = " or ".join(patterns)
+    else:
+        found = (_files_in(folder, ending) for ending in _FORMATS)
+        files = next(filter(None, found), [])
+        wanted = ".parquet, .jsonl or .json file, nor does its folder data"
+    if not files:
+        raise ConfigError(f"{folder} holds no {wanted}.")
+    return list(dict.fromkeys(files))
+
+
+def _files_in(folder: Path, ending: str) -> list[Path]:
+    return [file for place in (folder, folder / "data") for file in sorted(place.glob(f"[!.]*.{ending}"))]
+
+
+def read_examples(folder: Path, patterns: Sequence[str] = ()) -> Iterator[Example | LeftOut]:
+    """The examples in the data files of a folder, see :func:`data_files`, as a stream.
+
+    A file that cannot be read further gives one :class:`LeftOut` with the reason ``broken_file``, which stands for the
+    examples that it still holds: as many as its head tells, or else as its size lets expect. A line that is no JSON
+    object gives one with the reason ``malformed``.
+
+    Args:
+        folder, patterns: see :func:`data_files`. A ``.json`` file is a list of objects, or one object in each line.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    read = size = 0
+    for file in data_files(folder, patterns):
+        before = read
+        try:
+            for example in _READERS[file.suffix](file):
+                read += 1
+                yield example
+        except (OSError, pa.ArrowException, ijson.JSONError, UnicodeDecodeError) as error:
+            left = _expected(file, read - before, size / before if before else None)
+            fault = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+            yield LeftOut("broken_file", f"{file} cannot be read after {read - before} examples: {fault}", left)
+        size += file.stat().st_size
+
+
+def count_examples(folder: Path, patterns: Sequence[str] = ()) -> int | None:
+    """How many examples the parquet files of a folder hold, from their heads; None where a file does not tell."""
+    try:
+        return sum(pq.read_metadata(file).num_rows for file in data_files(folder, patterns))
+    except (ConfigError, OSError, pa.ArrowException):
+        return None
+
+
+def fingerprint(folder: Path, patterns: Sequence[str] = ()) -> list[tuple[str, int, int]]:
+    """Name, size in bytes and time of change in ns of each data file of a folder; empty if there is none."""
+    try:
+        states = ((file, file.stat()) for file in data_files(folder, patterns))
+        return [(str(file.relative_to(folder)), state.st_size, state.st_mtime_ns) for file, state in states]
+    except ConfigError:
+        return []
+
+
+def _expected(file: Path, read: int, bytes_each: float | None) -> int:
+    """How many examples are left in a file that cannot be read further, at least 1."""
+    try:
+        left = pq.read_metadata(file).num_rows - read
+    except (OSError, pa.ArrowException):
+        left = round(file.stat().st_size / bytes_each) - read if bytes_each else 1
+    return max(left, 1)
+
+
+def _parquet(file: Path) -> Iterator[Example]:
+    """Rows in batches of bounded size. With a buffer, Arrow does not read the column of a whole row group at once."""
+    with pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as opened:
+        groups = (opened.metadata.row_group(index) for index in range(opened.num_row_groups))
+        held = sum(group.total_byte_size for group in groups)
+        rows = min(max(_BATCH_BYTES * opened.metadata.num_rows // max(held, 1), 1), _MOST_ROWS)
+        for batch in opened.iter_batches(rows):
+            yield from batch.to_pylist()
+
+
+def _lines(file: Path) -> Iterator[Example | LeftOut]:
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield _object(line, f"line {number} of {file.name}")
+
+
+def _object(line: str, name: str) -> Example | LeftOut:
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError as error:
+        return LeftOut("malformed", f"{name} is no JSON: {error}")
+    return found if isinstance(found, dict) else LeftOut("malformed", f"{name} is no JSON object")
+
+
+def _json(file: Path) -> Iterator[Example | LeftOut]:
+    with file.open("rb") as opened:
+        start = opened.read(64).lstrip()[:1]
+        opened.seek(0)
+        if start == b"[":
+            for number, found in enumerate(ijson.items(opened, "item", use_float=True)):
+                listed = isinstance(found, dict)
+                yield found if listed else LeftOut("malformed", f"item {number} of {file.name} is no JSON object")
+            return
+    yield from _lines(file)
+
+
+_READERS = {".parquet": _parquet, ".jsonl": _lines, ".json": _json}
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    """Unpack an archive of images once; an interrupted unpacking leaves no such folder.
+
+    Args:
+        archive: a zip file. Where it does not exist, the folder has to be there already.
+        folder: the folder that is made; where everything in the archive is inside a folder of this name, that one.
+
+    Returns:
+        ``folder``.
+    """
+    if archive.exists() and not folder.exists():
+        draft = folder.with_name(f".{folder.name}")
+        with zipfile.ZipFile(archive) as file:
+            file.extractall(draft)
+        inside = draft / folder.name
+        if [*draft.iterdir()] == [inside]:
+            inside.rename(folder)
+            draft.rmdir()
+        else:
+            draft.rename(folder)
+    return folder
+
+
+def local_folder(source: Path | str, download_to: Path) -> Path:
+    """The folder of a source, which is downloaded if it is on the hub.
+
+    Raises:
+        ConfigError: the source is neither a folder nor an id on the hub, or cannot be downloaded.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return folder.resolve()
+    if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(source)):
+        raise ConfigError(
+            f"--source {source} is no folder and no id on the Hugging Face hub: give a folder that exists, or an id of "
+            "the form OWNER/NAME."
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    # Not datasets.load_dataset, which takes archives of images for data and does not say where it unpacks them.
+    try:
+        return Path(snapshot_download(str(source), repo_type="dataset", local_dir=download_to)).resolve()
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise ConfigError(
+            f"--source {source} is no folder that exists, and cannot be downloaded from the Hugging Face hub: {error}"
+        ) from None

@@ -1,0 +1,64 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""What may be wrong with a row: a fault of the data leaves it out, a fault of the code stops the conversion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+from verl_mapo.data.reasons import LeftOut
+from verl_mapo.data.rows import MARK, ExtraInfo, ImagePath, Message, RewardModel, Row
+from verl_mapo.rewards.answers import can_be_met
+from verl_mapo.settings import ConfigError
+
+_TOOL_TAGS = ("<tool_call>", "<tools>", "<tool_response>")
+"""What a neutral row's prompt must not have: the agent loop declares the tools."""
+
+
+def check_row(row: Row, name: str) -> None:
+    """Check a row before it is written.
+
+    Args:
+        row: a row of a data set.
+        name: the name of the data set.
+
+    Raises:
+        LeftOut: ``empty_answer``, ``impossible_answer``, ``image_marks`` or ``tool_text``.
+        ConfigError: the row, or a part of it, has other keys than the schema.
+    """
+    _check_keys(row, Row, name, "a row")
+    _check_keys(row["reward_model"], RewardModel, name, "reward_model")
+    _check_keys(row["extra_info"], ExtraInfo, name, "extra_info")
+    for message in row["prompt"]:
+        _check_keys(message, Message, name, "a message of prompt")
+    for image in row["images"]:
+        if set(image) != {"image"} or not str(image["image"]).startswith("file:///"):
+            raise ConfigError(
+                f"{name}: an entry of images is {dict(image)!r:.200}; it must be what Picture.as_image() gives, "
+                f"{ImagePath(image='file:///folder/file.jpg')}."
+            )
+    marks = sum(message["content"].count(MARK) for message in row["prompt"])
+    if marks != len(row["images"]):
+        raise LeftOut("image_marks", f"the prompt has {marks} x {MARK}, and the row has {len(row['images'])} images")
+    if found := next((tag for message in row["prompt"] for tag in _TOOL_TAGS if tag in message["content"]), None):
+        raise LeftOut("tool_text", f"the prompt has {found}")
+    target = row["reward_model"]
+    if not target["ground_truth"].strip():
+        raise LeftOut("empty_answer", "the truth is empty")
+    if not can_be_met(target["style"], target["ground_truth"], target["options"] or ()):
+        raise LeftOut(
+            "impossible_answer",
+            f"no answer can equal {target['ground_truth'][:60]!r} under the style {target['style']} and the options "
+            f"{target['options']!r:.200}",
+        )
+
+
+def _check_keys(part: Mapping[str, Any], kind: type, name: str, what: str) -> None:
+    wanted = set(get_type_hints(kind))
+    if wrong := sorted(wanted ^ set(part)):
+        state = "lacks" if wrong[0] in wanted else "has"
+        raise ConfigError(
+            f"{name}: {what} {state} {wrong[0]!r}; its keys are {', '.join(get_type_hints(kind))}. What only this set "
+            "has belongs into extra_info.more; make_row() writes all of it."
+        )

@@ -1,0 +1,98 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""``verl-mapo data``: list and convert training sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from verl_mapo import names
+from verl_mapo.command_group import ConfigErrorGroup
+from verl_mapo.overrides import check_data_path, in_shell, path_override
+from verl_mapo.settings import ConfigError
+
+if TYPE_CHECKING:
+    from verl_mapo.data import Conversion
+
+data = typer.Typer(cls=ConfigErrorGroup, help="Convert public training sets to neutral rows.", no_args_is_help=True)
+console = Console()
+
+
+@data.command("list")
+def list_data() -> None:
+    """List the built-in training sets."""
+    from verl_mapo.data import DATA_SETS
+
+    table = Table("name", "on the Hugging Face hub", "content")
+    for name in DATA_SETS.names:
+        found = DATA_SETS.find(name)
+        table.add_row(name, found.hub_id, (found.__doc__ or "").partition("\n")[0])
+    console.print(table)
+
+
+@data.command("convert")
+def convert_data(
+    name: Annotated[str, typer.Argument(help="A name from 'verl-mapo data list', or the dotted path of a DataSet.")],
+    source: Annotated[
+        str, typer.Option(help="Folder with the published files, or OWNER/NAME on the Hugging Face hub.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for train.parquet, for images that are bytes, and for downloaded files.")
+    ],
+    limit: Annotated[int | None, typer.Option(help="Number of rows to write.", show_default="all", min=1)] = None,
+    max_left_out: Annotated[
+        float, typer.Option(help="Largest share of examples that may be left out as faulty.", min=0, max=1)
+    ] = 0.05,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(help="Limit of pixels to write into every image.", show_default="the limit of the run", min=1),
+    ] = None,
+    without_judged: Annotated[
+        bool, typer.Option("--without-judged", help="Leave out the rows whose answers no rule can check.")
+    ] = False,
+    option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, an option of this set; repeatable.")] = None,
+) -> None:
+    """Write a training set as parquet in verl's schema: question, images by path, and how the answer is checked.
+
+    The images must stay where they are. What is left out is counted by reason and listed in left_out.jsonl.
+
+    A conversion that was interrupted continues when the command is given again.
+    """
+    from verl_mapo.data import DATA_SETS, convert
+
+    try:
+        dataset = DATA_SETS.find(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="NAME") from None
+    check_data_path("--out", out.resolve())
+    choices = {"max_left_out": max_left_out, "max_pixels": max_pixels, "without_judged": without_judged}
+    done = convert(dataset(_given(option or ())), source, out.resolve(), limit, **choices)
+    console.print(_summary(done))
+    typer.echo(in_shell(path_override(names.TRAIN_FILES, done.file)))
+
+
+def _given(pairs: list[str]) -> dict[str, str | None]:
+    """The options of a set by name; ``null`` is None."""
+    given = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--option {pair} is refused: write NAME=VALUE, for example question=problem.")
+        given[name] = None if value == "null" else value
+    return given
+
+
+def _summary(done: Conversion) -> Table:
+    table = Table("", "count", title=f"{done.rows} rows with {done.images} images", title_justify="left")
+    for style, count in done.styles.most_common():
+        table.add_row(f"answers checked by {style}", str(count))
+    for reason, count in done.left_out.most_common():
+        table.add_row(f"left out: {reason}", str(count))
+    if done.left_out:
+        table.caption = f"What is left out is in {done.file.with_name('left_out.jsonl')}"
+    return table
