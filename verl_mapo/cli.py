@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The ``verl-mapo`` command: doctor, toy, data, probe, rehearse, train, eval, report."""
+"""The ``verl-mapo`` command: doctor, toy, data, bench, probe, rehearse, train, eval, report."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from verl_mapo import names
+from verl_mapo.bench_command import bench
 from verl_mapo.command_group import ConfigErrorGroup
 from verl_mapo.data_command import data
 from verl_mapo.overrides import check_data_path, in_shell, path_override
@@ -31,6 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 console = Console()
 
