@@ -5,20 +5,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from support import official_files
-from support.official_files import WRITERS, rows_of, written
+from support.official_files import WRITERS, jpeg, rows_of, written
 
 from verl_mapo.benchmarks import BENCHMARKS
 from verl_mapo.data import convert
 from verl_mapo.settings import ConfigError
 
-WHOLE = 1000
-"""Benchmarks of up to so many questions are tested with all of them; of the others, the number is made smaller."""
+WHOLE, PART = 200, 40
+"""Benchmarks of up to WHOLE questions are tested with all of them; the others have PART questions in these tests."""
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 
@@ -34,7 +34,7 @@ def benchmarks(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name in BENCHMARKS.names:
             kind, folder = BENCHMARKS.find(name), tmp_path_factory.mktemp(name)
-            count = kind.questions if kind.questions <= WHOLE else 60
+            count = kind.questions if kind.questions <= WHOLE else PART
             patch.setattr(kind, "questions", count)
             rows[name] = prepared(name, written(name, folder / "source", count), folder / "out")
     return rows
@@ -47,7 +47,7 @@ def test_every_benchmark_has_a_file_of_its_official_layout():
 @pytest.mark.parametrize("name", BENCHMARKS.names)
 def test_official_layout_becomes_neutral_rows(benchmarks, name):
     rows, kind = benchmarks[name], BENCHMARKS.find(name)
-    assert len(rows) == (kind.questions if kind.questions <= WHOLE else 60)
+    assert len(rows) == (kind.questions if kind.questions <= WHOLE else PART)
     assert kind.__doc__ and kind.hub_id and kind.rule
     for row in rows:
         text, target = row["prompt"][0]["content"], row["reward_model"]
@@ -74,9 +74,11 @@ def test_number_of_questions_in_parquet_is_checked_before_anything_is_converted(
 
 
 def test_missing_column_is_an_error_with_both_lists(tmp_path):
-    rows = [{key: value for key, value in official_files.pope(0).items() if key != "category"}]
-    official_files.parquet(tmp_path, "data/test-0.parquet", rows * 9000)
-    with pytest.raises(ConfigError, match=r"has the columns .*image_source.* official file has .*; category is missing"):
+    row = {key: value for key, value in official_files.pope(0).items() if key != "category"}
+    official_files.parquet(tmp_path, "data/test-0.parquet", [row] * 9000)
+    with pytest.raises(
+        ConfigError, match=r"has the columns .*image_source.* official file has .*; category is missing"
+    ):
         prepared("pope", tmp_path, tmp_path / "out")
 
 
@@ -93,15 +95,16 @@ def test_vstar_keeps_the_official_order_and_takes_boxes_from_the_annotations(ben
     assert rows[0]["prompt"][0]["content"] == "<image>\nWhat is it?\n(A) apple\n(B) pear\n(C) plum\n(D) fig"
 
 
-def test_options_with_the_truth_first_are_shuffled_by_the_seed(tmp_path):
-    official_files.vstar_annotations(tmp_path / "source", 191)
+def test_options_with_the_truth_first_are_shuffled_by_the_seed(tmp_path, monkeypatch):
+    monkeypatch.setattr(BENCHMARKS.find("vstar"), "questions", 60)
+    official_files.vstar_annotations(tmp_path / "source", 60)
     first = prepared("vstar", tmp_path / "source", tmp_path / "a")
     again = prepared("vstar", tmp_path / "source", tmp_path / "b", seed=0)
     other = prepared("vstar", tmp_path / "source", tmp_path / "c", seed=1)
     truths = [[row["reward_model"]["ground_truth"] for row in rows] for rows in (first, again, other)]
     assert truths[0] == truths[1] != truths[2]
     shares = Counter(truths[0])
-    assert set(shares) == set("ABCD") and max(shares.values()) < 191 / 2
+    assert set(shares) == set("ABCD") and max(shares.values()) < 30
     for row in first:
         target = row["reward_model"]
         assert target["options"]["ABCD".index(target["ground_truth"])] == "apple"
@@ -112,14 +115,15 @@ def test_images_of_the_four_orders_of_options_are_written_once(benchmarks):
         rows = benchmarks[name]
         assert len({row["images"][0]["image"] for row in rows}) == 5
         groups = [json.loads(row["extra_info"]["more"])["group"] for row in rows]
-        assert Counter(groups) == dict.fromkeys(range(200), 4)
-        assert Counter(row["reward_model"]["ground_truth"] for row in rows) == dict.fromkeys("ABCD", 200)
+        assert Counter(groups) == dict.fromkeys(range(PART // 4), 4)
+        assert Counter(row["reward_model"]["ground_truth"] for row in rows) == dict.fromkeys("ABCD", PART // 4)
         for row in rows:
             assert row["reward_model"]["options"]["ABCD".index(row["reward_model"]["ground_truth"])] == "apple"
 
 
-def test_short_image_of_a_table_is_the_image_of_an_earlier_row(tmp_path):
-    rows = [official_files.hrbench(place) for place in range(800)]
+def test_short_image_of_a_table_is_the_image_of_an_earlier_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(BENCHMARKS.find("hrbench_8k"), "questions", 20)
+    rows = [official_files.hrbench(place) for place in range(20)]
     for row in rows:
         if row["index"] % 4:
             row["image"] = str(row["index"] // 4 * 4)
@@ -154,10 +158,11 @@ def test_boxes_are_pixels_of_the_image(benchmarks):
     assert benchmarks["zoombench"][0]["extra_info"]["boxes"] == [[2, 3, 20, 30]]
 
 
-def test_boxes_of_another_unit_are_refused_and_converted_with_the_option(tmp_path):
-    rows = [official_files.zoombench(place) | {"bbox": [100, 200, 500, 1000]} for place in range(845)]
+def test_boxes_of_another_unit_are_refused_and_converted_with_the_option(tmp_path, monkeypatch):
+    monkeypatch.setattr(BENCHMARKS.find("zoombench"), "questions", 9)
+    rows = [official_files.zoombench(place) | {"bbox": [100, 200, 500, 1000]} for place in range(9)]
     official_files.parquet(tmp_path, "data/test.parquet", rows)
-    with pytest.raises(ConfigError, match="box_outside 845"):
+    with pytest.raises(ConfigError, match="box_outside 9"):
         prepared("zoombench", tmp_path, tmp_path / "out")
     [box] = prepared("zoombench", tmp_path, tmp_path / "out", box_unit="thousandths")[0]["extra_info"]["boxes"]
     assert box == pytest.approx([6.4, 9.6, 32, 48])
@@ -166,7 +171,7 @@ def test_boxes_of_another_unit_are_refused_and_converted_with_the_option(tmp_pat
 def test_images_of_mmmu_stand_where_they_are_named_first(benchmarks):
     row = next(row for row in benchmarks["mmmu_val"] if row["extra_info"]["id"] == "validation_Math_1")
     text = row["prompt"][0]["content"]
-    assert text == "Compare <image> with <image>, and image 1 again.\n(A) <image>\n(B) a \"b\"\n(C) it's"
+    assert text == 'Compare <image> with <image>, and image 1 again.\n(A) <image>\n(B) a "b"\n(C) it\'s'
     assert len(row["images"]) == 3
     unnamed = next(row for row in benchmarks["mmmu_val"] if row["extra_info"]["id"] == "validation_Art_Theory_0")
     assert unnamed["prompt"][0]["content"] == "<image>\nWhat is shown?" and len(unnamed["images"]) == 1
@@ -186,20 +191,20 @@ def test_option_whose_text_is_a_letter_is_no_truth(benchmarks):
     }  # fmt: skip
 
 
-def test_small_images_are_read_from_the_archive_of_papo(tmp_path):
-    import shutil
-
+def test_images_are_read_from_the_archive_of_papo(tmp_path, monkeypatch):
+    monkeypatch.setattr(BENCHMARKS.find("clevr_count"), "questions", 9)
     name = "BUAADreamer_clevr_count_70k"
-    source = written("clevr_count", tmp_path / "source", 200)
+    source = written("clevr_count", tmp_path / "source", 9)
     shutil.make_archive(str(tmp_path / "source" / f"{name}_images"), "zip", source / "images" / name)
     shutil.rmtree(source / "images")
-    assert len(prepared("clevr_count", source, tmp_path / "out")) == 200
+    assert len(prepared("clevr_count", source, tmp_path / "out")) == 9
 
 
-def test_images_that_no_file_holds_are_named(tmp_path):
-    source = written("clevr_count", tmp_path / "source", 200)
+def test_images_that_no_file_holds_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(BENCHMARKS.find("clevr_count"), "questions", 9)
+    source = written("clevr_count", tmp_path / "source", 9)
     (source / "images" / "BUAADreamer_clevr_count_70k" / "BUAADreamer_clevr_count_70k" / "7.png").unlink()
-    with pytest.raises(ConfigError, match="1 of 200 examples of clevr_count .* missing_image 1"):
+    with pytest.raises(ConfigError, match="1 of 9 examples of clevr_count .* missing_image 1"):
         prepared("clevr_count", source, tmp_path / "out")
 
 
@@ -215,11 +220,11 @@ def test_images_that_no_file_holds_are_named(tmp_path):
     ],
 )
 def test_real_questions_in_the_repackaged_form(tmp_path, monkeypatch, name, file):
-    text = (SAMPLES / f"{file}.jsonl").read_text(encoding="utf-8")
+    text, picture = (SAMPLES / f"{file}.jsonl").read_text(encoding="utf-8"), jpeg(0, (4000, 3000))
     for line in map(json.loads, text.splitlines()):
         path = tmp_path / "source" / line["image"]
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (4000, 3000)).save(path)
+        path.write_bytes(picture)
     (tmp_path / "source" / f"{file}.jsonl").write_text(text, encoding="utf-8")
     monkeypatch.setattr(BENCHMARKS.find(name), "questions", 6)
     rows = prepared(name, tmp_path / "source", tmp_path / "out")

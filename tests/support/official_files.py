@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files of benchmarks in their official layouts, with made questions: the columns and the number of rows are official."""
+"""Files of benchmarks in their official layouts, with made questions: the columns are the official ones."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ FRUITS = ("apple", "pear", "plum", "fig", "None of these")
 
 
 @lru_cache
-def jpeg(place: int = 0) -> bytes:
-    """The bytes of a small image; another one for another place."""
+def jpeg(place: int = 0, sides: tuple[int, int] = SIDES) -> bytes:
+    """The bytes of an image; another one for another place."""
     file = io.BytesIO()
-    Image.new("RGB", SIDES, (place % 256, place // 256, 90)).save(file, "JPEG")
+    Image.new("RGB", sides, (place % 256, place // 256, 90)).save(file, "JPEG")
     return file.getvalue()
 
 
