@@ -63,8 +63,8 @@ _WRITTEN_BOX = re.compile(r"<box>\s*\[(\d+),(\d+),(\d+),(\d+)\]\s*</box>")
 def vstar_letter(reply: str) -> str | None:
     """The letter that lmms-eval's ``vstar_bench`` reads.
 
-    The first of five patterns that is found in the upper-cased reply counts; the first of all is a letter from A to D at
-    the beginning, so that ``Answer: C`` and ``A dog`` are read as A.
+    The first of five patterns that is found in the upper-cased reply counts. The first pattern is a letter from A to D
+    at the beginning, so that ``Answer: C`` and ``A dog`` are read as A.
     """
     text = reply.strip().upper()
     found = next(filter(None, (pattern.search(text) for pattern in _VSTAR)), None)
@@ -102,7 +102,7 @@ def mme_letter(reply: str) -> str | None:
 
 
 def leading_letter(reply: str) -> str | None:
-    """The first letter of a reply, if only brackets and spaces are before it; ``Blue`` is read as B (BLINK, CV-Bench)."""
+    """The first letter of a reply, behind brackets and spaces; ``Blue`` is read as B (BLINK, CV-Bench)."""
     found = re.match(r"[(\s]*([A-Z])[).\s]*", reply.strip(), re.IGNORECASE)
     return found[1].upper() if found else None
 
@@ -311,7 +311,7 @@ def _boxed(reply: str, target: Target) -> bool | None:
 
 
 def _mathvision(reply: str, target: Target) -> bool | None:
-    """MATH-Vision: the letter or the value of the right option, or the answer, in the last box or behind ``answer is``."""
+    """MATH-Vision: the letter or the value of the right option, in the last box or behind ``answer is``."""
     from verl_mapo.rewards.math_process import check_math
 
     text = reply.strip()

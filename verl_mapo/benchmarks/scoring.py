@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a reply is right: by the answer checks of the package (``ours``) and by the benchmark's rule (``official``)."""
+"""Whether a reply is right, by the answer checks of the package (``ours``) and by the benchmark's (``official``)."""
 
 from __future__ import annotations
 
