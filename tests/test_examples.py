@@ -106,14 +106,15 @@ def test_data_set_is_converted_by_the_command(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     with (tmp_path / "questions.csv").open("w", newline="") as file:
         lines = csv.writer(file)
-        lines.writerow(["image", "question", "answer", "style"])
-        lines.writerow(["a.png", "What is this?", "a square", "exact"])
+        lines.writerow(["image", "question", "answer"])
+        lines.writerow(["a.png", "What is this?", "square"])
     out = tmp_path / "out"
     command = ["data", "convert", "csv_questions.CsvQuestions", "--source", str(tmp_path), "--out", str(out)]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     (row,) = pq.read_table(out / "train.parquet").to_pylist()
-    assert row["images"][0]["image"] == str(tmp_path / "a.png") and row["extra_info"]["file"] == "a.png"
+    assert row["images"] == [{"image": f"file://{tmp_path / 'a.png'}"}]
+    assert json.loads(row["extra_info"]["more"]) == {"file": "a.png"} and row["reward_model"]["style"] == "exact"
 
 
 def test_every_example_is_shown_in_the_page_about_extending():

@@ -23,10 +23,10 @@ def write_questions(parquet: Path, folder: Path) -> None:
     folder.mkdir()
     with (folder / "questions.csv").open("w", newline="") as file:
         lines = csv.writer(file)
-        lines.writerow(["image", "question", "answer", "style"])
+        lines.writerow(["image", "question", "answer"])
         for row in pq.read_table(parquet).to_pylist()[: 2 * PROMPTS]:
             question = row["prompt"][-1]["content"].removeprefix("<image>")
-            lines.writerow([row["images"][0], question, row["reward_model"]["ground_truth"], "exact"])
+            lines.writerow([row["images"][0], question, row["reward_model"]["ground_truth"]])
 
 
 def test_run_with_parts_of_other_packages_trains_and_is_recorded(toys, tmp_path):

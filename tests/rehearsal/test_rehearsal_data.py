@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from verl_mapo.data.virl39k import ViRL39K
+from verl_mapo.data.rows import schema
 from verl_mapo.rehearsal import data
 
 
@@ -17,7 +17,7 @@ def test_generated_rows_have_the_schema_of_converted_data(tmp_path, monkeypatch)
     monkeypatch.setattr(data, "SIZES", ((80, 60), (60, 90)))
     rows = data.generated_rows(tmp_path, by_math=False)
     table = pq.read_table(rows.file)
-    assert [*table.column_names] == ViRL39K.schema().names and len(table) == data.ROWS
+    assert [*table.column_names] == schema().names and len(table) == data.ROWS
     targets = table.column("reward_model").to_pylist()
     assert {target["style"] for target in targets} == {*data.STYLES}
     assert {target["ground_truth"] for target in targets} == {*rows.answers} == {"2", "3"}

@@ -19,7 +19,9 @@ from verl_mapo.rewards.answers import (
     multiple_choice,
     numeric,
     options_of,
+    says_yes,
     truths_of,
+    yes_no,
 )
 
 ANIMALS = ["cat", "cow", "dog", "guinea pig"]
@@ -261,7 +263,7 @@ def test_options_that_leave_a_letter_open_are_refused(options, sentence):
 
 
 def test_built_in_checks_have_one_signature():
-    assert CHECKS.names == ["exact", "multiple_choice", "numeric", "math"]
+    assert CHECKS.names == ["exact", "multiple_choice", "numeric", "yes_no", "judge", "math"]
     assert set(CHECKS.names) - set(FAST_CHECKS) == {"math"}, "only math is slow"
     for name in CHECKS.names:
         parameters = inspect.signature(find_check(name)).parameters
@@ -277,7 +279,10 @@ def test_check_is_found_by_dotted_path():
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("rule", "there is no answer check 'rule': use one of exact, multiple_choice, numeric, math, or the dotted"),
+        (
+            "rule",
+            "there is no answer check 'rule': use one of exact, multiple_choice, numeric, yes_no, judge, math",
+        ),
         ("numerics", "did you mean 'numeric'?"),
         ("no.such.check", "the dotted path 'no.such.check' leads to no answer check"),
         ("support.rewards.async_check", "is an async function"),
@@ -287,3 +292,31 @@ def test_unknown_check_is_refused(name, sentence):
     with pytest.raises(ValueError) as error:
         find_check(name)
     assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth", "right"),
+    [
+        ("No", "No, the car is not on the left side of the person.", True),
+        ("no, it is on the right", "No, the car is not on the left side of the person.", True),
+        ("Yes", "No, the car is not on the left side of the person.", False),
+        ("The car is on the right", "No, the car is not on the left side of the person.", False),
+        ("Yes or no", "Yes", False),
+        ("Yes, but no", "Yes", False),
+        ("yes.", "Yes, the woman is not wearing a hat", True),
+        ("Yes, the woman is not wearing a hat", "Yes, the woman is not wearing a hat", True),
+        ("Yes", "The dog is to the left of the bottle.", False),
+        ("", "No", False),
+    ],
+)
+def test_yes_and_no_are_compared_whatever_follows_them(answer, truth, right):
+    assert yes_no(answer, truth) is right
+
+
+@pytest.mark.parametrize(
+    ("truth", "yes"),
+    [("Yes", True), ("no.", False), ("No, it is red", False), ("Yes it is", True), (r"\text{No}", False)]
+    + [(truth, None) for truth in ("No parking", "Yesterday", "None", "The dog is left", "")],
+)
+def test_truth_is_yes_or_no_where_it_begins_so(truth, yes):
+    assert says_yes(truth) is yes

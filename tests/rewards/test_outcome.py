@@ -202,7 +202,7 @@ def test_check_of_the_data_names_every_unknown_style():
         check_targets(config_of(), targets_of(["rule", "exact", None, "rule", "no.such.check", 3]))
     assert str(error.value).startswith(
         "In the data, reward_model.style is 'rule' or missing or 'no.such.check' or 3, which names no answer check. "
-        "Use exact, multiple_choice, numeric, math or the dotted path of your own in every row, or set "
+        "Use exact, multiple_choice, numeric, yes_no, judge, math or the dotted path of your own in every row, or set "
         "reward.description_alignment.outcome=exact to compare all rows in the same way. "
         "The dotted path 'no.such.check' leads to no answer check"
     )
@@ -284,3 +284,31 @@ def test_error_in_a_reward_function_is_raised_with_its_setting(clip_folder, is_a
     outcome = CustomOutcome(awaited if is_async else function, AutoTokenizer.from_pretrained(clip_folder), {})
     with pytest.raises(OutcomeError, match=r"The function of reward\.custom_reward_function\.path raised "):
         evaluate(outcome, "pink", response=[1, 2])
+
+
+def test_rows_that_need_a_judge_are_refused_without_one_with_the_three_ways_out():
+    targets = targets_of(["exact", "judge", "judge"])
+    with pytest.raises(ConfigError) as error:
+        check_targets(config_of(), targets)
+    message = str(error.value)
+    assert "2 rows, of which row 1 is the first, have reward_model.style=judge" in message
+    for way in ("reward.description_alignment.judge.url", "reward.custom_reward_function.path", "--without-judged"):
+        assert way in message
+    assert check_targets(config_of(judge=JUDGE), targets) is None
+    assert check_targets(config_of(outcome="exact"), targets) is None, "the user compares them in another way"
+    with pytest.raises(ConfigError, match="3 rows, of which row 0 is the first"):
+        check_targets(config_of(outcome="judge"), targets)
+
+
+def test_row_that_needs_a_judge_is_judged_unless_the_texts_are_equal():
+    outcome, asked = answer_outcome(judge=JUDGE), []
+
+    async def verdict(question, answer, truths):
+        asked.append(answer)
+        return True
+
+    outcome.judge.verdict = verdict
+    row = {"reward_model": {"style": "judge", "ground_truth": "The dog is to the left of the bottle."}}
+    assert evaluate(outcome, "left", **row)[1] == {"acc": 1.0, "rule": 0.0, "undecided": 0.0, "judge": 1.0}
+    assert evaluate(outcome, "The dog is to the left of the bottle", **row)[1]["judge"] is None
+    assert asked == ["left"]

@@ -34,7 +34,10 @@ def test_defaults_need_only_a_model():
         ({"scorer": {**CLIP, "options": {"a": 1}}}, "scorer.options={'a': 1} is refused: the scorer 'clip' has no opt"),
         ({"scorer": {"kind": OPTIONS_SCORER, "options": {"a": 1}}}, "scorer.options.a=1 is not a setting"),
         ({"scorer": CLIP, "outcome": "maths"}, "outcome='maths' is refused: it should be 'auto' or an answer check"),
-        ({"scorer": CLIP, "outcome": "maths"}, "did you mean 'math'? use one of exact, multiple_choice, numeric, math"),
+        (
+            {"scorer": CLIP, "outcome": "maths"},
+            "did you mean 'math'? use one of exact, multiple_choice, numeric,",
+        ),
         ({"scorer": CLIP, "outcome": "no.such"}, "the dotted path 'no.such' leads to no answer check"),
         ({"scorer": CLIP, "outcome": "os.sep"}, "'os.sep' is not a function, as every answer check is"),
         ({"scorer": CLIP, "outcome": "support.rewards.async_check"}, "is an async function, but an answer check is"),

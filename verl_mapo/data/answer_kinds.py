@@ -14,7 +14,7 @@ from typing import Any
 
 from verl_mapo.data.reasons import LeftOut
 from verl_mapo.data.rows import RewardModel
-from verl_mapo.rewards.answer_text import normalise, unwrap
+from verl_mapo.rewards.answer_text import boxed, normalise, tagged, unwrap
 from verl_mapo.rewards.answers import JUDGE, says_yes
 from verl_mapo.rewards.choices import choice
 from verl_mapo.rewards.quantities import quantity
@@ -55,11 +55,10 @@ def target_of(truth: Any, options: Sequence[str] | None = None, question: str = 
     """
     text = "" if truth is None else str(truth).strip()
     plain = unwrap(text)
-    if not plain:
+    if not plain or "" in (boxed(text), tagged(text)):
         raise LeftOut("empty_answer", f"the truth is {truth!r:.60}")
     listed = list(options or ()) or options_in(question)
-    letter = choice(text, listed)
-    if listed and letter:
+    if listed and (letter := choice(text, listed)):
         return _target("multiple_choice", letter, listed)
     if options:
         raise LeftOut("impossible_answer", f"the truth {text[:60]!r} chooses none of the options {listed!r:.200}")

@@ -37,6 +37,9 @@ PART = 1000
 MAX_LEFT_OUT = 0.05
 """Default of the share of examples above which a conversion stops [ours]."""
 
+LEAST_PIXELS = 4 * 32 * 32
+"""Smallest limit of pixels of an image: four tokens of Qwen3-VL, below which qwen_vl_utils raises an error."""
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -99,8 +102,8 @@ def convert(
         without_judged: leave out the rows whose answers no rule can check.
 
     Raises:
-        ConfigError: the source does not exist or has no rows; the share left out is above ``max_left_out``; or the code
-            of the data set makes a row that does not fit the schema.
+        ConfigError: ``max_pixels`` is below :data:`LEAST_PIXELS`; the source does not exist or has no rows; the share
+            left out is above ``max_left_out``; or the code of the data set makes a row that does not fit the schema.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -109,13 +112,21 @@ def convert(
     folder = local_folder(source, out / "source")
     if folder.resolve() == out.resolve():
         raise ConfigError(f"--out {out} is the folder of the source: give another one.")
+    if max_pixels is not None and max_pixels < LEAST_PIXELS:
+        raise ConfigError(
+            f"--max-pixels={max_pixels} is refused: qwen_vl_utils shows no image at fewer than {LEAST_PIXELS} pixels; "
+            f"use at least {LEAST_PIXELS}, for example {1280 * 32 * 32}."
+        )
     choices = Choices(limit, max_pixels, without_judged)
     given = {"data_set": path_of(type(dataset)), "options": dataset.given, "source": str(source), **asdict(choices)}
     state = {"folder": str(folder), "files": fingerprint(folder, dataset.files), "version": __version__}
     parts = Parts(out / ".parts", given | state)
     converter = _Converter(dataset, folder, out, choices)
     _convert_parts(converter, parts)
-    return _joined(dataset, parts, out, converter.schema, given | {"max_left_out": max_left_out})
+    try:
+        return _joined(dataset, parts, out, converter.schema, given | {"max_left_out": max_left_out})
+    finally:
+        (out / ".train.parquet").unlink(missing_ok=True)
 
 
 def path_of(part: type) -> str:
@@ -207,7 +218,7 @@ def _convert_parts(converter: _Converter, parts: Parts) -> None:
         converter.ids.update(part.ids())
     limit, total = converter.choices.limit, converter.dataset.count(converter.source)
     examples = converter.examples(read)
-    with tqdm(desc=converter.dataset.name, unit="example", initial=read, total=total) as bar:
+    with tqdm(desc=converter.dataset.name, unit="example", initial=read, total=total, mininterval=1) as bar:
         while limit is None or rows < limit:
             part = converter.part(examples, None if limit is None else limit - rows, bar)
             if not part.read:
@@ -222,30 +233,40 @@ def _joined(dataset: DataSet, parts: Parts, out: Path, wanted: pa.Schema, about:
     Raises:
         ConfigError: too many examples are left out, or there is no row.
     """
-    rows = images = examples = 0
-    styles, left_out = Counter(), Counter()
+    done = Conversion(out / "train.parquet")
     table, faults = out / ".train.parquet", out / ".left_out.jsonl"
     with pq.ParquetWriter(table, wanted) as writer, faults.open("w", encoding="utf-8") as listed:
         for part in parts:
             writer.write_table(part.table)
             listed.writelines(json.dumps(left, ensure_ascii=False) + "\n" for left in part.left_out)
-            rows, examples = rows + len(part.table), examples + part.examples
-            images += sum(pc.list_value_length(part.table.column("images")).to_pylist())
-            styles.update(pc.struct_field(part.table.column("reward_model"), "style").to_pylist())
-            for left in part.left_out:
-                left_out[left["reason"]] += left.get("examples", 1)
+            done = _with(done, part)
     faults.replace(out / "left_out.jsonl")
-    done = Conversion(out / "train.parquet", rows, images, examples, styles, left_out)
     _check_share(dataset, done, about["max_left_out"])
-    if not rows:
+    if not done.rows:
         raise ConfigError(
             f"--source {about['source']} holds no row of {dataset.name}: give the folder of the published files."
         )
-    counts = {"rows": rows, "images": images, "examples": examples, "styles": styles, "left_out": left_out}
+    counts = {name: value for name, value in vars(done).items() if name != "file"}
     (out / "conversion.json").write_text(json.dumps(about | counts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     table.replace(done.file)
     parts.remove()
     return done
+
+
+def _with(done: Conversion, part: Part) -> Conversion:
+    """The counts of a conversion with those of one more part."""
+    images = pc.sum(pc.list_value_length(part.table.column("images"))).as_py() or 0
+    left_out = Counter()
+    for left in part.left_out:
+        left_out[left["reason"]] += left.get("examples", 1)
+    return Conversion(
+        file=done.file,
+        rows=done.rows + len(part.table),
+        images=done.images + images,
+        examples=done.examples + part.examples,
+        styles=done.styles + Counter(pc.struct_field(part.table.column("reward_model"), "style").to_pylist()),
+        left_out=done.left_out + left_out,
+    )
 
 
 def _check_share(dataset: DataSet, done: Conversion, most: float) -> None:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Any
 
 from verl_mapo.data.reasons import LeftOut
 from verl_mapo.data.rows import MARK, ExtraInfo, ImagePath, Message, RewardModel, Row
@@ -55,10 +55,10 @@ def check_row(row: Row, name: str) -> None:
 
 
 def _check_keys(part: Mapping[str, Any], kind: type, name: str, what: str) -> None:
-    wanted = set(get_type_hints(kind))
-    if wrong := sorted(wanted ^ set(part)):
+    wanted = kind.__annotations__.keys()
+    if wrong := sorted(wanted ^ part.keys()):
         state = "lacks" if wrong[0] in wanted else "has"
         raise ConfigError(
-            f"{name}: {what} {state} {wrong[0]!r}; its keys are {', '.join(get_type_hints(kind))}. What only this set "
+            f"{name}: {what} {state} {wrong[0]!r}; its keys are {', '.join(wanted)}. What only this set "
             "has belongs into extra_info.more; make_row() writes all of it."
         )

@@ -295,7 +295,7 @@ def says_yes(truth: str) -> bool | None:
 
 def can_be_met(style: str, truth: str, options: Sequence[str] = ()) -> bool:
     """Whether some answer can equal a truth under a style; True for checks that are not in :data:`FAST_CHECKS`."""
-    return style not in FAST_CHECKS or find_check(style)(truth, truth, options=options, tolerance=0.0)
+    return style not in FAST_CHECKS or CHECKS.find(style)(truth, truth, options=options, tolerance=0.0)
 
 
 def math_equal(answer: str, truth: str) -> bool:

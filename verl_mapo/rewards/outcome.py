@@ -304,10 +304,11 @@ def _require_no_judge(styles: Iterable[Any]) -> None:
     needed = [row for row, style in enumerate(styles) if style == JUDGE]
     if needed:
         raise ConfigError(
-            f"In the data, reward_model.style of {len(needed)} rows, of which row {needed[0]} is the first, is {JUDGE}: "
+            f"In the data, {len(needed)} rows, of which row {needed[0]} is the first, have reward_model.style={JUDGE}: "
             f"no rule can check their answers, and no judge is configured. Set {names.ALIGNMENT_NODE}.judge.url and "
             f"{names.ALIGNMENT_NODE}.judge.model to a model on an OpenAI-compatible server; or set "
-            f"{names.CUSTOM_REWARD_FUNCTION} to a reward function of your own; or convert the data without these rows (verl-mapo data convert ... --without-judged)."
+            f"{names.CUSTOM_REWARD_FUNCTION} to a reward function of your own; or convert the data without these rows "
+            "(verl-mapo data convert ... --without-judged)."
         )
 
 

@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Your own files, with a map of columns."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from data.conftest import image_bytes
+
+from verl_mapo.data import convert
+from verl_mapo.data.columns import Columns
+from verl_mapo.settings import ConfigError
+
+
+def written(folder: Path, examples: list[dict], ending: str = "jsonl") -> Path:
+    (folder / "source").mkdir()
+    file = folder / "source" / f"mine.{ending}"
+    if ending == "parquet":
+        pq.write_table(pa.Table.from_pylist(examples), file)
+    else:
+        file.write_text(json.dumps(examples) if ending == "json" else "\n".join(map(json.dumps, examples)))
+    (folder / "source" / "a.jpg").write_bytes(image_bytes(size=(200, 100)))
+    return folder / "source"
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
+def test_usual_names_need_no_option(tmp_path, ending):
+    source = written(tmp_path, [{"question": "Which?", "answer": "red", "images": ["a.jpg"]}], ending)
+    [row] = pq.read_table(convert(Columns(), source, tmp_path / "out").file).to_pylist()
+    assert row["prompt"][0]["content"] == "<image>\nWhich?" and row["data_source"] == "columns"
+    assert row["images"] == [{"image": f"file://{source / 'a.jpg'}"}]
+    assert row["reward_model"] == {"style": "exact", "ground_truth": "red", "options": None}
+
+
+def test_every_column_is_mapped(tmp_path):
+    data = "data:image/jpeg;base64," + base64.b64encode(image_bytes(size=(200, 100))).decode()
+    example = {
+        "problem": "Which?", "reward": {"truth": ["dog"]}, "picture": data, "choices": {"A": "cat", "B": "dog"},
+        "regions": [0.25, 0.1, 0.5, 0.2], "name": 9, "hardness": 0.3, "from": "pets",
+    }  # fmt: skip
+    options = {
+        "question": "problem", "answer": "reward.truth", "images": "picture", "options": "choices",
+        "boxes": "regions", "box_unit": "fractions", "box_form": "xywh", "id": "name", "difficulty": "hardness",
+        "data_source": "from",
+    }  # fmt: skip
+    source = written(tmp_path, [example])
+    [row] = pq.read_table(convert(Columns(options), source, tmp_path / "out").file).to_pylist()
+    assert row["reward_model"] == {"style": "multiple_choice", "ground_truth": "B", "options": ["cat", "dog"]}
+    assert row["extra_info"]["boxes"] == [[50, 10, 150, pytest.approx(30)]]
+    assert (row["extra_info"]["id"], row["extra_info"]["difficulty"], row["data_source"]) == ("9", 0.3, "pets")
+
+
+def test_style_and_files_are_chosen(tmp_path):
+    source = written(tmp_path, [{"question": "2 + 2?", "answer": 4}])
+    (source / "other.jsonl").write_text("no JSON")
+    options = {"images": None, "style": "math", "files": "mine.*", "name": "sums"}
+    [row] = pq.read_table(convert(Columns(options), source, tmp_path / "out").file).to_pylist()
+    assert row["reward_model"]["style"] == "math" and row["data_source"] == "sums" and row["images"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"question": "problem"}, "--option question=problem is refused: the first example of .* has the columns"),
+        ({"images": "img"}, "--option images=img is refused.*question, answer, images"),
+        ({"boxes": "box.regions"}, "--option boxes=box.regions is refused"),
+        ({"style": "exakt"}, "--option style=exakt is refused: there is no answer check 'exakt': did you mean 'exact'"),
+        ({"box_unit": "percent"}, "--option.box_unit='percent' is refused"),
+        ({"quesion": "x"}, "did you mean --option.question"),
+    ],
+)
+def test_wrong_map_stops_with_a_sentence(tmp_path, options, message):
+    source = written(tmp_path, [{"question": "Which?", "answer": "red", "images": ["a.jpg"]}])
+    with pytest.raises(ConfigError, match=message):
+        convert(Columns(options), source, tmp_path / "out")
+
+
+def test_faulty_examples_are_left_out_by_reason(tmp_path):
+    good = {"question": "Which?", "answer": "red", "images": ["a.jpg"], "boxes": None}
+    source = written(
+        tmp_path,
+        [
+            good,
+            good | {"images": ["b.jpg"]},
+            good | {"answer": {"a": 1}},
+            good | {"answer": None},
+            good | {"answer": ["red", "blue"]},
+            good | {"boxes": [[0, 0, 300, 50]]},
+            good | {"images": None, "boxes": [[0, 0, 1, 1]]},
+            good | {"question": "<image><image> Which?"},
+        ],
+    )
+    done = convert(Columns({"boxes": "boxes"}), source, tmp_path / "out", max_left_out=1)
+    assert done.rows == 1
+    expected = {"missing_image": 2, "malformed": 2, "missing_column": 1, "box_outside": 1, "image_marks": 1}
+    assert done.left_out == expected

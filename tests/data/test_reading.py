@@ -1,0 +1,95 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Data files are read as a stream; a broken file or line costs itself alone."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from verl_mapo.data.reading import count_examples, data_files, read_examples, unpack
+from verl_mapo.data.reasons import LeftOut
+from verl_mapo.settings import ConfigError
+
+
+def questions(count: int, start: int = 0) -> list[dict]:
+    return [{"question": f"{number}?", "answer": number / 2} for number in range(start, start + count)]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "lines.json", "parquet"])
+def test_examples_are_read_from_every_format_in_the_order_of_the_names(tmp_path, ending):
+    (tmp_path / "data").mkdir()
+    for part in range(2):
+        file, rows = tmp_path / "data" / f"part{part}.{ending}", questions(3, 3 * part)
+        if ending == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), file)
+        else:
+            file.write_text(json.dumps(rows, indent=1) if ending == "json" else "\n".join(map(json.dumps, rows)))
+    assert [*read_examples(tmp_path)] == questions(6)
+    assert count_examples(tmp_path) == (6 if ending == "parquet" else None)
+
+
+def test_patterns_give_the_files_and_their_order(tmp_path):
+    for name in ("b.jsonl", "a.jsonl", "other.jsonl"):
+        (tmp_path / name).write_text(json.dumps({"from": name}))
+    assert [one["from"] for one in read_examples(tmp_path, ("b.*", "a.*"))] == ["b.jsonl", "a.jsonl"]
+    with pytest.raises(ConfigError, match=r"holds no c\.\* or d\.\*"):
+        data_files(tmp_path, ("c.*", "d.*"))
+
+
+def test_folder_without_data_files_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match="holds no .parquet, .jsonl or .json file, nor does its folder data"):
+        next(read_examples(tmp_path))
+
+
+def test_lines_that_are_no_objects_are_left_out_by_themselves(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"x": 1}\n{"x": \n\n[2]\n{"x": 3}\n')
+    found = [*read_examples(tmp_path)]
+    assert [one for one in found if not isinstance(one, LeftOut)] == [{"x": 1}, {"x": 3}]
+    assert [one.reason for one in found if isinstance(one, LeftOut)] == ["malformed"] * 2
+
+
+def test_truncated_parquet_counts_as_the_examples_that_its_size_lets_expect(tmp_path):
+    for name in "abc":
+        pq.write_table(pa.Table.from_pylist(questions(400)), tmp_path / f"{name}.parquet")
+    whole = (tmp_path / "b.parquet").read_bytes()
+    (tmp_path / "b.parquet").write_bytes(whole[: len(whole) // 2])
+    found = [*read_examples(tmp_path)]
+    [broken] = [one for one in found if isinstance(one, LeftOut)]
+    assert len(found) == 801 and broken.reason == "broken_file" and "b.parquet" in broken.detail
+    assert 150 <= broken.examples <= 250
+
+
+def test_parquet_with_a_damaged_middle_keeps_what_is_before_and_counts_the_rest(tmp_path):
+    rows = [{"text": f"{number:07}" * 20} for number in range(3000)]
+    file = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=1000, compression="zstd", use_dictionary=False)
+    data = bytearray(file.read_bytes())
+    place = pq.read_metadata(file).row_group(1).column(0).data_page_offset
+    data[place : place + 200] = b"\xff" * 200
+    file.write_bytes(data)
+    found = [*read_examples(tmp_path)]
+    kept = [one for one in found if not isinstance(one, LeftOut)]
+    assert kept == rows[: len(kept)] and len(kept) == 1000
+    assert [one.examples for one in found[1000:]] == [2000]
+
+
+def test_truncated_list_of_json_keeps_its_whole_items(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(questions(5))[:-12])
+    *kept, broken = read_examples(tmp_path)
+    assert kept == questions(4) and broken.reason == "broken_file" and broken.examples == 1
+
+
+@pytest.mark.parametrize("inside", ["images/a/b.txt", "b.txt"])
+def test_archive_is_unpacked_once_and_a_half_unpacked_one_again(tmp_path, inside):
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as file:
+        file.writestr(inside, "here")
+    (tmp_path / ".images").mkdir()
+    folder = unpack(tmp_path / "images.zip", tmp_path / "images")
+    assert (folder / inside.removeprefix("images/")).read_text() == "here"
+    (tmp_path / "images.zip").unlink()
+    assert unpack(tmp_path / "images.zip", tmp_path / "images") == folder
