@@ -44,6 +44,13 @@ def test_every_benchmark_has_a_file_of_its_official_layout():
     assert set(WRITERS) == set(BENCHMARKS.names)
 
 
+def test_every_benchmark_is_in_the_table_of_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    for name in BENCHMARKS.names:
+        kind = BENCHMARKS.find(name)
+        assert f"| `{name}` | {kind.hub_id} | {kind.questions:,} |" in page
+
+
 @pytest.mark.parametrize("name", BENCHMARKS.names)
 def test_official_layout_becomes_neutral_rows(benchmarks, name):
     rows, kind = benchmarks[name], BENCHMARKS.find(name)
