@@ -81,6 +81,7 @@ def describe_rows(
             "uid": uid,
             "session": int(session),
             "question_id": ids[uid],
+            "index": indices[row],
             "question": text_form(prompts[row])[-1]["content"],
             "ground_truth": str(truth),
             "outcome": float(step.outcome[row]),
