@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The ``verl-mapo`` command: doctor, toy, data, collect, sft, probe, rehearse, train, eval, report."""
+"""The ``verl-mapo`` command: doctor, toy, data, bench, collect, sft, probe, rehearse, train, eval, report."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from verl_mapo import names
+from verl_mapo.bench_command import bench
 from verl_mapo.coldstart.cli import sft
 from verl_mapo.coldstart.collect_cli import collect
 from verl_mapo.command_group import ConfigErrorGroup
@@ -33,6 +34,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 app.command(context_settings={"ignore_unknown_options": True})(collect)
 app.command(context_settings={"ignore_unknown_options": True})(sft)

@@ -73,8 +73,8 @@ def convert_data(
         raise typer.BadParameter(str(error), param_hint="NAME") from None
     check_data_path("--out", out.resolve())
     choices = {"max_left_out": max_left_out, "max_pixels": max_pixels, "without_judged": without_judged}
-    done = convert(dataset(_given(option or ())), source, out.resolve(), limit, **choices)
-    console.print(_summary(done))
+    done = convert(dataset(given_options(option or ())), source, out.resolve(), limit, **choices)
+    console.print(summary_table(done))
     typer.echo(in_shell(path_override(names.TRAIN_FILES, done.file)))
 
 
@@ -95,7 +95,7 @@ def export_data(
     typer.echo("trainer's limit of pixels no lower (image_max_pixels of LLaMA-Factory, MAX_PIXELS of ms-swift).")
 
 
-def _given(pairs: list[str]) -> dict[str, str | None]:
+def given_options(pairs: list[str]) -> dict[str, str | None]:
     """The options of a set by name; ``null`` is None."""
     given = {}
     for pair in pairs:
@@ -106,7 +106,8 @@ def _given(pairs: list[str]) -> dict[str, str | None]:
     return given
 
 
-def _summary(done: Conversion) -> Table:
+def summary_table(done: Conversion) -> Table:
+    """The rows of a conversion by style, and what is left out by reason."""
     table = Table("", "count", title=f"{done.rows} rows with {done.images} images", title_justify="left")
     for style, count in done.styles.most_common():
         table.add_row(f"answers checked by {style}", str(count))

@@ -25,6 +25,7 @@ KEYS = {
         "uid",
         "session",
         "question_id",
+        "index",
         "question",
         "ground_truth",
         "outcome",

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -76,7 +78,7 @@ def read_examples(folder: Path, patterns: Sequence[str] = ()) -> Iterator[Exampl
             for example in _READERS[file.suffix](file):
                 read += 1
                 yield example
-        except (OSError, pa.ArrowException, ijson.JSONError, UnicodeDecodeError) as error:
+        except (OSError, pa.ArrowException, ijson.JSONError, csv.Error, UnicodeDecodeError) as error:
             left = _expected(file, read - before, size / before if before else None)
             fault = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
             yield LeftOut("broken_file", f"{file} cannot be read after {read - before} examples: {fault}", left)
@@ -146,7 +148,18 @@ def _json(file: Path) -> Iterator[Example | LeftOut]:
     yield from _lines(file)
 
 
-_READERS = {".parquet": _parquet, ".jsonl": _lines, ".json": _json}
+def _tsv(file: Path) -> Iterator[Example | LeftOut]:
+    """Rows of a table of VLMEvalKit's form, whose fields may be images in base64; an empty field is None."""
+    csv.field_size_limit(sys.maxsize)
+    with file.open(encoding="utf-8", newline="") as lines:
+        for number, row in enumerate(csv.DictReader(lines, delimiter="\t"), 2):
+            if None in row or None in row.values():
+                yield LeftOut("malformed", f"row {number} of {file.name} has another number of fields than its head")
+            else:
+                yield {name: value or None for name, value in row.items()}
+
+
+_READERS = {".parquet": _parquet, ".jsonl": _lines, ".json": _json, ".tsv": _tsv}
 
 
 def unpack(archive: Path, folder: Path) -> Path:

@@ -64,6 +64,7 @@ _EXPLAINED = re.compile(
     r"|[.!?\n]\s?(?=(?:This|That|These|It|Its|It's|They|He|She|The\s+reason|Here|Explanation|Reason|Reasoning|Note|We|"
     r"In\s+the|There|解释|理由|这)(?![^\W_]))",
 )
+_REASON_FIRST = re.compile(r"^(?:因为|因為|由于|由於)[^.!?\n]*?,\s*(?=所以|因此|故|答案|选|選|应选|應選)")
 _TAKEN_BACK = re.compile(
     r"(?<![^\W_])(?:actually|wait|sorry|oops|hmm+|correction|mistake\w*|alternatively|otherwise|if\s+not"
     r"|or\s+else|i\s+meant|"
@@ -238,6 +239,7 @@ def claim(text: str) -> tuple[str, str, str]:
     ``B because it barks`` is ``B``, ``because`` and ``it barks``; ``B, not C`` is ``B``, ``not`` and
     ``C``, where ``not`` stands for every contrast. Both latter parts are empty if a text has no explanation.
     """
+    text = _REASON_FIRST.sub("", text, count=1)
     found = _EXPLAINED.search(text)
     if found is None:
         return text, "", ""

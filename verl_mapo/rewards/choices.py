@@ -81,6 +81,7 @@ _RULED_OUT = re.compile(
     r"(?:wrong|incorrect|false|impossible|excluded|eliminated|discarded|rejected|dismissed|ruled\s+out|not(?!\s+(?:wrong|incorrect|false|excluded)))"
     r"|(?:isn't|aren't|doesn't|don't|can't|cannot|couldn't)(?!\s+(?:be\s+)?(?:wrong|incorrect|false)))(?![\w'])"
     r"|(?:选项|選項|项|項)?(?:都|均)?(?:是)?(?:错|錯|不对|不正确|不是))"
+    rf"(?:\s*,?\s*(?i:and|as)\s+(?i:so|neither|nor)\s+(?i:is|are|does|do|can)\s+{_MANY})?"
 )
 _SAYS = re.compile(
     r"\s*(?:(?:must|would|should|has\s+to)\s+be|is|are|was|were|seems?|looks?|appears?|sounds?|feels?|can|could|should|must"

@@ -80,7 +80,12 @@ def describe_rows(
             question_id=ids[uid],
             uid=uid,
             session=int(session),
-            row={"data_source": data_sources[row], "raw_prompt": prompts[row], "reward_model": rewards[row]},
+            row={
+                "data_source": data_sources[row],
+                "index": indices[row],
+                "raw_prompt": prompts[row],
+                "reward_model": rewards[row],
+            },
             outcome=float(step.outcome[row]),
             alignment=extra.get("reward_extra_info", {}).get("alignment"),
             trajectory=extra.get(TRAJECTORY),
@@ -114,7 +119,7 @@ def rollout_record(
         question_id: see :func:`verl_mapo.training.question_id.question_id`.
         uid: what the rollouts of a prompt share.
         session: the number of the rollout within its prompt.
-        row: the data row: ``data_source``, ``raw_prompt`` and ``reward_model`` are read.
+        row: the data row: ``data_source``, ``index``, ``raw_prompt`` and ``reward_model`` are read.
         outcome: the reward.
         alignment: the mean alignment of its visual turns; None without any.
         trajectory: :meth:`verl_mapo.rollout.trajectory.Trajectory.to_record`; None where the agent loop recorded none.
@@ -129,6 +134,7 @@ def rollout_record(
         "uid": uid,
         "session": session,
         "question_id": question_id,
+        "index": row["index"],
         "question": text_form(row["raw_prompt"])[-1]["content"],
         "ground_truth": str(row["reward_model"]["ground_truth"]),
         "outcome": outcome,

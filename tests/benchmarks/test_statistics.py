@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Accuracies over samples, intervals and tests: against hand-computed values, brute force and scipy."""
+
+from __future__ import annotations
+
+from itertools import combinations, product
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from verl_mapo.benchmarks import statistics
+
+
+def test_avg_at_k_is_the_share_of_right_samples():
+    assert statistics.avg_at_k(np.array([[1, 0], [1, 1], [0, 0]], bool)) == 0.5
+
+
+@given(
+    st.integers(1, 8).flatmap(lambda n: st.tuples(st.lists(st.booleans(), min_size=n, max_size=n), st.integers(1, n)))
+)
+def test_pass_at_k_is_the_mean_over_all_draws_of_k_samples(drawn):
+    samples, k = drawn
+    brute = np.mean([any(some) for some in combinations(samples, k)])
+    [estimate] = statistics.pass_at_k(len(samples), sum(samples), k)
+    assert estimate == pytest.approx(brute, abs=1e-12)
+
+
+def test_pass_at_k_by_hand_and_for_many_samples():
+    assert statistics.pass_at_k(4, 1, 2) == pytest.approx(1 - comb(3, 2) / comb(4, 2))
+    assert statistics.pass_at_k(np.array([8, 8, 8]), np.array([0, 8, 3]), 8).tolist() == [0, 1, 1]
+    assert statistics.pass_at_k(1000, 3, 100) == pytest.approx(1 - comb(997, 100) / comb(1000, 100))
+
+
+@pytest.mark.parametrize(("samples", "right", "k"), [(4, 1, 5), (4, 1, 0), (4, 5, 1), (4, -1, 1)])
+def test_pass_at_k_of_impossible_numbers_is_an_error(samples, right, k):
+    with pytest.raises(ValueError, match="samples"):
+        statistics.pass_at_k(samples, right, k)
+
+
+@pytest.mark.parametrize(
+    ("said", "right", "share"),
+    [
+        (["B", "A", "A"], [0, 1, 1], 1.0),
+        (["B", "B", "A"], [0, 0, 1], 0.0),
+        (["A", "B"], [1, 0], 0.5),
+        ([None, None, "A", "B", "A"], [0, 0, 1, 0, 1], 1.0),
+        ([None, None], [0, 0], 0.0),
+    ],
+)
+def test_majority_counts_votes_and_shares_a_tie(said, right, share):
+    assert statistics.majority(said, right) == share
+
+
+def test_interval_is_that_of_the_percentile_bootstrap():
+    values = np.array([1.0] * 60 + [0.0] * 40)
+    ours = statistics.interval(values)
+    theirs = stats.bootstrap((values,), np.mean, method="percentile", rng=1, n_resamples=5000).confidence_interval
+    assert ours.value == 0.6 and ours.units == 100
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.011)
+
+
+def test_interval_covers_the_true_share_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    runs = [statistics.interval(random.random(200) < 0.7, seed=seed) for seed in range(200)]
+    covered = sum(run.low <= 0.7 <= run.high for run in runs)
+    assert 180 <= covered <= 199
+
+
+def test_interval_of_groups_is_wider_where_their_members_are_alike():
+    values = np.repeat(np.random.default_rng(0).random(100) < 0.5, 4)
+    alone, grouped = statistics.interval(values), statistics.interval(values, np.repeat(np.arange(100), 4))
+    assert grouped.units == 100 and grouped.value == alone.value
+    assert (grouped.high - grouped.low) == pytest.approx(2 * (alone.high - alone.low), rel=0.1)
+
+
+@pytest.mark.parametrize("values", [[], [1.0, float("nan")]])
+def test_interval_of_nothing_is_an_error(values):
+    with pytest.raises(ValueError, match="one or more numbers"):
+        statistics.interval(values)
+
+
+def test_categories_are_estimated_apart():
+    found = statistics.by_category({"a": 1.0, "b": 0.0, "c": 1.0}, {"a": "x", "b": "y", "c": "x"})
+    assert {name: estimate.value for name, estimate in found.items()} == {"x": 1.0, "y": 0.0}
+
+
+def test_comparison_by_hand():
+    found = statistics.compare([1, 1, 0, 0, 0, 0, 0, 0], [1, 0, 1, 1, 1, 1, 1, 0])
+    assert (found.better, found.worse, found.difference.value) == (5, 1, 0.5)
+    assert found.mcnemar == pytest.approx(2 * (1 + 6) / 2**6)
+    assert found.permutation == pytest.approx(2 * (1 + 6) / 2**6, abs=0.02)
+
+
+def test_comparison_of_equal_runs_finds_nothing():
+    found = statistics.compare([1, 0, 1], [1, 0, 1])
+    assert (found.mcnemar, found.permutation, found.difference.value) == (1.0, 1.0, 0.0)
+
+
+@given(st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.25, 1.0]), min_size=1, max_size=9))
+def test_permutation_p_is_that_of_all_exchanges(gaps):
+    sums = [abs(np.dot(signs, gaps)) for signs in product((-1, 1), repeat=len(gaps))]
+    exact = np.mean(np.array(sums) >= abs(sum(gaps)) - 1e-12)
+    found = statistics.compare([0.0] * len(gaps), gaps)
+    assert found.permutation == pytest.approx(exact, abs=0.025)
+
+
+def test_samples_that_are_shares_have_no_mcnemar_test():
+    assert statistics.compare([0.5, 1], [1, 1]).mcnemar is None
+
+
+def test_runs_of_different_questions_are_not_compared():
+    with pytest.raises(ValueError, match="2 and 1 questions"):
+        statistics.compare([1, 0], [1])

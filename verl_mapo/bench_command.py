@@ -1,0 +1,176 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""``verl-mapo bench``: list and prepare benchmarks, judge what a run answered, compare runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from verl_mapo import names
+from verl_mapo.command_group import ConfigErrorGroup
+from verl_mapo.data_command import given_options, summary_table
+from verl_mapo.overrides import check_data_path, in_shell, path_override
+from verl_mapo.settings import ConfigError
+
+if TYPE_CHECKING:
+    from verl_mapo.benchmarks import Benchmark
+    from verl_mapo.benchmarks.answers import Result
+
+bench = typer.Typer(
+    cls=ConfigErrorGroup, help="Prepare benchmarks and compare what was answered.", no_args_is_help=True
+)
+console = Console()
+
+
+@bench.command("list")
+def list_benchmarks() -> None:
+    """List the built-in benchmarks."""
+    from verl_mapo.benchmarks import BENCHMARKS
+
+    table = Table("name", "questions", "on the Hugging Face hub", "content")
+    for name in BENCHMARKS.names:
+        found = BENCHMARKS.find(name)
+        table.add_row(name, str(found.questions), found.hub_id, (found.__doc__ or "").partition("\n")[0])
+    console.print(table)
+
+
+@bench.command("prepare")
+def prepare(
+    name: Annotated[str, typer.Argument(help="A name from 'verl-mapo bench list', or the dotted path of a Benchmark.")],
+    source: Annotated[str, typer.Option(help="Folder with the official files, or OWNER/NAME on the Hugging Face hub.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the rows, for images that are bytes, and for downloaded files.")
+    ],
+    limit: Annotated[
+        int | None, typer.Option(help="Number of questions, for a trial.", show_default="all", min=1)
+    ] = None,
+    max_left_out: Annotated[
+        float, typer.Option(help="Largest share of questions that may be left out as faulty.", min=0, max=1)
+    ] = 0.0,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(help="Limit of pixels to write into every image.", show_default="the limit of the run", min=1),
+    ] = None,
+    option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, such as seed=1; repeatable.")] = None,
+) -> None:
+    """Write the questions of a benchmark as rows in verl's schema, for data.val_files.
+
+    The official number of questions and their columns are checked; another number stops the command. Where the official
+    files have the right option first, the options are shuffled by the option seed; the share of each letter is printed.
+    """
+    from verl_mapo.data import convert
+
+    benchmark = find(name)(given_options(option or ()))
+    check_data_path("--out", out.resolve())
+    done = convert(benchmark, source, out.resolve(), limit, max_left_out=max_left_out, max_pixels=max_pixels)
+    console.print(summary_table(done))
+    letters = letter_shares(done.file)
+    if letters:
+        shares = ", ".join(f"{letter} {share:.1%}" for letter, share in letters.items())
+        console.print(f"Right letters: {shares}", highlight=False)
+    if benchmark.note:
+        console.print(benchmark.note, style="dim", highlight=False)
+    typer.echo(in_shell(path_override(names.VAL_FILES, done.file)))
+
+
+def find(name: str) -> type[Benchmark]:
+    """The benchmark with a name or at a dotted path.
+
+    Raises:
+        typer.BadParameter: there is none.
+    """
+    from verl_mapo.benchmarks import BENCHMARKS
+
+    try:
+        return BENCHMARKS.find(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="NAME") from None
+
+
+def letter_shares(file: Path) -> dict[str, float]:
+    """The share of each right letter among the questions with options, in alphabetical order; empty if there are none.
+
+    Args:
+        file: a parquet file of neutral rows.
+    """
+    import pyarrow.parquet as pq
+
+    targets = pq.read_table(file, columns=["reward_model"]).column("reward_model").to_pylist()
+    counts = Counter(target["ground_truth"] for target in targets if target["style"] == "multiple_choice")
+    return {letter: counts[letter] / counts.total() for letter in sorted(counts)}
+
+
+Data = Annotated[list[Path], typer.Option("--data", help="A file of 'bench prepare'; repeatable.", exists=True)]
+
+
+@bench.command("score")
+def score_run(
+    run: Annotated[Path, typer.Argument(help="Folder of an evaluated run.", exists=True, file_okay=False)],
+    data: Data,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write to.", show_default="answers.jsonl in the folder of the run")
+    ] = None,
+) -> None:
+    """Judge the last validation of a run by our rules and by the official ones, question by question.
+
+    Evaluate first, with all rollouts recorded: verl-mapo eval ... data.val_files=FILE records.share=1; several answers
+    for each question: actor_rollout_ref.rollout.val_kwargs.n=8.
+    """
+    from verl_mapo.benchmarks import BENCHMARKS
+    from verl_mapo.benchmarks.answers import answers_of_run, facts_in, read_answers, result_of, write_answers
+
+    built_in = (BENCHMARKS.find(name) for name in BENCHMARKS.names)
+    benchmarks = {kind.name: kind() for kind in built_in}
+    file = out or run / "answers.jsonl"
+    write_answers(answers_of_run(run, data, benchmarks), file)
+    answers, facts = read_answers(file), facts_in(data)
+    for name in dict.fromkeys(answer.benchmark for answer in answers):
+        own = [answer for answer in answers if answer.benchmark == name]
+        console.print(_result_table(name, result_of(benchmarks[name], own, facts[name])))
+    typer.echo(f"Wrote {file}")
+
+
+@bench.command("compare")
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more answers.jsonl, or the folders that hold them.")],
+    out: Annotated[Path, typer.Option(help="Folder for comparison.md, .csv, .tex and .png.")] = Path("comparison"),
+    rule: Annotated[Literal["ours", "official"], typer.Option(help="Which verdicts count.")] = "ours",
+) -> None:
+    """Compare runs with the first one, question by question: differences with intervals, McNemar and permutation p."""
+    from verl_mapo.benchmarks.answers import read_answers
+    from verl_mapo.benchmarks.comparison import compare_runs, markdown, table, write_tables
+
+    files = [run / "answers.jsonl" if run.is_dir() else run for run in runs]
+    names = [file.parent.name if file.name == "answers.jsonl" else file.stem for file in files]
+    if len(set(names)) < max(len(names), 2):
+        raise ConfigError(
+            f"RUNS are {', '.join(names)}: give two or more runs whose folders or files have other names."
+        )
+    lines = compare_runs({name: read_answers(file) for name, file in zip(names, files, strict=True)}, rule)
+    typer.echo(markdown(table(lines)))
+    write_tables(lines, out)
+    typer.echo(f"Wrote {out}")
+
+
+def _result_table(name: str, result: Result) -> Table:
+    found = Table("", "", title=f"{name}, {result.samples} answers for each question", title_justify="left")
+    for title, estimate in (("accuracy, ours", result.ours), ("accuracy, official", result.official)):
+        found.add_row(title, f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})")
+    found.add_row("answers without verdict, ours / official", " / ".join(map(str, result.unjudged)))
+    found.add_row("answers on which the rules differ", str(result.differ))
+    if result.samples > 1:
+        found.add_row(f"Pass@{result.samples}", f"{result.pass_at_k:.1%}")
+        found.add_row("majority", f"{result.majority:.1%}")
+    found.add_row("tool rate", f"{result.tool_rate:.1%}")
+    if result.iou is not None:
+        found.add_row("box IoU", f"{result.iou:.3f}")
+    found.add_section()
+    for title, share in result.reported.items():
+        found.add_row(title, f"{share:.1%}")
+    return found

@@ -1,0 +1,234 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The answers of a run to the questions of benchmarks, one line for each question, and what they amount to."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from verl_mapo.benchmarks.base import Benchmark, Reported
+from verl_mapo.benchmarks.grouping import Answer
+from verl_mapo.benchmarks.official import best_iou
+from verl_mapo.benchmarks.scoring import score, target_of_row
+from verl_mapo.benchmarks.statistics import Estimate, avg_at_k, interval, majority, pass_at_k
+from verl_mapo.rollout.trajectory import Trajectory
+from verl_mapo.run_folder import RunFolder
+from verl_mapo.settings import ConfigError
+
+
+@dataclass(frozen=True)
+class QuestionAnswers:
+    """The samples of one question, in the order of their numbers.
+
+    Attributes:
+        benchmark, id: the question.
+        category: its category; empty without one.
+        truth: the accepted answer.
+        replies: the text of the last turn of each sample.
+        said: what each says, equal texts for equal answers; None for no answer.
+        ours, official: the verdicts, see :class:`verl_mapo.benchmarks.scoring.Scored`.
+        called: whether each called a tool.
+        iou: the mean best IoU of the executed boxes with the true ones; None where the question has no boxes.
+        group: questions with the same value are one unit of the intervals; the question itself by default.
+    """
+
+    benchmark: str
+    id: str
+    category: str
+    truth: str
+    replies: list[str]
+    said: list[str | None]
+    ours: list[bool | None]
+    official: list[bool | None]
+    called: list[bool]
+    iou: list[float | None]
+    group: str
+
+    def right(self, rule: str = "ours") -> float:
+        """The share of right samples; one without a verdict is not right."""
+        return float(np.mean([verdict is True for verdict in getattr(self, rule)]))
+
+
+def answers_of_run(
+    run: Path, questions: Iterable[Path], benchmarks: Mapping[str, Benchmark]
+) -> Iterator[QuestionAnswers]:
+    """Judge the last validation of a run.
+
+    Args:
+        run: the folder of a run, which recorded all rollouts of its validation (``records.share=1``).
+        questions: the parquet files of the benchmarks that the run was validated on.
+        benchmarks: by the ``data_source`` of their rows.
+
+    Raises:
+        ConfigError: the run has no recorded validation; a question has no rollout, or fewer than another; or a row
+            belongs to no benchmark.
+    """
+    files = RunFolder(run).rollouts("val")
+    if not files:
+        raise ConfigError(f"RUN {run} has no recorded validation: evaluate it with 'verl-mapo eval' first.")
+    replies = _samples(files[max(files)])
+    rows = [row for file in questions for row in pq.read_table(file).to_pylist()]
+    places = [(row["data_source"], row["extra_info"]["index"]) for row in rows]
+    missing = [place for place in places if place not in replies]
+    if missing:
+        raise ConfigError(
+            f"RUN {run} has no rollout of {len(missing)} of {len(rows)} questions, of which {missing[0][0]} "
+            f"{missing[0][1]} is the first: give the files of data.val_files, and evaluate with records.share=1."
+        )
+    counts = {len(replies[place]) for place in places}
+    if len(counts) > 1:
+        raise ConfigError(
+            f"RUN {run} has from {min(counts)} to {max(counts)} rollouts for a question: evaluate it again."
+        )
+    for place, row in zip(places, tqdm(rows, desc="judged", unit="question"), strict=True):
+        if place[0] not in benchmarks:
+            raise ConfigError(
+                f"a row has the data_source {place[0]!r}, which is no benchmark of 'verl-mapo bench list'."
+            )
+        yield _judged(benchmarks[place[0]], row, replies[place])
+
+
+def _samples(file: Path) -> dict[tuple[str, Any], list[Trajectory]]:
+    """The trajectories of each question by the place of its row, in the order of the samples."""
+    found: dict[tuple[str, Any], list[tuple[int, Trajectory]]] = defaultdict(list)
+    with file.open(encoding="utf-8") as lines:
+        for record in map(json.loads, lines):
+            trajectory = Trajectory.from_record(record["trajectory"]) if record["trajectory"] else Trajectory([])
+            found[record["data_source"], record.get("index")].append((record["session"], trajectory))
+    return {
+        place: [one for _, one in sorted(samples, key=lambda sample: sample[0])] for place, samples in found.items()
+    }
+
+
+def _judged(benchmark: Benchmark, row: Mapping[str, Any], samples: Sequence[Trajectory]) -> QuestionAnswers:
+    target, boxes = target_of_row(row), row["extra_info"]["boxes"]
+    replies = [sample.turns[-1].text if sample.turns else "" for sample in samples]
+    scored = [score(benchmark, reply, target) for reply in replies]
+    looked = [[turn.box_executed for turn in sample.turns if turn.box_executed] for sample in samples]
+    name = row["extra_info"]["id"]
+    return QuestionAnswers(
+        benchmark=benchmark.name,
+        id=name,
+        category=str(target.more.get("category") or ""),
+        truth=target.truth,
+        replies=replies,
+        said=[one.said for one in scored],
+        ours=[one.ours for one in scored],
+        official=[one.official for one in scored],
+        called=[sample.called for sample in samples],
+        iou=[best_iou(seen, boxes) if boxes else None for seen in looked],
+        group=str(target.more.get("group", name)),
+    )
+
+
+def facts_in(questions: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """``extra_info.more`` of each question, by benchmark and id."""
+    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    for file in questions:
+        for row in pq.read_table(file, columns=["data_source", "extra_info"]).to_pylist():
+            found[row["data_source"]][row["extra_info"]["id"]] = json.loads(row["extra_info"]["more"])
+    return dict(found)
+
+
+def write_answers(answers: Iterable[QuestionAnswers], file: Path) -> int:
+    """Write one JSON line for each question; a file that exists is replaced when all are judged.
+
+    Returns:
+        the number of questions.
+    """
+    draft, count = file.with_name(f".{file.name}"), 0
+    with draft.open("w", encoding="utf-8") as lines:
+        for count, answer in enumerate(answers, 1):
+            lines.write(json.dumps(asdict(answer), ensure_ascii=False) + "\n")
+    draft.replace(file)
+    return count
+
+
+def read_answers(file: Path) -> list[QuestionAnswers]:
+    """Read what :func:`write_answers` wrote.
+
+    Raises:
+        ConfigError: there is no such file, or a line is something else.
+    """
+    if not file.is_file():
+        raise ConfigError(f"{file} is no file: give the answers.jsonl that 'verl-mapo bench score' writes.")
+    found = []
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                found.append(QuestionAnswers(**json.loads(line)))
+            except (ValueError, TypeError) as error:
+                raise ConfigError(
+                    f"line {number} of {file} is no judged question ({error}): score the run again."
+                ) from None
+    return found
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the answers to one benchmark amount to.
+
+    Attributes:
+        ours, official: accuracy by either rule, with its interval over questions; unjudged samples are not right.
+        unjudged: number of samples that only a judge could decide, by our rule and by the official one.
+        differ: number of samples on which both rules have a verdict, and not the same.
+        samples: number of samples of a question.
+        pass_at_k: the share of questions of which one of all samples is right.
+        majority: the share of questions whose most frequent answer is right.
+        tool_rate: the share of samples that called a tool.
+        iou: the mean box IoU of the looks; None where the benchmark has no boxes.
+        reported: what the benchmark reports, see :meth:`verl_mapo.benchmarks.base.Benchmark.summary`.
+    """
+
+    ours: Estimate
+    official: Estimate
+    unjudged: tuple[int, int]
+    differ: int
+    samples: int
+    pass_at_k: float
+    majority: float
+    tool_rate: float
+    iou: float | None
+    reported: Reported
+
+
+def result_of(
+    benchmark: Benchmark, answers: Sequence[QuestionAnswers], facts: Mapping[str, Mapping[str, Any]]
+) -> Result:
+    """What the answers to one benchmark amount to.
+
+    Args:
+        benchmark: the benchmark.
+        answers: of all its questions.
+        facts: ``extra_info.more`` of each question by its id.
+    """
+    groups = [answer.group for answer in answers]
+    right = np.array([[verdict is True for verdict in answer.ours] for answer in answers])
+    pairs = [pair for answer in answers for pair in zip(answer.ours, answer.official, strict=True)]
+    ious = [iou for answer in answers for iou in answer.iou if iou is not None]
+    said = [
+        Answer(answer.id, answer.right(), facts[answer.id], answer.truth, answer.said[0] if answer.said else None)
+        for answer in answers
+    ]
+    k = right.shape[1]
+    return Result(
+        ours=interval([answer.right() for answer in answers], groups),
+        official=interval([answer.right("official") for answer in answers], groups),
+        unjudged=(sum(one is None for one, _ in pairs), sum(other is None for _, other in pairs)),
+        differ=sum(None not in pair and pair[0] != pair[1] for pair in pairs),
+        samples=k,
+        pass_at_k=float(pass_at_k(k, right.sum(1), k).mean()),
+        majority=float(np.mean([majority(answer.said, row) for answer, row in zip(answers, right, strict=True)])),
+        tool_rate=avg_at_k(np.array([answer.called for answer in answers])),
+        iou=float(np.mean(ious)) if ious else None,
+        reported=benchmark.summary(said),
+    )

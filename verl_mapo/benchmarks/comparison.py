@@ -1,0 +1,149 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Several runs on the same questions, compared with the first one: a table in three forms, and a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from verl_mapo.benchmarks.answers import QuestionAnswers
+from verl_mapo.benchmarks.statistics import Comparison, Estimate, compare, interval
+from verl_mapo.charts import BLUE, GREY
+from verl_mapo.settings import ConfigError
+
+RULES = ("ours", "official")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One run on one benchmark.
+
+    Attributes:
+        benchmark, run: their names.
+        accuracy: with its interval.
+        comparison: with the first run; None for the first one itself.
+    """
+
+    benchmark: str
+    run: str
+    accuracy: Estimate
+    comparison: Comparison | None
+
+
+def compare_runs(runs: Mapping[str, Sequence[QuestionAnswers]], rule: str = "ours") -> list[Line]:
+    """Compare runs question by question, each with the first.
+
+    Args:
+        runs: the answers by the name of the run.
+        rule: ``ours`` or ``official``.
+
+    Raises:
+        ConfigError: two runs answered different questions.
+    """
+    values = {name: _by_question(answers, rule) for name, answers in runs.items()}
+    groups = {(answer.benchmark, answer.id): answer.group for answers in runs.values() for answer in answers}
+    (first, base), *_ = values.items()
+    for name, found in values.items():
+        _check_same(first, base, name, found)
+    lines = []
+    for benchmark in dict.fromkeys(place[0] for place in base):
+        places = [place for place in base if place[0] == benchmark]
+        units = [groups[place] for place in places]
+        before = [base[place] for place in places]
+        for name, found in values.items():
+            now = [found[place] for place in places]
+            lines.append(Line(benchmark, name, interval(now, units), None if name == first else compare(before, now)))
+    return lines
+
+
+def _by_question(answers: Iterable[QuestionAnswers], rule: str) -> dict[tuple[str, str], float]:
+    return {(answer.benchmark, answer.id): answer.right(rule) for answer in answers}
+
+
+def _check_same(first: str, base: Mapping, name: str, found: Mapping) -> None:
+    if base.keys() != found.keys():
+        gone, new = sorted(base.keys() - found.keys()), sorted(found.keys() - base.keys())
+        benchmark, question = [*gone, *new][0]
+        raise ConfigError(
+            f"{first} and {name} answered different questions: {len(gone)} only in the first, {len(new)} only in the "
+            f"second, such as {benchmark} {question}. Evaluate both on the same files."
+        )
+
+
+def table(lines: Sequence[Line]) -> pd.DataFrame:
+    """One row for each run on each benchmark; shares in percent."""
+    rows = []
+    for line in lines:
+        row = {"benchmark": line.benchmark, "run": line.run, "questions": line.accuracy.units}
+        row |= {"accuracy": _percent(line.accuracy.value), "95 % interval": _ends(line.accuracy)}
+        found = line.comparison
+        row |= {
+            "difference": _percent(found.difference.value, "+") if found else "",
+            "of the difference": _ends(found.difference) if found else "",
+            "better / worse": f"{found.better} / {found.worse}" if found else "",
+            "McNemar p": f"{found.mcnemar:.3g}" if found and found.mcnemar is not None else "",
+            "permutation p": f"{found.permutation:.3g}" if found else "",
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _percent(share: float, sign: str = "") -> str:
+    return f"{100 * share:{sign}.1f}"
+
+
+def _ends(estimate: Estimate) -> str:
+    return f"{_percent(estimate.low)} to {_percent(estimate.high)}"
+
+
+def markdown(found: pd.DataFrame) -> str:
+    """A table in Markdown."""
+    rows = [list(found.columns), ["---"] * len(found.columns), *found.astype(str).values.tolist()]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)
+
+
+def write_tables(lines: Sequence[Line], folder: Path) -> list[Path]:
+    """Write ``comparison.md``, ``comparison.csv``, ``comparison.tex`` and ``comparison.png``.
+
+    Args:
+        lines: see :func:`compare_runs`.
+        folder: made if absent.
+
+    Returns:
+        the files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found, files = table(lines), [folder / f"comparison.{ending}" for ending in ("md", "csv", "tex", "png")]
+    files[0].write_text(markdown(found) + "\n", encoding="utf-8")
+    found.to_csv(files[1], index=False)
+    latex = found.rename(columns=lambda name: name.replace("%", r"\%")).map(_latex)
+    files[2].write_text(
+        latex.to_latex(index=False, column_format="ll" + "r" * (len(found.columns) - 2)), encoding="utf-8"
+    )
+    _draw(lines, files[3])
+    return files
+
+
+def _latex(cell: object) -> str:
+    return str(cell).replace("_", r"\_").replace("%", r"\%").replace("&", r"\&")
+
+
+def _draw(lines: Sequence[Line], file: Path) -> None:
+    """Accuracies with their intervals; the first run is grey."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 0.6 + 0.28 * len(lines)), layout="constrained")
+    axes = figure.add_subplot()
+    for place, line in enumerate(lines):
+        found, colour = line.accuracy, BLUE if line.comparison else GREY
+        axes.plot([100 * found.low, 100 * found.high], [place, place], color=colour, linewidth=1.5)
+        axes.plot([100 * found.value], [place], "o", color=colour, markersize=4)
+    axes.set_yticks(range(len(lines)), [f"{line.benchmark}: {line.run}" for line in lines], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("accuracy in percent, with its 95 % interval over questions", fontsize=8)
+    axes.grid(axis="x", alpha=0.3)
+    figure.savefig(file, dpi=150)

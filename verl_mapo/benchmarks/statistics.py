@@ -1,0 +1,194 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Statistics of the answers to a benchmark: accuracies over samples, intervals over questions, paired comparisons.
+
+The unit that varies is the question: the samples of a question, and the orders of its options, are no independent
+observations. The intervals tell how much a number would move with other questions of the same kind; they do not contain
+the spread over trainings.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+RESAMPLES = 9999
+"""Number of resamples of an interval and of a permutation test."""
+
+LEVEL = 0.95
+"""Coverage of the intervals."""
+
+
+def avg_at_k(right: np.ndarray) -> float:
+    """Avg@k: the mean over the questions of the share of right samples.
+
+    Args:
+        right: (questions, k), bool.
+    """
+    return float(np.asarray(right, dtype=float).mean())
+
+
+def pass_at_k(samples: np.ndarray | int, right: np.ndarray | int, k: int) -> np.ndarray:
+    """The unbiased estimate of Pass@k for each question (Chen et al. 2021, equation 1)::
+
+        1 - C(n - c, k) / C(n, k) = 1 - prod_{i = n - c + 1}^{n} (1 - k / i)
+
+    Args:
+        samples: n of each question, >= k.
+        right: c of each question, from 0 to n.
+        k: number of samples of which one has to be right, >= 1.
+
+    Returns:
+        one float for each question.
+
+    Raises:
+        ValueError: a question has fewer than k samples, or more right ones than samples.
+    """
+    samples, right = np.broadcast_arrays(np.atleast_1d(samples), np.atleast_1d(right))
+    if k < 1 or (samples < k).any():
+        raise ValueError(f"k is {k}, and a question has {samples.min()} samples: k must be from 1 to that number")
+    if (right < 0).any() or (right > samples).any():
+        raise ValueError("a question has more right samples than samples")
+    failed = np.ones(len(samples))
+    for place, (n, c) in enumerate(zip(samples, right, strict=True)):
+        failed[place] = 0.0 if n - c < k else np.prod(1.0 - k / np.arange(n - c + 1, n + 1))
+    return 1.0 - failed
+
+
+def majority(said: Sequence[str | None], right: Sequence[bool]) -> float:
+    """Whether the most frequent answer of a question's samples is right.
+
+    A sample without an answer has no vote. Where several answers are equally frequent, the result is the share of them
+    that are right, the expectation of a draw among them [ours].
+
+    Args:
+        said: what each sample says, as equal texts for equal answers; None for no answer.
+        right: whether it is right, in the same order.
+    """
+    votes = Counter(one for one in said if one is not None)
+    if not votes:
+        return 0.0
+    most = max(votes.values())
+    first = {one: float(verdict) for one, verdict in reversed(list(zip(said, right, strict=True)))}
+    return float(np.mean([first[one] for one, count in votes.items() if count == most]))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its interval.
+
+    Attributes:
+        value: the mean.
+        low, high: ends of the interval of coverage :data:`LEVEL`.
+        units: number of questions, or of groups of them.
+    """
+
+    value: float
+    low: float
+    high: float
+    units: int
+
+
+def interval(values: Iterable[float], groups: Iterable[Hashable] | None = None, seed: int = 0) -> Estimate:
+    """The mean over questions with its percentile bootstrap interval.
+
+    A resample of n questions is a draw of how often each distinct value occurs (multinomial). That has the distribution
+    of drawing the questions with replacement, and costs no memory for each question.
+
+    Args:
+        values: one number for each question.
+        groups: the group of each question, such as the image that four orders of options share; the groups are drawn
+            then, each with the mean of its values. None to draw questions.
+        seed: of the random numbers.
+
+    Raises:
+        ValueError: there is no value, or one is NaN.
+    """
+    means = np.asarray(list(values), dtype=float)
+    if groups is not None:
+        means = _means_of(means, list(groups))
+    if not means.size or np.isnan(means).any():
+        raise ValueError("an interval needs one or more numbers, and none of them may be NaN")
+    resampled = _resampled_means(means, seed)
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(means.mean()), float(low), float(high), len(means))
+
+
+def _means_of(values: np.ndarray, groups: list[Hashable]) -> np.ndarray:
+    numbers: dict[Hashable, int] = {}
+    places = np.array([numbers.setdefault(group, len(numbers)) for group in groups])
+    return np.bincount(places, values) / np.bincount(places)
+
+
+def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
+    distinct, counts = np.unique(values, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), size=RESAMPLES)
+    return drawn @ distinct / len(values)
+
+
+def by_category(values: Mapping[str, float], category: Mapping[str, str], seed: int = 0) -> dict[str, Estimate]:
+    """The estimate of each category, in alphabetical order.
+
+    Args:
+        values, category: by question.
+        seed: of the random numbers.
+    """
+    members: dict[str, list[float]] = {}
+    for question, value in values.items():
+        members.setdefault(category[question], []).append(value)
+    return {name: interval(found, seed=seed) for name, found in sorted(members.items())}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference of two runs on the same questions.
+
+    Attributes:
+        difference: mean of the second minus mean of the first, with its interval.
+        better, worse: number of questions on which the second is better or worse.
+        mcnemar: two-sided p-value of the exact McNemar test; None where a question has a value other than 0 and 1.
+        permutation: two-sided p-value of the paired permutation test on the mean.
+    """
+
+    difference: Estimate
+    better: int
+    worse: int
+    mcnemar: float | None
+    permutation: float
+
+
+def compare(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Comparison:
+    """Compare two runs question by question.
+
+    The difference is drawn over questions as in :func:`interval`. McNemar's test is the binomial test of the questions
+    on which the two differ. In the permutation test the two runs change places at random on each question; its p-value
+    is (1 + number of resamples at least as far from 0) / (1 + :data:`RESAMPLES`), which is never 0.
+
+    Args:
+        first, second: the values of the same questions in the same order.
+        seed: of the random numbers.
+
+    Raises:
+        ValueError: the runs have different numbers of questions, or none.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"the runs have {len(first)} and {len(second)} questions: compare those that both have")
+    one, two = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    gaps = two - one
+    better, worse = int((gaps > 0).sum()), int((gaps < 0).sum())
+    binary = bool(np.isin(np.concatenate([one, two]), (0.0, 1.0)).all())
+    mcnemar = float(stats.binomtest(better, better + worse, 0.5).pvalue) if better + worse else 1.0
+    return Comparison(interval(gaps, seed=seed), better, worse, mcnemar if binary else None, _permutation(gaps, seed))
+
+
+def _permutation(gaps: np.ndarray, seed: int) -> float:
+    """The p-value. Of m questions with the same size of gap, a resample has a binomial number with each sign."""
+    sizes, counts = np.unique(np.abs(gaps), return_counts=True)
+    positive = np.random.default_rng(seed).binomial(counts, 0.5, size=(RESAMPLES, len(counts)))
+    sums = (2 * positive - counts) @ sizes
+    far = np.abs(sums) >= abs(gaps.sum()) * (1 - 1e-12)
+    return float((1 + far.sum()) / (1 + RESAMPLES))
