@@ -92,9 +92,14 @@ class Attempt:
         return found
 
     def kill(self, name: str) -> float:
-        """Send SIGKILL to the process whose name matches; returns when."""
-        victim = next(process for process, found in self.session().items() if re.match(name, found))
-        victim.send_signal(signal.SIGKILL)
+        """Send SIGKILL to the process whose name matches, once it is there; returns when.
+
+        Ray starts an actor's process while the trainer goes on, so a step may begin before it is there.
+        """
+        while not (victims := [process for process, found in self.session().items() if re.match(name, found)]):
+            assert self.lives, self.log[-4000:]
+            time.sleep(0.1)
+        victims[0].send_signal(signal.SIGKILL)
         return time.time()
 
     def sentence(self, pattern: str) -> tuple[float, str]:

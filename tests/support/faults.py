@@ -24,19 +24,23 @@ def tell(what: str) -> None:
 
 
 def tell_of(module: ModuleType, method: str, what: str) -> None:
-    """Tell of each call of a method of the trainer."""
+    """Tell of each call of a method."""
 
     def call(wrapped: Any, trainer: Any, args: tuple, kwargs: dict) -> Any:
         tell(what)
         return wrapped(*args, **kwargs)
 
-    wrapt.wrap_function_wrapper(module, f"PPOTrainer.{method}", call)
+    wrapt.wrap_function_wrapper(module, method, call)
 
 
-def watch_trainer(module: ModuleType) -> None:
-    """Tell of steps and saves: this package's trainer calls both methods of its base class."""
-    tell_of(module, "on_step_begin", "step")
-    tell_of(module, "_save_checkpoint", "save")
+def watch_steps(module: ModuleType) -> None:
+    """Tell of steps when the one before is marked: this package's trainer marks it and then calls verl's method."""
+    tell_of(module, "PPOTrainer.on_step_begin", "step")
+
+
+def watch_saves(module: ModuleType) -> None:
+    """Tell of saves before this package's trainer looks for room on the disk."""
+    tell_of(module, "VisualTrainer._save_checkpoint", "save")
 
 
 def spoil_loss(module: ModuleType) -> None:
@@ -66,7 +70,8 @@ def spoil_texts(module: ModuleType) -> None:
 
 
 if "FAULT_TIMES" in os.environ:
-    wrapt.when_imported("verl.trainer.ppo.v1.trainer_base")(watch_trainer)
+    wrapt.when_imported("verl.trainer.ppo.v1.trainer_base")(watch_steps)
+    wrapt.when_imported("verl_mapo.training.trainer")(watch_saves)
     if os.environ.get("FAULT") == "nan":
         wrapt.when_imported("verl.workers.utils.losses")(spoil_loss)
     if os.environ.get("FAULT") == "loops":
