@@ -77,6 +77,7 @@ def test_one_pass_has_the_gradients_of_single_passes(tower, packed):
 def test_layers_are_chosen_by_name_and_hooks_are_taken_away(tower):
     layers = linear_layers(tower, lambda name: name != "out")
     assert [*layers] == ["first", "query"]
-    with row_gradients(layers, [slice(0, 4)], SKETCH):
-        assert tower.query._forward_hooks
+    with pytest.raises(RuntimeError, match="no gradient of first, one of 2 such layers"):
+        with row_gradients(layers, [slice(0, 4)], SKETCH):
+            assert tower.query._forward_hooks
     assert not tower.query._forward_hooks and not tower.query._backward_hooks

@@ -29,7 +29,6 @@ class Collection:
         turn_scores: (N, T) float32, the scores of the described turns.
         turn_status: (N, T) int64, see :data:`verl_mapo.columns.TURN_STATUS`.
         tokens: (N,) int64, number of policy tokens.
-        weighted: further sketches by name, (N, M) each: the sum with a weight a token, such as VGPO's factors.
         manifest: what made them: model, block of parameters, size and seed of the sketch, settings.
     """
 
@@ -39,18 +38,14 @@ class Collection:
     turn_scores: Tensor
     turn_status: Tensor
     tokens: Tensor
-    weighted: dict[str, Tensor]
     manifest: dict[str, Any]
 
     def save(self, folder: Path) -> None:
         """Write the collection; a folder that is not complete has no manifest."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = self._tensors() | {f"weighted.{name}": value for name, value in self.weighted.items()}
+        tensors = {each.name: getattr(self, each.name) for each in fields(self) if each.type == "Tensor"}
         save_file({name: value.contiguous() for name, value in tensors.items()}, folder / TENSORS)
         write_whole(folder / MANIFEST, json.dumps(self.manifest, indent=1))
-
-    def _tensors(self) -> dict[str, Tensor]:
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.type == "Tensor"}
 
     @classmethod
     def load(cls, folder: Path) -> Collection:
@@ -61,7 +56,4 @@ class Collection:
         """
         if not (folder / MANIFEST).is_file():
             raise ConfigError(f"{folder} holds no collection of the lens that is complete: {MANIFEST} is missing.")
-        tensors = load_file(folder / TENSORS)
-        prefix = "weighted."
-        weighted = {name.removeprefix(prefix): tensors.pop(name) for name in [*tensors] if name.startswith(prefix)}
-        return cls(**tensors, weighted=weighted, manifest=json.loads((folder / MANIFEST).read_text()))
+        return cls(**load_file(folder / TENSORS), manifest=json.loads((folder / MANIFEST).read_text()))

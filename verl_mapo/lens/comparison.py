@@ -53,19 +53,6 @@ class Figure(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Products:
-    """Inner products of pairs of rollouts.
-
-    Attributes:
-        among: (N, N) float64 by the name of the sketches, those of a kind of gradients among each other.
-        plain: (N, N) float64 by the same names, with the plain gradients (columns), of which the reference is made.
-    """
-
-    among: dict[str, Tensor]
-    plain: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
 class Comparison:
     """What the lens found of one estimator; all figures without unit.
 
@@ -109,7 +96,7 @@ def compare(collection: Collection, estimators: Sequence[Estimator], plan: Plan)
         ConfigError: there are too few questions or rollouts for the plan.
     """
     by_question = rollouts_by_question(collection, plan)
-    products = _products(collection, {"", *(each.sketches for each in estimators)})
+    products = products_of(collection)
     random = np.random.default_rng(plan.seed)
     halves = np.array_split(random.permutation(len(by_question)), 2)
     drawn = [_measure(collection, by_question, halves, estimators, products, plan, 0)]
@@ -148,12 +135,9 @@ def rollouts_by_question(collection: Collection, plan: Plan) -> Tensor:
     return torch.argsort(collection.question, stable=True).view(len(counts), -1)
 
 
-def _products(collection: Collection, names: set[str]) -> _Products:
-    kinds = {name: collection.weighted[name] if name else collection.sketches for name in names}
-    return _Products(
-        {name: (kind @ kind.T).double() for name, kind in kinds.items()},
-        {name: (kind @ collection.sketches.T).double() for name, kind in kinds.items()},
-    )
+def products_of(collection: Collection) -> Tensor:
+    """(N, N) float64, the inner products of all pairs of gradients."""
+    return (collection.sketches @ collection.sketches.T).double()
 
 
 def batch_of(collection: Collection, rows: Tensor) -> Rollouts:
@@ -180,26 +164,26 @@ def _measure(
     by_question: Tensor,
     halves: Sequence[np.ndarray],
     estimators: Sequence[Estimator],
-    products: _Products,
+    products: Tensor,
     plan: Plan,
     number: int,
 ) -> np.ndarray:
     """(estimators, measures) of one draw of the questions, the mean over the two halves."""
     references = [_reference(collection, by_question[half]) for half in halves]
-    lengths = [(each @ products.among[""] @ each).sqrt() for each in references]
-    reliability = float(references[0] @ products.among[""] @ references[1] / (lengths[0] * lengths[1]))
+    lengths = [(each @ products @ each).sqrt() for each in references]
+    reliability = float(references[0] @ products @ references[1] / (lengths[0] * lengths[1]))
     found = []
     for own, other in ((0, 1), (1, 0)):
         generator = torch.Generator().manual_seed(1_000_003 * plan.seed + 1_009 * number + own)
-        directions = {name: plain @ references[other] / lengths[other] for name, plain in products.plain.items()}
+        direction = products @ references[other] / lengths[other]
         half = by_question[halves[own]]
         rows = _deal(half, plan, generator)
         places = rows.flatten(1)
-        blocks = {name: among[places.unsqueeze(2), places.unsqueeze(1)] for name, among in products.among.items()}
+        block = products[places.unsqueeze(2), places.unsqueeze(1)]
         found.append(
             [
-                _of_batches(each, collection, rows, blocks[each.sketches], directions[each.sketches], generator)
-                + (_of_expected(each, collection, half, products, directions[each.sketches], generator),)
+                _of_batches(each, collection, rows, block, direction, generator)
+                + (_of_expected(each, collection, half, products, direction, generator),)
                 for each in estimators
             ]
         )
@@ -266,14 +250,14 @@ def _of_expected(
     estimator: Estimator,
     collection: Collection,
     half: Tensor,
-    products: _Products,
+    products: Tensor,
     direction: Tensor,
     generator: torch.Generator,
 ) -> float:
     """Cosine of the reference with the gradient over all rollouts of a half's questions, (Q, G)."""
     weights = estimator.weights(batch_of(collection, half), generator)
     whole = _of_all(collection, half, weights)
-    return float(whole @ direction / (whole @ products.among[estimator.sketches] @ whole).clamp_min(TINY).sqrt())
+    return float(whole @ direction / (whole @ products @ whole).clamp_min(TINY).sqrt())
 
 
 def where_it_comes_from(
@@ -292,7 +276,7 @@ def where_it_comes_from(
         to both shares.
     """
     by_question = rollouts_by_question(collection, plan)
-    products = _products(collection, {"", estimator.sketches})
+    products = products_of(collection)
     order = np.random.default_rng(plan.seed).permutation(len(by_question))
     halves = np.array_split(order, 2)
     right = (collection.outcome[by_question] > 0).double().mean(dim=1)
@@ -300,7 +284,7 @@ def where_it_comes_from(
     shares = dict.fromkeys(classes, 0.0)
     for own, other in ((0, 1), (1, 0)):
         reference = _reference(collection, by_question[halves[other]])
-        direction = products.plain[estimator.sketches] @ reference
+        direction = products @ reference
         rows = by_question[halves[own]]
         random = torch.Generator().manual_seed(seed)
         weights = estimator.weights(batch_of(collection, rows), random).double().view(rows.shape)

@@ -51,15 +51,12 @@ class Estimator:
     Attributes:
         name: its name in the table.
         weights: rollouts and a generator of random numbers to the weight of each rollout, (B,) float64.
-        sketches: which gradients are weighted: "" for the plain sum over tokens, else a name of
-            :attr:`verl_mapo.lens.collection.Collection.weighted`.
         placebo: the estimator whose signal is taken out of this one; "" if it is no placebo.
         options: what is shown of its settings.
     """
 
     name: str
     weights: Callable[[Rollouts, torch.Generator], Tensor]
-    sketches: str = ""
     placebo: str = ""
     options: dict[str, Any] = field(default_factory=dict)
 

@@ -42,8 +42,12 @@ def row_gradients(layers: dict[str, nn.Linear], rows: list[slice], sketch: Count
 
     Yields:
         (len(rows), M) float32 on the device of the layers; zero until the backward pass.
+
+    Raises:
+        RuntimeError: no gradient has passed a layer, because its weight was used without calling it.
     """
     device = next(iter(layers.values())).weight.device
+    reached: set[str] = set()
     sketches = torch.zeros(len(rows), sketch.size, device=device)
     inputs: dict[str, Tensor] = {}
     handles = []
@@ -56,6 +60,7 @@ def row_gradients(layers: dict[str, nn.Linear], rows: list[slice], sketch: Count
 
     def add(name: str) -> Callable[..., None]:
         def hook(_: nn.Module, __: tuple, gradient: tuple[Tensor, ...]) -> None:
+            reached.add(name)
             _add_rows(sketches, name, inputs.pop(name), gradient[0].detach(), rows, sketch)
 
         return hook
@@ -67,6 +72,11 @@ def row_gradients(layers: dict[str, nn.Linear], rows: list[slice], sketch: Count
     finally:
         for handle in handles:
             handle.remove()
+    if missing := [name for name in layers if name not in reached]:
+        raise RuntimeError(
+            f"The lens has no gradient of {missing[0]}, one of {len(missing)} such layers: the model uses their "
+            "weights without calling them, as fused kernels do. Set actor_rollout_ref.model.use_liger=false."
+        )
 
 
 @torch.no_grad()
