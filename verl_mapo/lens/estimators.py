@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from verl_mapo import names
 from verl_mapo.advantages.groups import grpo_advantage
 from verl_mapo.advantages.mapo import MapoSettings, mapo_advantage
 from verl_mapo.columns import SCORED
@@ -152,7 +153,7 @@ def table(betas: tuple[float, ...] = (0.2, 0.4, 1.0)) -> list[Estimator]:
             Estimator(name, weights, options={"beta": beta}),
             Estimator(f"{name}, shuffled", shuffled(weights), placebo=name, options={"beta": beta}),
         ]
-    rows.append(Estimator("mapo beta=0", mapo(MapoSettings(beta=0)), placebo="mapo", options={"beta": 0.0}))
+    rows.append(Estimator("mapo beta=0", mapo(MapoSettings(beta=0)), placebo=names.MAPO, options={"beta": 0.0}))
     rows.append(Estimator("mapo gated", mapo(MapoSettings(coupling="gated")), options={"coupling": "gated"}))
     return rows
 
