@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The ``verl-mapo`` command: doctor, toy, data, probe, rehearse, train, eval, report."""
+"""The ``verl-mapo`` command: doctor, toy, data, lens, probe, rehearse, train, eval, report."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from verl_mapo import names
+from verl_mapo.lens.cli import lens
 from verl_mapo.overrides import check_data_path, in_shell, path_override
 from verl_mapo.run_command import launch_run, primary
 from verl_mapo.run_folder import RunFolder
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 data = typer.Typer(cls=ConfigErrorGroup, help="Convert public training sets to verl's schema.", no_args_is_help=True)
 app.add_typer(data, name="data")
+app.command(context_settings={"ignore_unknown_options": True})(lens)
 console = Console()
 
 Run = Annotated[Path, typer.Option(help="Folder of the run: metrics, rollouts, checkpoints, log.")]

@@ -37,8 +37,8 @@ def lens(
     """Measure, before any training, how well the update of each estimator points (docs/lens.md).
 
     The command takes the overrides of the planned training, rolls out questions with the policy as it is, takes the
-    gradient of each rollout once, and compares GRPO, its relatives, MAPO and placebos on the same gradients: cosine with
-    the gradient of accuracy, signal-to-noise ratio, and how many rollouts of GRPO one rollout is worth.
+    gradient of each rollout once, and compares GRPO, its relatives, MAPO and placebos on the same gradients: cosine
+    with the gradient of accuracy, signal-to-noise ratio, and how many rollouts of GRPO one rollout is worth.
     """
     from verl_mapo.lens.command import collect, is_collected, measure
     from verl_mapo.lens.comparison import Plan
@@ -61,8 +61,13 @@ def lens_table(measured: Measured) -> Table:
     for name in ("cosine", "gain over the first row", "SNR", "worth, rollouts of the first row"):
         shown.add_column(name, justify="right")
     for row in measured.table:
-        shown.add_row(row.name, with_interval(row.cosine), with_interval(row.gain, sign=True), f"{row.snr.value:.2f}",
-                      with_interval(row.worth, 2))
+        shown.add_row(
+            row.name,
+            with_interval(row.cosine),
+            with_interval(row.gain, sign=True),
+            f"{row.snr.value:.2f}",
+            with_interval(row.worth, 2),
+        )
     return shown
 
 

@@ -85,8 +85,8 @@ def _snr_by_beta(rows: list[Comparison]) -> Plot:
         }
         betas = sorted(found)
         snr = [found[beta].snr for beta in betas]
-        low, high = ([each.value - each.low for each in snr], [each.high - each.value for each in snr])
-        axes.errorbar(betas, [each.value for each in snr], [low, high], fmt="o-" if not ending else "^:", label=label)
+        (line,) = axes.plot(betas, [each.value for each in snr], "^:" if ending else "o-", label=label)
+        axes.vlines(betas, [each.low for each in snr], [each.high for each in snr], color=line.get_color(), alpha=0.6)
     axes.set_xlabel("beta, the weight of the alignment")
     axes.set_ylabel("signal-to-noise ratio")
     axes.legend(frameon=False)
