@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The ``verl-mapo`` command: doctor, toy, data, bench, collect, sft, probe, rehearse, train, eval, report."""
+"""The ``verl-mapo`` command: doctor, toy, data, bench, collect, sft, lens, probe, rehearse, train, eval, report."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from verl_mapo.coldstart.cli import sft
 from verl_mapo.coldstart.collect_cli import collect
 from verl_mapo.command_group import ConfigErrorGroup
 from verl_mapo.data_command import data
+from verl_mapo.lens.cli import lens
 from verl_mapo.overrides import check_data_path, in_shell, path_override
 from verl_mapo.run_command import launch_run, primary
 from verl_mapo.run_folder import RunFolder
@@ -38,6 +39,7 @@ app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 app.command(context_settings={"ignore_unknown_options": True})(collect)
 app.command(context_settings={"ignore_unknown_options": True})(sft)
+app.command(context_settings={"ignore_unknown_options": True})(lens)
 console = Console()
 
 Run = Annotated[Path, typer.Option(help="Folder of the run: metrics, rollouts, checkpoints, log.")]

@@ -19,7 +19,7 @@ class Column(NamedTuple):
         name: its name in TransferQueue.
         dtype: the dtype of its tensor.
         shape: the shape of one row. ``T`` is the largest number of assistant turns of the run, ``S`` the number of
-            tokens of the row, prompt and response.
+            tokens of the row, prompt and response; ``M`` the number of buckets of a sketch.
         meaning: a description of its values.
         writer: dotted path of the function that computes it.
     """
@@ -90,6 +90,13 @@ VISUAL_FOCUS = Column(
     "Focus score in [0, 1] of each response token, stored one position earlier, like its log-prob; NaN elsewhere.",
     "verl_mapo.training.focus_engine.FocusEngine.forward_step",
 )
+GRADIENT_SKETCH = Column(
+    "gradient_sketch",
+    torch.float32,
+    ("M",),
+    "Sketch of the gradient of the sum of the log-probs of a row's policy tokens, in M buckets.",
+    "verl_mapo.lens.passes.sketched_step",
+)
 
 TURN_COLUMNS = (TURN_SCORES, TURN_STATUS, TURN_SPANS)
 """The columns of a rollout of this package's agent loop whose alignment was scored."""
@@ -97,7 +104,7 @@ TURN_COLUMNS = (TURN_SCORES, TURN_STATUS, TURN_SPANS)
 AXPO_COLUMNS = (ROLE, PREFIX_LENGTH, PREFIX_ID, CONFIDENCE, LOST, EXPLORE_SECONDS)
 """The columns of a rollout under AXPO."""
 
-COLUMNS = (*TURN_COLUMNS, *AXPO_COLUMNS, VISUAL_FOCUS)
+COLUMNS = (*TURN_COLUMNS, *AXPO_COLUMNS, VISUAL_FOCUS, GRADIENT_SKETCH)
 """Every column that this package adds."""
 
 ABSENT, SCORED, UNSCORED = 0, 1, 2

@@ -14,6 +14,9 @@ AXPO = "axpo"
 VGPO = "vgpo"
 ESTIMATORS = (MAPO, AXPO, VGPO)
 
+LENS = "lens"
+"""Name of the method that trains nothing and measures gradients."""
+
 # verl's trainers, which this package extends under their own names.
 TRAINERS = ("sync", "colocate_async", "separate_async")
 
@@ -73,6 +76,7 @@ AXPO_NODE = "algorithm.axpo"
 VISUAL_CREDIT_NODE = "algorithm.visual_credit"
 VISUAL_TOOL_NODE = "visual_tool"
 RECORDS_NODE = "records"
+LENS_NODE = "lens"
 STRATEGIES_NODE = "strategy_of"
 ALIGNMENT_NODE = "reward.description_alignment"
 

@@ -18,6 +18,7 @@ from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, parse_node, select
 from verl_mapo.training import config_checks
 from verl_mapo.training.config_checks import check_columns, check_config, check_rows, uses_this_package
+from verl_mapo.training.lens import LensSettings
 from verl_mapo.training.records import RecordSettings
 
 
@@ -25,7 +26,14 @@ def test_shipped_configuration_holds_the_defaults_of_every_settings_class():
     for method in ("mapo", "axpo", "vgpo"):
         check_config(compose_config(f"method={method}"))
     config = compose_config("method=axpo")
-    for settings in (MapoSettings, AxpoSettings, VisualCreditSettings, VisualToolSettings, RecordSettings):
+    for settings in (
+        MapoSettings,
+        AxpoSettings,
+        VisualCreditSettings,
+        LensSettings,
+        VisualToolSettings,
+        RecordSettings,
+    ):
         assert parse(settings, config) == settings()
         assert set(select(config, settings.NODE)) == {field.name for field in fields(settings)}, (
             "every setting is shown"

@@ -65,7 +65,8 @@ def test_dotted_path_of_something_else_is_refused():
 
 
 def test_estimators_given_to_verl_are_the_names_of_the_methods():
-    assert {method.name for method in METHODS} == set(ESTIMATORS)
+    estimators = {method.name for method in METHODS if method.advantages is not Method.advantages}
+    assert estimators == set(ESTIMATORS)
 
 
 def test_method_without_advantages_is_refused_as_the_estimator(monkeypatch):

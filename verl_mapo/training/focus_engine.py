@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,9 @@ from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from verl_mapo.advantages.focus import FocusPlan, focus_scores, image_sums, plan_focus
 from verl_mapo.columns import VISUAL_FOCUS
+from verl_mapo.lens.passes import SKETCH, sketched_step
 from verl_mapo.names import ENGINES
+from verl_mapo.packed_rows import padded_index, policy_tokens
 from verl_mapo.training.frozen_tower import FREEZE, freeze
 
 FOCUS = VISUAL_FOCUS.name
@@ -55,16 +58,23 @@ class FocusEngine(FSDPEngineWithLMHead):
         )
 
     def forward_step(self, micro_batch: TensorDict, loss_function: Any, forward_only: bool) -> tuple[Tensor, dict]:
-        """verl's forward step; on request ``model_output`` also holds ``visual_focus``, jagged, one score per position.
+        """verl's forward step; on request ``model_output`` also holds a further column.
+
+        ``visual_focus`` is jagged, one score per position. ``gradient_sketch`` is that of the gradient lens, see
+        :func:`verl_mapo.lens.passes.sketched_step`.
 
         Args:
-            micro_batch: verl's micro-batch; its non-tensor key ``visual_focus`` holds the request.
+            micro_batch: verl's micro-batch; its non-tensor key with the name of a column holds the request for it.
             loss_function: verl's loss function.
             forward_only: whether this is a pass without gradients; a training pass ignores the request.
         """
         request = tu.get_non_tensor_data(data=micro_batch, key=FOCUS, default=None)
+        measured = tu.get_non_tensor_data(data=micro_batch, key=SKETCH, default=None)
         fused = tu.get_non_tensor_data(data=micro_batch, key="use_fused_kernels", default=False)
         with whole_head(self.module, forward_only) if fused else nullcontext():
+            if measured is not None and forward_only:
+                step = partial(super().forward_step, micro_batch, forward_only=True)
+                return sketched_step(self.module, micro_batch, measured, step)
             if request is None or not forward_only:
                 return super().forward_step(micro_batch, loss_function, forward_only)
             return self._step_with_scores(micro_batch, loss_function, request)
@@ -154,30 +164,15 @@ def _plan(micro_batch: TensorDict, request: dict[str, Any]) -> tuple[FocusPlan, 
     """The plan for the states in verl's layout, and the index of each packed position in it; None if verl packs."""
     input_ids = micro_batch["input_ids"].cpu()
     ids, offsets = input_ids.values(), input_ids.offsets()
-    policy = _policy(micro_batch["response_mask"].cpu(), offsets)
+    policy = policy_tokens(micro_batch["response_mask"].cpu(), offsets)
     index = None
     if not tu.get_non_tensor_data(data=micro_batch, key="use_remove_padding", default=True):
         rows, width = len(offsets) - 1, int(offsets.diff().max())
-        index = _padded_index(offsets, width)
+        index = padded_index(offsets, width)
         ids, policy = (_padded(values, index, rows * width) for values in (ids, policy))
         offsets = torch.arange(rows + 1) * width
     plan = plan_focus(ids, policy, offsets, request["visual_token_ids"], request["prototype"], request["position"])
     return plan, index
-
-
-def _policy(response_mask: Tensor, offsets: Tensor) -> Tensor:
-    """(N,) bool at packed positions: the policy tokens; a row's response is its end."""
-    policy = torch.zeros(int(offsets[-1]), dtype=torch.bool)
-    for mask, stop in zip(response_mask.unbind(), offsets[1:].tolist(), strict=True):
-        policy[stop - len(mask) : stop] = mask.bool()
-    return policy
-
-
-def _padded_index(offsets: Tensor, width: int) -> Tensor:
-    """(N,) index of each packed position in rows that are padded to one width and concatenated."""
-    lengths = offsets.diff()
-    row = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-    return torch.arange(int(offsets[-1])) - offsets[row] + row * width
 
 
 def _padded(values: Tensor, index: Tensor, size: int) -> Tensor:

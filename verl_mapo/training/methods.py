@@ -10,11 +10,12 @@ from verl_mapo import names
 from verl_mapo.registry import Registry, is_dotted_path
 from verl_mapo.settings import ConfigError, select
 from verl_mapo.training.axpo import Axpo
+from verl_mapo.training.lens import Lens
 from verl_mapo.training.mapo import Mapo
 from verl_mapo.training.method import Method
 from verl_mapo.training.visual_credit import VisualCredit
 
-METHODS: tuple[type[Method], ...] = (Axpo, Mapo, VisualCredit)
+METHODS: tuple[type[Method], ...] = (Axpo, Mapo, VisualCredit, Lens)
 """The methods of this package, in the order in which the trainer calls their hooks."""
 
 _REGISTRY: Registry[type[Method]] = Registry(

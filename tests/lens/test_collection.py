@@ -1,0 +1,45 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+import torch
+
+from verl_mapo.lens.collection import MANIFEST, Collection, tensor_names, write_part
+from verl_mapo.settings import ConfigError
+
+
+def rows(questions: list[int], seed: int = 0) -> dict[str, torch.Tensor]:
+    random, count = torch.Generator().manual_seed(seed), len(questions)
+    return {
+        "sketches": torch.randn(count, 8, generator=random),
+        "question": torch.tensor(questions),
+        "outcome": torch.rand(count, generator=random),
+        "turn_scores": torch.rand(count, 2, generator=random),
+        "turn_status": torch.ones(count, 2, dtype=torch.int64),
+        "tokens": torch.arange(count),
+    }
+
+
+def test_collection_is_read_as_it_was_written(tmp_path):
+    written = Collection(**rows([0, 0, 1, 1]), manifest={"model": "tiny", "size": 8})
+    written.save(tmp_path)
+    found = Collection.load(tmp_path)
+    assert found.manifest == written.manifest
+    assert all(torch.equal(getattr(found, name), getattr(written, name)) for name in tensor_names())
+    (tmp_path / MANIFEST).unlink()
+    with pytest.raises(ConfigError, match="no collection of the lens that is complete"):
+        Collection.load(tmp_path)
+
+
+def test_parts_are_joined_in_the_order_of_steps_and_questions_that_lack_a_rollout_are_counted(tmp_path):
+    parts = {2: rows([1, 0, 0, 1], 2), 10: rows([0, 0, 0, 1], 10)}
+    for step, part in parts.items():
+        write_part(tmp_path, step, **part)
+    found = Collection.of_parts(tmp_path, 2, {"model": "tiny"})
+    assert found.question.tolist() == [1, 0, 0, 1] and found.manifest == {"model": "tiny", "left_out": 2}
+    assert torch.equal(found.sketches, parts[2]["sketches"])
+    with pytest.raises(ConfigError, match="has all of its 5 rollouts"):
+        Collection.of_parts(tmp_path, 5, {})
+    with pytest.raises(ConfigError, match="did not get through its first step"):
+        Collection.of_parts(tmp_path / "none", 2, {})

@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The lens on policies whose gradients are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from support.policies import coin
+
+from verl_mapo.advantages.mapo import MapoSettings
+from verl_mapo.lens.comparison import Plan, compare, where_it_comes_from
+from verl_mapo.lens.estimators import Estimator, grpo, mapo, rloo, shuffled
+from verl_mapo.settings import ConfigError
+
+PLAN = Plan(questions=8, rollouts=2, passes=25, draws=0)
+
+
+def test_figures_of_a_known_gradient_are_those_computed_by_hand():
+    """Two rollouts a question: RLOO weighs them with +-1 where they differ, which has probability 1/2.
+
+    A question then adds 1 to the first parameter and -2, 0, 0 or 2 to the second, otherwise nothing: mean 1/2 and
+    variances 1/4 and 1. A batch of b questions has a signal-to-noise ratio of sqrt(b) on the first parameter, and the
+    variance is (1/4 + 1) b against a squared mean of b^2 / 4, which is 5 / b.
+    """
+    [found] = compare(coin(700, 2), [Estimator("rloo", rloo)], PLAN)
+    assert found.snr.value == pytest.approx(8**0.5, rel=0.08)
+    assert found.variance.value == pytest.approx(5 / 8, rel=0.12)
+    assert found.bias_cosine.value > 0.98 and found.idle.value == pytest.approx(0.5, abs=0.05)
+    random = np.random.default_rng(0)
+    batches = (random.random((20_000, 8)) < 0.5)[..., None] * np.stack(
+        [np.ones((20_000, 8)), random.choice([-2, 0, 0, 2], (20_000, 8))], axis=2
+    )
+    gradient = batches.sum(axis=1)
+    cosine = (gradient[:, 0] / np.maximum(np.linalg.norm(gradient, axis=1), 1e-9)).mean()
+    assert found.cosine.value == pytest.approx(cosine, abs=0.03)
+    assert found.true_cosine.value == pytest.approx(cosine, abs=0.03) and found.true_cosine.value > found.cosine.value
+
+
+def test_informative_scores_help_and_their_placebo_and_flipped_signs_do_not():
+    collection = coin(60, 8, noise=0.6)
+    weights = mapo(MapoSettings(beta=1.0))
+    flipped = replace(collection, turn_scores=-collection.turn_scores)
+    rows = [Estimator("grpo", grpo), Estimator("mapo", weights), Estimator("placebo", shuffled(weights))]
+    plan = Plan(questions=8, rollouts=8, passes=10, draws=40)
+    base, real, placebo = compare(collection, rows, plan)
+    assert base.gain == (0, 0, 0) and base.worth == (1, 1, 1)
+    assert real.gain.low > 0 and real.worth.value > 1.5
+    assert placebo.gain.value < 0 < real.gain.value and placebo.worth.value < 1
+    wrong = compare(flipped, rows[:2], plan)[1]
+    assert wrong.gain.high < 0 and wrong.snr.value < base.snr.value
+
+
+def test_intervals_hold_the_true_value_as_often_as_they_say():
+    """12 collections of the same policy: the expected ratio is sqrt(8), and most intervals of 95 % hold it."""
+    plan = Plan(questions=8, rollouts=2, passes=5, draws=40)
+    held = 0
+    for seed in range(12):
+        [found] = compare(coin(120, 2, seed=seed), [Estimator("rloo", rloo)], plan)
+        held += found.snr.low <= 8**0.5 <= found.snr.high
+    assert held >= 9
+
+
+def test_gain_of_grpo_comes_from_mixed_groups_alone():
+    collection = coin(80, 4)
+    shares = where_it_comes_from(collection, Estimator("grpo", grpo), Plan(rollouts=4))
+    assert shares["mixed"][1] == pytest.approx(1) and shares["all wrong"][1] == shares["all right"][1] == 0
+    assert sum(share for share, _ in shares.values()) == pytest.approx(1)
+    semantic = where_it_comes_from(collection, Estimator("mapo", mapo(MapoSettings(beta=1.0))), Plan(rollouts=4))
+    assert sum(part for _, part in semantic.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (Plan(rollouts=9), "--rollouts 9 is refused: give 2 to 4"),
+        (Plan(questions=11, rollouts=4), "--questions 11 is refused: give 1 to 10"),
+    ],
+)
+def test_plan_that_asks_for_more_than_there_is_is_refused(plan, words):
+    with pytest.raises(ConfigError, match=words):
+        compare(coin(20, 4), [Estimator("grpo", grpo)], plan)
+
+
+def test_questions_with_different_numbers_of_rollouts_are_refused():
+    collection = coin(20, 4)
+    with pytest.raises(ConfigError, match="3 to 5 rollouts"):
+        compare(
+            replace(collection, question=collection.question.clone().index_fill_(0, torch.tensor([0]), 1)), [], PLAN
+        )

@@ -1,0 +1,54 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The table of the console and the page, from the gradients of a known policy."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import fields
+
+import pytest
+from rich.console import Console
+from support.policies import coin
+
+from verl_mapo.lens.cli import lens_table
+from verl_mapo.lens.command import chosen, is_collected, lens_folder, measure
+from verl_mapo.lens.comparison import Comparison, Plan
+from verl_mapo.lens.estimators import table
+from verl_mapo.lens.page import write_page
+from verl_mapo.settings import ConfigError
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    coin(24, 4, noise=0.5).save(lens_folder(folder))
+    return folder
+
+
+def test_page_and_table_have_every_estimator_and_figure(run, tmp_path):
+    assert is_collected(run)
+    measured = measure(run, Plan(questions=4, rollouts=4, passes=4, draws=4), (0.4, 1.0))
+    page = write_page(measured, tmp_path).read_text()
+    console = Console(width=240, record=True, file=io.StringIO())
+    console.print(lens_table(measured))
+    names = [each.name for each in table((0.4, 1.0))]
+    assert [name for name in names if name not in page] == []
+    printed = console.export_text()
+    assert [name for name in names if name not in printed] == []
+    assert page.count("<svg") == 2 and "all wrong, questions" in page
+    values = json.loads((tmp_path / "lens.json").read_text())
+    assert [row["name"] for row in values["table"]] == names
+    assert set(values["table"][0]) == {each.name for each in fields(Comparison)}
+    assert [*values["by_batch"]] == ["1", "2", "4"]
+
+
+def test_base_mapo_and_its_placebo_are_drawn():
+    assert [each.name for each in chosen(table((0.4,)))] == ["grpo", "mapo beta=0.4", "mapo beta=0.4, shuffled"]
+
+
+def test_folder_without_gradients_is_refused(tmp_path):
+    assert not is_collected(tmp_path)
+    with pytest.raises(ConfigError, match="no collection of the lens"):
+        measure(tmp_path, Plan(), (0.4,))

@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Sketches inside verl's own log-prob pass, on tiny models of both families."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.passes import add_adapters, log_prob_pass, rows_of, tiny_engine
+
+from verl_mapo.lens.passes import SKETCH
+from verl_mapo.lens.sketch import CountSketch
+
+REQUEST = {"size": 512, "seed": 2, "layers": None}
+
+
+@pytest.fixture
+def engine(model, monkeypatch):
+    engine = tiny_engine(model.folder, monkeypatch)
+    engine.get_data_parallel_group = lambda: None  # verl passes it to every loss function
+    return engine
+
+
+def sketches(engine, rows: list[dict], request: dict = REQUEST, **asked) -> torch.Tensor:
+    return torch.stack(log_prob_pass(engine, rows, None, **{SKETCH: request, **asked})[SKETCH].unbind())
+
+
+def slow(engine, row: dict, layers: int | None = None) -> torch.Tensor:
+    """The sketch of the gradient that an ordinary backward pass of one row leaves in the weights."""
+    model, sketch = engine.module, CountSketch(REQUEST["size"], REQUEST["seed"])
+    model.zero_grad()
+    logits = model(
+        input_ids=row["input_ids"][None], position_ids=row["position_ids"][:, None], **row["multi_modal_inputs"]
+    ).logits[0]
+    begin = len(row["input_ids"]) - len(row["response_mask"])
+    places = begin + row["response_mask"].nonzero().squeeze(1)
+    logits.float().log_softmax(-1)[places - 1, row["input_ids"][places]].sum().backward()
+    found = torch.zeros(1, sketch.size)
+    blocks = model.get_decoder().layers
+    for number in range(len(blocks) - (layers or len(blocks)), len(blocks)):
+        for name, layer in blocks[number].named_modules():
+            if isinstance(layer, torch.nn.Linear) and layer.weight.requires_grad:
+                sketch.add(found, f"{number}.{name}", layer.weight.grad.reshape(1, -1))
+    model.zero_grad()
+    return found[0]
+
+
+@pytest.mark.parametrize("layers", [None, 1])
+def test_sketch_of_each_row_is_that_of_its_own_backward_pass(engine, model, picture, layers):
+    rows = rows_of(engine.module, model, picture)
+    found = sketches(engine, rows, REQUEST | {"layers": layers})
+    for row, sketch in zip(rows, found, strict=True):
+        expected = slow(engine, row, layers)
+        assert torch.allclose(sketch, expected, atol=1e-3 * float(expected.abs().max()))
+    assert all(parameter.grad is None for parameter in engine.module.parameters())
+
+
+def test_log_probs_are_those_of_a_pass_without_a_request(engine, model, picture):
+    rows = rows_of(engine.module, model, picture)
+    asked = log_prob_pass(engine, rows, None, **{SKETCH: REQUEST})
+    plain = log_prob_pass(engine, rows, None)
+    assert torch.equal(asked["log_probs"].values(), plain["log_probs"].values())
+    assert not asked["log_probs"].values().requires_grad and SKETCH not in plain
+
+
+def test_sketches_do_not_depend_on_the_micro_batch(engine, model, picture):
+    rows = rows_of(engine.module, model, picture)
+    together = sketches(engine, rows)
+    pair = sketches(engine, [rows[2], rows[0]])
+    assert torch.allclose(pair, together[[2, 0]], atol=1e-3 * float(together.abs().max()))
+
+
+def test_adapters_alone_are_measured_where_they_alone_are_trained(engine, model, picture):
+    rows = rows_of(engine.module, model, picture)[:2]
+    add_adapters(engine)
+    with torch.no_grad():
+        for name, parameter in engine.module.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.02)
+    found = sketches(engine, rows)
+    for row, sketch in zip(rows, found, strict=True):
+        expected = slow(engine, row)
+        assert expected.abs().max() > 0
+        assert torch.allclose(sketch, expected, atol=1e-3 * float(expected.abs().max()))

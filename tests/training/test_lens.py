@@ -1,0 +1,75 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The gradient lens in the trainer: what it writes of a step, and which runs it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from support.fake_queue import scored_rows
+from support.scripted import compose_config
+
+from verl_mapo.columns import GRADIENT_SKETCH, TURN_SCORES, TURN_STATUS
+from verl_mapo.settings import ConfigError
+from verl_mapo.training.config_checks import check_config
+from verl_mapo.training.lens import Lens
+from verl_mapo.training.methods import enabled_methods
+from verl_mapo.training.step_batch import StepBatch
+
+
+def make_method(make_trainer, folder, *overrides: str) -> Lens:
+    return next(
+        method for method in make_trainer(f"lens.folder={folder}", *overrides).methods if isinstance(method, Lens)
+    )
+
+
+def test_what_is_known_of_a_step_is_written(queue, make_trainer, tmp_path):
+    masks = [torch.tensor(mask) for mask in ([1, 0, 1], [1, 1], [1], [1, 1])]
+    queue.fields |= scored_rows(masks, [1.0, 0.0, 1.0, 0.0], [None] * 4)
+    queue.fields[GRADIENT_SKETCH.name] = torch.arange(32.0).view(4, 8)
+    queue.fields[TURN_SCORES.name] = torch.tensor([[0.3], [0.2], [0.1], [0.0]])
+    queue.fields[TURN_STATUS.name] = torch.tensor([[1], [1], [2], [0]], dtype=torch.int8)
+    keys = ["a_0_0", "a_1_0", "b_0_0", "b_1_0"]
+    batch = queue.batch(keys, is_padding=[False, False, False, True])
+    method = make_method(make_trainer, tmp_path)
+    method.after_advantage(StepBatch.fetch(batch, 3, Lens.columns))
+    found = load_file(tmp_path / "step_3.safetensors")
+    assert torch.equal(found["sketches"], torch.arange(24.0).view(3, 8)), "padding is no rollout"
+    assert found["question"].tolist() == [0, 0, 1] and found["outcome"].tolist() == [1, 0, 1]
+    assert found["turn_status"].tolist() == [[1], [1], [2]] and found["tokens"].tolist() == [2, 2, 1]
+
+
+def test_step_without_sketches_is_an_error_in_words(queue, make_trainer, tmp_path):
+    queue.fields |= scored_rows([torch.tensor([1])], [1.0], [None])
+    method = make_method(make_trainer, tmp_path)
+    with pytest.raises(ConfigError, match="gave no gradients, which the lens needs"):
+        method.after_advantage(StepBatch.fetch(queue.batch(["a_0_0"]), 1, Lens.columns))
+
+
+def test_lens_runs_beside_any_estimator_and_only_with_a_folder(tmp_path):
+    assert Lens not in enabled_methods(compose_config())
+    for estimator in ("method=mapo", "method=vgpo", "algorithm.adv_estimator=grpo"):
+        config = compose_config(estimator, f"lens.folder={tmp_path}")
+        assert enabled_methods(config)[-1] is Lens
+        check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("algorithm.rollout_correction.bypass_mode=true", "needs a log-prob pass"),
+        ("actor_rollout_ref.actor.strategy=fsdp_turbo", "gives no gradients of single rows"),
+        ("actor_rollout_ref.actor.ulysses_sequence_parallel_size=2", "where GPUs share a sequence"),
+    ],
+)
+def test_run_whose_gradients_cannot_be_read_is_refused(tmp_path, override, words):
+    config = compose_config(override, f"lens.folder={tmp_path}")
+    with pytest.raises(ConfigError, match=words):
+        Lens(config).check()
+
+
+@pytest.mark.parametrize("override", ["lens.size=0", "lens.layers=-1", "+lens.bucket=3"])
+def test_wrong_setting_is_refused(override):
+    with pytest.raises(ConfigError, match=r"lens\."):
+        check_config(compose_config(override))

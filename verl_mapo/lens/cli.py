@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``verl-mapo lens``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from verl_mapo.run_command import primary
+
+if TYPE_CHECKING:
+    from verl_mapo.lens.command import Measured
+    from verl_mapo.lens.comparison import Figure
+
+console = Console()
+
+
+def lens(
+    run: Annotated[Path, typer.Option(help="Folder of the run; one that holds gradients is only measured again.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Hydra overrides of the planned training.")] = None,
+    questions: Annotated[int, typer.Option(help="Questions to roll out.", min=4)] = 96,
+    rollouts: Annotated[int, typer.Option(help="Rollouts of each question.", min=2)] = 32,
+    batch: Annotated[int, typer.Option(help="Questions of a batch that is measured.", min=1)] = 8,
+    group: Annotated[int, typer.Option(help="Rollouts of each question of such a batch.", min=2)] = 8,
+    draws: Annotated[int, typer.Option(help="Draws of the bootstrap over questions.", min=1)] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of batches, bootstrap and placebos.")] = 0,
+    config: Annotated[str | None, typer.Option(help="A primary configuration in verl_mapo.config.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="The primary configuration: any yaml file.")] = None,
+    timeout_h: Annotated[float | None, typer.Option(help="Hours after which the rollouts are stopped.")] = None,
+    verbose: Annotated[bool, typer.Option(help="Show verl's whole output.")] = False,
+) -> None:
+    """Measure, before any training, how well the update of each estimator points (docs/lens.md).
+
+    The command takes the overrides of the planned training, rolls out questions with the policy as it is, takes the
+    gradient of each rollout once, and compares GRPO, its relatives, MAPO and placebos on the same gradients: cosine
+    with the gradient of accuracy, signal-to-noise ratio, and how many rollouts of GRPO one rollout is worth.
+    """
+    from verl_mapo.lens.command import collect, is_collected, measure
+    from verl_mapo.lens.comparison import Plan
+    from verl_mapo.lens.page import write_page
+
+    if is_collected(run):
+        typer.echo(f"{run} already holds gradients. They are measured and nothing is launched.")
+    elif code := collect(run, primary(config, recipe), overrides or [], questions, rollouts, timeout_h, verbose):
+        raise typer.Exit(code)
+    measured = measure(run, Plan(questions=batch, rollouts=group, draws=draws, seed=seed), (0.2, 0.4, 1.0))
+    console.print(lens_table(measured))
+    typer.echo(f"Wrote {write_page(measured, run)}")
+
+
+def lens_table(measured: Measured) -> Table:
+    """The table of the console: what a batch's gradient is worth under each estimator."""
+    plan = measured.plan
+    title = f"Batches of {plan.questions} questions with {plan.rollouts} rollouts each"
+    shown = Table("", title=title, title_justify="left")
+    for name in ("cosine", "gain over the first row", "SNR", "worth, rollouts of the first row"):
+        shown.add_column(name, justify="right")
+    for row in measured.table:
+        shown.add_row(
+            row.name,
+            with_interval(row.cosine),
+            with_interval(row.gain, sign=True),
+            f"{row.snr.value:.2f}",
+            with_interval(row.worth, 2),
+        )
+    return shown
+
+
+def with_interval(figure: Figure, digits: int = 3, sign: bool = False) -> str:
+    """A figure and its interval."""
+    form = f"{'+' if sign else ''}.{digits}f"
+    return f"{figure.value:{form}} ({figure.low:{form}} to {figure.high:{form}})"

@@ -1,0 +1,294 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Compares estimators on the sketched gradients of one policy's rollouts.
+
+Half of the questions give the reference, the gradient of accuracy over all their rollouts; batches are drawn from the
+other half, and then the other way round. Everything that is reported is a ratio of inner products of weighted sums of
+rollouts, so the inner products of all pairs of rollouts are computed once, and an estimator costs no more than its
+weights. Intervals come from a bootstrap over questions: a drawn question brings all its rollouts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from verl_mapo.lens.collection import Collection
+from verl_mapo.lens.estimators import Estimator, Rollouts, accuracy
+from verl_mapo.settings import ConfigError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How batches are drawn.
+
+    Attributes:
+        questions: questions of a batch.
+        rollouts: rollouts of each question, at most those of the collection.
+        passes: times that the questions of a half are dealt into batches, so that no two batches of a pass share one.
+        draws: draws of the bootstrap; the first figure comes from the questions as they are.
+        seed: of everything random.
+        level: level of the intervals.
+    """
+
+    questions: int = 8
+    rollouts: int = 8
+    passes: int = 25
+    draws: int = 200
+    seed: int = 0
+    level: float = 0.95
+
+
+class Figure(NamedTuple):
+    """A figure with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the lens found of one estimator; all figures without unit.
+
+    Attributes:
+        name: of the estimator.
+        cosine: mean cosine of a batch's gradient with the reference.
+        true_cosine: the same, divided by the square root of the cosine of the two references: what the cosine with a
+            reference of endlessly many questions would be.
+        gain: its cosine minus that of the base in the same batches.
+        snr: mean of the projection on the reference divided by its standard deviation over batches.
+        variance: trace of the covariance of a batch's gradient, divided by the squared length of its mean.
+        bias_cosine: cosine of the expected gradient, over all rollouts of the half, with the reference.
+        idle: share of rollouts with weight 0.
+        worth: rollouts of the base that give the same signal-to-noise ratio as one of this estimator.
+    """
+
+    name: str
+    cosine: Figure
+    true_cosine: Figure
+    gain: Figure
+    snr: Figure
+    variance: Figure
+    bias_cosine: Figure
+    idle: Figure
+    worth: Figure
+
+
+TINY = 1e-30
+"""Smallest divisor: a batch without any signal has cosine 0."""
+
+
+def compare(collection: Collection, estimators: Sequence[Estimator], plan: Plan) -> list[Comparison]:
+    """Compare estimators; the first one is the base.
+
+    Args:
+        collection: the rollouts, the same number of each question.
+        estimators: the rows of the table.
+        plan: how batches are drawn.
+
+    Raises:
+        ConfigError: there are too few questions or rollouts for the plan.
+    """
+    by_question = rollouts_by_question(collection, plan)
+    products = products_of(collection)
+    random = np.random.default_rng(plan.seed)
+    halves = np.array_split(random.permutation(len(by_question)), 2)
+    drawn = [_measure(collection, by_question, halves, estimators, products, plan, 0)]
+    for number in range(1, plan.draws + 1):
+        resampled = [random.choice(half, len(half)) for half in halves]
+        drawn.append(_measure(collection, by_question, resampled, estimators, products, plan, number))
+    values = np.stack(drawn)  # (1 + draws, estimators, measures)
+    tail = (1 - plan.level) / 2
+    low, high = np.quantile(values[1:], [tail, 1 - tail], axis=0) if plan.draws else (values[0], values[0])
+    return [
+        Comparison(
+            each.name, *(Figure(*map(float, cell)) for cell in zip(values[0, row], low[row], high[row], strict=True))
+        )
+        for row, each in enumerate(estimators)
+    ]
+
+
+def rollouts_by_question(collection: Collection, plan: Plan) -> Tensor:
+    """(Q, G) int64, the rows of each question's rollouts.
+
+    Raises:
+        ConfigError: the questions have different numbers of rollouts, or the plan asks for more than there are.
+    """
+    counts = torch.bincount(collection.question)
+    if counts.min() != counts.max():
+        raise ConfigError(
+            f"The questions of the collection have {int(counts.min())} to {int(counts.max())} rollouts: the lens needs "
+            "the same number of each."
+        )
+    if plan.rollouts > counts[0] or plan.rollouts < 2:
+        raise ConfigError(f"--rollouts {plan.rollouts} is refused: give 2 to {int(counts[0])}, those of a question.")
+    if plan.questions > len(counts) // 2 or plan.questions < 1:
+        raise ConfigError(
+            f"--questions {plan.questions} is refused: give 1 to {len(counts) // 2}, half of those of the collection."
+        )
+    return torch.argsort(collection.question, stable=True).view(len(counts), -1)
+
+
+def products_of(collection: Collection) -> Tensor:
+    """(N, N) float64, the inner products of all pairs of gradients."""
+    return (collection.sketches @ collection.sketches.T).double()
+
+
+def batch_of(collection: Collection, rows: Tensor) -> Rollouts:
+    """The rollouts of some batches.
+
+    Args:
+        collection: the collection.
+        rows: (..., questions, n) int64: the rollouts of the questions of each batch; a single batch as (questions, n).
+    """
+    flat, (questions, n) = rows.flatten(), rows.shape[-2:]
+    groups = len(flat) // n
+    return Rollouts(
+        outcome=collection.outcome[flat],
+        turn_scores=collection.turn_scores[flat],
+        turn_status=collection.turn_status[flat],
+        tokens=collection.tokens[flat],
+        group=torch.arange(groups).repeat_interleave(n),
+        batch=torch.arange(groups // questions).repeat_interleave(questions * n),
+    )
+
+
+def _measure(
+    collection: Collection,
+    by_question: Tensor,
+    halves: Sequence[np.ndarray],
+    estimators: Sequence[Estimator],
+    products: Tensor,
+    plan: Plan,
+    number: int,
+) -> np.ndarray:
+    """(estimators, measures) of one draw of the questions, the mean over the two halves."""
+    references = [_reference(collection, by_question[half]) for half in halves]
+    lengths = [(each @ products @ each).sqrt() for each in references]
+    reliability = float(references[0] @ products @ references[1] / (lengths[0] * lengths[1]))
+    found = []
+    for own, other in ((0, 1), (1, 0)):
+        generator = torch.Generator().manual_seed(1_000_003 * plan.seed + 1_009 * number + own)
+        direction = products @ references[other] / lengths[other]
+        half = by_question[halves[own]]
+        rows = _deal(half, plan, generator)
+        places = rows.flatten(1)
+        block = products[places.unsqueeze(2), places.unsqueeze(1)]
+        found.append(
+            [
+                _of_batches(each, collection, rows, block, direction, generator)
+                + (_of_expected(each, collection, half, products, direction, generator),)
+                for each in estimators
+            ]
+        )
+    cosine, snr, variance, idle, bias = np.array(found).mean(axis=0).T
+    true_cosine = cosine / reliability**0.5 if reliability > 0 else np.full_like(cosine, np.nan)
+    worth = (snr / snr[0]) ** 2
+    return np.stack([cosine, true_cosine, cosine - cosine[0], snr, variance, bias, idle, worth], axis=1)
+
+
+def _reference(collection: Collection, rows: Tensor) -> Tensor:
+    """(N,) float64: weights of all rollouts in the gradient of accuracy over the given questions, (Q, G)."""
+    weights = accuracy(batch_of(collection, rows))
+    return _of_all(collection, rows, weights)
+
+
+def _of_all(collection: Collection, rows: Tensor, weights: Tensor) -> Tensor:
+    """(N,) float64: the weight of each rollout of the collection, if ``rows`` have these weights."""
+    return torch.zeros(len(collection.outcome), dtype=torch.float64).index_add_(0, rows.flatten(), weights.double())
+
+
+def _deal(rows: Tensor, plan: Plan, generator: torch.Generator) -> Tensor:
+    """(passes, batches, questions, n): in each pass, the questions of a half are dealt into batches."""
+    batches = len(rows) // plan.questions
+    order = torch.rand(plan.passes, len(rows), generator=generator).argsort(dim=1)[:, : batches * plan.questions]
+    of_questions = rows[order]
+    some = torch.rand(of_questions.shape, generator=generator).argsort(dim=2)[..., : plan.rollouts]
+    return of_questions.gather(2, some).view(plan.passes, batches, plan.questions, -1)
+
+
+def _of_batches(
+    estimator: Estimator,
+    collection: Collection,
+    rows: Tensor,
+    block: Tensor,
+    direction: Tensor,
+    generator: torch.Generator,
+) -> tuple[float, float, float, float]:
+    """Cosine, signal-to-noise ratio, relative variance, and share of rollouts without a weight, over batches.
+
+    Args:
+        estimator: the estimator.
+        collection: the collection.
+        rows: see :func:`_deal`.
+        block: (passes, rows, rows), the inner products of the rollouts of a pass.
+        direction: (N,), the projection of each rollout's gradient on the reference.
+        generator: random numbers of the estimator.
+    """
+    passes, batches, size = rows.flatten(2).shape
+    weights = estimator.weights(batch_of(collection, rows), generator).double().view(passes, batches, size)
+    projection = (weights * direction[rows.flatten(2)]).sum(dim=2).flatten()
+    among = torch.einsum("pbi,pbicj,pcj->pbc", weights, block.view(passes, batches, size, batches, size), weights)
+    squared = among.diagonal(dim1=1, dim2=2)
+    # |mean|^2 from pairs of batches without a common question: a batch with itself would count noise as signal
+    signal = (
+        (among.sum() - squared.sum()) / (passes * batches * (batches - 1)) if batches > 1 else squared.new_zeros(())
+    )
+    variance = float(squared.mean() / signal) - 1 if signal > 0 else float("nan")
+    cosine = projection / squared.flatten().clamp_min(TINY).sqrt()
+    snr = projection.mean() / projection.std().clamp_min(TINY)
+    return float(cosine.mean()), float(snr), variance, float((weights == 0).double().mean())
+
+
+def _of_expected(
+    estimator: Estimator,
+    collection: Collection,
+    half: Tensor,
+    products: Tensor,
+    direction: Tensor,
+    generator: torch.Generator,
+) -> float:
+    """Cosine of the reference with the gradient over all rollouts of a half's questions, (Q, G)."""
+    weights = estimator.weights(batch_of(collection, half), generator)
+    whole = _of_all(collection, half, weights)
+    return float(whole @ direction / (whole @ products @ whole).clamp_min(TINY).sqrt())
+
+
+def where_it_comes_from(
+    collection: Collection, estimator: Estimator, plan: Plan, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Share of the questions, and share of the expected projection on the reference, by the outcomes of a question.
+
+    Args:
+        collection: the rollouts.
+        estimator: the estimator, over all rollouts of a question.
+        plan: its seed deals the questions into halves.
+        seed: of the estimator's random numbers.
+
+    Returns:
+        ``all wrong``, ``mixed`` and ``all right``, which say whether an outcome of the question's rollouts is above 0,
+        to both shares.
+    """
+    by_question = rollouts_by_question(collection, plan)
+    products = products_of(collection)
+    order = np.random.default_rng(plan.seed).permutation(len(by_question))
+    halves = np.array_split(order, 2)
+    right = (collection.outcome[by_question] > 0).double().mean(dim=1)
+    classes = {"all wrong": right == 0, "mixed": (right > 0) & (right < 1), "all right": right == 1}
+    shares = dict.fromkeys(classes, 0.0)
+    for own, other in ((0, 1), (1, 0)):
+        reference = _reference(collection, by_question[halves[other]])
+        direction = products @ reference
+        rows = by_question[halves[own]]
+        random = torch.Generator().manual_seed(seed)
+        weights = estimator.weights(batch_of(collection, rows), random).double().view(rows.shape)
+        projection = (weights * direction[rows]).sum(dim=1)
+        for name, members in classes.items():
+            shares[name] += float(projection[members[halves[own]]].sum() / projection.sum()) / 2
+    return {name: (float(members.double().mean()), shares[name]) for name, members in classes.items()}

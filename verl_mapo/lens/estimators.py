@@ -1,0 +1,163 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Estimators of the policy gradient as weights of rollouts.
+
+At the policy that made the rollouts every importance ratio is 1, so nothing is clipped, and the update of a batch is a
+weighted sum of the rollouts' gradients of log-probs: PPO's clip, DAPO's clip-higher and GSPO's sequence ratio have no
+effect here, and only the advantage and the length normalisation of the loss tell estimators apart.
+
+Weights may have any common factor: cosines and signal-to-noise ratios do not depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from verl_mapo import names
+from verl_mapo.advantages.groups import grpo_advantage
+from verl_mapo.advantages.mapo import MapoSettings, mapo_advantage
+from verl_mapo.columns import SCORED
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Rollouts of one or several batches, n of each question of a batch.
+
+    Attributes:
+        outcome: (B,) float.
+        turn_scores: (B, T) float.
+        turn_status: (B, T) integer.
+        tokens: (B,) integer, number of policy tokens.
+        group: (B,) int64, number of the question within all batches.
+        batch: (B,) int64, number of the batch.
+    """
+
+    outcome: Tensor
+    turn_scores: Tensor
+    turn_status: Tensor
+    tokens: Tensor
+    group: Tensor
+    batch: Tensor
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """One row of the lens's table.
+
+    Attributes:
+        name: its name in the table.
+        weights: rollouts and a generator of random numbers to the weight of each rollout, (B,) float64.
+        placebo: the estimator whose signal is taken out of this one; "" if it is no placebo.
+        options: what is shown of its settings.
+    """
+
+    name: str
+    weights: Callable[[Rollouts, torch.Generator], Tensor]
+    placebo: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def grpo(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
+    """GRPO (arXiv 2402.03300): the outcome, centred and divided by the standard deviation of its group."""
+    return _column(rollouts, by_std=True)
+
+
+def dr_grpo(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
+    """Dr. GRPO (arXiv 2503.20783): the outcome centred on its group."""
+    return _column(rollouts, by_std=False)
+
+
+def rloo(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
+    """RLOO (arXiv 2402.14740): the outcome minus the mean outcome of the group's other rollouts."""
+    ones = torch.ones_like(rollouts.outcome, dtype=torch.float64)
+    count = ones.new_zeros(int(rollouts.group.max()) + 1).index_add_(0, rollouts.group, ones)[rollouts.group]
+    return _column(rollouts, by_std=False) * count / (count - 1).clamp_min(1)
+
+
+def reinforce_plus_plus_baseline(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
+    """REINFORCE++-baseline (arXiv 2501.03262): centred on the group, then whitened over the tokens of the batch."""
+    centred, batch, tokens = _column(rollouts, by_std=False), rollouts.batch, rollouts.tokens.double()
+
+    def mean(values: Tensor) -> Tensor:
+        total = values.new_zeros(int(batch.max()) + 1)
+        return (total.index_add(0, batch, values * tokens) / total.index_add(0, batch, tokens).clamp_min(1))[batch]
+
+    shifted = centred - mean(centred)
+    return shifted / (mean(shifted.square()) + 1e-8).sqrt()
+
+
+def gspo(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
+    """GSPO (arXiv 2507.18071) at ratio 1: GRPO's advantage, with the loss averaged within each sequence first."""
+    return grpo(rollouts) / rollouts.tokens.double().clamp_min(1)
+
+
+def mapo(settings: MapoSettings) -> Callable[[Rollouts, torch.Generator], Tensor]:
+    """MAPO (arXiv 2604.06777) with any settings except ``credit: turn``, which weights tokens and not rollouts."""
+
+    def weights(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
+        one = torch.ones(len(rollouts.outcome), 1, dtype=torch.float64)
+        spans = torch.full((*rollouts.turn_scores.shape, 2), -1)
+        return mapo_advantage(
+            rollouts.outcome.double(), rollouts.turn_scores, rollouts.turn_status, spans, one, rollouts.group, settings
+        ).advantages[:, 0]
+
+    return weights
+
+
+def shuffled(weights: Callable[[Rollouts, torch.Generator], Tensor]) -> Callable[[Rollouts, torch.Generator], Tensor]:
+    """The placebo of an estimator: the turns' scores exchanged among the scored rollouts of their group.
+
+    The scores keep their distribution in the group, and lose what they say about a rollout.
+    """
+
+    def placebo(rollouts: Rollouts, random: torch.Generator) -> Tensor:
+        scored = (rollouts.turn_status == SCORED).any(dim=1)
+        order = torch.rand(len(scored), generator=random, dtype=torch.float64)
+        there = scored.nonzero().squeeze(1)
+        target = there[torch.argsort(rollouts.group[there], stable=True)]
+        source = there[torch.argsort(rollouts.group[there] + order[there])]
+        scores, status = rollouts.turn_scores.clone(), rollouts.turn_status.clone()
+        scores[target], status[target] = scores[source], status[source]
+        return weights(replace(rollouts, turn_scores=scores, turn_status=status), random)
+
+    return placebo
+
+
+def accuracy(rollouts: Rollouts) -> Tensor:
+    """Weights of the reference, the gradient of the mean outcome: RLOO's, which are not biased."""
+    return rloo(rollouts)
+
+
+def table(betas: tuple[float, ...] = (0.2, 0.4, 1.0)) -> list[Estimator]:
+    """The estimators that need no more than plain gradients, outcomes and scores; the first is the base.
+
+    Args:
+        betas: MAPO's weights of the alignment, each with its placebo.
+    """
+    plain = {
+        "grpo": grpo,
+        "dr_grpo": dr_grpo,
+        "rloo": rloo,
+        "reinforce++-baseline": reinforce_plus_plus_baseline,
+        "gspo": gspo,
+    }
+    rows = [Estimator(name, weights) for name, weights in plain.items()]
+    for beta in betas:
+        weights, name = mapo(MapoSettings(beta=beta)), f"mapo beta={beta:g}"
+        rows += [
+            Estimator(name, weights, options={"beta": beta}),
+            Estimator(f"{name}, shuffled", shuffled(weights), placebo=name, options={"beta": beta}),
+        ]
+    rows.append(Estimator("mapo beta=0", mapo(MapoSettings(beta=0)), placebo=names.MAPO, options={"beta": 0.0}))
+    rows.append(Estimator("mapo gated", mapo(MapoSettings(coupling="gated")), options={"coupling": "gated"}))
+    return rows
+
+
+def _column(rollouts: Rollouts, by_std: bool) -> Tensor:
+    one = torch.ones(len(rollouts.outcome), 1, dtype=torch.float64)
+    return grpo_advantage(rollouts.outcome.double(), one, rollouts.group, by_std=by_std)[:, 0]

@@ -1,0 +1,99 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""Writes what the lens measured: ``lens.html``, with two figures, and ``lens.json``."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure as Plot
+
+from verl_mapo.lens.command import Measured
+from verl_mapo.lens.comparison import Comparison
+from verl_mapo.lens.sketch import cosine_error
+from verl_mapo.run_folder import write_whole
+
+TEMPLATE = "lens.html.j2"
+
+
+def write_page(measured: Measured, folder: Path) -> Path:
+    """Write page and figures of a measurement into a folder.
+
+    Returns:
+        the page.
+    """
+    values = {
+        "manifest": measured.collection.manifest,
+        "plan": asdict(measured.plan),
+        "table": [asdict(row) for row in measured.table],
+        "by_batch": {size: [asdict(row) for row in rows] for size, rows in measured.by_batch.items()},
+        "sources": measured.sources,
+    }
+    write_whole(folder / "lens.json", json.dumps(values, indent=1))
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    collection = measured.collection
+    page = environment.get_template(TEMPLATE).render(
+        measured=measured,
+        rollouts=len(collection.outcome),
+        questions=int(collection.question.max()) + 1,
+        accuracy=float((collection.outcome > 0).float().mean()),
+        error=cosine_error(collection.sketches.shape[1]),
+        buckets=collection.sketches.shape[1],
+        by_batch=_svg(_cosine_by_batch(measured)),
+        by_beta=_svg(_snr_by_beta(measured.table)),
+    )
+    write_whole(folder / "lens.html", page)
+    return folder / "lens.html"
+
+
+def _cosine_by_batch(measured: Measured) -> Plot:
+    """Cosine of a batch's gradient with the reference, against the number of questions."""
+    plot = Plot(figsize=(5.2, 3.4), layout="constrained")
+    axes = plot.subplots()
+    sizes = sorted(measured.by_batch)
+    for row, style in zip(range(len(measured.by_batch[sizes[0]])), ("o-", "s-", "^:"), strict=False):
+        found = [measured.by_batch[size][row].cosine for size in sizes]
+        (line,) = axes.plot(sizes, [each.value for each in found], style, label=measured.by_batch[sizes[0]][row].name)
+        axes.fill_between(
+            sizes, [each.low for each in found], [each.high for each in found], color=line.get_color(), alpha=0.12
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.set_xlabel("questions of a batch")
+    axes.set_ylabel("cosine with the gradient of accuracy")
+    axes.legend(frameon=False)
+    return plot
+
+
+def _snr_by_beta(rows: list[Comparison]) -> Plot:
+    """Signal-to-noise ratio against MAPO's beta, with the placebo; beta 0 is the base."""
+    plot = Plot(figsize=(5.2, 3.4), layout="constrained")
+    axes = plot.subplots()
+    names = {"mapo": "", "placebo: shuffled scores": ", shuffled"}
+    base = rows[0]
+    for label, ending in names.items():
+        found = {0.0: base} | {
+            float(row.name.removesuffix(ending).partition("beta=")[2]): row
+            for row in rows
+            if "beta=" in row.name and row.name.endswith("shuffled") == bool(ending) and "beta=0" != row.name[-6:]
+        }
+        betas = sorted(found)
+        snr = [found[beta].snr for beta in betas]
+        (line,) = axes.plot(betas, [each.value for each in snr], "^:" if ending else "o-", label=label)
+        axes.vlines(betas, [each.low for each in snr], [each.high for each in snr], color=line.get_color(), alpha=0.6)
+    axes.set_xlabel("beta, the weight of the alignment")
+    axes.set_ylabel("signal-to-noise ratio")
+    axes.legend(frameon=False)
+    return plot
+
+
+def _svg(plot: Plot) -> str:
+    text = io.StringIO()
+    plot.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]

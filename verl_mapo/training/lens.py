@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The gradient lens in the trainer: requests the sketches of the rows' gradients and writes them beside the outcomes.
+
+It changes nothing in a batch, so that any estimator may train beside it. The command ``verl-mapo lens`` runs it with a
+policy that is not updated.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from omegaconf import DictConfig
+from pydantic import PositiveInt
+from pydantic.dataclasses import dataclass
+
+from verl_mapo import names
+from verl_mapo.columns import GRADIENT_SKETCH, TURN_SCORES, TURN_STATUS
+from verl_mapo.lens.collection import write_part
+from verl_mapo.settings import STRICT, ConfigError, select
+from verl_mapo.training.engine_table import STRATEGY, ULYSSES, sequence_parallel, uses_fsdp
+from verl_mapo.training.method import Method
+
+if TYPE_CHECKING:
+    from verl_mapo.training.step_batch import StepBatch
+
+
+@dataclass(frozen=True, config=STRICT)
+class LensSettings:
+    """What is measured of the rollouts of a run.
+
+    Attributes:
+        folder: where the sketches are written; None measures nothing.
+        size: buckets of a sketch, M. The standard error of a cosine is about sqrt(1 / M): 0.008 for 16,384 [ours].
+        seed: seed of the sketch; collections with other seeds cannot be compared.
+        layers: number of last decoder layers whose trainable linear layers are measured; None for all [ours].
+    """
+
+    NODE: ClassVar[str] = names.LENS_NODE
+
+    folder: str | None = None
+    size: PositiveInt = 16384
+    seed: int = 0
+    layers: PositiveInt | None = None
+
+
+class Lens(Method):
+    """Writes the sketched gradient of every rollout into ``lens.folder``, a file a step."""
+
+    name = names.LENS
+    Settings = LensSettings
+    columns = (GRADIENT_SKETCH, TURN_SCORES, TURN_STATUS)
+    settings: LensSettings
+
+    @classmethod
+    def enabled(cls, config: DictConfig) -> bool:
+        """Whether a run has a folder for sketches."""
+        return select(config, f"{names.LENS_NODE}.folder") is not None
+
+    def check(self) -> None:
+        """Check that the run has a log-prob pass of the training engine, with whole rows on each GPU."""
+        folder = f"{names.LENS_NODE}.folder={self.settings.folder}"
+        if select(self.config, names.BYPASS_MODE, False):
+            raise ConfigError(f"{folder} needs a log-prob pass: set {names.BYPASS_MODE}=false.")
+        if not uses_fsdp(self.config):
+            raise ConfigError(
+                f"{folder} is refused with {STRATEGY}={select(self.config, STRATEGY)}, whose engine gives no "
+                f"gradients of single rows: set {STRATEGY}=fsdp2 or fsdp."
+            )
+        if sequence_parallel(self.config) > 1:
+            raise ConfigError(
+                f"{folder} is refused where GPUs share a sequence: set {ULYSSES}=1, and {names.LENS_NODE}.layers to a "
+                "small number if the memory does not suffice."
+            )
+
+    def log_prob_request(self) -> dict[str, Any]:
+        """The request that :func:`verl_mapo.lens.passes.sketched_step` answers."""
+        settings = self.settings
+        return {GRADIENT_SKETCH.name: {"size": settings.size, "seed": settings.seed, "layers": settings.layers}}
+
+    def after_advantage(self, step: StepBatch) -> None:
+        """Write what the lens needs of the rollouts whose outcome is known.
+
+        Raises:
+            ConfigError: the log-prob pass gave no sketches.
+        """
+        if GRADIENT_SKETCH.name not in step.columns:
+            raise ConfigError(
+                "The log-prob pass gave no gradients, which the lens needs: they come from verl's fsdp or fsdp2 engine "
+                "on NVIDIA and AMD GPUs and on the CPU stack (`verl-mapo doctor` shows what is registered)."
+            )
+        known = step.judged & step.original
+        nothing = torch.zeros(len(step), 1)
+        write_part(
+            Path(self.settings.folder),
+            step.number,
+            sketches=step.columns[GRADIENT_SKETCH.name][known],
+            question=step.group[known],
+            outcome=step.outcome[known],
+            turn_scores=step.columns.get(TURN_SCORES.name, nothing)[known],
+            turn_status=step.columns.get(TURN_STATUS.name, nothing)[known].long(),
+            tokens=step.padded("response_mask").sum(dim=1).long()[known],
+        )
