@@ -9,12 +9,15 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 
 from verl_mapo.lens.command import Measured
 from verl_mapo.lens.comparison import Comparison
 from verl_mapo.lens.sketch import cosine_error
+from verl_mapo.report import pages
+from verl_mapo.report.figure_style import STYLE
 from verl_mapo.run_folder import write_whole
 
 TEMPLATE = "lens.html.j2"
@@ -34,28 +37,25 @@ def write_page(measured: Measured, folder: Path) -> Path:
         "sources": measured.sources,
     }
     write_whole(folder / "lens.json", json.dumps(values, indent=1))
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     collection = measured.collection
-    page = environment.get_template(TEMPLATE).render(
-        measured=measured,
-        rollouts=len(collection.outcome),
-        questions=int(collection.question.max()) + 1,
-        accuracy=float((collection.outcome > 0).float().mean()),
-        error=cosine_error(collection.sketches.shape[1]),
-        buckets=collection.sketches.shape[1],
-        by_batch=_svg(_cosine_by_batch(measured)),
-        by_beta=_svg(_snr_by_beta(measured.table)),
-    )
-    write_whole(folder / "lens.html", page)
-    return folder / "lens.html"
+    context = {
+        "measured": measured,
+        "rollouts": len(collection.outcome),
+        "questions": int(collection.question.max()) + 1,
+        "accuracy": float((collection.outcome > 0).float().mean()),
+        "buckets": collection.sketches.shape[1],
+        "error": cosine_error(collection.sketches.shape[1]),
+        "by_batch": _svg(_cosine_by_batch(measured)),
+        "by_beta": _svg(_snr_by_beta(measured.table)),
+    }
+    page = folder / "lens.html"
+    pages.write_page(TEMPLATE, context, page, Path(__file__).parent)
+    return page
 
 
 def _cosine_by_batch(measured: Measured) -> Plot:
     """Cosine of a batch's gradient with the reference, against the number of questions."""
-    plot = Plot(figsize=(5.2, 3.4), layout="constrained")
-    axes = plot.subplots()
+    plot, axes = _plot()
     sizes = sorted(measured.by_batch)
     for row, style in zip(range(len(measured.by_batch[sizes[0]])), ("o-", "s-", "^:"), strict=False):
         found = [measured.by_batch[size][row].cosine for size in sizes]
@@ -73,8 +73,7 @@ def _cosine_by_batch(measured: Measured) -> Plot:
 
 def _snr_by_beta(rows: list[Comparison]) -> Plot:
     """Signal-to-noise ratio against MAPO's beta, with the placebo; beta 0 is the base."""
-    plot = Plot(figsize=(5.2, 3.4), layout="constrained")
-    axes = plot.subplots()
+    plot, axes = _plot()
     names = {"mapo": "", "placebo: shuffled scores": ", shuffled"}
     base = rows[0]
     for label, ending in names.items():
@@ -93,7 +92,14 @@ def _snr_by_beta(rows: list[Comparison]) -> Plot:
     return plot
 
 
+def _plot() -> tuple[Plot, Axes]:
+    with matplotlib.rc_context(STYLE):
+        plot = Plot(figsize=(5.6, 3.6), layout="constrained")
+        return plot, plot.subplots()
+
+
 def _svg(plot: Plot) -> str:
     text = io.StringIO()
-    plot.savefig(text, format="svg", metadata={"Date": None})
+    with matplotlib.rc_context(STYLE):
+        plot.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()[text.getvalue().index("<svg") :]
