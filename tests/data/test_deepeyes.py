@@ -16,7 +16,11 @@ from data.conftest import image_bytes
 from verl_mapo.data import convert
 from verl_mapo.data.deepeyes import DeepEyes
 from verl_mapo.rewards.answers import find_check
+from verl_mapo.rollout.prompts import declare
+from verl_mapo.rollout.row_declarations import declared_tools
+from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError
+from verl_mapo.tools.coordinates import CoordinateSpace
 
 SAMPLES = [folder / "shared" / "samples" / "deepeyes_4rows.parquet" for folder in Path(__file__).parents]
 SAMPLE = next((file for file in SAMPLES if file.exists()), SAMPLES[0])
@@ -105,6 +109,10 @@ def test_real_rows_are_converted_and_right_answers_are_right(tmp_path):
     for row, example in zip(rows, examples, strict=True):
         assert row["prompt"][0]["content"] == f"<image>\n{example['extra_info']['question']}"
         assert Path(row["images"][0]["image"].removeprefix("file://")).read_bytes() == example["images"][0]["bytes"]
+        declared = declare(
+            row["prompt"], VisualToolSettings().build_tools(CoordinateSpace.pixels, 28).values(), "before"
+        )
+        assert declared_tools(row["prompt"]) == [] and declared_tools(declared) == ["zoom"], "the run's tools, once"
         target = row["reward_model"]
         check = find_check(target["style"])
         if target["style"] == "yes_no":

@@ -32,8 +32,8 @@ class ViRL39K(DataSet):
         """The options of this set.
 
         Attributes:
-            single_turn: append :data:`INSTRUCTION`, and compare all answers by ``math``. verl's single-turn loop adds no
-                instruction, and :func:`verl_mapo.rewards.compute_score.compute_score` has one check for all rows.
+            single_turn: append :data:`INSTRUCTION`, and compare all answers by ``math``: verl's single-turn loop adds
+                no instruction, and :func:`verl_mapo.rewards.compute_score.compute_score` has one check for all rows.
         """
 
         single_turn: bool = False
