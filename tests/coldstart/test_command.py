@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from verl_mapo.cli import app
 from verl_mapo.coldstart import command
-from verl_mapo.coldstart.command import composed, run_sft
+from verl_mapo.coldstart.command import run_sft
 from verl_mapo.settings import ConfigError
 
 SMALL = ["data.train_batch_size=1", "trainer.total_epochs=2", "sft.workers=1"]

@@ -148,8 +148,7 @@ def _source(data: RunData) -> dict[str, Any]:
     about = {"run": data.name, "command": data.about.get("command"), "versions": data.about.get("versions")}
     if "server" in data.about:
         return about | data.about["server"]
-    rollout = "actor_rollout_ref.rollout"
-    temperatures = {"train": f"{rollout}.temperature", "val": f"{rollout}.val_kwargs.temperature"}
+    temperatures = {"train": f"{names.ROLLOUT}.temperature", "val": f"{names.ROLLOUT}.val_kwargs.temperature"}
     return about | {
         "model": select_setting(data.config, names.MODEL_PATH),
         "temperature": {split: select_setting(data.config, path) for split, path in temperatures.items()},

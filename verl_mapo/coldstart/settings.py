@@ -17,7 +17,7 @@ from verl_mapo.training.dead_settings import Condition, DeadSettings, check_dead
 from verl_mapo.training.frozen_tower import check_frozen_tower
 
 SFT_NODE = "sft"
-MAX_LENGTH, PROMPT_LENGTH, RESPONSE_LENGTH = "data.max_length", "data.max_prompt_length", "data.max_response_length"
+MAX_LENGTH, RESPONSE_LENGTH = "data.max_length", "data.max_response_length"
 MICRO_BATCH, TOKENS, PAD_MODE = "data.micro_batch_size_per_gpu", "data.max_token_len_per_gpu", "data.pad_mode"
 ULYSSES = "engine.ulysses_sequence_parallel_size"
 
@@ -108,7 +108,7 @@ def check_data(config: DictConfig) -> None:
     if most < needed:
         default = ", verl's default," if most == 1024 else ""
         raise ConfigError(
-            f"{MAX_LENGTH}={most}{default} is less than {PROMPT_LENGTH}={config.data.max_prompt_length} and "
+            f"{MAX_LENGTH}={most}{default} is less than {names.PROMPT_LENGTH}={config.data.max_prompt_length} and "
             f"{RESPONSE_LENGTH}={config.data.max_response_length} together, and one image of a megapixel has about "
             f"1280 tokens: leave it out, or set {MAX_LENGTH}={needed} or more."
         )

@@ -179,7 +179,7 @@ class DataStats:
             "styles": dict(self.styles.most_common()),
             "pixels": _plain(Spread.of(self.pixels)),
             f"share_under_{SMALL_SIDE}_px": self.small_share,
-            "budget": {"setting": "data.max_prompt_length", "tokens": self.budget},
+            "budget": {"setting": names.PROMPT_LENGTH, "tokens": self.budget},
             "step": dict(zip(("prompts", "rollouts_of_a_prompt"), self.step, strict=True)),
             "families": {family.name: self._of_family(family) for family in self.families},
             "faults": {

@@ -13,6 +13,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 
+from verl_mapo import names
 from verl_mapo.lens.command import Measured
 from verl_mapo.lens.comparison import Comparison
 from verl_mapo.lens.sketch import cosine_error
@@ -74,9 +75,9 @@ def _cosine_by_batch(measured: Measured) -> Plot:
 def _snr_by_beta(rows: list[Comparison]) -> Plot:
     """Signal-to-noise ratio against MAPO's beta, with the placebo; beta 0 is the base."""
     plot, axes = _plot()
-    names = {"mapo": "", "placebo: shuffled scores": ", shuffled"}
+    endings = {names.MAPO: "", "placebo: shuffled scores": ", shuffled"}
     base = rows[0]
-    for label, ending in names.items():
+    for label, ending in endings.items():
         found = {0.0: base} | {
             float(row.name.removesuffix(ending).partition("beta=")[2]): row
             for row in rows

@@ -32,7 +32,6 @@ _TARGETS = f"{MODEL}.target_modules"
 _EXCLUDED = f"{MODEL}.exclude_modules"
 _TOWER_ADAPTERS = f"{ROLLOUT}.engine_kwargs.vllm.enable_tower_connector_lora"
 _LAYERED = f"{ROLLOUT}.layered_summon"
-_DEVICE = "trainer.device"
 _NONFINITE = f"{names.VISUAL_TOOL_NODE}.max_nonfinite_updates"
 _MEGATRON_DTYPE = f"{ACTOR}.megatron.dtype"
 _PADDING = f"{MODEL}.use_remove_padding"
@@ -148,8 +147,8 @@ TABLE = (
     ),
     Choice(
         "`stack=cpu` with another strategy than `fsdp2`",
-        (_DEVICE, STRATEGY),
-        lambda config: select(config, _DEVICE) == "cpu" and select(config, STRATEGY) != "fsdp2",
+        (names.DEVICE, STRATEGY),
+        lambda config: select(config, names.DEVICE) == "cpu" and select(config, STRATEGY) != "fsdp2",
         refused("the engine cannot shard a model on a CPU", f"model_engine=dp and {STRATEGY}=fsdp2"),
     ),
     Choice(
@@ -178,8 +177,8 @@ TABLE = (
     ),
     Choice(
         "`trainer.device=npu`",
-        (_DEVICE,),
-        _is(_DEVICE, "npu"),
+        (names.DEVICE,),
+        _is(names.DEVICE, "npu"),
         untested(),
         {
             names.VGPO: refused(

@@ -54,7 +54,7 @@ PACKAGES = {
 LINEAR_ATTENTION, INSTALL_LINEAR_ATTENTION = "fla", "flash-linear-attention"
 """The module with the kernels of linear attention, and the name under which pip installs it."""
 
-_DEVICE, _ROLLOUT_DTYPE = "trainer.device", "actor_rollout_ref.rollout.dtype"
+_ROLLOUT_DTYPE = f"{names.ROLLOUT}.dtype"
 
 
 def check_engines(config: DictConfig) -> None:
@@ -160,7 +160,7 @@ def check_linear_attention(config: DictConfig, model: Any) -> None:
     if "linear_attention" not in (getattr(model.get_text_config(), "layer_types", None) or []):
         return
     dtype = select(config, _ROLLOUT_DTYPE)
-    if select(config, _DEVICE) == "cpu" and select(config, ROLLOUT_NAME) == "vllm" and dtype != "bfloat16":
+    if select(config, names.DEVICE) == "cpu" and select(config, ROLLOUT_NAME) == "vllm" and dtype != "bfloat16":
         raise ConfigError(
             f"{_ROLLOUT_DTYPE}={dtype}, but {path} has layers of linear attention, which vLLM's CPU build computes in "
             "bfloat16 alone: set it to bfloat16."
