@@ -44,7 +44,7 @@ from verl_mapo.rehearsal.data import COUNTS, generated_rows
 from verl_mapo.rehearsal.policy import LONGEST, RealModel, add_texts, find_model, follow
 from verl_mapo.rehearsal.script import Script
 from verl_mapo.run_folder import RunFolder
-from verl_mapo.toy.tiny_vlm import generation_config
+from verl_mapo.toy.tiny_vlm import generation_config, vision_token_ids
 
 SIZES = ((2000, 1500), (1024, 768), (1600, 1200), (3000, 2000))
 """(width, height) of the pictures in pixels, as in the public training sets."""
@@ -125,16 +125,7 @@ def model_config(shape: str, real: RealModel, tokenizer: Any) -> Any:
     """The configuration of the model: of the released files where they are given, otherwise of the shape."""
     if real.folder is not None:
         return AutoConfig.from_pretrained(real.folder)
-    ids = {
-        f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
-        for name, token in {
-            "image": "image_pad",
-            "video": "video_pad",
-            "vision_start": "vision_start",
-            "vision_end": "vision_end",
-        }.items()
-    }
-    config = config_of(shape, vocab_size=max(real.vocabulary, len(tokenizer)), **ids)
+    config = config_of(shape, vocab_size=max(real.vocabulary, len(tokenizer)), **vision_token_ids(tokenizer))
     config.text_config.bos_token_id = config.text_config.pad_token_id = tokenizer.pad_token_id
     config.text_config.eos_token_id = tokenizer.eos_token_id
     return config

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,8 +18,6 @@ from support.real_run import TIMEOUT_S, metrics_of, toy_overrides, train
 from support.supervised import demonstrations
 
 pytestmark = [pytest.mark.matrix, pytest.mark.e2e]
-
-STEPS = 8
 
 
 def sft(run: Path, toy, rows: Path, *overrides: str) -> str:
@@ -41,26 +41,35 @@ def assert_only_the_tower_is_as_before(before: dict[str, torch.Tensor], after: d
     assert tower and same >= tower and len(same - tower) < len(before) - len(tower)
 
 
-def test_sft_learns_with_a_frozen_tower_resumes_and_its_model_is_trained_by_rl(toy, tmp_path):
-    rows, run = demonstrations(toy.train, tmp_path / "rows.parquet", "qwen2_5_vl", 32), tmp_path / "sft"
+@pytest.fixture(scope="module")
+def trained(toy, tmp_path_factory) -> SimpleNamespace:
+    """A run of two epochs on two ranks that is interrupted between them: its folder, its model and its second log."""
+    run = tmp_path_factory.mktemp("sft")
+    rows = demonstrations(toy.train, run / "rows.parquet", "qwen2_5_vl", 32)
     sft(run, toy, rows, "trainer.total_epochs=1")
-    log = (run / "train.log").read_text(errors="replace")
-    said = sft(run, toy, rows, f"trainer.total_epochs={STEPS // 4}")
-    again = (run / "train.log").read_text(errors="replace")[len(log) :]
-    assert "step:1 " in log and "step:5 " in again and "step:4 " not in again, "the second run goes on after step 4"
-    steps = metrics_of(run)
-    losses = [steps[step]["train/loss"] for step in range(1, STEPS + 1)]
-    assert sum(losses[4:]) / 4 < 0.7 * losses[0]
-    assert "is complete" in sft(run, toy, rows, f"trainer.total_epochs={STEPS // 4}")
-
+    first = (run / "train.log").read_text(errors="replace")
+    said = sft(run, toy, rows, "trainer.total_epochs=2")
     model = Path(said.split()[-1].partition("=")[2])
-    assert model == run / "checkpoints" / f"global_step_{STEPS}" / "huggingface"
-    before = weights(model)
-    assert_only_the_tower_is_as_before(weights(toy.model), before)
+    second = (run / "train.log").read_text(errors="replace")[len(first) :]
+    assert "is complete" in sft(run, toy, rows, "trainer.total_epochs=2")
+    return SimpleNamespace(run=run, model=model, logs=(first, second))
 
-    rl = tmp_path / "rl"
-    saved = ["trainer.total_training_steps=1", "trainer.save_freq=1", "actor_rollout_ref.actor.optim.lr=1e-3"]
-    saved += ["actor_rollout_ref.actor.freeze_vision_tower=true", f"actor_rollout_ref.model.path={model}"]
-    saved.append("actor_rollout_ref.actor.checkpoint.save_contents=[model,hf_model]")
-    assert 1 in train(rl, [*toy_overrides(toy), *saved])
-    assert_only_the_tower_is_as_before(before, weights(rl / "checkpoints" / "global_step_1" / "actor" / "huggingface"))
+
+def test_sft_resumes_learns_and_leaves_the_tower_as_it_is(toy, trained):
+    first, second = (set(re.findall(r"step:(\d+) ", log)) for log in trained.logs)
+    assert (first, second) == ({"1", "2", "3", "4"}, {"5", "6", "7", "8"})
+    steps = metrics_of(trained.run)
+    losses = [steps[step]["train/loss"] for step in range(1, 9)]
+    assert sum(losses[4:]) / 4 < 0.7 * losses[0]
+    assert trained.model == trained.run / "checkpoints" / "global_step_8" / "huggingface"
+    assert_only_the_tower_is_as_before(weights(toy.model), weights(trained.model))
+
+
+def test_rl_trains_the_model_of_sft_with_a_frozen_tower(toy, trained, tmp_path):
+    actor = "actor_rollout_ref.actor"
+    overrides = [f"actor_rollout_ref.model.path={trained.model}", f"{actor}.freeze_vision_tower=true"]
+    overrides += [f"{actor}.optim.lr=1e-3", f"{actor}.checkpoint.save_contents=[model,hf_model]"]
+    overrides += ["trainer.total_training_steps=1", "trainer.save_freq=1"]
+    assert 1 in train(tmp_path, [*toy_overrides(toy), *overrides])
+    after = weights(tmp_path / "checkpoints" / "global_step_1" / "actor" / "huggingface")
+    assert_only_the_tower_is_as_before(weights(trained.model), after)

@@ -101,3 +101,9 @@ def test_family_and_tokenizer_are_those_of_a_folder_where_there_is_one(tiny_mode
 def test_model_of_an_unknown_family_is_refused_in_words():
     with pytest.raises(ConfigError, match="my-model is no folder .* Qwen/Qwen3-VL-8B-Instruct"):
         find_model("my-model")
+
+
+def test_qwen3_5_is_refused_by_name_and_by_folder(tiny_models):
+    for path in ("Qwen/Qwen3.5-9B", str(tiny_models["qwen3_5"].folder)):
+        with pytest.raises(ConfigError, match=f"{path} is a Qwen3.5, which cannot be rehearsed: vLLM's CPU build"):
+            find_model(path)

@@ -207,6 +207,16 @@ def test_calls_of_the_xml_form_are_executed_and_drafts_in_thoughts_are_not(model
     assert first.box_said == (100, 100, 400, 400)
 
 
+def test_thinking_may_be_switched_off_where_the_template_can(released_models, picture):
+    model = released_models["qwen3_5"]
+    config = compose_config(*LONG, "+data.apply_chat_template_kwargs.enable_thinking=false")
+    output = play(model, config, prompt_of(picture), [zoom(), "<answer>red</answer>"])
+    assert_consistent(model, output)
+    text = model.tokenizer.decode(output.prompt_ids + output.response_ids)
+    assert text.count("<|im_start|>assistant\n<think>\n\n</think>\n\n") == text.count("<think>") == 2
+    assert [turn.status for turn in output.state.trajectory.turns] == [TurnStatus.OK, TurnStatus.ANSWER]
+
+
 def test_tags_at_which_rollouts_are_cut_are_one_token(model):
     for tag in ("<tool_call>", "</tool_call>"):
         assert model.tokenizer.convert_ids_to_tokens(one_token(model.tokenizer, tag, "x=true stops at")) == tag

@@ -120,6 +120,13 @@ def use_verl_forward(engine: FocusEngine, patch: pytest.MonkeyPatch, fused_kerne
     engine.pass_packed_cu_seqlens = "cu_seqlens" in signature(engine.module.forward).parameters
 
 
+def verl_engine(folder: Any, patch: pytest.MonkeyPatch) -> FocusEngine:
+    """:func:`tiny_engine` with verl's own forward functions."""
+    engine = tiny_engine(folder, patch)
+    use_verl_forward(engine, patch)
+    return engine
+
+
 def passes_of_a_rank(
     rank: int, ranks: int, folder: str, rows: list[dict], requests: list[dict], buckets: list[int], out: str
 ) -> None:

@@ -32,6 +32,8 @@ from transformers import (
 )
 from transformers.models.qwen3_5.tokenization_qwen3_5 import Qwen3_5Tokenizer
 
+from verl_mapo.toy.tiny_vlm import vision_token_ids
+
 _CHAT = "<|endoftext|> <|im_start|> <|im_end|>"
 _VISION = """<|object_ref_start|> <|object_ref_end|> <|box_start|> <|box_end|> <|quad_start|> <|quad_end|>
 <|vision_start|> <|vision_end|> <|vision_pad|> <|image_pad|> <|video_pad|>"""
@@ -236,18 +238,10 @@ def build_tokenizer(family: Family) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def config_of(family: Family) -> Any:
+def config_of(family: Family, tokenizer: PreTrainedTokenizerBase) -> Any:
     """The configuration of a released family, its layers and widths aside."""
-    ids = {
-        f"{name}_token_id": family.first + family.tokens.index(f"<|{token}|>")
-        for name, token in {
-            "image": "image_pad",
-            "video": "video_pad",
-            "vision_start": "vision_start",
-            "vision_end": "vision_end",
-        }.items()
-    }
     kind = {"qwen2_5_vl": Qwen2_5_VLConfig, "qwen3_vl": Qwen3VLConfig, "qwen3_5": Qwen3_5Config}[family.model_type]
+    ids = vision_token_ids(tokenizer)
     return kind(text_config={"vocab_size": family.rows}, vision_config={"patch_size": family.patch}, **ids)
 
 
@@ -264,7 +258,7 @@ def write(name: str, folder: Path) -> None:
     if family.model_type == "qwen2_5_vl":
         kind, video = Qwen2_5_VLProcessor, Qwen2VLVideoProcessor
     kind(images, tokenizer, video(**sizes), chat_template=family.template).save_pretrained(folder)
-    config_of(family).save_pretrained(folder)
+    config_of(family, tokenizer).save_pretrained(folder)
 
 
 def load_all(shelf: Path) -> dict[str, SimpleNamespace]:

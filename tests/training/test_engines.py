@@ -160,3 +160,6 @@ def test_linear_attention_without_its_package_is_refused_on_shared_sequences_and
         assert ("row by row, which is slow: pip install flash-linear-attention" in caplog.text) is gpu
     monkeypatch.setattr(engines, "_is_installed", lambda module: True)
     check_linear_attention(run_with(SHARED), hybrid)
+    with pytest.raises(ConfigError, match=f"{ROLLOUT}.dtype=float32, but .* in bfloat16 alone: set it to bfloat16"):
+        check_linear_attention(run_with("stack=cpu"), hybrid)
+    check_linear_attention(run_with("stack=cpu", f"{ROLLOUT}.dtype=bfloat16"), hybrid)

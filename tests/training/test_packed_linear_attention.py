@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.passes import log_prob_pass, rows_of, tiny_engine, use_verl_forward
+from support.passes import log_prob_pass, rows_of, verl_engine
 from transformers.models.qwen3_5.modeling_qwen3_5 import torch_chunk_gated_delta_rule
 
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
@@ -30,9 +30,7 @@ def model(tiny_models):
 
 @pytest.fixture
 def engine(model, monkeypatch):
-    engine = tiny_engine(model.folder, monkeypatch)
-    use_verl_forward(engine, monkeypatch)
-    return engine
+    return verl_engine(model.folder, monkeypatch)
 
 
 @pytest.fixture

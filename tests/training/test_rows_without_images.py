@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.passes import log_prob_pass, rows_of, tiny_engine, use_verl_forward
+from support.passes import log_prob_pass, rows_of, verl_engine
 
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
 from verl_mapo.training.focus_engine import FOCUS
@@ -34,9 +34,7 @@ def row_without_images(model, text: str, answer: str | None) -> dict:
 
 @pytest.fixture
 def engine(model, monkeypatch):
-    engine = tiny_engine(model.folder, monkeypatch)
-    use_verl_forward(engine, monkeypatch)
-    return engine
+    return verl_engine(model.folder, monkeypatch)
 
 
 @pytest.fixture

@@ -65,15 +65,15 @@ class SupervisedDataset(Dataset):
         run = _whole(config)
         check_data(run)
         if processor is None:
-            raise ConfigError("model.path has no processor of images, which visual tools need: use a Qwen-VL model.")
+            raise ConfigError("model.path has no image processor, which visual tools need: use a Qwen-VL model.")
         self.settings = parse(SftSettings, run)
         self.turns_key = config.get("turns_key", TURNS_KEY)
         self.rows = RowDataset(parquet_files, tokenizer, config, processor, max_samples)
         columns = self.rows.dataframe.column_names
         if self.turns_key not in columns:
             raise ConfigError(
-                f"{_files(parquet_files)} has no column {self.turns_key}; it has {', '.join(columns)}. Rows for SFT hold "
-                "the text of each assistant turn: make them with verl-mapo collect, or see docs/cold_start.md."
+                f"{_files(parquet_files)} has no column {self.turns_key}; it has {', '.join(columns)}. Rows for SFT "
+                "hold the text of each assistant turn: make them with verl-mapo collect, or see docs/cold_start.md."
             )
         self.replayer = Replayer(run, tokenizer, processor)
         self.verdicts: list[Verdict] = verdicts_of(self, run)

@@ -132,14 +132,14 @@ def _check_sizes(config: DictConfig) -> None:
     size, shares = select(config, names.TRAIN_BATCH_SIZE), data_parallel(config)
     if size < shares or size % shares:
         raise ConfigError(
-            f"{names.TRAIN_BATCH_SIZE}={size} cannot be shared evenly by {shares} ranks, and verl would drop the rest: set it to "
-            f"{-(-size // shares) * shares}."
+            f"{names.TRAIN_BATCH_SIZE}={size} cannot be shared evenly by {shares} ranks, and verl would drop the rest: "
+            f"set it to {-(-size // shares) * shares}."
         )
     micro = select(config, MICRO_BATCH)
     if not config.data.use_dynamic_bsz and (size // shares) % micro:
         raise ConfigError(
-            f"{MICRO_BATCH}={micro} does not divide the {size // shares} rows that each rank has of {names.TRAIN_BATCH_SIZE}="
-            f"{size}: set it to a divisor, or data.use_dynamic_bsz=true."
+            f"{MICRO_BATCH}={micro} does not divide the {size // shares} rows that each rank has of "
+            f"{names.TRAIN_BATCH_SIZE}={size}: set it to a divisor, or data.use_dynamic_bsz=true."
         )
 
 
@@ -156,8 +156,8 @@ def check_rows_fit(config: DictConfig, lengths: list[int]) -> None:
     size = select(config, names.TRAIN_BATCH_SIZE)
     if len(lengths) < size:
         raise ConfigError(
-            f"{names.TRAIN_BATCH_SIZE}={size}, but there are {len(lengths)} rows to train on, so there is no whole batch: set it "
-            f"to {max(len(lengths), 1)} or less, or give more rows."
+            f"{names.TRAIN_BATCH_SIZE}={size}, but there are {len(lengths)} rows to train on, so there is no whole "
+            f"batch: set it to {max(len(lengths), 1)} or less, or give more rows."
         )
     room = select(config, TOKENS) * select(config, ULYSSES, 1)
     longest = max(lengths)

@@ -95,7 +95,7 @@ class ModelShape:
 
 
 def _state_bytes(text: Any) -> int:
-    """The recurrent state of a layer of gated linear attention, in float32, and that of its convolution, in bfloat16."""
+    """The recurrent state of a layer of linear attention, in float32, and that of its convolution, in bfloat16."""
     keys = text.linear_num_key_heads * text.linear_key_head_dim
     values = text.linear_num_value_heads * text.linear_value_head_dim
     convolution = (2 * keys + values) * (text.linear_conv_kernel_dim - 1)

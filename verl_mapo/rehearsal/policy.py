@@ -72,6 +72,9 @@ _RELEASED = (
 )
 """Patterns of names of released models, their family, and the rows of their output head; the first that fits counts."""
 
+_LINEAR_ATTENTION = re.compile(r"qwen.?3[._]5", re.IGNORECASE)
+"""Names and model types of Qwen3.5."""
+
 
 def find_model(path: str) -> RealModel:
     """The model of a recipe, from its files where they are on this machine, otherwise from its name.
@@ -85,6 +88,7 @@ def find_model(path: str) -> RealModel:
     folder = Path(path).expanduser()
     if (folder / "config.json").is_file():
         config = AutoConfig.from_pretrained(folder)
+        _refuse_linear_attention(path, config.model_type)
         if config.model_type not in _PIXELS:
             raise ConfigError(
                 f"{names.MODEL_PATH}={path} is of the type {config.model_type}, which cannot be rehearsed: the types "
@@ -95,10 +99,20 @@ def find_model(path: str) -> RealModel:
     for pattern, family, vocabulary in _RELEASED:
         if pattern.search(path):
             return RealModel(path, family, vocabulary, _PIXELS[family])
+    _refuse_linear_attention(path, path)
     raise ConfigError(
         f"{names.MODEL_PATH}={path} is no folder with a config.json, and its name does not tell its family: set it to "
         "the folder of the model, or to a name such as Qwen/Qwen3-VL-8B-Instruct."
     )
+
+
+def _refuse_linear_attention(path: str, name: str) -> None:
+    """Refuse Qwen3.5, by its model type or the name of a model."""
+    if _LINEAR_ATTENTION.search(name):
+        raise ConfigError(
+            f"{names.MODEL_PATH}={path} is a Qwen3.5, which cannot be rehearsed: vLLM's CPU build computes its linear "
+            f"attention in bfloat16 alone, and the CPU stack runs in float32. The types are {' and '.join(_PIXELS)}."
+        )
 
 
 def processor_of(real: RealModel) -> ProcessorMixin:

@@ -83,15 +83,7 @@ def build_model(
         vocabulary: rows of the embeddings and of the output head; None for one for each token.
     """
     torch.manual_seed(seed)
-    common = {
-        name: tokenizer.convert_tokens_to_ids(f"<|{token}|>")
-        for name, token in {
-            "image_token_id": "image_pad",
-            "video_token_id": "video_pad",
-            "vision_start_token_id": "vision_start",
-            "vision_end_token_id": "vision_end",
-        }.items()
-    } | {"tie_word_embeddings": False, "dtype": "float32"}
+    common = vision_token_ids(tokenizer) | {"tie_word_embeddings": False, "dtype": "float32"}
     text = _text_config(tokenizer, vocabulary or len(tokenizer))
     tower = {
         "depth": TOWER_LAYERS,
@@ -121,6 +113,12 @@ def build_model(
     return model
 
 
+def vision_token_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """The ids of the tokens around and in the place of images, by their names in a model's configuration."""
+    names = ("image_pad", "image"), ("video_pad", "video"), ("vision_start",) * 2, ("vision_end",) * 2
+    return {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>") for token, name in names}
+
+
 def _text_config(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> dict[str, Any]:
     """The toy's head has no padding rows: verl masks them in vLLM and not in the actor, so log-probs would differ."""
     return {
@@ -139,10 +137,10 @@ def _text_config(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> dict[st
 
 
 def _hybrid_text() -> dict[str, Any]:
-    """Qwen3.5's layers: three of linear attention, and one of softmax attention that rotates half of each head."""
-    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [3, 3, 2], "mrope_interleaved": True}
+    """Qwen3.5's layers: three of linear attention, and one of softmax attention that rotates a quarter of each head."""
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1], "mrope_interleaved": True}
     return {
-        "rope_parameters": {**rope, "partial_rotary_factor": 0.5},
+        "rope_parameters": {**rope, "partial_rotary_factor": 0.25},
         "head_dim": HEAD,
         "layer_types": [*["linear_attention"] * (LAYERS - 1), "full_attention"],
         "linear_num_key_heads": 2,

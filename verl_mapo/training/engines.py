@@ -54,6 +54,8 @@ PACKAGES = {
 LINEAR_ATTENTION, INSTALL_LINEAR_ATTENTION = "fla", "flash-linear-attention"
 """The module with the kernels of linear attention, and the name under which pip installs it."""
 
+_DEVICE, _ROLLOUT_DTYPE = "trainer.device", "actor_rollout_ref.rollout.dtype"
+
 
 def check_engines(config: DictConfig) -> None:
     """Check that the engines of a run exist together and that its methods can work with them.
@@ -144,19 +146,27 @@ def check_heads(config: DictConfig) -> None:
 
 
 def check_linear_attention(config: DictConfig, model: Any) -> None:
-    """Check that layers of linear attention, as Qwen3.5 has them, have the package that a run on GPUs needs for them.
+    """Check that the machine of the run can compute layers of linear attention, as Qwen3.5 has them.
 
     Args:
         config: the whole configuration.
         model: the configuration of the model, of transformers.
 
     Raises:
-        ConfigError: several GPUs share a sequence, which is impossible without the package.
+        ConfigError: vLLM's CPU build would stop at the first rollout, or GPUs share a sequence without the package
+            that this takes.
     """
-    layers = getattr(model.get_text_config(), "layer_types", None) or []
-    if "linear_attention" not in layers or not uses_fsdp(config) or _is_installed(LINEAR_ATTENTION):
-        return
     path, share = select(config, names.MODEL_PATH), sequence_parallel(config)
+    if "linear_attention" not in (getattr(model.get_text_config(), "layer_types", None) or []):
+        return
+    dtype = select(config, _ROLLOUT_DTYPE)
+    if select(config, _DEVICE) == "cpu" and select(config, ROLLOUT_NAME) == "vllm" and dtype != "bfloat16":
+        raise ConfigError(
+            f"{_ROLLOUT_DTYPE}={dtype}, but {path} has layers of linear attention, which vLLM's CPU build computes in "
+            "bfloat16 alone: set it to bfloat16."
+        )
+    if not uses_fsdp(config) or _is_installed(LINEAR_ATTENTION):
+        return
     lack = f"{path} has layers of linear attention, and the package {LINEAR_ATTENTION} is not installed"
     if share > 1:
         raise ConfigError(

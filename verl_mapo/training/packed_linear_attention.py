@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A correction of verl 0.9.1: Qwen3.5 on packed rows where flash-linear-attention is not installed.
 
-verl gives the ends of packed rows to the function that computes the linear attention, or, if this function does not take
-them, calls it once for each row. It takes a function with ``**kwargs`` for one that takes them. That of transformers,
-which runs without flash-linear-attention, has such keywords and ignores them, so the recurrent state of a row goes on
-into the next one, and log-probs depend on the rows before. With this module, a function takes what its parameters name.
-docs/upstream/ holds the same correction as a patch of verl.
+verl gives the ends of packed rows to the function that computes the linear attention, or, if this function does not
+take them, calls it once for each row. It takes a function with ``**kwargs`` for one that takes them. That of
+transformers, which runs without flash-linear-attention, has such keywords and ignores them, so the recurrent state of a
+row goes on into the next one, and log-probs depend on the rows before. With this module, a function takes what its
+parameters name. docs/upstream/ holds the same correction as a patch of verl.
 
 The function is verl's own, so the correction holds for every engine that uses it.
 """
