@@ -100,7 +100,7 @@ def test_examples_that_become_no_row_are_counted_by_reason_and_listed(tmp_path):
     assert about["data_set"].endswith(":Mixed") and about["max_left_out"] == 0.6
 
 
-def test_share_above_the_limit_stops_with_a_sentence_and_a_higher_limit_continues(tmp_path, monkeypatch):
+def test_share_above_the_limit_stops_with_a_sentence(tmp_path):
     examples = examples_of(10)
     for broken in (4, 5, 6):
         examples[broken]["image"] = b"no image"
@@ -109,10 +109,22 @@ def test_share_above_the_limit_stops_with_a_sentence_and_a_higher_limit_continue
         convert(Mixed(), source, out, max_left_out=0.25)
     message = str(error.value)
     assert "3 of 10 examples of mixed (30.0%) are left out, and --max-left-out=0.25 allows 25.0%" in message
-    assert "broken_image 3. The first is example 4" in message and "set --max-left-out=0.3:" in message
+    assert "broken_image 3. The first is example 4" in message and "set --max-left-out=0.3." in message
     assert not (out / "train.parquet").exists() and len(left_out_of(out)) == 3
-    monkeypatch.setattr(Mixed, "row", lambda *_: pytest.fail("converted again"))
     assert convert(Mixed(), source, out, max_left_out=0.3).rows == 7
+
+
+def test_image_that_is_put_in_its_place_after_a_refusal_is_found(tmp_path):
+    class Placed(Counting):
+        count_of = 3
+
+        def row(self, index, example, pictures):
+            return make_row(self.name, index, example["question"], [pictures.at("a.jpg")], target_of("5"))
+
+    with pytest.raises(ConfigError, match="missing_image 3"):
+        convert(Placed(), tmp_path, tmp_path / "out")
+    (tmp_path / "a.jpg").write_bytes(image_bytes())
+    assert convert(Placed(), tmp_path, tmp_path / "out").rows == 3
 
 
 def test_rows_left_out_on_purpose_are_no_faults(tmp_path):

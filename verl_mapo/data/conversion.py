@@ -241,11 +241,15 @@ def _joined(dataset: DataSet, parts: Parts, out: Path, wanted: pa.Schema, about:
             listed.writelines(json.dumps(left, ensure_ascii=False) + "\n" for left in part.left_out)
             done = _with(done, part)
     faults.replace(out / "left_out.jsonl")
-    _check_share(dataset, done, about["max_left_out"])
-    if not done.rows:
-        raise ConfigError(
-            f"--source {about['source']} holds no row of {dataset.name}: give the folder of the published files."
-        )
+    try:
+        _check_share(dataset, done, about["max_left_out"])
+        if not done.rows:
+            raise ConfigError(
+                f"--source {about['source']} holds no row of {dataset.name}: give the folder of the published files."
+            )
+    except ConfigError:
+        parts.remove()  # the user may mend the source, for example unpack its images, which the parts do not notice
+        raise
     counts = {name: value for name, value in vars(done).items() if name != "file"}
     (out / "conversion.json").write_text(json.dumps(about | counts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     table.replace(done.file)
@@ -282,8 +286,7 @@ def _check_share(dataset: DataSet, done: Conversion, most: float) -> None:
             f"{left} of {done.examples} examples of {dataset.name} ({share:.1%}) are left out, and --max-left-out="
             f"{most:g} allows {most:.1%}: {', '.join(f'{reason} {count}' for reason, count in faults.items())}. The "
             f"first is example {first['index']} ({first['detail']}); {listed} has all of them. Check that --source is "
-            f"the folder of the published files, or set --max-left-out={math.ceil(share * 100) / 100:g}: the command "
-            "then continues from what is converted."
+            f"the folder of the published files, or set --max-left-out={math.ceil(share * 100) / 100:g}."
         )
 
 
