@@ -75,6 +75,7 @@ def test_number_of_questions_that_is_not_official_is_an_error_with_both(tmp_path
 
 def test_number_of_questions_in_parquet_is_checked_before_anything_is_converted(tmp_path):
     source = written("hrbench_4k", tmp_path / "source", 12)
+    assert BENCHMARKS.find("hrbench_4k")().layout(source).name == "parquet"
     with pytest.raises(ConfigError, match="has 12 questions, and hrbench_4k has 800"):
         prepared("hrbench_4k", source, tmp_path / "out")
     assert not (tmp_path / "out" / "images").exists()

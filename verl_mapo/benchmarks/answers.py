@@ -37,6 +37,7 @@ class QuestionAnswers:
         said: what each says, equal texts for equal answers; None for no answer.
         ours, official: the verdicts, see :class:`verl_mapo.benchmarks.scoring.Scored`.
         called: whether each called a tool.
+        error: what failed in the code of a tool or check, in a sentence; empty where nothing did.
         iou: the mean best IoU of the executed boxes with the true ones; None where the question has no boxes.
         group: questions with the same value are one unit of the intervals; the question itself by default.
     """
@@ -50,6 +51,7 @@ class QuestionAnswers:
     ours: list[bool | None]
     official: list[bool | None]
     called: list[bool]
+    error: list[str]
     iou: list[float | None]
     group: str
 
@@ -122,9 +124,10 @@ def _judged(benchmark: Benchmark, row: Mapping[str, Any], samples: Sequence[Traj
         truth=target.truth,
         replies=replies,
         said=[one.said for one in scored],
-        ours=[one.ours for one in scored],
-        official=[one.official for one in scored],
+        ours=[None if sample.error else one.ours for sample, one in zip(samples, scored, strict=True)],
+        official=[None if sample.error else one.official for sample, one in zip(samples, scored, strict=True)],
         called=[sample.called for sample in samples],
+        error=[sample.error for sample in samples],
         iou=[best_iou(seen, boxes) if boxes else None for seen in looked],
         group=str(target.more.get("group", name)),
     )
@@ -179,22 +182,25 @@ class Result:
 
     Attributes:
         ours, official: accuracy by either rule, with its interval over questions; unjudged samples are not right.
-        unjudged: number of samples that only a judge could decide, by our rule and by the official one.
+        unjudged: number of samples without verdict, by our rule and by the official one: only a judge could decide.
+        failed: number of samples without an answer, because of an error; they are among the unjudged ones.
         differ: number of samples on which both rules have a verdict, and not the same.
         samples: number of samples of a question.
-        pass_at_k: the share of questions of which one of all samples is right.
+        pass_at_k: Pass@k by k, for 1, 2, 4, ... and the number of samples.
         majority: the share of questions whose most frequent answer is right.
         tool_rate: the share of samples that called a tool.
         iou: the mean box IoU of the looks; None where the benchmark has no boxes.
-        reported: what the benchmark reports, see :meth:`verl_mapo.benchmarks.base.Benchmark.summary`.
+        reported: what the benchmark reports, see :meth:`verl_mapo.benchmarks.base.Benchmark.summary`; a rule that reads
+            yes and no reads those of the first sample.
     """
 
     ours: Estimate
     official: Estimate
     unjudged: tuple[int, int]
+    failed: int
     differ: int
     samples: int
-    pass_at_k: float
+    pass_at_k: dict[int, float]
     majority: float
     tool_rate: float
     iou: float | None
@@ -224,11 +230,17 @@ def result_of(
         ours=interval([answer.right() for answer in answers], groups),
         official=interval([answer.right("official") for answer in answers], groups),
         unjudged=(sum(one is None for one, _ in pairs), sum(other is None for _, other in pairs)),
+        failed=sum(bool(error) for answer in answers for error in answer.error),
         differ=sum(None not in pair and pair[0] != pair[1] for pair in pairs),
         samples=k,
-        pass_at_k=float(pass_at_k(k, right.sum(1), k).mean()),
+        pass_at_k={draws: float(pass_at_k(k, right.sum(1), draws).mean()) for draws in _draws(k)},
         majority=float(np.mean([majority(answer.said, row) for answer, row in zip(answers, right, strict=True)])),
         tool_rate=avg_at_k(np.array([answer.called for answer in answers])),
         iou=float(np.mean(ious)) if ious else None,
         reported=benchmark.summary(said),
     )
+
+
+def _draws(samples: int) -> list[int]:
+    """1, 2, 4, ... and the number of samples."""
+    return sorted({2**power for power in range(samples.bit_length())} | {samples})

@@ -56,7 +56,9 @@ def compare_runs(runs: Mapping[str, Sequence[QuestionAnswers]], rule: str = "our
         before = [base[place] for place in places]
         for name, found in values.items():
             now = [found[place] for place in places]
-            lines.append(Line(benchmark, name, interval(now, units), None if name == first else compare(before, now)))
+            lines.append(
+                Line(benchmark, name, interval(now, units), None if name == first else compare(before, now, units))
+            )
     return lines
 
 

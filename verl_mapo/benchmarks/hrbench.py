@@ -30,9 +30,12 @@ class HRBench(Benchmark):
 
     @property
     def layouts(self) -> tuple[Layout, ...]:
-        """See :class:`Benchmark`; the two sizes are beside each other in one repository."""
+        """See :class:`Benchmark`; both sizes are in one repository, each as a table and as parquet.
+
+        The table comes first: it is read row by row, while a parquet file may hold all its images in one dictionary.
+        """
         patterns = (f"{self.file}.parquet", f"{self.file}-*.parquet", f"data/{self.file}-*.parquet")
-        return (Layout(patterns, _COLUMNS, "parquet"), Layout((f"{self.file}.tsv",), _COLUMNS, "tsv"), REPACKAGED)
+        return (Layout((f"{self.file}.tsv",), _COLUMNS, "tsv"), Layout(patterns, _COLUMNS, "parquet"), REPACKAGED)
 
     def read(self, source: Path, layout: Layout) -> Iterator[Example | LeftOut]:
         """See :class:`Benchmark`; the group of an example is its question, whatever the order of its options."""

@@ -21,7 +21,7 @@ _MARK = re.compile(r"<image (\d)>")
 
 
 class MMMUVal(Benchmark):
-    """900 questions (validation), 30 for each of 30 subjects of university courses: 847 with options, 53 without."""
+    """900 questions (validation), 30 for each of 30 subjects of university courses, most of them with options."""
 
     name = "mmmu_val"
     hub_id = "MMMU/MMMU"

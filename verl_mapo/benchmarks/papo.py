@@ -25,9 +25,9 @@ class PapoSet(Benchmark):
     format behind the question is removed.
 
     Attributes:
-        split: name of PAPO's split; empty where only the first publisher has the set.
+        split: name of PAPO's split.
         archive: name of PAPO's archive of images.
-        first: the layout of the first publisher; empty if there is none.
+        first: the layout of the first publisher; empty where PAPO made the selection.
     """
 
     rule = "boxed"
@@ -39,7 +39,7 @@ class PapoSet(Benchmark):
     @property
     def layouts(self) -> Sequence[Layout]:
         """See :class:`Benchmark`."""
-        return (Layout((f"data/{self.split}-*.parquet", f"{self.split}-*.parquet"), ("images",), "papo"), *self.first)
+        return (*self.first, Layout((f"data/{self.split}-*.parquet", f"{self.split}-*.parquet"), ("images",), "papo"))
 
     def read(self, source: Path, layout: Layout) -> Iterator[Example | LeftOut]:
         """See :class:`Benchmark`; images that are paths are looked for where the archive was unpacked."""

@@ -150,7 +150,8 @@ class Comparison:
     Attributes:
         difference: mean of the second minus mean of the first, with its interval.
         better, worse: number of questions on which the second is better or worse.
-        mcnemar: two-sided p-value of the exact McNemar test; None where a question has a value other than 0 and 1.
+        mcnemar: two-sided p-value of the exact McNemar test; None where a question has a value other than 0 and 1, or
+            where questions form groups, because they are not independent then.
         permutation: two-sided p-value of the paired permutation test on the mean.
     """
 
@@ -161,7 +162,9 @@ class Comparison:
     permutation: float
 
 
-def compare(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Comparison:
+def compare(
+    first: Sequence[float], second: Sequence[float], groups: Sequence[Hashable] | None = None, seed: int = 0
+) -> Comparison:
     """Compare two runs question by question.
 
     The difference is drawn over questions as in :func:`interval`. McNemar's test is the binomial test of the questions
@@ -170,6 +173,7 @@ def compare(first: Sequence[float], second: Sequence[float], seed: int = 0) -> C
 
     Args:
         first, second: the values of the same questions in the same order.
+        groups: the group of each question, see :func:`interval`; the groups are drawn and exchanged then.
         seed: of the random numbers.
 
     Raises:
@@ -179,10 +183,11 @@ def compare(first: Sequence[float], second: Sequence[float], seed: int = 0) -> C
         raise ValueError(f"the runs have {len(first)} and {len(second)} questions: compare those that both have")
     one, two = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     gaps = two - one
+    units = gaps if groups is None else _means_of(gaps, list(groups))
     better, worse = int((gaps > 0).sum()), int((gaps < 0).sum())
-    binary = bool(np.isin(np.concatenate([one, two]), (0.0, 1.0)).all())
+    apart = len(units) == len(gaps) and bool(np.isin(np.concatenate([one, two]), (0.0, 1.0)).all())
     mcnemar = float(stats.binomtest(better, better + worse, 0.5).pvalue) if better + worse else 1.0
-    return Comparison(interval(gaps, seed=seed), better, worse, mcnemar if binary else None, _permutation(gaps, seed))
+    return Comparison(interval(units, seed=seed), better, worse, mcnemar if apart else None, _permutation(units, seed))
 
 
 def _permutation(gaps: np.ndarray, seed: int) -> float:

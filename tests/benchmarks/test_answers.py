@@ -1,0 +1,159 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""A run's recorded validation is joined with its questions, judged, summarised, and compared with another run's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from support.official_files import rows_of, written
+from typer.testing import CliRunner
+
+from verl_mapo.benchmarks import BENCHMARKS
+from verl_mapo.benchmarks.answers import answers_of_run, facts_in, read_answers, result_of, write_answers
+from verl_mapo.benchmarks.comparison import compare_runs, markdown, table
+from verl_mapo.cli import app
+from verl_mapo.data import convert
+from verl_mapo.rollout.trajectory import EndReason, Trajectory, Turn, TurnStatus
+from verl_mapo.settings import ConfigError
+from verl_mapo.tools.coordinates import View
+
+COUNTS = {"vstar": 6, "hrbench_4k": 8}
+BOTH = {name: BENCHMARKS.find(name)() for name in COUNTS}
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("benchmarks")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, count in COUNTS.items():
+            patch.setattr(BENCHMARKS.find(name), "questions", count)
+            convert(BENCHMARKS.find(name)(), written(name, folder / name, count), folder / f"{name}-rows")
+    return [folder / f"{name}-rows" / "train.parquet" for name in COUNTS]
+
+
+def trajectory(reply: str, box: tuple[int, int, int, int] | None = None, **kept) -> Trajectory:
+    turns = [Turn((0, 1), reply)]
+    if box:
+        turns.insert(0, Turn((0, 1), "", TurnStatus.OK, tool="zoom", view=View(0, box, 0, (9, 9))))
+    return Trajectory(["p.png"], [(64, 48)], turns, EndReason.ANSWER, **kept)
+
+
+def validated(run: Path, questions: list[Path], reply, samples: int = 2) -> Path:
+    """A run whose last validation answered every question; ``reply`` makes a trajectory of a row and a sample."""
+    file = run / "trajectories" / "val" / "3.jsonl"
+    file.parent.mkdir(parents=True)
+    with file.open("w") as lines:
+        for row in (row for one in questions for row in rows_of(one)):
+            for session in reversed(range(samples)):
+                record = {"data_source": row["data_source"], "index": row["extra_info"]["index"], "session": session}
+                lines.write(json.dumps(record | {"trajectory": reply(row, session).to_record()}) + "\n")
+    return run
+
+
+def right(row, session):
+    return trajectory(f"Answer: {row['reward_model']['ground_truth']}", (4, 6, 14, 18))
+
+
+def half(row, session):
+    return right(row, session) if session else trajectory("It is E")
+
+
+def test_answers_are_judged_by_both_rules_and_written(tmp_path, questions):
+    run = validated(tmp_path / "run", questions, right)
+    assert write_answers(answers_of_run(run, questions, BOTH), tmp_path / "answers.jsonl") == 14
+    answers = read_answers(tmp_path / "answers.jsonl")
+    assert all(answer.ours == [True, True] and answer.called == [True, True] for answer in answers)
+    assert [answer.official[0] for answer in answers[:4]] == [True, False, False, False]  # lmms-eval reads A
+    assert answers[0].iou == [1.0, 1.0] and answers[-1].iou == [None, None]
+    result = result_of(BOTH["vstar"], answers[:6], facts_in(questions)["vstar"])
+    assert (result.ours.value, result.official.value, result.differ) == (1.0, pytest.approx(1 / 3), 8)
+    assert result.reported["category/direct_attributes"] == 1.0 and result.iou == 1.0
+
+
+def test_result_over_samples(tmp_path, questions):
+    answers = list(answers_of_run(validated(tmp_path / "run", questions, half), questions, BOTH))
+    result = result_of(BOTH["hrbench_4k"], answers[6:], facts_in(questions)["hrbench_4k"])
+    assert result.ours.value == 0.5 and result.ours.units == 2 and result.samples == 2
+    assert result.pass_at_k == {1: 0.5, 2: 1.0} and result.majority == 1.0 and result.tool_rate == 0.5
+    assert answers[6].said == [None, answers[6].truth]
+
+
+def test_sample_that_an_error_ended_has_no_verdict_and_is_counted(tmp_path, questions):
+    def failed(row, session):
+        return trajectory("Answer: A", error="zoom: ZeroDivisionError") if session else right(row, session)
+
+    answers = list(answers_of_run(validated(tmp_path / "run", questions, failed), questions, BOTH))
+    result = result_of(BOTH["vstar"], answers[:6], facts_in(questions)["vstar"])
+    assert (result.failed, result.unjudged, result.ours.value) == (6, (6, 6), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda run, lines: lines[2:], "no rollout of 1 of 14 questions, of which vstar 0 is the first"),
+        (lambda run, lines: lines[1:], "from 1 to 2 rollouts for a question"),
+        (None, "has no recorded validation"),
+    ],
+)
+def test_run_that_did_not_answer_everything_is_an_error(tmp_path, questions, spoil, message):
+    run = validated(tmp_path / "run", questions, right)
+    file = run / "trajectories" / "val" / "3.jsonl"
+    if spoil is None:
+        file.unlink()
+    else:
+        file.write_text("".join(spoil(run, file.read_text().splitlines(keepends=True))))
+    with pytest.raises(ConfigError, match=message):
+        list(answers_of_run(run, questions, BOTH))
+
+
+def test_file_that_holds_something_else_is_an_error(tmp_path):
+    (tmp_path / "other.jsonl").write_text('{"id": "1"}\n')
+    with pytest.raises(ConfigError, match="line 1 of .*other.jsonl is no judged question"):
+        read_answers(tmp_path / "other.jsonl")
+    with pytest.raises(ConfigError, match="is no file"):
+        read_answers(tmp_path / "nothing.jsonl")
+
+
+def test_runs_are_compared_with_the_first_one(tmp_path, questions):
+    runs = {
+        name: list(answers_of_run(validated(tmp_path / name, questions, reply, 1), questions, BOTH))
+        for name, reply in (("base", half), ("trained", right))
+    }
+    lines = compare_runs(runs)
+    assert [(line.benchmark, line.run) for line in lines] == [
+        ("vstar", "base"), ("vstar", "trained"), ("hrbench_4k", "base"), ("hrbench_4k", "trained"),
+    ]  # fmt: skip
+    assert lines[0].comparison is None and lines[1].comparison.better == 6
+    assert lines[1].comparison.mcnemar == pytest.approx(2 / 2**6) and lines[3].comparison.mcnemar is None
+    assert lines[3].accuracy.units == 2
+    found = table(lines)
+    assert found["difference"].tolist() == ["", "+100.0", "", "+100.0"]
+    assert markdown(found).splitlines()[1] == "|" + " --- |" * len(found.columns)
+
+
+def test_runs_that_answered_different_questions_are_not_compared(tmp_path, questions):
+    answers = list(answers_of_run(validated(tmp_path / "run", questions, right), questions, BOTH))
+    with pytest.raises(ConfigError, match="answered different questions: 1 only in the first, 0 only in the second"):
+        compare_runs({"a": answers, "b": answers[1:]})
+
+
+def test_commands_score_and_compare(tmp_path, questions):
+    data = [argument for file in questions for argument in ("--data", str(file))]
+    for name, reply in (("base", half), ("trained", right)):
+        run = validated(tmp_path / name, questions, reply)
+        done = CliRunner().invoke(app, ["bench", "score", str(run), *data])
+        assert done.exit_code == 0, done.output
+        assert "Pass@2" in done.stdout and "fsp" in done.stdout and "answers on which the rules differ" in done.stdout
+    runs = [str(tmp_path / name) for name in ("base", "trained")]
+    done = CliRunner().invoke(app, ["bench", "compare", *runs, "--out", str(tmp_path / "compared")])
+    assert done.exit_code == 0, done.output
+    assert "| vstar | trained | 6 | 100.0 |" in done.stdout
+    assert len(pd.read_csv(tmp_path / "compared" / "comparison.csv")) == 4
+    assert r"hrbench\_4k" in (tmp_path / "compared" / "comparison.tex").read_text()
+    assert (tmp_path / "compared" / "comparison.png").stat().st_size > 5000
+    alone = CliRunner().invoke(app, ["bench", "compare", runs[0], runs[0], "--out", str(tmp_path / "x")])
+    assert alone.exit_code == 2 and "two or more runs" in " ".join(alone.output.replace("│", " ").split())
