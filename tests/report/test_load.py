@@ -145,7 +145,7 @@ def test_enabled_methods_come_from_the_configuration(write_run):
     config = {"algorithm": {"adv_estimator": "axpo", "visual_credit": {"enable": True}}}
     assert [method.name for method in RunData.open(write_run({}, config=config)).methods] == ["axpo", "vgpo"]
     bare = RunData.open(write_run({}, name="bare"))
-    assert bare.methods == [] and [method.name for method in bare.known_methods] == ["axpo", "mapo", "vgpo"]
+    assert bare.methods == [] and [method.name for method in bare.known_methods] == ["axpo", "mapo", "vgpo", "lens"]
 
 
 def test_rollout_of_another_agent_loop_has_no_turns_and_unknown_keys_are_ignored(make_record):

@@ -283,7 +283,7 @@ def yes_no(answer: str, truth: str, **_: Any) -> bool:
     The truth is taken at its first word. An answer says what it says as the answer to a multiple choice of Yes and No:
     one that takes its first word back says neither.
     """
-    said = choice(answer, ("Yes", "No"))
+    said = choice(answer.replace("**", ""), ("Yes", "No"))
     return exact(answer, truth) or (said is not None and (said == "A") == says_yes(truth))
 
 

@@ -46,8 +46,8 @@ class ChatLoop(VisualToolAgentLoop):
     reply without text ends the rollout as ``empty``.
     """
 
-    async def _open(self, raw_prompt: list[dict[str, Any]]) -> ChatState:
-        return ChatState(**vars(await super()._open(raw_prompt)))
+    async def open(self, raw_prompt: list[dict[str, Any]]) -> ChatState:
+        return ChatState(**vars(await super().open(raw_prompt)))
 
     async def _write(self, state: ChatState, sampling_params: dict[str, Any], room: int) -> bool:
         """Ask for a turn of at most ``room`` tokens; returns whether the model ended it within them.
