@@ -61,6 +61,7 @@ _UNCERTAIN = re.compile(
     r"(?:[<>≠≤≥]|\b(?:times|min|none))\s*$|\d[\w%.]*\s*(?:[,;|]|\s/|\band\b)[\s,;]*$", re.IGNORECASE
 )
 _YES_OR_NO = re.compile(r"(yes|no)(?:$|[^\w\s]|\s+(?=(?:it|there|this|that|they|he|she|the)\b))", re.IGNORECASE)
+_NONE_THERE = re.compile(r"\b(there (?:is|are|was|were)) none\b", re.IGNORECASE)
 
 
 class Undecided(Exception):
@@ -283,7 +284,8 @@ def yes_no(answer: str, truth: str, **_: Any) -> bool:
     The truth is taken at its first word. An answer says what it says as the answer to a multiple choice of Yes and No:
     one that takes its first word back says neither.
     """
-    said = choice(answer.replace("**", ""), ("Yes", "No"))
+    plain = _NONE_THERE.sub(r"\1 nothing", answer.replace("**", ""))  # as a choice, "none" denies all options
+    said = choice(plain, ("Yes", "No"))
     return exact(answer, truth) or (said is not None and (said == "A") == says_yes(truth))
 
 
