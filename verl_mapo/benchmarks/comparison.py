@@ -84,8 +84,8 @@ def effects_of_tools(
         verdicts = [[one is True for one in getattr(run, rule)] for run in (direct[place], answer)]
         if len(verdicts[0]) != len(verdicts[1]):
             raise ConfigError(
-                f"{place[0]} {place[1]} has {len(verdicts[1])} answers with tools and {len(verdicts[0])} without: evaluate "
-                "both with the same actor_rollout_ref.rollout.val_kwargs.n."
+                f"{place[0]} {place[1]} has {len(verdicts[1])} answers with tools and {len(verdicts[0])} without: "
+                "evaluate both with the same actor_rollout_ref.rollout.val_kwargs.n."
             )
         pairs.setdefault(place[0], []).extend(zip(*verdicts, answer.called, strict=True))
     return {name: tool_effects(*np.array(found, bool).T) for name, found in pairs.items()}
