@@ -146,7 +146,7 @@ def compare(
     from verl_mapo.benchmarks.answers import read_answers
     from verl_mapo.benchmarks.comparison import compare_runs, markdown, table, write_tables
 
-    files = [run / "answers.jsonl" if run.is_dir() else run for run in runs]
+    files = [_answers_file(run) for run in runs]
     names = [file.parent.name if file.name == "answers.jsonl" else file.stem for file in files]
     if len(set(names)) < max(len(names), 2):
         raise ConfigError(
@@ -156,6 +156,30 @@ def compare(
     typer.echo(markdown(table(lines)))
     write_tables(lines, out)
     typer.echo(f"Wrote {out}")
+
+
+@bench.command("causes")
+def causes(
+    with_tools: Annotated[Path, typer.Argument(help="answers.jsonl of a run with tools, or its folder.")],
+    without: Annotated[Path, typer.Argument(help="The same of a run on the same questions without tools.")],
+    rule: Annotated[Literal["ours", "official"], typer.Option(help="Which verdicts count.")] = "ours",
+) -> None:
+    """Split the difference that tools make: CallGain + SchemaGain - CallHarm - SchemaHarm, exactly."""
+    from verl_mapo.benchmarks.answers import read_answers
+    from verl_mapo.benchmarks.comparison import effects_of_tools
+
+    answers = (read_answers(_answers_file(run)) for run in (with_tools, without))
+    table = Table(
+        "benchmark", "with tools", "without", "difference", "call gain", "schema gain", "call harm", "schema harm"
+    )
+    for name, found in effects_of_tools(*answers, rule).items():
+        shares = (found.accuracy_with, found.accuracy_without, found.total, found.call_gain, found.schema_gain)
+        table.add_row(name, *(f"{share:.1%}" for share in (*shares, found.call_harm, found.schema_harm)))
+    console.print(table)
+
+
+def _answers_file(run: Path) -> Path:
+    return run / "answers.jsonl" if run.is_dir() else run
 
 
 def _result_table(name: str, result: Result) -> Table:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 from verl_mapo.benchmarks import BENCHMARKS
 from verl_mapo.benchmarks.answers import answers_of_run, facts_in, read_answers, result_of, write_answers
-from verl_mapo.benchmarks.comparison import compare_runs, markdown, table
+from verl_mapo.benchmarks.comparison import compare_runs, effects_of_tools, markdown, table
 from verl_mapo.cli import app
 from verl_mapo.data import convert
 from verl_mapo.rollout.trajectory import EndReason, Trajectory, Turn, TurnStatus
@@ -141,6 +142,25 @@ def test_runs_that_answered_different_questions_are_not_compared(tmp_path, quest
         compare_runs({"a": answers, "b": answers[1:]})
 
 
+def test_difference_that_tools_make_is_split_into_four_terms(tmp_path, questions):
+    def direct(row, session):
+        return trajectory(f"Answer: {row['reward_model']['ground_truth'] if session else 'E'}")
+
+    def looked(row, session):
+        return trajectory("Answer: E") if session and row["extra_info"]["index"] == 0 else right(row, session)
+
+    runs = [
+        list(answers_of_run(validated(tmp_path / str(place), questions, reply), questions, BOTH))
+        for place, reply in enumerate((looked, direct))
+    ]
+    found = effects_of_tools(*runs)["vstar"]
+    assert (found.call_gain, found.schema_gain, found.call_harm) == (0.5, 0.0, 0.0)
+    assert found.schema_harm == pytest.approx(1 / 12) and found.total == pytest.approx(5 / 12)
+    fewer = [replace(answer, ours=answer.ours[:1]) for answer in runs[1]]
+    with pytest.raises(ConfigError, match="2 answers with tools and 1 without"):
+        effects_of_tools(runs[0], fewer)
+
+
 def test_commands_score_and_compare(tmp_path, questions):
     data = [argument for file in questions for argument in ("--data", str(file))]
     for name, reply in (("base", half), ("trained", right)):
@@ -155,5 +175,7 @@ def test_commands_score_and_compare(tmp_path, questions):
     assert len(pd.read_csv(tmp_path / "compared" / "comparison.csv")) == 4
     assert r"hrbench\_4k" in (tmp_path / "compared" / "comparison.tex").read_text()
     assert (tmp_path / "compared" / "comparison.png").stat().st_size > 5000
+    split = CliRunner().invoke(app, ["bench", "causes", *reversed(runs)], env={"COLUMNS": "200"})
+    assert split.exit_code == 0 and "call gain" in split.stdout and "50.0%" in split.stdout
     alone = CliRunner().invoke(app, ["bench", "compare", runs[0], runs[0], "--out", str(tmp_path / "x")])
     assert alone.exit_code == 2 and "two or more runs" in " ".join(alone.output.replace("│", " ").split())

@@ -93,3 +93,12 @@ def test_archive_is_unpacked_once_and_a_half_unpacked_one_again(tmp_path, inside
     assert (folder / inside.removeprefix("images/")).read_text() == "here"
     (tmp_path / "images.zip").unlink()
     assert unpack(tmp_path / "images.zip", tmp_path / "images") == folder
+
+
+def test_table_with_long_and_quoted_fields_is_read_and_a_short_row_costs_itself_alone(tmp_path):
+    image = "x" * 200_000
+    (tmp_path / "set.tsv").write_text(f'index\tquestion\timage\n0\t"a ""b""\nc"\t{image}\n1\talone\n2\tlast\t\n')
+    first, second, third = read_examples(tmp_path, ("set.tsv",))
+    assert first == {"index": "0", "question": 'a "b"\nc', "image": image}
+    assert isinstance(second, LeftOut) and "row 3 of set.tsv has another number of fields" in second.detail
+    assert third == {"index": "2", "question": "last", "image": None}
