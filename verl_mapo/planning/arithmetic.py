@@ -29,6 +29,14 @@ LARGEST_OBJECT_STORE = 200 * GB
 """Ray's upper limit of the same."""
 
 
+def pinned(elements: int) -> int:
+    """Elements for which PyTorch allocates pinned host memory for a tensor of so many: the next power of two.
+
+    Measured with PyTorch 2.11 on an H100: 50 tensors of 90 MB took 6.7 GB, and kept them after they were freed.
+    """
+    return 1 << max(elements - 1, 0).bit_length()
+
+
 def feature_bytes(tokens: float, values: int, width: int) -> float:
     """Pixel values of images, as the model reads them.
 

@@ -48,25 +48,25 @@ def images(run: PlannedRun, looks: int) -> float:
 
 
 def offloaded(run: PlannedRun) -> float:
-    """Bytes of what FSDP keeps in host memory between its turns, on all nodes."""
+    """Bytes of what FSDP keeps in pinned host memory between its turns, on all nodes."""
     models = run.config.actor_rollout_ref
-    fsdp = models.actor.fsdp_config
-    states = fsdp.param_offload * run.shape.parameters * sums.FLOAT32 + fsdp.optimizer_offload * run.trained * sums.ADAM
+    fsdp, moments = models.actor.fsdp_config, run.shape.pinned if run.trained else 0
+    states = fsdp.param_offload * run.shape.pinned * sums.FLOAT32 + fsdp.optimizer_offload * moments * sums.ADAM
     reference = models.actor.use_kl_loss or run.config.algorithm.use_kl_in_reward
     if reference and run.trained and models.ref.fsdp_config.param_offload:  # LoRA's reference is the model without it
-        states += run.shape.parameters * sums.FLOAT32
+        states += run.shape.pinned * sums.FLOAT32
     return states
 
 
 def sleeping(run: PlannedRun) -> float:
-    """Bytes of the weights that the engines of a node keep in host memory during the update.
+    """Bytes of the weights that the engines of a node keep in pinned host memory during the update.
 
     With LoRA adapters verl sends the engines only these, so they put the other weights aside; otherwise they drop all.
     """
     aside = adapter_rank(run.config) and not is_merged(run.config)
     if not (aside and run.config.actor_rollout_ref.rollout.free_cache_engine):
         return 0
-    return run.engines / run.nodes * run.shape.parameters * sums.BFLOAT16
+    return run.engines / run.nodes * run.shape.pinned * sums.BFLOAT16
 
 
 def loading(run: PlannedRun) -> float:
