@@ -40,7 +40,8 @@ if [ -n "$ENVIRONMENT" ]; then
         _pip "$ENVIRONMENT" install --no-build-isolation --editable ".[gpu,flash-attn]" || stop "flash-attn is missing."
     fi
 fi
-export PATH OMP_NUM_THREADS=1 VLLM_LOGGING_LEVEL=INFO # verl's WARN leaves out the size of the KV cache, which step 5 reads
+export PATH OMP_NUM_THREADS=1
+export VLLM_LOGGING_LEVEL=INFO # step 5 reads the size of the KV cache, which verl's default, WARN, leaves out
 if [ "$DEVICE" = cpu ]; then
     export VLLM_CPU_KVCACHE_SPACE=1
     variables=$(python -c "from verl_mapo.platforms.cpu import environment; print(*map('='.join, environment().items()))")
