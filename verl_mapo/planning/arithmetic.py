@@ -20,8 +20,8 @@ PROCESS = 1_400_000_000
 """Host memory of a process that has imported torch and verl; measured for agent-loop workers."""
 
 ONCE = 7_400_000_000
-"""Host memory of the processes that a run has once, without its data: TransferQueue's controller and eight storage units
-(3.6 GB), trainer and data loaders, launcher and driver, load balancer, a scorer. Measured on an H100's host."""
+"""Host memory of the processes that a run has once, without its data, as measured on an H100's host: TransferQueue's
+controller and eight storage units (3.6 GB), trainer and data loaders, launcher and driver, load balancer, a scorer."""
 
 VLLM_IMAGE_CACHE = 4
 """GiB of processed images that an engine keeps, unless it is told otherwise."""

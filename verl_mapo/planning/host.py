@@ -80,7 +80,7 @@ def loading(run: PlannedRun) -> float:
 
 
 def processes(run: PlannedRun) -> float:
-    """Bytes of the processes of the first node: agent-loop and reward workers, three for each GPU, and those of a run."""
+    """Bytes of the processes of the first node: agent-loop and reward workers, three a GPU, and those of the run."""
     workers = (select(run.config, names.AGENT_WORKERS) + run.config.reward.num_workers) / run.nodes
     return (workers + 3 * run.config.trainer.n_gpus_per_node) * sums.PROCESS + sums.ONCE
 
