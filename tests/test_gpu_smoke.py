@@ -109,7 +109,7 @@ def test_overrides_with_a_gpu_keep_the_batch_of_the_recipe_and_have_rows_for_two
 def planned(*overrides: str) -> PlannedRun:
     config = composed(RECIPE, [*FILES, *overrides], None)
     set_agent_workers(config)
-    shape = ModelShape(3_754_622_976, 36, 2048, 151_936, 2, 128, 4704, 28, tied=True)
+    shape = ModelShape(3_754_622_976, 5_694_676_992, 36, 2048, 151_936, 2, 128, 4704, 28, tied=True)
     resizes = [ProcessorResize(28, (4 * 28**2, 1280 * 28**2))] * 2
     return PlannedRun(config, shape, *resizes, None, Place(80 * GB, 1, 200 * GB))
 

@@ -21,7 +21,10 @@ _FEWER_PARTS = f"Use more nodes, a smaller model, LoRA, or a smaller {names.AGEN
 
 
 def features(run: PlannedRun, looks: int) -> float:
-    """Bytes of the image features of a step, in TransferQueue, if every rollout has so many observations."""
+    """Bytes of the image features of a step if every rollout has so many observations.
+
+    They are in TransferQueue, and once more in the FSDP workers during their passes.
+    """
     tokens = run.image_tokens + looks * run.crops.tokens[1]
     return run.rollouts * sums.feature_bytes(tokens, run.shape.values, feature_dtype(run.config).itemsize)
 
@@ -48,25 +51,25 @@ def images(run: PlannedRun, looks: int) -> float:
 
 
 def offloaded(run: PlannedRun) -> float:
-    """Bytes of what FSDP keeps in host memory between its turns, on all nodes."""
+    """Bytes of what FSDP keeps in pinned host memory between its turns, on all nodes."""
     models = run.config.actor_rollout_ref
-    fsdp = models.actor.fsdp_config
-    states = fsdp.param_offload * run.shape.parameters * sums.FLOAT32 + fsdp.optimizer_offload * run.trained * sums.ADAM
+    fsdp, moments = models.actor.fsdp_config, run.shape.pinned if run.trained else 0
+    states = fsdp.param_offload * run.shape.pinned * sums.FLOAT32 + fsdp.optimizer_offload * moments * sums.ADAM
     reference = models.actor.use_kl_loss or run.config.algorithm.use_kl_in_reward
     if reference and run.trained and models.ref.fsdp_config.param_offload:  # LoRA's reference is the model without it
-        states += run.shape.parameters * sums.FLOAT32
+        states += run.shape.pinned * sums.FLOAT32
     return states
 
 
 def sleeping(run: PlannedRun) -> float:
-    """Bytes of the weights that the engines of a node keep in host memory during the update.
+    """Bytes of the weights that the engines of a node keep in pinned host memory during the update.
 
     With LoRA adapters verl sends the engines only these, so they put the other weights aside; otherwise they drop all.
     """
     aside = adapter_rank(run.config) and not is_merged(run.config)
     if not (aside and run.config.actor_rollout_ref.rollout.free_cache_engine):
         return 0
-    return run.engines / run.nodes * run.shape.parameters * sums.BFLOAT16
+    return run.engines / run.nodes * run.shape.pinned * sums.BFLOAT16
 
 
 def loading(run: PlannedRun) -> float:
@@ -77,9 +80,9 @@ def loading(run: PlannedRun) -> float:
 
 
 def processes(run: PlannedRun) -> float:
-    """Bytes of the processes of a node: agent-loop and reward workers, and three for each GPU."""
+    """Bytes of the processes of the first node: agent-loop and reward workers, three a GPU, and those of the run."""
     workers = (select(run.config, names.AGENT_WORKERS) + run.config.reward.num_workers) / run.nodes
-    return (workers + 3 * run.config.trainer.n_gpus_per_node) * sums.PROCESS
+    return (workers + 3 * run.config.trainer.n_gpus_per_node) * sums.PROCESS + sums.ONCE
 
 
 def caches(run: PlannedRun) -> float:
@@ -102,7 +105,8 @@ def of_node(run: PlannedRun, looks: int) -> float:
     """Bytes of a node's memory and of its object store, if every rollout has so many observations."""
     store, stored = store_size(run), requests(run, looks) / run.nodes
     stored = min(stored, store) if store else stored
-    return max(loading(run), fixed(run) + features(run, looks) / run.nodes + images(run, looks) / run.nodes + stored)
+    batch = (2 * features(run, looks) + images(run, looks)) / run.nodes
+    return max(loading(run), fixed(run) + batch + stored)
 
 
 def host_lines(run: PlannedRun) -> Iterator[Line]:
@@ -115,6 +119,7 @@ def host_lines(run: PlannedRun) -> Iterator[Line]:
     if sleeping(run):
         yield Line(_HOST, "weights of the engines during the update", size(sleeping(run)))
     yield Line(_HOST, "image features of a step (TransferQueue)", _range(in_queue))
+    yield Line(_HOST, "the same features (FSDP workers)", _range(in_queue))
     yield Line(_HOST, "columns of tokens of a step, at most (TransferQueue)", size(columns(run) / run.nodes))
     yield Line(_HOST, "images of a step (agent-loop workers)", _range(in_workers))
     yield Line(_HOST, "processes; processed images of the engines", f"{size(processes(run))}; {size(caches(run))}")

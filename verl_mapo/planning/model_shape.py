@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from verl_mapo.names import MODEL_PATH
-from verl_mapo.planning.arithmetic import BFLOAT16, FLOAT32
+from verl_mapo.planning.arithmetic import BFLOAT16, FLOAT32, pinned
 from verl_mapo.settings import ConfigError
 
 
@@ -18,6 +18,7 @@ class ModelShape:
 
     Attributes:
         parameters: of the whole model.
+        pinned: the same in pinned host memory, see :func:`~verl_mapo.planning.arithmetic.pinned`.
         layers, hidden, vocab: layers of the language model, their width, and the size of its vocabulary.
         kv_heads, head_size: heads of keys and values of a layer, and the width of each.
         values: pixel values of an image token.
@@ -28,6 +29,7 @@ class ModelShape:
     """
 
     parameters: int
+    pinned: int
     layers: int
     hidden: int
     vocab: int
@@ -76,11 +78,13 @@ class ModelShape:
             )
         with torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(config)
+        sizes = [parameter.numel() for parameter in model.parameters()]
         text = config.get_text_config()
         side = vision.patch_size * vision.spatial_merge_size
         linear = (getattr(text, "layer_types", None) or []).count("linear_attention")
         return cls(
-            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            parameters=sum(sizes),
+            pinned=sum(map(pinned, sizes)),
             layers=text.num_hidden_layers,
             hidden=text.hidden_size,
             vocab=text.vocab_size,
