@@ -19,7 +19,7 @@ from verl_mapo.coldstart.cli import sft
 from verl_mapo.coldstart.collect_cli import collect
 from verl_mapo.command_group import ConfigErrorGroup
 from verl_mapo.data_command import data
-from verl_mapo.lens.cli import lens
+from verl_mapo.lens_command import lens
 from verl_mapo.overrides import check_data_path, in_shell, path_override
 from verl_mapo.run_command import launch_run, primary
 from verl_mapo.run_folder import RunFolder

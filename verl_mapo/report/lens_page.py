@@ -50,7 +50,7 @@ def write_page(measured: Measured, folder: Path) -> Path:
         "by_beta": _svg(_snr_by_beta(measured.table)),
     }
     page = folder / "lens.html"
-    pages.write_page(TEMPLATE, context, page, Path(__file__).parent)
+    pages.write_page(TEMPLATE, context, page)
     return page
 
 

@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 from support.policies import coin
 
-from verl_mapo.lens.cli import lens_table
 from verl_mapo.lens.command import chosen, is_collected, lens_folder, measure
 from verl_mapo.lens.comparison import Comparison, Plan
 from verl_mapo.lens.estimators import table
-from verl_mapo.lens.page import write_page
+from verl_mapo.lens_command import lens_table
+from verl_mapo.report.lens_page import write_page
 from verl_mapo.settings import ConfigError
 
 

@@ -42,7 +42,7 @@ def lens(
     """
     from verl_mapo.lens.command import collect, is_collected, measure
     from verl_mapo.lens.comparison import Plan
-    from verl_mapo.lens.page import write_page
+    from verl_mapo.report.lens_page import write_page
 
     if is_collected(run):
         typer.echo(f"{run} already holds gradients. They are measured and nothing is launched.")
