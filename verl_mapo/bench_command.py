@@ -169,13 +169,20 @@ def causes(
     from verl_mapo.benchmarks.comparison import effects_of_tools
 
     answers = (read_answers(_answers_file(run)) for run in (with_tools, without))
-    table = Table(
-        "benchmark", "with tools", "without", "difference", "call gain", "schema gain", "call harm", "schema harm"
-    )
-    for name, found in effects_of_tools(*answers, rule).items():
-        shares = (found.accuracy_with, found.accuracy_without, found.total, found.call_gain, found.schema_gain)
-        table.add_row(name, *(f"{share:.1%}" for share in (*shares, found.call_harm, found.schema_harm)))
-    console.print(table)
+    effects = effects_of_tools(*answers, rule)
+    shown = Table("", *effects)
+    rows = {
+        "with tools": "accuracy_with",
+        "without": "accuracy_without",
+        "difference": "total",
+        "+ call gain": "call_gain",
+        "+ schema gain": "schema_gain",
+        "- call harm": "call_harm",
+        "- schema harm": "schema_harm",
+    }
+    for title, share in rows.items():
+        shown.add_row(title, *(f"{getattr(found, share):.1%}" for found in effects.values()))
+    console.print(shown)
 
 
 def _answers_file(run: Path) -> Path:
