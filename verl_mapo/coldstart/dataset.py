@@ -23,7 +23,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from verl_mapo import names
-from verl_mapo.coldstart.box_units import units_of
 from verl_mapo.coldstart.replay import Replay, Replayer
 from verl_mapo.coldstart.settings import SftSettings, check_data
 from verl_mapo.coldstart.verdicts import Verdict, verdicts_of
@@ -110,7 +109,7 @@ class SupervisedDataset(Dataset):
     def replay(self, index: int) -> Replay:
         """The replay of a row of the files, kept or not."""
         row = self.rows[index]
-        return self.replayer.replay(row["raw_prompt"], row[self.turns_key], units_of(row.get("extra_info")))
+        return self.replayer.replay(row["raw_prompt"], row[self.turns_key], row.get("extra_info"))
 
     def reasons(self, verdict: Verdict) -> list[str]:
         """Why a row is left out; empty if it is kept."""
