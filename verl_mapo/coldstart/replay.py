@@ -41,6 +41,7 @@ _LONGEST_DETAIL = 160
 class ReplayFault(Explained):
     """What a replay finds, beside the end reasons of a rollout."""
 
+    UNREADABLE_ROW = "unreadable_row", "verl's data set cannot read the row."
     NO_TURNS = "no_turns", "The row has no assistant turns, or one of them is empty or no text."
     UNKNOWN_UNITS = "unknown_units", "The row names units of its boxes that are not known."
     CHANGED_TEXT = "changed_text", "The loop does not read a turn as it is written."
@@ -221,8 +222,8 @@ def _ending(trajectory: Trajectory, written: int, given: int) -> list[Finding]:
     """The finding about the end of a rollout: none if its last text is read to its end and answers."""
     reason, last = trajectory.end_reason, max(written - 1, 0)
     if not given:
-        shown = reason is EndReason.EMPTY
-        return [Finding(ReplayFault.NO_TURNS if shown else reason, None, trajectory.unreadable or reason.sentence)]
+        fault = ReplayFault.NO_TURNS if reason is EndReason.EMPTY else reason
+        return [Finding(fault, None, trajectory.unreadable or fault.sentence)]
     if reason is EndReason.ANSWER and written == given:
         return []
     if reason is EndReason.ANSWER:
