@@ -9,10 +9,10 @@ import asyncio
 import base64
 import io
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 from PIL import Image
 from pydantic import Field
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 Retries = Annotated[int, Field(ge=0, le=10)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+_BROKEN_OFF = ("content_filter", "abort", "error")
+"""Values of ``finish_reason`` with which a server ends a reply that the model did not end, beside ``length``."""
+
 _LONGEST_REASON = 300
 """Characters of a server's own message that a reason keeps."""
 
@@ -35,7 +38,12 @@ def base_url(url: str | None) -> str:
     Raises:
         ValueError: it is not an http or https URL.
     """
-    if not url or not re.match(r"https?://[^/\s]+", url):
+    try:
+        place = urlsplit(url or "")
+        usable = place.scheme in ("http", "https") and place.hostname and place.port != 0 and url.isprintable()
+    except ValueError:  # the port is no number below 65536, or the brackets of an address are not closed
+        usable = False
+    if not usable or " " in url:
         raise ValueError("it should be the base URL of an OpenAI-compatible server, such as 'http://127.0.0.1:8000/v1'")
     return url
 
@@ -48,7 +56,7 @@ def api_key(variable: str | None, setting: str) -> str:
         setting: the setting or option that names it, such as ``reward.description_alignment.judge.api_key_env``.
 
     Raises:
-        ConfigError: the variable is not set.
+        ConfigError: the variable is not set, or its value cannot be sent in a header.
     """
     if variable is None:
         return "none"
@@ -57,7 +65,13 @@ def api_key(variable: str | None, setting: str) -> str:
             f"{setting}={variable!r} is not set in the environment of the process that needs it; in a process of Ray, "
             "forward it through ray_kwargs.ray_init.runtime_env.env_vars."
         )
-    return os.environ[variable]
+    key = os.environ[variable]
+    if not key.isascii() or not key.isprintable() or not key.strip() or key != key.strip():
+        raise ConfigError(
+            f"{setting}={variable!r} names a variable whose value cannot be sent as a key: it is empty, or has blanks "
+            f"around it, a line break or a character that is not ASCII. Set it to the key alone: export {variable}=KEY."
+        )
+    return key
 
 
 def data_url(image: Image.Image) -> str:
@@ -124,7 +138,7 @@ class ChatClient:
             sampling: sampling parameters of the same protocol.
 
         Raises:
-            NoReply: no attempt gave a reply, or the server's answer is none.
+            NoReply: no attempt gave a reply, the server's answer is none, or the server did not leave the reply whole.
         """
         from openai import APIStatusError, OpenAIError
 
@@ -135,12 +149,9 @@ class ChatClient:
         except (OpenAIError, ValueError) as error:  # ValueError: the answer is not valid JSON
             raise NoReply(_reason(error), error.status_code if isinstance(error, APIStatusError) else None) from error
         try:
-            (choice, *_) = answer.choices
-            text, more = choice.message.content or "", choice.message.model_extra or {}
-        except (AttributeError, TypeError, ValueError) as error:
+            return _reply_of(answer.choices[0])
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
             raise NoReply(f"the answer {answer!r:.100} is no chat completion") from error
-        reasoning = more.get("reasoning") or more.get("reasoning_content") or ""
-        return ChatReply(text, reasoning if isinstance(reasoning, str) else "", choice.finish_reason != "length")
 
     async def _request(self, messages: Sequence[dict[str, Any]], sampling: dict[str, Any]) -> Any:
         from openai import AsyncOpenAI
@@ -152,6 +163,44 @@ class ChatClient:
         return await self._client.chat.completions.create(model=self.model, messages=list(messages), **sampling)
 
 
+def _reply_of(choice: Any) -> ChatReply:
+    """The reply in a choice of a chat completion.
+
+    Raises:
+        NoReply: the server withheld the reply, or took the calls of tools out of its text.
+        AttributeError, KeyError, TypeError: it is not a choice of OpenAI's protocol.
+    """
+    message, ending = choice.message, getattr(choice, "finish_reason", None)
+    if ending in _BROKEN_OFF:
+        raise NoReply(f"the server broke the reply off with finish_reason={ending}")
+    if getattr(message, "tool_calls", None) or getattr(message, "function_call", None):
+        raise NoReply(
+            "the server took the tool calls out of the text: start it without a parser of tool calls (vLLM: without "
+            "--enable-auto-tool-choice)"
+        )
+    more = message.model_extra or {}
+    reasoning = more.get("reasoning") or more.get("reasoning_content")
+    return ChatReply(_text(getattr(message, "content", None)), _text(reasoning), ending != "length")
+
+
+def _text(content: Any) -> str:
+    """The text of a content, which is a text, None, or a list of parts; half of a surrogate pair becomes U+FFFD.
+
+    Raises:
+        KeyError, TypeError: it is something else, or a part is no text.
+    """
+    if isinstance(content, list):
+        return "".join(_text(part["text"]) for part in content)
+    if not isinstance(content, str | None):
+        raise TypeError(f"{content!r:.100} is no text")
+    return (content or "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def _reason(error: Exception) -> str:
-    message = " ".join(str(error).split())[:_LONGEST_REASON]
+    """The error in words, with its cause where it does not tell it, as an error of a connection does not."""
+    from openai import APIConnectionError, APITimeoutError
+
+    cause = error.__cause__
+    told = isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError) and cause and str(cause)
+    message = " ".join(f"{error} {cause if told else ''}".split())[:_LONGEST_REASON]
     return f"{type(error).__name__}: {message}".rstrip(".: ")

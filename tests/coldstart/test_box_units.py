@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.supervised import row_of, write_rows
 
-from verl_mapo.coldstart.box_units import respelled, units_of
+from verl_mapo.coldstart.box_units import UnknownUnits, respelled, units_of
 from verl_mapo.data.supervised import UNITS, zoom_turn
 from verl_mapo.rollout.parser import read_calls
 from verl_mapo.tools.base import ToolContext
@@ -87,6 +87,12 @@ def test_pixels_name_the_same_region_within_half_a_pixel(left, top, width, heigh
 )
 def test_units_are_told_by_the_row(extra_info, units):
     assert units_of(extra_info) is units
+
+
+@pytest.mark.parametrize("more", ["{", "5", '{"box_units": "miles"}', '{"box_units": null}', 7])
+def test_units_that_are_not_known_are_told_in_words(more):
+    with pytest.raises(UnknownUnits, match="box_units may be one of pixels, normalized_1000"):
+        units_of({"more": more})
 
 
 def regions(dataset) -> list[View]:

@@ -31,6 +31,8 @@ def invoke(*arguments: str):
         (["--run", "r", "--server", "http://h/v1"], "--server and --model belong together"),
         (["--run", "r", "--min-iou", "2"], "verl-mapo collect.min_iou=2.0 is refused"),
         (["--run", "r", "--server", "h", "--model", "m"], "verl-mapo collect.server='h' is refused"),
+        (["--run", "r", "--server", "http://h:port/v1", "--model", "m"], "server='http://h:port/v1' is refused"),
+        (["--run", "r", "--min-calls", "2", "--max-calls", "1"], "leave no rollout"),
         (["--run", "r", "data.train_files"], "is no override"),
     ],
 )

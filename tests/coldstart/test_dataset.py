@@ -166,3 +166,30 @@ def test_a_configuration_without_the_tools_is_refused(tiny_models):
 
     with pytest.raises(ConfigError, match="no node visual_tool: start the run with verl-mapo sft"):
         SupervisedDataset("x", tiny_models["qwen2_5_vl"].tokenizer, OmegaConf.create({"data": {}}).data)
+
+
+UNREADABLE = [
+    {"prompt": None},
+    {"prompt": "text"},
+    {"images": [5]},
+    {"extra_info": "text"},
+    {"prompt": [{"role": "user", "content": "no mark"}]},
+]
+
+
+def test_rows_that_verl_cannot_read_are_counted(supervised, tiny_models, picture, tmp_path):
+    for number, fault in enumerate(UNREADABLE):
+        file = write_rows(tmp_path / f"{number}.parquet", [{**row_of(picture, TURNS), **fault}])
+        dataset = supervised(tiny_models["qwen2_5_vl"], file, "sft.max_left_out=1")
+        assert dataset.left_out() == {"unreadable_row": 1}, fault
+        assert "verl's data set cannot read the row" in dataset.verdicts[0].findings[0][1]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("{", "cannot be read"), ("", "cannot be read"), ('{"turns": []}', "has no column prompt")]
+)
+def test_file_without_rows_for_sft_is_refused_in_words(supervised, tiny_models, tmp_path, text, words):
+    file = tmp_path / "rows.jsonl"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        supervised(tiny_models["qwen2_5_vl"], file)

@@ -67,3 +67,12 @@ def test_command_exports_a_converted_folder(tiny_models, file, tmp_path):
     done = CliRunner().invoke(app, [*arguments, "sft.workers=1", "sft.replays=null"])
     assert done.exit_code == 0, done.output
     assert "Wrote 1 dialogues" in done.stdout and len(read(tmp_path / "o" / "train.jsonl")) == 1
+
+
+def test_rows_that_are_all_left_out_are_refused_with_their_reasons(supervised, tiny_models, picture, tmp_path):
+    rows = [row_of(picture, []), row_of(picture, ["<answer>red</answer>"])]
+    rows[1]["extra_info"]["more"] = '{"box_units": "miles"}'
+    rows[0]["extra_info"]["more"] = "{}"
+    data = supervised(tiny_models["qwen2_5_vl"], write_rows(tmp_path / "rows.parquet", rows), "sft.max_left_out=1")
+    with pytest.raises(ConfigError, match="No row can be exported: no_turns 1, unknown_units 1"):
+        export(data, tmp_path / "out", "ms-swift")

@@ -164,3 +164,23 @@ def test_choice_among_any_candidates(candidates: list[Candidate], settings: Filt
         same = sum((candidate.calls > 0) in cut for candidate in kept)
         assert same <= share * len(kept) + 1e-6, "not above its share"
         assert same + 1 > share * (len(kept) + 1) - 1e-6, "and with one more it would be"
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"min_calls": 3, "max_calls": 1}, "--min-calls 3 and --max-calls 1 leave no rollout: set --max-calls 3 or"),
+        ({"tool_share": 0.5, "max_calls": 0}, "--tool-share 0.5 and --max-calls 0 leave no rollout"),
+        ({"tool_share": 0.5, "min_calls": 1}, "--tool-share 0.5 and --min-calls 1 leave no rollout"),
+        ({"min_outcome": float("nan")}, "min_outcome=nan is refused"),
+    ],
+)
+def test_filters_that_leave_no_rollout_are_refused(given, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        parse_node(FilterSettings, given, "verl-mapo collect")
+
+
+def test_rollout_without_text_is_removed_whatever_else_is_kept():
+    kept = FilterSettings(min_outcome=0, unfinished=True, max_tokens=10)
+    for rollout in (rollout_of(end=EndReason.UNREADABLE_IMAGE), rollout_of(zoom(), Turn((30, 31), " "))):
+        assert removal_of(rollout, NEAR, "before", kept) is Removal.EMPTY

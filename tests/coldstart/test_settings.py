@@ -45,3 +45,29 @@ def test_rows_have_to_fill_a_batch_and_fit_into_a_micro_batch(sft_config):
         check_rows_fit(config, [20])
     with pytest.raises(ConfigError, match="the longest row, which has 101 tokens: set it to 101"):
         check_rows_fit(config, [101, 20])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data.train_batch_size=null",
+        "data.max_prompt_length=abc",
+        "data.max_response_length=-5",
+        "data.max_length=0",
+        "trainer.n_gpus_per_node=0",
+        "trainer.total_epochs=0",
+        "engine.ulysses_sequence_parallel_size=0",
+        "data.max_token_len_per_gpu=null",
+        "data.micro_batch_size_per_gpu=0",
+    ],
+)
+def test_number_that_is_no_whole_number_from_1_on_is_refused(sft_config, override):
+    config = sft_config(override, f"data.use_dynamic_bsz={str('micro' not in override).lower()}")
+    with pytest.raises(ConfigError, match=f"{override} is refused: it is a whole number from 1 on, such as"):
+        check_sft(config)
+
+
+@pytest.mark.parametrize("override", ["engine.freeze_vision_tower=maybe", "data.use_dynamic_bsz=maybe"])
+def test_switch_that_is_neither_on_nor_off_is_refused(sft_config, override):
+    with pytest.raises(ConfigError, match=f"{override} is refused: it is true or false"):
+        check_sft(sft_config(override))

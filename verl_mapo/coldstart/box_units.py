@@ -17,10 +17,26 @@ from verl_mapo.tools.image_history import ImageHistory
 from verl_mapo.tools.zoom import Zoom
 
 
+class UnknownUnits(ValueError):
+    """A row does not tell the units of its boxes in a form that is read; the message is a sentence."""
+
+
 def units_of(extra_info: Mapping[str, Any] | None) -> CoordinateSpace | None:
-    """The units of the boxes in the turns of a row, told by ``extra_info.more``; None for those of the model."""
-    more = json.loads((extra_info or {}).get("more") or "{}")
-    return CoordinateSpace(more[BOX_UNITS]) if BOX_UNITS in more else None
+    """The units of the boxes in the turns of a row, told by ``extra_info.more``; None for those of the model.
+
+    Raises:
+        UnknownUnits: ``extra_info.more`` is no JSON object, or it names other units than there are.
+    """
+    given = (extra_info or {}).get("more") or "{}"
+    try:
+        more = json.loads(given)
+        return CoordinateSpace(more[BOX_UNITS]) if BOX_UNITS in more else None
+    except (TypeError, ValueError):
+        known = ", ".join(space.value for space in CoordinateSpace)
+        raise UnknownUnits(
+            f"Its extra_info.more is {given!r:.100}: it should be a JSON object, in which {BOX_UNITS} may be one of "
+            f"{known}."
+        ) from None
 
 
 def respelled(turns: Sequence[str], zoom: Zoom, history: ImageHistory) -> list[str]:

@@ -26,6 +26,9 @@ T = TypeVar("T")
 
 console = Console(highlight=False)
 
+_MOST_REASONS = 10
+"""Reasons for missing replies that are printed; a message with numbers of its own, such as tokens, is one each."""
+
 
 def run_collect(
     out: Path,
@@ -127,8 +130,12 @@ def _roll_out(run: ServerRun) -> bool:
         console.print(f"verl-mapo: {error}", style="red", markup=False, soft_wrap=True)
         return False
     finally:
-        for reason, count in run.failures.most_common():
+        for reason, count in run.failures.most_common(_MOST_REASONS):
             console.print(f"{count} rollouts got no reply: {reason}.", markup=False, soft_wrap=True)
+        if others := run.failures.total() - sum(count for _, count in run.failures.most_common(_MOST_REASONS)):
+            console.print(
+                f"{others} rollouts got no reply for other reasons, see {run.folder.failures}.", soft_wrap=True
+            )
         if run.failures:
             console.print("The same command tries them again.")
 

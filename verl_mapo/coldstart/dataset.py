@@ -17,14 +17,14 @@ from contextlib import suppress
 from typing import Any
 
 import torch
+from datasets.exceptions import DatasetsError
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from verl_mapo import names
-from verl_mapo.coldstart.box_units import units_of
-from verl_mapo.coldstart.replay import Replay, Replayer
+from verl_mapo.coldstart.replay import Replay, Replayer, ReplayFault
 from verl_mapo.coldstart.settings import SftSettings, check_data
 from verl_mapo.coldstart.verdicts import Verdict, verdicts_of
 from verl_mapo.rollout.image_features import POSITION_IDS
@@ -69,11 +69,18 @@ class SupervisedDataset(Dataset):
             raise ConfigError("model.path has no image processor, which visual tools need: use a Qwen-VL model.")
         self.settings = parse(SftSettings, run)
         self.turns_key = config.get("turns_key", TURNS_KEY)
-        self.rows = RowDataset(parquet_files, tokenizer, config, processor, max_samples)
-        columns = self.rows.dataframe.column_names
-        if self.turns_key not in columns:
+        try:
+            self.rows = RowDataset(parquet_files, tokenizer, config, processor, max_samples)
+        except (DatasetsError, StopIteration) as error:  # StopIteration: a JSON file is empty
+            reason = " ".join(str(error.__cause__ or error).split()) or "it is empty"
             raise ConfigError(
-                f"{_files(parquet_files)} has no column {self.turns_key}; it has {', '.join(columns)}. Rows for SFT "
+                f"data.train_files or data.val_files={_files(parquet_files)} cannot be read ({reason:.200}): give a "
+                "whole parquet, JSON or JSONL file of rows with the columns prompt, images and turns."
+            ) from None
+        columns = self.rows.dataframe.column_names
+        if absent := [key for key in (self.rows.prompt_key, self.turns_key) if key not in columns]:
+            raise ConfigError(
+                f"{_files(parquet_files)} has no column {absent[0]}; it has {', '.join(columns)}. Rows for SFT "
                 "hold the text of each assistant turn: make them with verl-mapo collect, or see docs/cold_start.md."
             )
         self.replayer = Replayer(run, tokenizer, processor)
@@ -109,8 +116,26 @@ class SupervisedDataset(Dataset):
 
     def replay(self, index: int) -> Replay:
         """The replay of a row of the files, kept or not."""
-        row = self.rows[index]
-        return self.replayer.replay(row["raw_prompt"], row[self.turns_key], units_of(row.get("extra_info")))
+        return self._replay(self.rows[index])
+
+    def verdict(self, index: int) -> Verdict:
+        """The verdict on a row of the files; one that cannot be read has the finding ``unreadable_row``.
+
+        Raises:
+            ConfigError: a setting is invalid.
+        """
+        try:
+            row = self.rows[index]
+        except ConfigError:
+            raise
+        except Exception as error:  # of any library that reads a row: the forms of wrong values have no end
+            fault = ReplayFault.UNREADABLE_ROW
+            detail = f"{fault.sentence} {type(error).__name__}: {' '.join(str(error).split()):.200}"
+            return Verdict(0, 0, 0, ((fault.value, detail),))
+        return Verdict.of(self._replay(row))
+
+    def _replay(self, row: dict[str, Any]) -> Replay:
+        return self.replayer.replay(row["raw_prompt"], row[self.turns_key], row.get("extra_info"))
 
     def reasons(self, verdict: Verdict) -> list[str]:
         """Why a row is left out; empty if it is kept."""

@@ -55,10 +55,14 @@ def export(rows: SupervisedDataset, out: Path, trainer: Trainer) -> Exported:
         trainer: the trainer that is to read them.
 
     Raises:
-        ConfigError: there is no such trainer, or the model's chat template is not that of the Qwen families.
+        ConfigError: there is no such trainer, no row takes part in SFT, or the model's chat template is not that of
+            the Qwen families.
     """
     if trainer not in get_args(Trainer):
         raise ConfigError(f"--to {trainer} is refused: use {' or '.join(get_args(Trainer))}.")
+    if not rows.kept:
+        counts = ", ".join(f"{reason} {count}" for reason, count in rows.left_out().items())
+        raise ConfigError(f"No row can be exported: {counts or 'the file has no rows'}. Give rows that SFT takes.")
     (out / "images").mkdir(parents=True, exist_ok=True)
     file, most = out / "train.jsonl", 0
     with file.open("w", encoding="utf-8") as lines:
@@ -95,7 +99,7 @@ def messages_of(replayed: Replay, tokenizer: Any) -> list[dict[str, str]]:
     roles = [message["role"] for message in found]
     images = replayed.output.multi_modal_data.get("images", [])
     marks = sum(message["content"].count("<image>") for message in found)
-    if roles[1:] != ["user", "assistant"] * (len(roles) // 2) or roles[0] != "system" or marks != len(images):
+    if roles != ["system", *["user", "assistant"] * (len(roles) // 2)] or marks != len(images):
         raise ConfigError(
             f"The model's chat template gives the roles {', '.join(roles)} and {marks} images of {len(images)}: an "
             "export needs the template of a Qwen-VL model, with a system message and then users and assistants in turn."

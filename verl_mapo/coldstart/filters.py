@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass as settings_dataclass
 
 from verl_mapo.report.load import Rollout
@@ -39,6 +39,7 @@ class Removal(Explained):
     NO_OUTCOME = "no_outcome", "Its outcome could not be computed."
     WRONG = "wrong", "Its outcome is below --min-outcome."
     UNFINISHED = "unfinished", "It did not end with an answer."
+    EMPTY = "empty", "It has no turn, or a turn without text."
     FEW_CALLS = "few_calls", "It has fewer calls than --min-calls."
     MANY_CALLS = "many_calls", "It has more calls than --max-calls."
     FAULTY_CALL = "faulty_call", "A call was refused, or is not spelled as the system message shows."
@@ -89,6 +90,25 @@ class FilterSettings:
     per_question: PositiveInt | None = 1
     tool_share: Share | None = None
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> FilterSettings:
+        """Refuse filters that together leave no rollout."""
+        if self.max_calls is not None and self.min_calls > self.max_calls:
+            raise ValueError(
+                f"--min-calls {self.min_calls} and --max-calls {self.max_calls} leave no rollout: set --max-calls "
+                f"{self.min_calls} or more"
+            )
+        if self.tool_share and self.max_calls == 0:
+            raise ValueError(
+                f"--tool-share {self.tool_share} and --max-calls 0 leave no rollout: leave one of them out"
+            )
+        if self.tool_share is not None and self.tool_share < 1 and self.min_calls:
+            raise ValueError(
+                f"--tool-share {self.tool_share} and --min-calls {self.min_calls} leave no rollout, because the share "
+                "needs rollouts without a call: leave one of them out"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -145,6 +165,7 @@ def removal_of(
         (Removal.NO_OUTCOME, lambda: rollout.known_outcome is None),
         (Removal.WRONG, lambda: rollout.outcome < settings.min_outcome),
         (Removal.UNFINISHED, lambda: not (settings.unfinished or _finished(rollout))),
+        (Removal.EMPTY, lambda: not _written(rollout)),
         (Removal.FEW_CALLS, lambda: calls < settings.min_calls),
         (Removal.MANY_CALLS, lambda: settings.max_calls is not None and calls > settings.max_calls),
         (Removal.FAULTY_CALL, lambda: not settings.faulty_calls and any(map(_faulty, turns))),
@@ -169,6 +190,12 @@ def call_count(turns: Iterable[Turn]) -> int:
 def _finished(rollout: Rollout) -> bool:
     turns = rollout.trajectory.turns
     return rollout.trajectory.end_reason is EndReason.ANSWER and bool(turns[-1].text.strip())
+
+
+def _written(rollout: Rollout) -> bool:
+    """Whether the model wrote something in every turn, of which there is at least one."""
+    texts = ["".join(part.text for part in parts) for parts in rollout.trajectory.assistant_turns]
+    return bool(texts) and all(text.strip() for text in texts)
 
 
 def _faulty(turn: Turn) -> bool:

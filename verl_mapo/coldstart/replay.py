@@ -13,7 +13,7 @@ import asyncio
 import copy
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 from verl.experimental.agent_loop.agent_loop import DictConfigWrap
 from verl.workers.rollout.replica import TokenOutput
 
-from verl_mapo.coldstart.box_units import respelled
+from verl_mapo.coldstart.box_units import UnknownUnits, respelled, units_of
 from verl_mapo.names import TRAJECTORY
 from verl_mapo.rollout.loop import VisualToolAgentLoop
 from verl_mapo.rollout.output import VisualToolOutput
@@ -32,7 +32,6 @@ from verl_mapo.rollout.row_dataset import RowDataset
 from verl_mapo.rollout.statuses import EndReason, Explained, TurnStatus
 from verl_mapo.rollout.tag_tokens import opens_thought
 from verl_mapo.rollout.trajectory import Trajectory
-from verl_mapo.tools.coordinates import CoordinateSpace
 from verl_mapo.tools.zoom import Zoom
 
 _LONGEST_DETAIL = 160
@@ -42,7 +41,9 @@ _LONGEST_DETAIL = 160
 class ReplayFault(Explained):
     """What a replay finds, beside the end reasons of a rollout."""
 
+    UNREADABLE_ROW = "unreadable_row", "verl's data set cannot read the row."
     NO_TURNS = "no_turns", "The row has no assistant turns, or one of them is empty or no text."
+    UNKNOWN_UNITS = "unknown_units", "The row names units of its boxes that are not known."
     CHANGED_TEXT = "changed_text", "The loop does not read a turn as it is written."
     EARLY_ANSWER = "early_answer", "A turn holds no call that the loop reads, and further turns follow it."
     UNFINISHED = "unfinished", "The last turn calls a tool, so the row has no answer."
@@ -166,23 +167,28 @@ class Replayer:
         )
 
     def replay(
-        self, raw_prompt: list[dict[str, Any]], turns: Sequence[str], units: CoordinateSpace | None = None
+        self, raw_prompt: list[dict[str, Any]], turns: Sequence[str], extra_info: Mapping[str, Any] | None = None
     ) -> Replay:
         """Replay one row; not inside a running event loop.
 
         Args:
             raw_prompt: the messages of the row with its images, as :class:`RowDataset` returns them.
             turns: the text of each assistant turn, in order, as the model writes it, without end token.
-            units: the units of the boxes in the turns, where they are not the model's, see
+            extra_info: of the row; it tells the units of the boxes in the turns, where they are not the model's, see
                 :mod:`verl_mapo.coldstart.box_units`.
         """
-        return asyncio.run(self.replay_async(raw_prompt, turns, units))
+        return asyncio.run(self.replay_async(raw_prompt, turns, extra_info))
 
     async def replay_async(
-        self, raw_prompt: list[dict[str, Any]], turns: Sequence[str], units: CoordinateSpace | None = None
+        self, raw_prompt: list[dict[str, Any]], turns: Sequence[str], extra_info: Mapping[str, Any] | None = None
     ) -> Replay:
         """:meth:`replay` inside a running event loop."""
         texts = list(turns) if _are_texts(turns) else []
+        units, unknown = None, []
+        try:
+            units = units_of(extra_info)
+        except UnknownUnits as error:
+            unknown = [Finding(ReplayFault.UNKNOWN_UNITS, None, str(error))]
         loop = copy.copy(self._loop)  # a loop has no state of a rollout but these two
         loop.loop = asyncio.get_running_loop()
         state = await loop.open(raw_prompt)
@@ -190,7 +196,8 @@ class Replayer:
             texts = respelled(texts, loop.tools[Zoom.name], state.history.first(len(state.history.views)))
         loop.server_manager = TextServer(self.tokenizer, texts)
         output = await loop.run({}, start=state, raw_prompt=raw_prompt)
-        return Replay(output, findings(output.extra_fields[TRAJECTORY], loop.server_manager.written, len(texts)))
+        found = findings(output.extra_fields[TRAJECTORY], loop.server_manager.written, len(texts))
+        return Replay(output, unknown + found)
 
 
 def findings(trajectory: Trajectory, written: Sequence[str], given: int) -> list[Finding]:
@@ -215,8 +222,8 @@ def _ending(trajectory: Trajectory, written: int, given: int) -> list[Finding]:
     """The finding about the end of a rollout: none if its last text is read to its end and answers."""
     reason, last = trajectory.end_reason, max(written - 1, 0)
     if not given:
-        shown = reason is EndReason.EMPTY
-        return [Finding(ReplayFault.NO_TURNS if shown else reason, None, trajectory.unreadable or reason.sentence)]
+        fault = ReplayFault.NO_TURNS if reason is EndReason.EMPTY else reason
+        return [Finding(fault, None, trajectory.unreadable or fault.sentence)]
     if reason is EndReason.ANSWER and written == given:
         return []
     if reason is EndReason.ANSWER:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pydantic import Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from verl_mapo import names
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import STRICT, ConfigError, parse, select
 from verl_mapo.training.dead_settings import Condition, DeadSettings, check_dead_settings
-from verl_mapo.training.frozen_tower import check_frozen_tower
+from verl_mapo.training.frozen_tower import FREEZE, check_frozen_tower
 
 SFT_NODE = "sft"
 MAX_LENGTH, RESPONSE_LENGTH = "data.max_length", "data.max_response_length"
@@ -42,6 +42,24 @@ class SftSettings:
     workers: PositiveInt | None = None
     replays: str | None = None
 
+
+_POSITIVE = {
+    names.PROMPT_LENGTH: 4096,
+    RESPONSE_LENGTH: 8192,
+    MAX_LENGTH: 12288,
+    names.TRAIN_BATCH_SIZE: 128,
+    TOKENS: 24576,
+    MICRO_BATCH: 1,
+    ULYSSES: 1,
+    "trainer.nnodes": 1,
+    names.GPUS_PER_NODE: 1,
+    "trainer.total_epochs": 3,
+    names.TOTAL_STEPS: 100,
+}
+"""Settings of verl that are whole numbers from 1 on, with an example of each."""
+
+_SWITCHES = ("data.use_dynamic_bsz", f"engine.{FREEZE}", "engine.use_orig_params")
+_MAY_BE_NULL = (MAX_LENGTH, names.TOTAL_STEPS)
 
 _HERE = Condition("with the data set of this package", lambda config: True)
 _NOWHERE = Condition("in verl's sft_trainer, which does not read it", lambda config: True)
@@ -71,6 +89,7 @@ def check_sft(config: DictConfig) -> None:
     """
     parse(SftSettings, config)
     parse(VisualToolSettings, config)
+    _check_values(config)
     check_data(config)
     check_dead_settings(config, _UNREAD)
     check_frozen_tower(config, "engine", "engine")
@@ -80,6 +99,21 @@ def check_sft(config: DictConfig) -> None:
             f"trainer.test_freq={config.trainer.test_freq} needs data.val_files, for example "
             "data.val_files=held_out.parquet; or set trainer.test_freq=-1."
         )
+
+
+def _check_values(config: DictConfig) -> None:
+    """Check the switches and the positive whole numbers among verl's settings, with which the other checks reckon."""
+    for setting in _SWITCHES:
+        if not isinstance(select(config, setting, False), bool):
+            raise ConfigError(f"{setting}={select(config, setting)} is refused: it is true or false.")
+    sometimes = (TOKENS,) if config.data.use_dynamic_bsz else (MICRO_BATCH,)
+    for setting, example in _POSITIVE.items():
+        value = OmegaConf.select(config, setting)
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        optional = value is None and setting in _MAY_BE_NULL
+        if not whole and not optional and (setting in sometimes or setting not in (TOKENS, MICRO_BATCH)):
+            shown = "null" if value is None else value
+            raise ConfigError(f"{setting}={shown} is refused: it is a whole number from 1 on, such as {example}.")
 
 
 def check_data(config: DictConfig) -> None:

@@ -66,7 +66,7 @@ class _Replays(Dataset):
         return len(self.dataset.rows)
 
     def __getitem__(self, index: int) -> Verdict:
-        return Verdict.of(self.dataset.replay(index))
+        return self.dataset.verdict(index)
 
 
 def verdicts_of(dataset: SupervisedDataset, config: DictConfig) -> list[Verdict]:
