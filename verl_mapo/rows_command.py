@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from verl_mapo.overrides import make_folder
+
 Place = Annotated[Path, typer.Argument(help="Folder that verl-mapo data convert wrote, or one .parquet file.")]
 Overrides = Annotated[
     list[str] | None,
@@ -113,9 +115,13 @@ def overlap(
 
 
 def out_folder(place: Path, out: Path | None) -> Path:
-    """The folder to write to, which is made."""
+    """The folder to write to, which is made.
+
+    Raises:
+        ConfigError: it is a file, or cannot be made or written to.
+    """
     folder = out or (place.parent if place.is_file() else place)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder("--out", folder)
     return folder
 
 

@@ -92,11 +92,16 @@ def test_faulty_examples_are_left_out_by_reason(tmp_path):
             good | {"answer": None},
             good | {"answer": ["red", "blue"]},
             good | {"boxes": [[0, 0, 300, 50]]},
-            good | {"images": None, "boxes": [[0, 0, 1, 1]]},
+            good | {"images": [], "boxes": [[0, 0, 1, 1]]},
+            good | {"images": None},
+            good | {"images": ""},
+            good | {"answer": float("nan")},
+            good | {"boxes": {"x1": 1}},
+            good | {"images": [], "answer": "green"},
             good | {"question": "<image><image> Which?"},
         ],
     )
     done = convert(Columns({"boxes": "boxes"}), source, tmp_path / "out", max_left_out=1)
-    assert done.rows == 1
-    expected = {"missing_image": 2, "malformed": 2, "missing_column": 1, "box_outside": 1, "image_marks": 1}
+    assert (done.rows, done.images) == (2, 1)
+    expected = {"missing_image": 4, "malformed": 3, "missing_column": 2, "box_outside": 1, "image_marks": 1}
     assert done.left_out == expected

@@ -56,6 +56,21 @@ def test_rows_in_another_form_are_malformed(tmp_path):
     assert [left.reason for left in read_rows(tmp_path)] == ["malformed", "missing_column"]
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"reward_model": "rule"}, {"extra_info": "{}"}, {"extra_info": {"boxes": 5}},
+        {"extra_info": {"boxes": [[1.0]]}}, {"images": [{"image": "file:///a\0b"}]}, {"reward_model": {"options": 5}},
+        {"prompt": [{"role": "user"}]},
+    ],
+)  # fmt: skip
+def test_part_of_a_row_in_another_form_is_malformed(tmp_path, part):
+    place = write_rows(tmp_path, [row(0, question="?")])
+    [whole] = pq.read_table(place / "train.parquet").to_pylist()
+    pq.write_table(pa.Table.from_pylist([whole | part]), place / "train.parquet")
+    assert [left.reason for left in read_rows(place)] == ["malformed"]
+
+
 def test_broken_file_stands_for_its_rows(tmp_path):
     write_rows(tmp_path, [row(0, question="?"), row(1, question="?")], "a.parquet")
     (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-40])

@@ -13,7 +13,7 @@ from typing import Any
 
 from verl_mapo.data.pictures import Picture, Pictures
 from verl_mapo.data.reading import count_examples, read_examples
-from verl_mapo.data.reasons import LeftOut
+from verl_mapo.data.reasons import FAULTS_OF_VALUES, LeftOut
 from verl_mapo.data.rows import MARK, need
 from verl_mapo.rollout.decode import UnreadableImage
 from verl_mapo.rollout.row_pictures import AskedSize, source_of
@@ -72,6 +72,8 @@ def read_rows(place: Path) -> Iterator[ReadRow | LeftOut]:
             yield _row(number, example, pictures)
         except LeftOut as left:
             yield LeftOut(left.reason, f"row {number}: {left.detail}")
+        except FAULTS_OF_VALUES as error:
+            yield LeftOut("malformed", f"row {number}: {type(error).__name__}: {error}")
 
 
 def count_rows(place: Path) -> int | None:
@@ -105,7 +107,7 @@ def _row(number: int, example: Mapping[str, Any], pictures: Pictures) -> ReadRow
         options=list(target.get("options") or []),
         messages=messages,
         images=images,
-        boxes=list(extra.get("boxes") or []),
+        boxes=[[float(x1), float(y1), float(x2), float(y2)] for x1, y1, x2, y2 in extra.get("boxes") or []],
     )
 
 

@@ -56,8 +56,8 @@ def data_files(folder: Path, patterns: Sequence[str] = ()) -> list[Path]:
         raise ConfigError(f"{folder} holds no {wanted}.")
     if other := next((file for file in files if file.suffix not in _READERS), None):
         raise ConfigError(
-            f"{other} is no data file: the formats are {', '.join(_READERS)}. Unpack or convert it, or name other files, "
-            "for example --option files=*.jsonl."
+            f"{other} is no data file: the formats are {', '.join(_READERS)}. Unpack or convert it, or name other "
+            "files, for example --option files=*.jsonl."
         )
     return list(dict.fromkeys(files))
 
@@ -67,7 +67,8 @@ def _matching(folder: Path, pattern: str) -> list[Path]:
         return sorted(folder.glob(pattern))
     except (ValueError, NotImplementedError) as error:
         raise ConfigError(
-            f"{pattern} is no glob of data files: {error}. Use one relative to the source, such as *.jsonl or **/*.jsonl."
+            f"{pattern} is no glob of data files: {error}. Use one relative to the source, such as *.jsonl "
+            "or **/*.jsonl."
         ) from None
 
 

@@ -33,6 +33,10 @@ LONGEST_DETAIL = 500
 """Number of characters of a detail that are kept, because it may quote a published text of any length."""
 
 
+FAULTS_OF_VALUES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What code that reads an example raises where a value has another form than it expects; it counts as ``malformed``."""
+
+
 class LeftOut(Exception):
     """An example becomes no row; it is counted and listed.
 
