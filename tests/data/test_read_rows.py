@@ -78,7 +78,7 @@ def test_broken_file_stands_for_its_rows(tmp_path):
     assert kinds == ["q0", "q1", "broken_file"] and count_rows(tmp_path) is None
 
 
-@pytest.mark.parametrize("name", [".", "absent"])
-def test_folder_without_rows_is_refused(tmp_path, name):
-    with pytest.raises(ConfigError, match="holds no"):
+@pytest.mark.parametrize(("name", "fault"), [(".", "holds no .parquet file"), ("absent", "absent does not exist")])
+def test_folder_without_rows_is_refused(tmp_path, name, fault):
+    with pytest.raises(ConfigError, match=f"{fault}: give the folder"):
         next(read_rows(tmp_path / name))

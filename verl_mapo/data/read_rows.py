@@ -17,6 +17,7 @@ from verl_mapo.data.reasons import FAULTS_OF_VALUES, LeftOut
 from verl_mapo.data.rows import MARK, need
 from verl_mapo.rollout.decode import UnreadableImage
 from verl_mapo.rollout.row_pictures import AskedSize, source_of
+from verl_mapo.settings import ConfigError
 
 _PATTERN = "[!.]*.parquet"
 
@@ -84,7 +85,12 @@ def count_rows(place: Path) -> int | None:
 
 def _files(place: Path) -> tuple[Path, str]:
     """The folder of a place, and the pattern of its files."""
-    return (place.parent, glob.escape(place.name)) if place.is_file() else (place, _PATTERN)
+    if place.is_file():
+        return place.parent, glob.escape(place.name)
+    if not any(place.glob(_PATTERN)):
+        what = "holds no .parquet file" if place.exists() else "does not exist"
+        raise ConfigError(f"{place} {what}: give the folder that verl-mapo data convert wrote, or one of its files.")
+    return place, _PATTERN
 
 
 def _row(number: int, example: Mapping[str, Any], pictures: Pictures) -> ReadRow:
