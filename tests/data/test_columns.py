@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -36,6 +37,12 @@ def test_usual_names_need_no_option(tmp_path, ending):
     assert row["prompt"][0]["content"] == "<image>\nWhich?" and row["data_source"] == "columns"
     assert row["images"] == [{"image": f"file://{source / 'a.jpg'}"}]
     assert row["reward_model"] == {"style": "exact", "ground_truth": "red", "options": None}
+
+
+def test_a_decimal_number_of_parquet_is_an_answer(tmp_path):
+    source = written(tmp_path, [{"question": "How much?", "answer": Decimal("1.50"), "images": ["a.jpg"]}], "parquet")
+    [row] = pq.read_table(convert(Columns(), source, tmp_path / "out").file).to_pylist()
+    assert row["reward_model"] == {"style": "numeric", "ground_truth": "1.50", "options": None}
 
 
 def test_every_column_is_mapped(tmp_path):

@@ -288,8 +288,16 @@ def test_source_without_rows_is_an_error(tmp_path):
     class Empty(Counting):
         count_of = 0
 
-    with pytest.raises(ConfigError, match="holds no row of counting"):
+    class Faulty(Counting):
+        def row(self, index, example, pictures):
+            raise LeftOut("video" if index % 2 else "broken_image", "for the test")
+
+    with pytest.raises(ConfigError, match="holds no row of counting: give the folder"):
         convert(Empty(), tmp_path, tmp_path / "out")
+    with pytest.raises(
+        ConfigError, match=r"all 250 .* left out \(broken_image 125, video 125\), see .*\. Give"
+    ):
+        convert(Faulty(), tmp_path, tmp_path / "out", max_left_out=1)
     assert not (tmp_path / "out" / "train.parquet").exists()
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -148,7 +149,7 @@ class Columns(DataSet):
             [value] = value
         if value is None:
             raise LeftOut("missing_column", f"the example has no {getattr(self.options, option)}")
-        if not isinstance(value, str | int | float):
+        if not isinstance(value, str | int | float | Decimal):
             raise LeftOut("malformed", f"{getattr(self.options, option)} is {value!r:.60}, neither text nor number")
         return str(value)
 

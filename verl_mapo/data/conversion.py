@@ -257,9 +257,10 @@ def _joined(dataset: DataSet, parts: Parts, out: Path, wanted: pa.Schema, about:
     try:
         _check_share(dataset, done, about["max_left_out"])
         if not done.rows:
-            raise ConfigError(
-                f"--source {about['source']} holds no row of {dataset.name}: give the folder of the published files."
-            )
+            listed = ", ".join(f"{reason} {count}" for reason, count in done.left_out.most_common())
+            left = f"all {done.examples} examples are left out ({listed}), see {out / 'left_out.jsonl'}. Give"
+            advice = f"{left if listed else 'give'} the folder of the published files."
+            raise ConfigError(f"--source {about['source']} holds no row of {dataset.name}: {advice}")
     except ConfigError:
         parts.remove()  # the user may mend the source, for example unpack its images, which the parts do not notice
         raise
