@@ -294,9 +294,7 @@ def test_source_without_rows_is_an_error(tmp_path):
 
     with pytest.raises(ConfigError, match="holds no row of counting: give the folder"):
         convert(Empty(), tmp_path, tmp_path / "out")
-    with pytest.raises(
-        ConfigError, match=r"all 250 .* left out \(broken_image 125, video 125\), see .*\. Give"
-    ):
+    with pytest.raises(ConfigError, match=r"all 250 .* left out \(broken_image 125, video 125\), see .*\. Give"):
         convert(Faulty(), tmp_path, tmp_path / "out", max_left_out=1)
     assert not (tmp_path / "out" / "train.parquet").exists()
 
