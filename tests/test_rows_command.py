@@ -44,6 +44,11 @@ def test_view_and_overlap_write_their_pages(place, tmp_path, tiny_models):
     ("arguments", "words"),
     [
         (("stats", "{empty}"), "holds no"),
+        (("stats", "{empty}/absent"), "does not exist"),
+        (("stats", "{place}", "--modle", "x"), "--modle is no option of this command"),
+        (("stats", "{place}", "--out", "{place}/train.parquet"), "is a file: give a folder"),
+        (("stats", "{place}", "data.max_prompt_length=null"), "data.max_prompt_length=None is refused: use an integer"),
+        (("stats", "{place}", "data.train_batch_size=many"), "data.train_batch_size=many is refused: use an integer"),
         (("stats", "{place}", "visual_tool.max_image_pixel=3"), "max_image_pixel"),
         (("stats", "{place}", "--model", "{empty}"), "config.json"),
         (("overlap", "{place}", "--with", "{empty}"), "no image"),

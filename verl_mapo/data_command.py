@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from verl_mapo import names
@@ -114,5 +115,5 @@ def summary_table(done: Conversion) -> Table:
     for reason, count in done.left_out.most_common():
         table.add_row(f"left out: {reason}", str(count))
     if done.left_out:
-        table.caption = f"What is left out is in {done.file.with_name('left_out.jsonl')}"
+        table.caption = f"What is left out is in {escape(str(done.file.with_name('left_out.jsonl')))}"
     return table

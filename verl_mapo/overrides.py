@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -85,6 +86,28 @@ def check_data_path(setting: str, path: Path | str) -> None:
             f"{setting}={path} is refused: verl reads data with the library datasets, which takes *, ?, [...] and :: "
             "for parts of a pattern; rename the file or folder, for example to data/toy."
         )
+
+
+def make_folder(setting: str, folder: Path) -> None:
+    """Make a folder to write to, if it is absent.
+
+    Args:
+        setting: the setting or option that gives the folder.
+        folder: the folder.
+
+    Raises:
+        ConfigError: it is a file, or cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ConfigError(f"{setting} {folder} is a file: give a folder.") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{setting} {folder} cannot be made: {error.strerror}. Give a folder that you may write to."
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"{setting} {folder} is a folder that you may not write to: give another one.")
 
 
 def in_shell(override: str) -> str:

@@ -11,6 +11,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from verl_mapo.overrides import make_folder
+from verl_mapo.settings import ConfigError
+
 Place = Annotated[Path, typer.Argument(help="Folder that verl-mapo data convert wrote, or one .parquet file.")]
 Overrides = Annotated[
     list[str] | None,
@@ -47,8 +50,8 @@ def stats(
     from verl_mapo.data.stats_tables import tables
     from verl_mapo.planning.compose import PRIMARY, composed
 
-    found = stats_of(place, composed(recipe or PRIMARY, overrides or []), model)
     folder = out_folder(place, out)
+    found = stats_of(place, composed(recipe or PRIMARY, overrides or []), model)
     text = json.dumps(found.as_json(), indent=2, ensure_ascii=False)
     (folder / "stats.json").write_text(text + "\n", encoding="utf-8")
     write_picture(found, folder / "stats.png")
@@ -103,8 +106,8 @@ def overlap(
     """
     from verl_mapo.data.overlap import overlap_of, overlap_table, write_overlap_page
 
-    found = overlap_of(place, benchmark, most_bits)
     folder = out_folder(place, out)
+    found = overlap_of(place, benchmark, most_bits)
     text = json.dumps(found.as_json(), indent=2, ensure_ascii=False)
     (folder / "overlap.json").write_text(text + "\n", encoding="utf-8")
     page = write_overlap_page(found, folder, pairs)
@@ -113,9 +116,15 @@ def overlap(
 
 
 def out_folder(place: Path, out: Path | None) -> Path:
-    """The folder to write to, which is made."""
+    """The folder to write to, which is made if it is absent; that of the rows is not.
+
+    Raises:
+        ConfigError: it is a file, or cannot be made or written to.
+    """
+    if out is None and not place.exists():
+        raise ConfigError(f"{place} does not exist: give the folder that verl-mapo data convert wrote.")
     folder = out or (place.parent if place.is_file() else place)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder("--out", folder)
     return folder
 
 

@@ -80,6 +80,22 @@ def select(config: Any, path: str, default: Any = None) -> Any:
     return default if value is None else value
 
 
+def count_at(config: Any, path: str) -> int:
+    """Read a number of things, at least 1, of a hydra configuration.
+
+    Args:
+        config: the whole configuration.
+        path: dotted path of the value.
+
+    Raises:
+        ConfigError: the value is absent, null, or no positive integer.
+    """
+    value = select(config, path)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{path}={value} is refused: use an integer of at least 1, for example {path}=512.")
+    return value
+
+
 def _name_of(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 

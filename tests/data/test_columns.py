@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -36,6 +37,12 @@ def test_usual_names_need_no_option(tmp_path, ending):
     assert row["prompt"][0]["content"] == "<image>\nWhich?" and row["data_source"] == "columns"
     assert row["images"] == [{"image": f"file://{source / 'a.jpg'}"}]
     assert row["reward_model"] == {"style": "exact", "ground_truth": "red", "options": None}
+
+
+def test_a_decimal_number_of_parquet_is_an_answer(tmp_path):
+    source = written(tmp_path, [{"question": "How much?", "answer": Decimal("1.50"), "images": ["a.jpg"]}], "parquet")
+    [row] = pq.read_table(convert(Columns(), source, tmp_path / "out").file).to_pylist()
+    assert row["reward_model"] == {"style": "numeric", "ground_truth": "1.50", "options": None}
 
 
 def test_every_column_is_mapped(tmp_path):
@@ -92,11 +99,16 @@ def test_faulty_examples_are_left_out_by_reason(tmp_path):
             good | {"answer": None},
             good | {"answer": ["red", "blue"]},
             good | {"boxes": [[0, 0, 300, 50]]},
-            good | {"images": None, "boxes": [[0, 0, 1, 1]]},
+            good | {"images": [], "boxes": [[0, 0, 1, 1]]},
+            good | {"images": None},
+            good | {"images": ""},
+            good | {"answer": float("nan")},
+            good | {"boxes": {"x1": 1}},
+            good | {"images": [], "answer": "green"},
             good | {"question": "<image><image> Which?"},
         ],
     )
     done = convert(Columns({"boxes": "boxes"}), source, tmp_path / "out", max_left_out=1)
-    assert done.rows == 1
-    expected = {"missing_image": 2, "malformed": 2, "missing_column": 1, "box_outside": 1, "image_marks": 1}
+    assert (done.rows, done.images) == (2, 1)
+    expected = {"missing_image": 4, "malformed": 3, "missing_column": 2, "box_outside": 1, "image_marks": 1}
     assert done.left_out == expected

@@ -144,13 +144,32 @@ def test_rows_left_out_on_purpose_are_no_faults(tmp_path):
 def test_errors_of_a_converter_leave_out_the_example_that_causes_them(tmp_path):
     class Brittle(Counting):
         def row(self, index, example, pictures):
-            if index < 3:
-                (lambda: {}["colour"], lambda: int("x"), lambda: None.strip())[index]()
+            if index < 4:
+                (lambda: {}["colour"], lambda: int("x"), lambda: None.strip(), lambda: float(10**400))[index]()
             return super().row(index, example, pictures)
 
+        def id_of(self, index, example):
+            return super().id_of(index, example).partition("n")[index and 2].lower() or None.lower()
+
     done = convert(Brittle(), tmp_path, tmp_path / "out")
-    assert done.left_out == {"missing_column": 1, "malformed": 2} and done.rows == 247
-    assert "no 'colour'" in left_out_of(tmp_path / "out")[0]["detail"]
+    assert done.left_out == {"missing_column": 1, "malformed": 3} and done.rows == 246
+    listed = left_out_of(tmp_path / "out")
+    assert "no 'colour'" in listed[0]["detail"] and [left["id"] for left in listed] == ["0", "1", "2", "3"]
+
+
+def test_half_of_a_surrogate_pair_leaves_out_its_example_and_is_listed(tmp_path):
+    class Torn(Counting):
+        def row(self, index, example, pictures):
+            torn = {2: {"question": "What is \ud83d?"}, 3: {"id": "\ud83d", "question": ""}}
+            return super().row(index, example | torn.get(index, {}), pictures)
+
+        def id_of(self, index, example):
+            return "\ud83d" if index == 3 else super().id_of(index, example)
+
+    done = convert(Torn(), tmp_path, tmp_path / "out")
+    assert done.left_out == {"malformed": 1, "empty_question": 1} and done.rows == 248
+    torn, unnamed = left_out_of(tmp_path / "out")
+    assert "half of a surrogate pair" in torn["detail"] and unnamed["id"] == "\ud83d"
 
 
 def test_truncated_file_below_the_threshold_costs_its_own_rows(tmp_path):
@@ -171,6 +190,8 @@ def test_limit_of_pixels_is_in_every_image(tmp_path):
     assert table.schema == schema(with_max_pixels=True)
     with pytest.raises(ConfigError, match="--max-pixels=900 is refused.*at least 4096"):
         convert(Mixed(), source, tmp_path / "out", max_pixels=900)
+    with pytest.raises(ConfigError, match="at most 2147483647"):
+        convert(Mixed(), source, tmp_path / "out", max_pixels=2**63)
     assert {image["max_pixels"] for images in table.column("images").to_pylist() for image in images} == {5000}
 
 
@@ -267,8 +288,14 @@ def test_source_without_rows_is_an_error(tmp_path):
     class Empty(Counting):
         count_of = 0
 
-    with pytest.raises(ConfigError, match="holds no row of counting"):
+    class Faulty(Counting):
+        def row(self, index, example, pictures):
+            raise LeftOut("video" if index % 2 else "broken_image", "for the test")
+
+    with pytest.raises(ConfigError, match="holds no row of counting: give the folder"):
         convert(Empty(), tmp_path, tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"all 250 .* left out \(broken_image 125, video 125\), see .*\. Give"):
+        convert(Faulty(), tmp_path, tmp_path / "out", max_left_out=1)
     assert not (tmp_path / "out" / "train.parquet").exists()
 
 
@@ -279,11 +306,18 @@ def test_source_that_does_not_exist_is_an_error(tmp_path, source):
 
 
 def test_folder_of_the_source_or_a_file_is_no_place_for_the_result(tmp_path):
-    with pytest.raises(ConfigError, match="is the folder of the source"):
-        convert(Counting(), tmp_path, tmp_path)
+    class InParts(Mixed):
+        files = ("parts/*.parquet",)
+
+    (tmp_path / "parts").mkdir()
+    write(tmp_path / "parts", examples_of(1))
+    for place in (tmp_path, tmp_path / "data", tmp_path / "parts"):
+        with pytest.raises(ConfigError, match="is a folder of the source"):
+            convert(InParts(), tmp_path, place)
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="is a file: give a folder"):
-        convert(Counting(), tmp_path, tmp_path / "file")
+    for place, fault in (("file", "is a file: give a folder"), ("file/inside", "cannot be made: Not a directory")):
+        with pytest.raises(ConfigError, match=fault):
+            convert(Counting(), tmp_path, tmp_path / place)
 
 
 def test_repository_on_the_hub_is_downloaded_next_to_the_parquet_file(tmp_path, monkeypatch):

@@ -56,6 +56,21 @@ def test_rows_in_another_form_are_malformed(tmp_path):
     assert [left.reason for left in read_rows(tmp_path)] == ["malformed", "missing_column"]
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"reward_model": "rule"}, {"extra_info": "{}"}, {"extra_info": {"boxes": 5}},
+        {"extra_info": {"boxes": [[1.0]]}}, {"images": [{"image": "file:///a\0b"}]}, {"reward_model": {"options": 5}},
+        {"prompt": [{"role": "user"}]},
+    ],
+)  # fmt: skip
+def test_part_of_a_row_in_another_form_is_malformed(tmp_path, part):
+    place = write_rows(tmp_path, [row(0, question="?")])
+    [whole] = pq.read_table(place / "train.parquet").to_pylist()
+    pq.write_table(pa.Table.from_pylist([whole | part]), place / "train.parquet")
+    assert [left.reason for left in read_rows(place)] == ["malformed"]
+
+
 def test_broken_file_stands_for_its_rows(tmp_path):
     write_rows(tmp_path, [row(0, question="?"), row(1, question="?")], "a.parquet")
     (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-40])
@@ -63,7 +78,7 @@ def test_broken_file_stands_for_its_rows(tmp_path):
     assert kinds == ["q0", "q1", "broken_file"] and count_rows(tmp_path) is None
 
 
-@pytest.mark.parametrize("name", [".", "absent"])
-def test_folder_without_rows_is_refused(tmp_path, name):
-    with pytest.raises(ConfigError, match="holds no"):
+@pytest.mark.parametrize(("name", "fault"), [(".", "holds no .parquet file"), ("absent", "absent does not exist")])
+def test_folder_without_rows_is_refused(tmp_path, name, fault):
+    with pytest.raises(ConfigError, match=f"{fault}: give the folder"):
         next(read_rows(tmp_path / name))

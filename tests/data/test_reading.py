@@ -47,10 +47,30 @@ def test_folder_without_data_files_is_an_error(tmp_path):
 
 
 def test_lines_that_are_no_objects_are_left_out_by_themselves(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"x": 1}\n{"x": \n\n[2]\n{"x": 3}\n')
+    too_many_digits, too_deep = '{"x": ' + "1" * 5000 + "}", "[" * 100_000
+    (tmp_path / "a.jsonl").write_text(f'{{"x": 1}}\n{{"x": \n\n[2]\n{too_many_digits}\n{too_deep}\n{{"x": 3}}\n')
     found = [*read_examples(tmp_path)]
     assert [one for one in found if not isinstance(one, LeftOut)] == [{"x": 1}, {"x": 3}]
-    assert [one.reason for one in found if isinstance(one, LeftOut)] == ["malformed"] * 2
+    assert [one.reason for one in found if isinstance(one, LeftOut)] == ["malformed"] * 4
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "list.json", "a.tsv"])
+def test_a_byte_order_mark_belongs_to_no_example(tmp_path, name):
+    text = {"a": '{"x": "1"}\n', "list": '[{"x": "1"}]'}[name.split(".")[0]] if "tsv" not in name else "x\n1\n"
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    assert [*read_examples(tmp_path, [name])] == [{"x": "1"}]
+
+
+@pytest.mark.parametrize("pattern", ["**.jsonl", "/data/*.jsonl"])
+def test_a_glob_that_cannot_be_read_is_an_error_of_the_setting(tmp_path, pattern):
+    with pytest.raises(ConfigError, match="is no glob of data files: .* relative to the source, such as"):
+        data_files(tmp_path, [pattern])
+
+
+def test_a_file_of_another_format_is_an_error_that_names_the_formats(tmp_path):
+    (tmp_path / "a.jsonl.gz").touch()
+    with pytest.raises(ConfigError, match=r"a\.jsonl\.gz is no data file: the formats are \.parquet, \.jsonl"):
+        data_files(tmp_path, ["*"])
 
 
 def test_truncated_parquet_counts_as_the_examples_that_its_size_lets_expect(tmp_path):

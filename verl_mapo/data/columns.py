@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,7 @@ from verl_mapo.data.base import (
     target_of,
 )
 from verl_mapo.rewards.answers import find_check, options_of
+from verl_mapo.rollout.row_pictures import is_filled, is_present
 from verl_mapo.settings import STRICT, ConfigError
 
 _COLUMNS = ("question", "answer", "images", "options", "boxes", "id", "difficulty", "data_source")
@@ -113,11 +115,15 @@ class Columns(DataSet):
     def row(self, index: int, example: Example, pictures: Pictures) -> Row:
         """See :class:`DataSet`."""
         images = self._value(example, "images")
+        if self.options.images is not None and not isinstance(images, list) and not is_filled(images):
+            raise LeftOut("missing_image", f"{self.options.images} is {images!r}; an empty list is a row without image")
         images = images if isinstance(images, list) else [] if images is None else [images]
         question, boxes = self._text(example, "question"), self._value(example, "boxes")
         shown = [pictures.of(image) for image in images]
         if boxes is not None and not shown:
             raise LeftOut("missing_image", "the example has boxes and no image")
+        if boxes is not None and not isinstance(boxes, list):
+            raise LeftOut("malformed", f"{self.options.boxes} is {boxes!r:.60}, no list of numbers or of boxes")
         if boxes and not isinstance(boxes[0], list):
             boxes = [boxes]
         return make_row(
@@ -143,14 +149,15 @@ class Columns(DataSet):
             [value] = value
         if value is None:
             raise LeftOut("missing_column", f"the example has no {getattr(self.options, option)}")
-        if not isinstance(value, str | int | float):
+        if not isinstance(value, str | int | float | Decimal):
             raise LeftOut("malformed", f"{getattr(self.options, option)} is {value!r:.60}, neither text nor number")
         return str(value)
 
     def _value(self, example: Example, option: str) -> Any:
-        """What an example holds in the column that an option names; None without one."""
+        """What an example holds in the column that an option names; None without one, and for NaN."""
         column = getattr(self.options, option)
-        return None if column is None else _held(example, column)
+        value = None if column is None else _held(example, column)
+        return value if is_present(value) else None
 
 
 def _held(example: Any, column: str) -> Any:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,9 +27,10 @@ from verl_mapo import __version__
 from verl_mapo.data.base import JUDGE, DataSet, Example, LeftOut, Pictures, Row, schema
 from verl_mapo.data.parts import Part, Parts
 from verl_mapo.data.reading import fingerprint, local_folder
-from verl_mapo.data.reasons import INTENDED
+from verl_mapo.data.reasons import FAULTS_OF_VALUES, INTENDED
 from verl_mapo.data.row_faults import check_row
 from verl_mapo.data.rows import SupervisedRow
+from verl_mapo.overrides import make_folder
 from verl_mapo.settings import ConfigError
 
 PART = 1000
@@ -40,6 +41,9 @@ MAX_LEFT_OUT = 0.05
 
 LEAST_PIXELS = 4 * 32 * 32
 """Smallest limit of pixels of an image: four tokens of Qwen3-VL, below which qwen_vl_utils raises an error."""
+
+MOST_PIXELS = 2**31 - 1
+"""Largest limit of pixels of an image that is taken; it is above every image that a run decodes."""
 
 
 @dataclass(frozen=True)
@@ -103,24 +107,26 @@ def convert(
         without_judged: leave out the rows whose answers no rule can check.
 
     Raises:
-        ConfigError: ``max_pixels`` is below :data:`LEAST_PIXELS`; the source does not exist or has no rows; the share
+        ConfigError: ``out`` cannot be written to, or holds the source's files; ``max_pixels`` is below
+            :data:`LEAST_PIXELS` or above :data:`MOST_PIXELS`; the source does not exist or has no rows; the share
             left out is above ``max_left_out``; or the code of the data set makes a row that does not fit the schema.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise ConfigError(f"--out {out} is a file: give a folder.") from None
+    make_folder("--out", out)
     folder = local_folder(source, out / "source")
-    if folder.resolve() == out.resolve():
-        raise ConfigError(f"--out {out} is the folder of the source: give another one.")
-    if max_pixels is not None and max_pixels < LEAST_PIXELS:
+    files = fingerprint(folder, dataset.files)
+    if out.resolve() in {folder, folder / "data", *((folder / name).parent.resolve() for name, *_ in files)}:
+        raise ConfigError(
+            f"--out {out} is a folder of the source, where train.parquet would be read as a file of it: give another "
+            f"one, for example {folder}-rows."
+        )
+    if max_pixels is not None and not LEAST_PIXELS <= max_pixels <= MOST_PIXELS:
         raise ConfigError(
             f"--max-pixels={max_pixels} is refused: qwen_vl_utils shows no image at fewer than {LEAST_PIXELS} pixels; "
-            f"use at least {LEAST_PIXELS}, for example {1280 * 32 * 32}."
+            f"use at least {LEAST_PIXELS} and at most {MOST_PIXELS}, for example {1280 * 32 * 32}."
         )
     choices = Choices(limit, max_pixels, without_judged)
     given = {"data_set": path_of(type(dataset)), "options": dataset.given, "source": str(source), **asdict(choices)}
-    state = {"folder": str(folder), "files": fingerprint(folder, dataset.files), "version": __version__}
+    state = {"folder": str(folder), "files": files, "version": __version__}
     parts = Parts(out / ".parts", given | state)
     converter = _Converter(dataset, folder, out, choices)
     _convert_parts(converter, parts)
@@ -174,14 +180,20 @@ class _Converter:
                 part.examples += 1
             except LeftOut as left:
                 part.examples += left.examples
-                name = str(index) if isinstance(example, LeftOut) else self.dataset.id_of(index, example)
-                about = {"index": index, "id": name, "reason": left.reason, "detail": left.detail}
+                about = {"index": index, "id": self._name(index, example), "reason": left.reason, "detail": left.detail}
                 part.left_out.append(about | ({"examples": left.examples} if left.examples > 1 else {}))
             bar.update()
             if most is not None and len(rows) >= most:
                 break
         part.table = _table(rows, self.schema, self.dataset.name)
         return part
+
+    def _name(self, index: int, example: Example | LeftOut) -> str:
+        """The id of an example that becomes no row; its index where its form does not even allow an id."""
+        try:
+            return str(index) if isinstance(example, LeftOut) else self.dataset.id_of(index, example)
+        except FAULTS_OF_VALUES:
+            return str(index)
 
     def _row(self, index: int, example: Example) -> Row:
         """The checked row of an example.
@@ -196,7 +208,7 @@ class _Converter:
             raise
         except KeyError as error:
             raise LeftOut("missing_column", f"the example has no {error}") from None
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except FAULTS_OF_VALUES as error:
             raise LeftOut("malformed", f"{type(error).__name__}: {error}"[:300]) from None
         check_row(row, self.dataset.name, SupervisedRow if self.dataset.supervised else Row)
         name = row["extra_info"]["id"]
@@ -236,7 +248,7 @@ def _joined(dataset: DataSet, parts: Parts, out: Path, wanted: pa.Schema, about:
     """
     done = Conversion(out / "train.parquet")
     table, faults = out / ".train.parquet", out / ".left_out.jsonl"
-    with pq.ParquetWriter(table, wanted) as writer, faults.open("w", encoding="utf-8") as listed:
+    with pq.ParquetWriter(table, wanted) as writer, _opened(faults) as listed:
         for part in parts:
             writer.write_table(part.table)
             listed.writelines(json.dumps(left, ensure_ascii=False) + "\n" for left in part.left_out)
@@ -245,9 +257,10 @@ def _joined(dataset: DataSet, parts: Parts, out: Path, wanted: pa.Schema, about:
     try:
         _check_share(dataset, done, about["max_left_out"])
         if not done.rows:
-            raise ConfigError(
-                f"--source {about['source']} holds no row of {dataset.name}: give the folder of the published files."
-            )
+            listed = ", ".join(f"{reason} {count}" for reason, count in done.left_out.most_common())
+            left = f"all {done.examples} examples are left out ({listed}), see {out / 'left_out.jsonl'}. Give"
+            advice = f"{left if listed else 'give'} the folder of the published files."
+            raise ConfigError(f"--source {about['source']} holds no row of {dataset.name}: {advice}")
     except ConfigError:
         parts.remove()  # the user may mend the source, for example unpack its images, which the parts do not notice
         raise
@@ -256,6 +269,11 @@ def _joined(dataset: DataSet, parts: Parts, out: Path, wanted: pa.Schema, about:
     table.replace(done.file)
     parts.remove()
     return done
+
+
+def _opened(file: Path) -> TextIO:
+    """A new file of JSON lines. Half of a surrogate pair, which UTF-8 cannot hold, is written as JSON's ``\\udXXX``."""
+    return file.open("w", encoding="utf-8", errors="backslashreplace")
 
 
 def _with(done: Conversion, part: Part) -> Conversion:

@@ -52,6 +52,7 @@ class Hashes:
 
     Attributes:
         place: the folder or file.
+        has_rows: whether it is a converted set, and no plain folder.
         images: those that can be read, each file once.
         rows: number of rows that were read; 0 for a plain folder.
         faults: number of rows or files that could not be read, by reason.
@@ -59,6 +60,7 @@ class Hashes:
     """
 
     place: Path
+    has_rows: bool
     images: list[HashedImage] = field(default_factory=list)
     rows: int = 0
     faults: Counter[str] = field(default_factory=Counter)
@@ -80,8 +82,8 @@ def hashes_of(place: Path) -> Hashes:
     Raises:
         ConfigError: there are neither rows nor images.
     """
-    found = Hashes(place)
-    files = _files_of_rows(place, found) if place.is_file() or any(place.glob("[!.]*.parquet")) else _files_in(place)
+    found = Hashes(place, has_rows=place.is_file() or any(place.glob("[!.]*.parquet")))
+    files = _files_of_rows(place, found) if found.has_rows else _files_in(place)
     if not files and not found.faults:
         raise ConfigError(f"{place} holds no .parquet file with rows and no image: give a folder that has some.")
     with ThreadPoolExecutor(os.cpu_count()) as threads:

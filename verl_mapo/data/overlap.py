@@ -118,7 +118,7 @@ def overlap_table(overlap: Overlap) -> Table:
     names = escape(overlap.ours.place.name), escape(overlap.theirs.place.name)
     table = Table("", *names, title="Overlap of images", title_justify="left")
     sides = overlap.ours, overlap.theirs
-    table.add_row("rows", *(f"{side.rows:,}" if side.rows else "a plain folder" for side in sides))
+    table.add_row("rows", *(f"{side.rows:,}" if side.has_rows else "a plain folder" for side in sides))
     table.add_row("images, each file once", *(f"{len(side.images):,}" for side in sides))
     table.add_row("  of nearly one colour: compared by bytes alone", *(f"{_flat(side):,}" for side in sides))
     for exact, title in (
@@ -131,7 +131,9 @@ def overlap_table(overlap: Overlap) -> Table:
         table.add_row(
             title, *(_share(len(images), len(side.images)) for images, side in zip(shared, sides, strict=True))
         )
-        rows = [f"{_rows(images.values()):,}" if side.rows else "" for images, side in zip(shared, sides, strict=True)]
+        rows = [
+            f"{_rows(images.values()):,}" if side.has_rows else "" for images, side in zip(shared, sides, strict=True)
+        ]
         table.add_row("  rows with such an image", *rows)
     for reason in sorted({*sides[0].faults, *sides[1].faults}):
         table.add_row(f"[red]not read, {reason}", *(f"[red]{side.faults[reason]:,}" for side in sides))

@@ -13,10 +13,11 @@ from typing import Any
 
 from verl_mapo.data.pictures import Picture, Pictures
 from verl_mapo.data.reading import count_examples, read_examples
-from verl_mapo.data.reasons import LeftOut
+from verl_mapo.data.reasons import FAULTS_OF_VALUES, LeftOut
 from verl_mapo.data.rows import MARK, need
 from verl_mapo.rollout.decode import UnreadableImage
 from verl_mapo.rollout.row_pictures import AskedSize, source_of
+from verl_mapo.settings import ConfigError
 
 _PATTERN = "[!.]*.parquet"
 
@@ -72,6 +73,8 @@ def read_rows(place: Path) -> Iterator[ReadRow | LeftOut]:
             yield _row(number, example, pictures)
         except LeftOut as left:
             yield LeftOut(left.reason, f"row {number}: {left.detail}")
+        except FAULTS_OF_VALUES as error:
+            yield LeftOut("malformed", f"row {number}: {type(error).__name__}: {error}")
 
 
 def count_rows(place: Path) -> int | None:
@@ -82,7 +85,12 @@ def count_rows(place: Path) -> int | None:
 
 def _files(place: Path) -> tuple[Path, str]:
     """The folder of a place, and the pattern of its files."""
-    return (place.parent, glob.escape(place.name)) if place.is_file() else (place, _PATTERN)
+    if place.is_file():
+        return place.parent, glob.escape(place.name)
+    if not any(place.glob(_PATTERN)):
+        what = "holds no .parquet file" if place.exists() else "does not exist"
+        raise ConfigError(f"{place} {what}: give the folder that verl-mapo data convert wrote, or one of its files.")
+    return place, _PATTERN
 
 
 def _row(number: int, example: Mapping[str, Any], pictures: Pictures) -> ReadRow:
@@ -105,7 +113,7 @@ def _row(number: int, example: Mapping[str, Any], pictures: Pictures) -> ReadRow
         options=list(target.get("options") or []),
         messages=messages,
         images=images,
-        boxes=list(extra.get("boxes") or []),
+        boxes=[[float(x1), float(y1), float(x2), float(y2)] for x1, y1, x2, y2 in extra.get("boxes") or []],
     )
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import re
@@ -29,6 +30,8 @@ _BATCH_BYTES = 16 * 2**20
 _MOST_ROWS = 1000
 _BUFFER = 2**20
 _FORMATS = ("parquet", "jsonl", "json")
+_TEXT = "utf-8-sig"
+"""UTF-8 with or without the byte order mark that some programs write first."""
 
 
 def data_files(folder: Path, patterns: Sequence[str] = ()) -> list[Path]:
@@ -40,10 +43,10 @@ def data_files(folder: Path, patterns: Sequence[str] = ()) -> list[Path]:
             ``*.jsonl``, or else all ``*.json``, at its top and in ``data/``.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such file, a glob cannot be read, or a file is of no format that can be read.
     """
     if patterns:
-        files = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
+        files = [file for pattern in patterns for file in _matching(folder, pattern)]
         wanted = " or ".join(patterns)
     else:
         found = (_files_in(folder, ending) for ending in _FORMATS)
@@ -51,7 +54,22 @@ def data_files(folder: Path, patterns: Sequence[str] = ()) -> list[Path]:
         wanted = ".parquet, .jsonl or .json file, nor does its folder data"
     if not files:
         raise ConfigError(f"{folder} holds no {wanted}.")
+    if other := next((file for file in files if file.suffix not in _READERS), None):
+        raise ConfigError(
+            f"{other} is no data file: the formats are {', '.join(_READERS)}. Unpack or convert it, or name other "
+            "files, for example --option files=*.jsonl."
+        )
     return list(dict.fromkeys(files))
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(folder.glob(pattern))
+    except (ValueError, NotImplementedError) as error:
+        raise ConfigError(
+            f"{pattern} is no glob of data files: {error}. Use one relative to the source, such as *.jsonl "
+            "or **/*.jsonl."
+        ) from None
 
 
 def _files_in(folder: Path, ending: str) -> list[Path]:
@@ -78,7 +96,7 @@ def read_examples(folder: Path, patterns: Sequence[str] = ()) -> Iterator[Exampl
             for example in _READERS[file.suffix](file):
                 read += 1
                 yield example
-        except (OSError, pa.ArrowException, ijson.JSONError, csv.Error, UnicodeDecodeError) as error:
+        except (OSError, ValueError, OverflowError, pa.ArrowException, ijson.JSONError, csv.Error) as error:
             left = _expected(file, read - before, size / before if before else None)
             fault = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
             yield LeftOut("broken_file", f"{file} cannot be read after {read - before} examples: {fault}", left)
@@ -98,7 +116,7 @@ def fingerprint(folder: Path, patterns: Sequence[str] = ()) -> list[tuple[str, i
     try:
         states = ((file, file.stat()) for file in data_files(folder, patterns))
         return [(str(file.relative_to(folder)), state.st_size, state.st_mtime_ns) for file, state in states]
-    except ConfigError:
+    except (ConfigError, OSError):
         return []
 
 
@@ -122,7 +140,7 @@ def _parquet(file: Path) -> Iterator[Example]:
 
 
 def _lines(file: Path) -> Iterator[Example | LeftOut]:
-    with file.open(encoding="utf-8") as lines:
+    with file.open(encoding=_TEXT) as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield _object(line, f"line {number} of {file.name}")
@@ -131,15 +149,17 @@ def _lines(file: Path) -> Iterator[Example | LeftOut]:
 def _object(line: str, name: str) -> Example | LeftOut:
     try:
         found = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
         return LeftOut("malformed", f"{name} is no JSON: {error}")
     return found if isinstance(found, dict) else LeftOut("malformed", f"{name} is no JSON object")
 
 
 def _json(file: Path) -> Iterator[Example | LeftOut]:
     with file.open("rb") as opened:
+        mark = len(codecs.BOM_UTF8) if opened.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
+        opened.seek(mark)
         start = opened.read(64).lstrip()[:1]
-        opened.seek(0)
+        opened.seek(mark)
         if start == b"[":
             for number, found in enumerate(ijson.items(opened, "item", use_float=True)):
                 listed = isinstance(found, dict)
@@ -151,7 +171,7 @@ def _json(file: Path) -> Iterator[Example | LeftOut]:
 def _tsv(file: Path) -> Iterator[Example | LeftOut]:
     """Rows of a table of VLMEvalKit's form, whose fields may be images in base64; an empty field is None."""
     csv.field_size_limit(sys.maxsize)
-    with file.open(encoding="utf-8", newline="") as lines:
+    with file.open(encoding=_TEXT, newline="") as lines:
         for number, row in enumerate(csv.DictReader(lines, delimiter="\t"), 2):
             if None in row or None in row.values():
                 yield LeftOut("malformed", f"row {number} of {file.name} has another number of fields than its head")

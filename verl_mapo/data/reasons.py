@@ -29,17 +29,26 @@ INTENDED = ("video", "other_tool", "unfinished", "judged")
 """The reasons that are no fault of the data; ``max_left_out`` does not count them."""
 
 
+LONGEST_DETAIL = 500
+"""Number of characters of a detail that are kept, because it may quote a published text of any length."""
+
+
+FAULTS_OF_VALUES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What code that reads an example raises where a value has another form than it expects; it counts as ``malformed``."""
+
+
 class LeftOut(Exception):
     """An example becomes no row; it is counted and listed.
 
     Args:
         reason: a name in :data:`REASONS`.
-        detail: what is wrong with this example, in words.
+        detail: what is wrong with this example, in words; cut after :data:`LONGEST_DETAIL` characters.
         examples: number of examples that it stands for; more than 1 for a file that cannot be read further.
     """
 
     def __init__(self, reason: str, detail: str, examples: int = 1):
         if reason not in REASONS:
             raise ValueError(f"{reason!r} is no reason: use one of {', '.join(REASONS)}")
+        detail = detail if len(detail) <= LONGEST_DETAIL else f"{detail[:LONGEST_DETAIL]}..."
         super().__init__(reason, detail)
         self.reason, self.detail, self.examples = reason, detail, examples

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,7 +26,7 @@ def check_row(row: Row, name: str, kind: type = Row) -> None:
         kind: the keys that the row has to have, :class:`Row` or :class:`verl_mapo.data.rows.SupervisedRow`.
 
     Raises:
-        LeftOut: ``empty_answer``, ``impossible_answer``, ``image_marks`` or ``tool_text``.
+        LeftOut: ``empty_answer``, ``impossible_answer``, ``image_marks``, ``tool_text`` or ``malformed``.
         ConfigError: the row, or a part of it, has other keys than the schema.
     """
     _check_keys(row, kind, name, "a row")
@@ -44,6 +45,7 @@ def check_row(row: Row, name: str, kind: type = Row) -> None:
         raise LeftOut("image_marks", f"the prompt has {marks} x {MARK}, and the row has {len(row['images'])} images")
     if found := next((tag for message in row["prompt"] for tag in _TOOL_TAGS if tag in message["content"]), None):
         raise LeftOut("tool_text", f"the prompt has {found}")
+    _check_text(row)
     target = row["reward_model"]
     if not target["ground_truth"].strip():
         raise LeftOut("empty_answer", "the truth is empty")
@@ -53,6 +55,15 @@ def check_row(row: Row, name: str, kind: type = Row) -> None:
             f"no answer can equal {target['ground_truth'][:60]!r} under the style {target['style']} and the options "
             f"{target['options']!r:.200}",
         )
+
+
+def _check_text(row: Row) -> None:
+    """Leave out a row with half of a surrogate pair, which JSON can write and UTF-8, and so parquet, cannot hold."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        wrong = error.object[error.start : error.end]
+        raise LeftOut("malformed", f"a text has {wrong!a}, half of a surrogate pair, which is no character") from None
 
 
 def _check_keys(part: Mapping[str, Any], kind: type, name: str, what: str) -> None:

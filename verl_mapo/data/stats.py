@@ -25,7 +25,7 @@ from verl_mapo.data.read_rows import ReadRow, count_rows, read_rows
 from verl_mapo.data.reasons import LeftOut
 from verl_mapo.planning import arithmetic as sums
 from verl_mapo.rollout.images import ProcessorResize
-from verl_mapo.settings import ConfigError, select
+from verl_mapo.settings import ConfigError, count_at
 
 SMALL_SIDE = 1000
 """Longest side in pixels below which a zoom has little to reveal: the model has seen nearly all pixels [ours]."""
@@ -133,12 +133,12 @@ class DataStats:
     @property
     def budget(self) -> int:
         """``data.max_prompt_length``."""
-        return self.config.data.max_prompt_length
+        return count_at(self.config, names.PROMPT_LENGTH)
 
     @property
     def step(self) -> tuple[int, int]:
         """Prompts of a step, and rollouts of a prompt."""
-        return self.config.data.train_batch_size, select(self.config, names.ROLLOUT_N)
+        return count_at(self.config, names.TRAIN_BATCH_SIZE), count_at(self.config, names.ROLLOUT_N)
 
     @property
     def small_share(self) -> float | None:
@@ -216,8 +216,11 @@ def stats_of(place: Path, config: DictConfig, model: Path | None = None) -> Data
         model: folder of the model; with it, prompts are rendered and counted.
 
     Raises:
-        ConfigError: there are no rows, the model's folder lacks a file, or the run's limits contradict the model.
+        ConfigError: there are no rows, the model's folder lacks a file, or the run's limits contradict the model or are
+            no numbers.
     """
+    for setting in (names.PROMPT_LENGTH, names.TRAIN_BATCH_SIZE, names.ROLLOUT_N):
+        count_at(config, setting)
     text = None if model is None else PromptText(model, config)
     families = [_released(family, config) for family in RELEASED]
     if text is not None:

@@ -13,13 +13,14 @@ from pathlib import Path
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from verl_mapo import names
 from verl_mapo.data.prompt_text import IMAGE, PromptText
 from verl_mapo.data.read_rows import ReadRow, count_rows, read_rows
 from verl_mapo.data.reasons import LeftOut
 from verl_mapo.report.pages import jpeg_url, write_page
 from verl_mapo.rollout.decode import UnreadableImage, decode, read_file
 from verl_mapo.rollout.images import ProcessorResize
-from verl_mapo.settings import ConfigError
+from verl_mapo.settings import ConfigError, count_at
 from verl_mapo.tools.coordinates import Size
 from verl_mapo.tools.image_history import full_view
 
@@ -123,9 +124,9 @@ def write_view(place: Path, config: DictConfig, model: Path, out: Path, number: 
         The HTML file.
 
     Raises:
-        ConfigError: there are no rows, or the model's folder lacks a file.
+        ConfigError: there are no rows, the model's folder lacks a file, or the longest prompt is no number.
     """
-    text = PromptText(model, config)
+    text, budget = PromptText(model, config), count_at(config, names.PROMPT_LENGTH)
     sample = sample_rows(place, number, seed)
     if not sample.read and not sample.faults:
         raise ConfigError(f"{place} holds no row: give the folder that verl-mapo data convert wrote.")
@@ -143,7 +144,7 @@ def write_view(place: Path, config: DictConfig, model: Path, out: Path, number: 
         "sample": sample,
         "start": start,
         "rows": [(row, pieces(row.text.removeprefix(start))) for row in shown],
-        "budget": config.data.max_prompt_length,
+        "budget": budget,
         "seed": seed,
     }
     write_page("view.html.j2", context, out / PAGE, Path(__file__).parent)

@@ -32,8 +32,10 @@ def composed(recipe: Path, overrides: Sequence[str], data: Path | None = None) -
         data: its training data; None for what the configuration names.
 
     Raises:
-        ConfigError: hydra cannot compose it.
+        ConfigError: hydra cannot compose it, or an override is an option that the command does not have.
     """
+    if option := next((text for text in overrides if text.startswith("-")), None):
+        raise ConfigError(f"{option} is no option of this command: --help lists those that there are.")
     check_overrides(overrides)
     given = name_groups(overrides)
     if data is not None:
