@@ -51,7 +51,7 @@ _POSITIVE = {
     TOKENS: 24576,
     MICRO_BATCH: 1,
     ULYSSES: 1,
-    "trainer.nnodes": 1,
+    names.NODES: 1,
     names.GPUS_PER_NODE: 1,
     "trainer.total_epochs": 3,
     names.TOTAL_STEPS: 100,

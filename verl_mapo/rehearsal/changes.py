@@ -242,7 +242,7 @@ OWN = (
 """Settings and nodes of the CPU stack that a recipe may set again: a CPU can do what they ask for."""
 
 LOST_ON_A_CPU = {
-    "trainer.nnodes": "several nodes",
+    names.NODES: "several nodes",
     names.GPUS_PER_NODE: "several GPUs: sharding, NCCL, batches balanced over ranks",
     "actor_rollout_ref.model.use_remove_padding": "packed sequences",
     names.ATTENTION: "flash-attn",
