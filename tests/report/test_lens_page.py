@@ -45,7 +45,9 @@ def test_page_and_table_have_every_estimator_and_figure(run, tmp_path):
 
 
 def test_base_mapo_and_its_placebo_are_drawn():
-    assert [each.name for each in chosen(table((0.4,)))] == ["grpo", "mapo beta=0.4", "mapo beta=0.4, shuffled"]
+    for betas, drawn in {(0.2, 0.4): 0.4, (0.2, 1.0): 0.2}.items():
+        names = [each.name for each in chosen(table(betas))]
+        assert names == ["grpo", f"mapo beta={drawn:g}", f"mapo beta={drawn:g}, shuffled"]
 
 
 def test_folder_without_gradients_is_refused(tmp_path):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from verl_mapo import names
+from verl_mapo.advantages.mapo import MapoSettings
 from verl_mapo.lens.collection import MANIFEST, Collection
 from verl_mapo.lens.comparison import Comparison, Plan, compare, where_it_comes_from
 from verl_mapo.lens.estimators import Estimator, table
@@ -119,6 +120,7 @@ def measure(run: Path, plan: Plan, betas: tuple[float, ...]) -> Measured:
 
 
 def chosen(estimators: list[Estimator]) -> list[Estimator]:
-    """The base, the first MAPO that has a placebo, and that placebo."""
-    placebo = next(each for each in estimators if each.placebo and each.placebo != names.MAPO)
+    """The base, MAPO with its default beta, or else the first that has a placebo, and that placebo."""
+    placebos = [each for each in estimators if each.placebo and each.placebo != names.MAPO]
+    placebo = next((each for each in placebos if each.options["beta"] == MapoSettings.beta), placebos[0])
     return [estimators[0], next(each for each in estimators if each.name == placebo.placebo), placebo]
