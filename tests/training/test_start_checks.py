@@ -84,6 +84,20 @@ def test_row_is_refused_in_words(run, keys, sentence):
     assert sentence in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("train.parquet", b"PAR1 cut short"), ("train.parquet", b""), ("train.jsonl", b""), ("train.jsonl", b"{broken")],
+)
+def test_file_that_cannot_be_read_is_refused_in_words(run, tmp_path, name, content):
+    config = run()
+    (tmp_path / name).write_bytes(content)
+    config.data.train_files = str(tmp_path / name)
+    with pytest.raises(
+        ConfigError, match=f"data.train_files or data.val_files=.*{name} cannot be read .*: give a whole"
+    ):
+        check_start(config)
+
+
 def test_run_without_this_package_is_left_to_verl(run):
     stock = ["algorithm.adv_estimator=grpo", "reward.reward_manager.name=naive", "trainer.logger=[wandbb]"]
     check_start(run(*stock, "actor_rollout_ref.rollout.agent.default_agent_loop=single_turn_agent"))

@@ -17,7 +17,6 @@ from contextlib import suppress
 from typing import Any
 
 import torch
-from datasets.exceptions import DatasetsError
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError
 from torch import Tensor
@@ -28,7 +27,7 @@ from verl_mapo.coldstart.replay import Replay, Replayer, ReplayFault
 from verl_mapo.coldstart.settings import SftSettings, check_data
 from verl_mapo.coldstart.verdicts import Verdict, verdicts_of
 from verl_mapo.rollout.image_features import POSITION_IDS
-from verl_mapo.rollout.row_dataset import RowDataset
+from verl_mapo.rollout.row_dataset import UNREADABLE, RowDataset, unreadable_file
 from verl_mapo.settings import ConfigError, parse
 
 logger = logging.getLogger(__name__)
@@ -71,12 +70,8 @@ class SupervisedDataset(Dataset):
         self.turns_key = config.get("turns_key", TURNS_KEY)
         try:
             self.rows = RowDataset(parquet_files, tokenizer, config, processor, max_samples)
-        except (DatasetsError, StopIteration) as error:  # StopIteration: a JSON file is empty
-            reason = " ".join(str(error.__cause__ or error).split()) or "it is empty"
-            raise ConfigError(
-                f"data.train_files or data.val_files={_files(parquet_files)} cannot be read ({reason:.200}): give a "
-                "whole parquet, JSON or JSONL file of rows with the columns prompt, images and turns."
-            ) from None
+        except UNREADABLE as error:
+            raise unreadable_file(_files(parquet_files), error) from None
         columns = self.rows.dataframe.column_names
         if absent := [key for key in (self.rows.prompt_key, self.turns_key) if key not in columns]:
             raise ConfigError(

@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+from datasets.exceptions import DatasetsError
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigKeyError
 from PIL import Image
+from pyarrow import ArrowInvalid
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.utils.tokenizer import build_multimodal_processor_inputs
 
@@ -33,9 +35,26 @@ from verl_mapo.rollout.plain_text import PlainText
 from verl_mapo.rollout.prompt_length import PromptLength
 from verl_mapo.rollout.row_messages import medium_of
 from verl_mapo.rollout.row_pictures import SIZE_KEYS, is_filled, source_of
-from verl_mapo.settings import select
+from verl_mapo.settings import ConfigError, select
 
 logger = logging.getLogger(__name__)
+
+UNREADABLE = (DatasetsError, ArrowInvalid, StopIteration)
+"""What ``datasets`` raises for a file that is cut short, of another format, or empty (StopIteration: JSON)."""
+
+
+def unreadable_file(files: object, error: BaseException) -> ConfigError:
+    """The error of a data file that cannot be read.
+
+    Args:
+        files: path or paths of the data.
+        error: one of :data:`UNREADABLE`.
+    """
+    reason = " ".join(str(error.__cause__ or error).split()) or "it is empty"
+    return ConfigError(
+        f"{names.TRAIN_FILES} or {names.VAL_FILES}={files} cannot be read ({reason:.200}): give a whole parquet, JSON "
+        "or JSONL file of rows, such as verl-mapo data convert or collect writes."
+    )
 
 
 class RowDataset(RLHFDataset):

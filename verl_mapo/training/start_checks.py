@@ -18,6 +18,7 @@ from verl.utils.config import omega_conf_to_dataclass
 
 from verl_mapo import names
 from verl_mapo.machine import FLASH_ATTENTION, flash_attention_fault, flash_attention_remedy
+from verl_mapo.rollout.row_dataset import UNREADABLE, unreadable_file
 from verl_mapo.settings import ConfigError, select
 from verl_mapo.training.config_checks import check_columns, check_config, check_model, check_rows, uses_this_package
 from verl_mapo.training.engines import check_packages
@@ -92,12 +93,20 @@ def data_files(config: DictConfig, setting: str) -> list[str]:
 
 
 def data_rows(files: list[str]) -> Dataset:
-    """The rows of files as verl reads them, before long prompts are left out; the trainer reads the same cache."""
+    """The rows of files as verl reads them, before long prompts are left out; the trainer reads the same cache.
+
+    Raises:
+        ConfigError: a file is empty, cut short, or of another format than its name says.
+    """
     disable_progress_bars()
-    read = [
-        load_dataset(FORMATS[Path(file).suffix], data_files=str(Path(file).expanduser()))["train"] for file in files
-    ]
-    return concatenate_datasets(read)
+    return concatenate_datasets([_rows_of(Path(file).expanduser()) for file in files])
+
+
+def _rows_of(file: Path) -> Dataset:
+    try:
+        return load_dataset(FORMATS[file.suffix], data_files=str(file))["train"]
+    except UNREADABLE as error:
+        raise unreadable_file(file, error) from None
 
 
 def tokenizer_and_processor(config: DictConfig, setting: str = names.MODEL_PATH) -> tuple[Any, Any]:
