@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from verl.trainer.ppo import core_algos
@@ -36,7 +35,7 @@ def of_verl(name: str, given: Rollouts, batch: int) -> torch.Tensor:
     rewards[torch.arange(len(tokens)), tokens - 1] = given.outcome[rows]
     function = core_algos.get_adv_estimator_fn(name)
     return function(
-        token_level_rewards=rewards, response_mask=mask, index=np.array(given.group[rows]).astype(object), config=None
+        token_level_rewards=rewards, response_mask=mask, index=given.group[rows].numpy().astype(object), config=None
     )[0][:, 0].double()
 
 
