@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs all tests on a machine that has only Python 3.10-3.12 and pip: environment, quick tests on two cores, then the
-# training runs, two at a time if memory allows. About 30 minutes on two cores.
+# training runs, two at a time if memory allows. About 25 minutes on two cores.
 #
 #   scripts/test.sh [ENVIRONMENT]           # .venv by default; made if absent
 #
