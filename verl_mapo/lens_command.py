@@ -44,11 +44,14 @@ def lens(
     from verl_mapo.lens.comparison import Plan
     from verl_mapo.report.lens_page import write_page
 
+    plan = Plan(questions=batch, rollouts=group, draws=draws, seed=seed)
     if is_collected(run):
         typer.echo(f"{run} already holds gradients. They are measured and nothing is launched.")
-    elif code := collect(run, primary(config, recipe), overrides or [], questions, rollouts, timeout_h, verbose):
-        raise typer.Exit(code)
-    measured = measure(run, Plan(questions=batch, rollouts=group, draws=draws, seed=seed), (0.2, 0.4, 1.0))
+    else:
+        plan.check(questions, rollouts)
+        if code := collect(run, primary(config, recipe), overrides or [], questions, rollouts, timeout_h, verbose):
+            raise typer.Exit(code)
+    measured = measure(run, plan, (0.2, 0.4, 1.0))
     console.print(lens_table(measured))
     typer.echo(f"Wrote {write_page(measured, run)}")
 

@@ -76,8 +76,8 @@ def test_gain_of_grpo_comes_from_mixed_groups_alone():
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
-        (Plan(rollouts=9), "--rollouts 9 is refused: give 2 to 4"),
-        (Plan(questions=11, rollouts=4), "--questions 11 is refused: give 1 to 10"),
+        (Plan(rollouts=9), "--group 9 is refused: give 2 to 4"),
+        (Plan(questions=11, rollouts=4), "--batch 11 is refused: give 1 to 10"),
     ],
 )
 def test_plan_that_asks_for_more_than_there_is_is_refused(plan, words):

@@ -11,7 +11,9 @@ from dataclasses import fields
 import pytest
 from rich.console import Console
 from support.policies import coin
+from typer.testing import CliRunner
 
+from verl_mapo.cli import app
 from verl_mapo.lens.command import chosen, is_collected, lens_folder, measure
 from verl_mapo.lens.comparison import Comparison, Plan
 from verl_mapo.lens.estimators import table
@@ -54,3 +56,14 @@ def test_folder_without_gradients_is_refused(tmp_path):
     assert not is_collected(tmp_path)
     with pytest.raises(ConfigError, match="no collection of the lens"):
         measure(tmp_path, Plan(), (0.4,))
+
+
+def test_batches_that_the_rollouts_do_not_suffice_for_are_refused_before_anything_is_rolled_out(tmp_path):
+    for option, words in {
+        "--group": "--group 9 is refused: give 2 to 8",
+        "--batch": "--batch 9 is refused: give 1 to 4",
+    }.items():
+        command = ["lens", "--run", str(tmp_path / "run"), "--questions", "8", "--rollouts", "8", "--batch", "4"]
+        done = CliRunner().invoke(app, [*command, option, "9"])
+        assert done.exit_code == 2 and words in " ".join(done.output.replace("│", " ").split())
+        assert not (tmp_path / "run").exists()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ class Collection:
     turn_status: Tensor
     tokens: Tensor
     manifest: dict[str, Any]
+
+    @cached_property
+    def products(self) -> Tensor:
+        """(N, N) float64, the inner products of all pairs of gradients."""
+        return (self.sketches @ self.sketches.T).double()
 
     def save(self, folder: Path) -> None:
         """Write the collection; a folder without a manifest is not complete."""

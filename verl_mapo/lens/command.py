@@ -10,7 +10,7 @@ from pathlib import Path
 
 from verl_mapo import names
 from verl_mapo.advantages.mapo import MapoSettings
-from verl_mapo.lens.collection import MANIFEST, Collection
+from verl_mapo.lens.collection import MANIFEST, PART, Collection
 from verl_mapo.lens.comparison import Comparison, Plan, compare, where_it_comes_from
 from verl_mapo.lens.estimators import Estimator, table
 from verl_mapo.overrides import path_override
@@ -63,6 +63,8 @@ def collect(
         the exit code of the run.
     """
     folder = lens_folder(run)
+    for part in folder.glob(PART.format("*")):  # of an interrupted run, which may have had more steps
+        part.unlink()
     steps = math.ceil(questions / QUESTIONS_A_STEP)
     batch = math.ceil(questions / steps)
     fixed = [

@@ -43,6 +43,23 @@ class Plan:
     seed: int = 0
     level: float = 0.95
 
+    def check(self, questions: int, rollouts: int) -> None:
+        """Check that there are enough rollouts for the batches.
+
+        Args:
+            questions: number of questions that are or will be collected.
+            rollouts: rollouts of each of them.
+
+        Raises:
+            ConfigError: the plan asks for more than there are.
+        """
+        if not 2 <= self.rollouts <= rollouts:
+            raise ConfigError(f"--group {self.rollouts} is refused: give 2 to {rollouts}, the rollouts of a question.")
+        if not 1 <= self.questions <= questions // 2:
+            raise ConfigError(
+                f"--batch {self.questions} is refused: give 1 to {questions // 2}, half of all questions."
+            )
+
 
 class Figure(NamedTuple):
     """A figure with its interval."""
@@ -96,13 +113,12 @@ def compare(collection: Collection, estimators: Sequence[Estimator], plan: Plan)
         ConfigError: there are too few questions or rollouts for the plan.
     """
     by_question = rollouts_by_question(collection, plan)
-    products = products_of(collection)
     random = np.random.default_rng(plan.seed)
     halves = np.array_split(random.permutation(len(by_question)), 2)
-    drawn = [_measure(collection, by_question, halves, estimators, products, plan, 0)]
+    drawn = [_measure(collection, by_question, halves, estimators, plan, 0)]
     for number in range(1, plan.draws + 1):
         resampled = [random.choice(half, len(half)) for half in halves]
-        drawn.append(_measure(collection, by_question, resampled, estimators, products, plan, number))
+        drawn.append(_measure(collection, by_question, resampled, estimators, plan, number))
     values = np.stack(drawn)  # (1 + draws, estimators, measures)
     tail = (1 - plan.level) / 2
     low, high = np.quantile(values[1:], [tail, 1 - tail], axis=0) if plan.draws else (values[0], values[0])
@@ -126,18 +142,8 @@ def rollouts_by_question(collection: Collection, plan: Plan) -> Tensor:
             f"The questions of the collection have {int(counts.min())} to {int(counts.max())} rollouts: the lens needs "
             "the same number of each."
         )
-    if plan.rollouts > counts[0] or plan.rollouts < 2:
-        raise ConfigError(f"--rollouts {plan.rollouts} is refused: give 2 to {int(counts[0])}, those of a question.")
-    if plan.questions > len(counts) // 2 or plan.questions < 1:
-        raise ConfigError(
-            f"--questions {plan.questions} is refused: give 1 to {len(counts) // 2}, half of those of the collection."
-        )
+    plan.check(len(counts), int(counts[0]))
     return torch.argsort(collection.question, stable=True).view(len(counts), -1)
-
-
-def products_of(collection: Collection) -> Tensor:
-    """(N, N) float64, the inner products of all pairs of gradients."""
-    return (collection.sketches @ collection.sketches.T).double()
 
 
 def batch_of(collection: Collection, rows: Tensor) -> Rollouts:
@@ -164,11 +170,11 @@ def _measure(
     by_question: Tensor,
     halves: Sequence[np.ndarray],
     estimators: Sequence[Estimator],
-    products: Tensor,
     plan: Plan,
     number: int,
 ) -> np.ndarray:
     """(estimators, measures) of one draw of the questions, the mean over the two halves."""
+    products = collection.products
     references = [_reference(collection, by_question[half]) for half in halves]
     lengths = [(each @ products @ each).sqrt() for each in references]
     reliability = float(references[0] @ products @ references[1] / (lengths[0] * lengths[1]))
@@ -183,7 +189,7 @@ def _measure(
         found.append(
             [
                 _of_batches(each, collection, rows, block, direction, generator)
-                + (_of_expected(each, collection, half, products, direction, generator),)
+                + (_of_expected(each, collection, half, direction, generator),)
                 for each in estimators
             ]
         )
@@ -250,14 +256,13 @@ def _of_expected(
     estimator: Estimator,
     collection: Collection,
     half: Tensor,
-    products: Tensor,
     direction: Tensor,
     generator: torch.Generator,
 ) -> float:
     """Cosine of the reference with the gradient over all rollouts of a half's questions, (Q, G)."""
     weights = estimator.weights(batch_of(collection, half), generator)
     whole = _of_all(collection, half, weights)
-    return float(whole @ direction / (whole @ products @ whole).clamp_min(TINY).sqrt())
+    return float(whole @ direction / (whole @ collection.products @ whole).clamp_min(TINY).sqrt())
 
 
 def where_it_comes_from(
@@ -276,7 +281,6 @@ def where_it_comes_from(
         to both shares.
     """
     by_question = rollouts_by_question(collection, plan)
-    products = products_of(collection)
     order = np.random.default_rng(plan.seed).permutation(len(by_question))
     halves = np.array_split(order, 2)
     right = (collection.outcome[by_question] > 0).double().mean(dim=1)
@@ -284,7 +288,7 @@ def where_it_comes_from(
     shares = dict.fromkeys(classes, 0.0)
     for own, other in ((0, 1), (1, 0)):
         reference = _reference(collection, by_question[halves[other]])
-        direction = products @ reference
+        direction = collection.products @ reference
         rows = by_question[halves[own]]
         random = torch.Generator().manual_seed(seed)
         weights = estimator.weights(batch_of(collection, rows), random).double().view(rows.shape)
