@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The watch of a Ray cluster that was there before: scripted, and once with a real cluster and a real dead actor."""
+"""The watch of the actors: scripted, and with dead actors in a cluster that was there before and in the run's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from verl_mapo import cluster
-from verl_mapo.cluster import METRICS_FILE, TrainerHere, watch, watch_cluster
+from verl_mapo.cluster import METRICS_FILE, TrainerHere, watch
 from verl_mapo.driver_threads import THREADS
 from verl_mapo.launcher import WORKER_DIED
 
@@ -22,7 +22,7 @@ import ray
 from verl_mapo import cluster
 cluster.POLL_S = 0.1
 cluster.watch.__defaults__ = (0.3,)
-ray.init(sys.argv[1], log_to_driver=False)
+ray.init(sys.argv[1], log_to_driver=False, include_dashboard=False)
 
 @ray.remote(num_cpus=0)
 class WorkerDict:
@@ -34,7 +34,7 @@ class WorkerDict:
 class NotNeeded(WorkerDict.__ray_metadata__.modified_class):
     pass
 
-assert cluster.watch_cluster() is not None
+cluster.watch_cluster()
 for kind in (NotNeeded, WorkerDict):
     kind.remote().die.remote()
 threading.Event().wait()
@@ -71,7 +71,6 @@ def test_silence_of_ray_is_said_once_and_does_not_stop_the_run(capsys):
     assert len(stopped) == 1
 
 
-@pytest.mark.ray
 def test_dead_actor_of_a_cluster_that_was_there_before_ends_the_run_and_the_trainer_is_on_its_node(monkeypatch):
     paths = ":".join(filter(None, sys.path))
     monkeypatch.setenv(METRICS_FILE, "/run/metrics/000.jsonl")
@@ -85,7 +84,6 @@ def test_dead_actor_of_a_cluster_that_was_there_before_ends_the_run_and_the_trai
         runtime_env={"env_vars": {"PYTHONPATH": paths, "KEPT": "1"}},
     )
     try:
-        assert watch_cluster() is None, "the launcher watches a cluster that this process has started"
 
         @ray.remote
         class Trainer:
@@ -97,16 +95,29 @@ def test_dead_actor_of_a_cluster_that_was_there_before_ends_the_run_and_the_trai
         here = ray.get_runtime_context().get_node_id()
         assert ray.get(trainer.place.remote()) == (here, "/run/metrics/000.jsonl", "1", "3")
         address = context.address_info["gcs_address"]
-        done = subprocess.run(
-            [sys.executable, "-c", RUN, address],
-            env={**os.environ, "PYTHONPATH": paths},
-            capture_output=True,
-            text=True,
-        )
+        done = run_with_a_dead_actor(address)
     finally:
         ray.shutdown()
+    lines = stopped_for_the_dead_actor(done)
+    assert f"in the Ray cluster at {address}, job " in lines[0]
+
+
+def test_actor_that_dies_before_the_launcher_has_seen_it_ends_the_run_in_its_own_cluster():
+    lines = stopped_for_the_dead_actor(run_with_a_dead_actor("local"))
+    assert not any("in the Ray cluster at" in line for line in lines)
+
+
+def run_with_a_dead_actor(address: str) -> subprocess.CompletedProcess[str]:
+    paths = ":".join(filter(None, sys.path))
+    return subprocess.run(
+        [sys.executable, "-c", RUN, address], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True
+    )
+
+
+def stopped_for_the_dead_actor(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Check how the run ended; returns the sentences."""
     assert done.returncode == WORKER_DIED, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("verl-mapo: ")]
-    assert f"in the Ray cluster at {address}, job " in lines[0]
     assert lines[-1].startswith("verl-mapo: stopped: ") and "WorkerDict (pid " in lines[-1] and " on node " in lines[-1]
     assert "and verl was still waiting" in lines[-1] and "NotNeeded" not in done.stderr
+    return lines

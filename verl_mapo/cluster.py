@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""A run in a Ray cluster that was there before it: the trainer's node, and the watch of the actors.
+"""A run's actors in its Ray cluster: the trainer's node, and the watch of the actors.
 
-The launcher sees the processes of a cluster that the run itself started. The processes of another cluster belong to
-others, and may be on other machines; Ray's own table of actors says which have died, and needs no dashboard for that.
-What is no actor is not seen: a process of vLLM that dies while the actor that started it lives.
+The launcher sees the processes of this machine that live for longer than its interval. Processes in a cluster that was
+there before belong to others, and may be on other machines. Ray's own table of actors names all that have died, and
+needs no dashboard for that. What is no actor is not in it: a process of vLLM that dies while the actor that started it
+lives.
 """
 
 from __future__ import annotations
@@ -63,16 +64,15 @@ class TrainerHere:
         return self._actor.options(**options).remote(*args, **kwargs)
 
 
-def watch_cluster() -> threading.Thread | None:
-    """Start the watch if this process has connected to a Ray cluster that was there before.
+def watch_cluster() -> threading.Thread:
+    """Start the watch of this process's actors; Ray must be running.
 
     Returns:
-        the thread that watches; None where this process has started Ray itself.
+        the thread that watches.
     """
-    if any(child.name().startswith("gcs_server") for child in psutil.Process().children(recursive=True)):
-        return None
-    context = ray.get_runtime_context()
-    _say(f"watching the run in the Ray cluster at {context.gcs_address}, job {context.get_job_id()}.")
+    if not any(child.name().startswith("gcs_server") for child in psutil.Process().children(recursive=True)):
+        context = ray.get_runtime_context()
+        _say(f"watching the run in the Ray cluster at {context.gcs_address}, job {context.get_job_id()}.")
     thread = threading.Thread(target=watch, args=(dead_actors, _stop), daemon=True)
     thread.start()
     return thread

@@ -161,7 +161,7 @@ def write(*cells: str) -> None:
 
 KILLED = [
     ("reward worker", "ray::RewardLoopWorker", "(RewardLoopWorker|the trainer has failed)", *FAILED),
-    ("agent worker", r"ray::\w*AgentLoopWorker", r"stopped: ray::\w*AgentLoopWorker", WORKER_DIED),
+    ("agent worker", r"ray::\w*AgentLoopWorker", r"AgentLoopWorker\S* \(pid \d+.* died", WORKER_DIED),
     ("engine", "VLLM::", "(VLLM::|the trainer has failed)", *FAILED),
     ("trainer", "ray::TaskRunner", "the trainer has failed: ActorDiedError", *FAILED),
     ("driver", "driver", "driver .* was killed by SIGKILL", 128 + 9),
