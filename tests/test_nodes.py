@@ -8,7 +8,6 @@ import io
 import subprocess
 import sys
 
-import pytest
 import ray
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,7 +146,6 @@ def test_doctor_looks_at_paths_on_this_node_where_there_is_no_cluster(monkeypatc
     assert "path /no/such/model: cannot be read: No such file" in " ".join(done.stdout.split())
 
 
-@pytest.mark.ray
 def test_every_node_of_a_cluster_answers_or_is_named(monkeypatch):
     """Ray is started with one node; a second one, which has left since it was listed, cannot answer."""
     ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")

@@ -24,7 +24,6 @@ from verl_mapo.rewards.scorers.base import build_scorer
 from verl_mapo.rewards.scorers.settings import ScorerSettings
 from verl_mapo.settings import ConfigError
 
-pytestmark = pytest.mark.ray
 IMAGE = picture_bytes(0)
 
 
