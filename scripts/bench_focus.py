@@ -190,7 +190,7 @@ def bench_engine(config: Qwen2_5_VLConfig, device: str) -> FocusEngine:
     return engine
 
 
-def micro_batch(engine: FocusEngine, device: str) -> TensorDict:
+def micro_batch(engine: FocusEngine, device: str, rows: int = ROWS) -> TensorDict:
     """Rows of an image and an answer, as verl's worker lays them out."""
     image, tower = SIDE**2, engine.module.config.vision_config
     ids = torch.tensor([IMAGE_TOKEN] * image + [TEXT_TOKEN] * ANSWER)
@@ -202,8 +202,8 @@ def micro_batch(engine: FocusEngine, device: str) -> TensorDict:
         "position_ids": torch.arange(len(ids)).expand(4, -1),
         "response_mask": torch.ones(ANSWER, dtype=torch.int64),
     }
-    nested = {name: tu.nested_tensor_from_tensor_list([value] * ROWS) for name, value in columns.items()}
-    batch = TensorDict({**nested, "multi_modal_inputs": NonTensorStack(*[pixels] * ROWS)}, batch_size=ROWS)
+    nested = {name: tu.nested_tensor_from_tensor_list([value] * rows) for name, value in columns.items()}
+    batch = TensorDict({**nested, "multi_modal_inputs": NonTensorStack(*[pixels] * rows)}, batch_size=rows)
     tu.assign_non_tensor(batch, temperature=1.0, use_remove_padding=False, calculate_entropy=False)
     return batch
 

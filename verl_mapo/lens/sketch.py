@@ -54,7 +54,8 @@ class CountSketch:
         for begin in range(0, values.shape[1], CHUNK):
             part = values[:, begin : begin + CHUNK]
             bucket, sign = self._places(name, begin, part.shape[1], values.device)
-            sketches.index_add_(1, bucket, part.to(sketches.dtype) * sign)
+            # on a CPU, index_add_ along the last axis takes 50 times as long
+            sketches.scatter_add_(1, bucket.long().expand(len(part), -1), part.to(sketches.dtype) * sign)
 
     def _places(self, name: str, begin: int, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """(count,) int32 bucket and (count,) int8 sign of the coordinates from ``begin`` on."""
