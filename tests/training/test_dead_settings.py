@@ -160,6 +160,7 @@ def test_setting_stops_the_run_or_is_a_warning(caplog):
         ["method=axpo"],
         ["method=axpo", "stack=cpu", "task=toy"],
         ["method=vgpo", "stack=cpu", "task=toy"],
+        *([f"method={name}"] for name in ("grpo", "dr_grpo", "rloo", "dapo", "gspo", "ppo")),
     ],
     ids=" ".join,
 )

@@ -133,6 +133,16 @@ def test_engine_whose_package_is_missing_is_refused(monkeypatch):
         check_packages(run_with(SGLANG))
 
 
+def test_critic_without_a_package_that_verl_loads_it_with_is_refused(monkeypatch):
+    missing = "trl"
+    monkeypatch.setattr(engines, "_is_installed", lambda module: module != missing)
+    for run in (["algorithm.adv_estimator=gae"], ["algorithm.adv_estimator=grpo", "critic.enable=true"]):
+        with pytest.raises(ConfigError, match=f"{run[0]} .* trains a critic, .* package trl, .*pip install trl; or"):
+            check_packages(run_with(*run))
+    missing = ""
+    check_packages(run_with("algorithm.adv_estimator=gae"))
+
+
 def test_package_inside_a_missing_package_is_not_installed():
     assert not engines._is_installed("no_such_package.core")
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from verl_mapo import names
 from verl_mapo.settings import ConfigError, select
-from verl_mapo.training.dead_settings_conditions import ACTOR, MODEL, REF, USE_CRITIC
+from verl_mapo.training.dead_settings_conditions import ACTOR, MODEL, NO_CRITIC, REF, USE_CRITIC
 from verl_mapo.training.engine_table import (
     ROLLOUT_NAME,
     STRATEGY,
@@ -50,6 +50,12 @@ PACKAGES = {
     "trtllm": ("tensorrt_llm", f"pip install tensorrt_llm, or use {ROLLOUT_NAME}=vllm"),
 }
 """An engine to the module that verl imports for it, and the way to get it."""
+
+CRITIC_PACKAGES = {
+    "flash_attn": "pip install flash-attn --no-build-isolation, which needs a GPU",
+    "trl": "pip install trl",
+}
+"""The modules with which verl loads a critic, whatever the attention of the actor is, and the way to get each."""
 
 LINEAR_ATTENTION, INSTALL_LINEAR_ATTENTION = "fla", "flash-linear-attention"
 """The module with the kernels of linear attention, and the name under which pip installs it."""
@@ -111,6 +117,16 @@ def check_packages(config: DictConfig) -> None:
         module, install = PACKAGES.get(value := select(config, path), ("", ""))
         if module and not _is_installed(module):
             raise ConfigError(f"{path}={value} needs the package {module}, which is not installed: {install}.")
+    if NO_CRITIC.holds(config) or not uses_fsdp(config):
+        return
+    estimator = f"{names.ADV_ESTIMATOR}={select(config, names.ADV_ESTIMATOR)}"
+    for module, install in CRITIC_PACKAGES.items():
+        if not _is_installed(module):
+            raise ConfigError(
+                f"{estimator} with {USE_CRITIC}={select(config, USE_CRITIC)} trains a critic, which verl loads with "
+                f"the package {module}, and that is not installed: {install}; or train without a critic, with "
+                f"{names.ADV_ESTIMATOR}=grpo and {USE_CRITIC}=null."
+            )
 
 
 def _is_installed(module: str) -> bool:
