@@ -18,6 +18,7 @@ from verl_mapo.bench_command import bench
 from verl_mapo.coldstart.cli import sft
 from verl_mapo.coldstart.collect_cli import collect
 from verl_mapo.command_group import ConfigErrorGroup
+from verl_mapo.command_options import Config, Overrides, Recipe, Timeout, Verbose
 from verl_mapo.data_command import data
 from verl_mapo.lens_command import lens
 from verl_mapo.overrides import check_data_path, in_shell, path_override
@@ -43,13 +44,6 @@ app.command(context_settings={"ignore_unknown_options": True})(lens)
 console = Console()
 
 Run = Annotated[Path, typer.Option(help="Folder of the run: metrics, rollouts, checkpoints, log.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Hydra overrides, as for verl's main_ppo.")]
-Config = Annotated[str | None, typer.Option(help="A primary configuration in verl_mapo.config.", show_default="run")]
-Recipe = Annotated[
-    Path | None, typer.Option(help="The run's primary configuration: any yaml file, such as one of recipes/.")
-]
-Verbose = Annotated[bool, typer.Option(help="Show verl's whole output instead of one line per step.")]
-Timeout = Annotated[float | None, typer.Option(help="Hours after which the run is stopped.", show_default="no limit")]
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from verl_mapo.command_options import Config, Overrides, Recipe, Timeout, Verbose
 from verl_mapo.run_command import primary
 
 if TYPE_CHECKING:
@@ -22,17 +23,17 @@ console = Console()
 
 def lens(
     run: Annotated[Path, typer.Option(help="Folder of the run; one that holds gradients is only measured again.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Hydra overrides of the planned training.")] = None,
+    overrides: Overrides = None,
     questions: Annotated[int, typer.Option(help="Questions to roll out.", min=4)] = 96,
     rollouts: Annotated[int, typer.Option(help="Rollouts of each question.", min=2)] = 32,
     batch: Annotated[int, typer.Option(help="Questions of a batch that is measured.", min=1)] = 8,
     group: Annotated[int, typer.Option(help="Rollouts of each question of such a batch.", min=2)] = 8,
     draws: Annotated[int, typer.Option(help="Draws of the bootstrap over questions.", min=1)] = 200,
     seed: Annotated[int, typer.Option(help="Seed of batches, bootstrap and placebos.")] = 0,
-    config: Annotated[str | None, typer.Option(help="A primary configuration in verl_mapo.config.")] = None,
-    recipe: Annotated[Path | None, typer.Option(help="The primary configuration: any yaml file.")] = None,
-    timeout_h: Annotated[float | None, typer.Option(help="Hours after which the rollouts are stopped.")] = None,
-    verbose: Annotated[bool, typer.Option(help="Show verl's whole output.")] = False,
+    config: Config = None,
+    recipe: Recipe = None,
+    timeout_h: Timeout = None,
+    verbose: Verbose = False,
 ) -> None:
     """Measure, before any training, how well the update of each estimator points (docs/lens.md).
 

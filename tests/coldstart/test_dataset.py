@@ -174,6 +174,11 @@ UNREADABLE = [
     {"images": [5]},
     {"extra_info": "text"},
     {"prompt": [{"role": "user", "content": "no mark"}]},
+    {"prompt": [{"role": "user", "content": "<image><image>two marks"}]},
+    {"prompt": [{"role": "user", "content": "<image><video>what?"}]},
+    {"images": None},
+    {"prompt": [{"role": "user", "content": "<video>what?"}], "images": None},
+    {"videos": ["a.mp4"]},
 ]
 
 

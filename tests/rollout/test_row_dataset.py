@@ -134,7 +134,7 @@ def test_filter_leaves_out_long_prompts_only_and_says_how_many(tiny_models, tmp_
             shown(row)
     assert "1 of 6 rows are left out, because their prompts have more than data.max_prompt_length=512" in caplog.text
     bad = pa.table({"prompt": asked[6:], "images": images[6:]})
-    with pytest.raises(AssertionError, match="image_offset"):
+    with pytest.raises(UnreadableImage, match="2 x <image>, and its column of images .* has 1"):
         read(tiny_models["qwen2_5_vl"], tmp_path, bad, **settings)
 
 

@@ -12,12 +12,14 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from qwen_vl_utils import fetch_image
 from support.pictures import data_uri, encoded
 
 from verl_mapo.rollout.decode import UnreadableImage
-from verl_mapo.rollout.row_messages import ROLES, medium_of, normal_form, text_form
+from verl_mapo.rollout.row_messages import ROLES, check_marks, medium_of, normal_form, text_form
 from verl_mapo.rollout.row_pictures import (
     LONGEST_REFERENCE,
     AskedSize,
@@ -69,6 +71,17 @@ def every_form(path: str) -> list[dict]:
         {"image_url": uri, "text": None},
         {"type": None, "image": path},
     ]
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=3), st.integers(0, 9), st.sampled_from(["image", "video"]))
+def test_marks_are_compared_with_the_entries_of_their_column(marks, listed, medium):
+    messages = [{"role": "user", "content": f"<{medium}>" * number + "what?"} for number in marks]
+    messages += [{"role": "user", "content": [{"type": "text", "text": f"<{medium}>"}]}, None]
+    if listed == sum(marks):
+        check_marks(messages, {medium: listed, "audio": 0})
+        return
+    with pytest.raises(UnreadableImage, match=f"has {sum(marks)} x <{medium}>, and its column .* has {listed};"):
+        check_marks(messages, {medium: listed, "audio": 0})
 
 
 def test_every_form_of_a_picture_is_shown(red):

@@ -150,6 +150,15 @@ def test_rows_of_other_agent_loops_may_hold_videos():
         check_rows(compose_config(), Dataset.from_list([video, {**video, "agent_name": "visual_tool_agent"}]))
 
 
+@pytest.mark.parametrize(("medium", "listed"), [("image", []), ("image", 2 * GOOD["images"]), ("video", [])])
+def test_rows_of_other_agent_loops_need_a_mark_for_each_entry(medium, listed):
+    media = {"images": [], "videos": [], f"{medium}s": listed}
+    row = {"prompt": said(f"<{medium}>what?"), "agent_name": "single_turn_agent", **media}
+    data = Dataset.from_list([GOOD | {"agent_name": "visual_tool_agent"}, GOOD | row])
+    with pytest.raises(ConfigError, match=f"row 1 .*its prompt has 1 x <{medium}>, and .* has {len(listed)}"):
+        check_rows(compose_config(), data)
+
+
 def test_rows_are_numbered_as_they_are_used_after_a_filter():
     dataset = rows({"images": [{"image": "https://example.org/a.png"}]}, {"images": [{"image": "b.png"}]})
     check_rows(compose_config(), dataset.select([0, 2]))
@@ -174,7 +183,8 @@ def test_row_with_more_images_than_the_engine_takes_is_refused_before_it_is_roll
 
 
 def test_images_of_rows_of_other_agent_loops_are_counted_without_tools():
-    other = GOOD | {"images": [{"image": "a.png"}] * 6, "agent_name": "single_turn_agent"}
+    six = {"prompt": said("<image>" * 6), "images": [{"image": "a.png"}] * 6}
+    other = GOOD | six | {"agent_name": "single_turn_agent"}
     data = Dataset.from_list([other, GOOD | {"agent_name": "visual_tool_agent"}])
     check_rows(compose_config(f"{LIMIT}=6"), data)
     with pytest.raises(ConfigError, match="row 0 has 6 images, but .*image=5: set it to 6"):

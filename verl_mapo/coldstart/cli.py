@@ -9,16 +9,16 @@ from typing import Annotated
 
 import typer
 
+from verl_mapo.command_options import Timeout, Verbose
+
 
 def sft(
     model: Annotated[str, typer.Option(help="Folder of the model to train, or its name on the Hugging Face hub.")],
     data: Annotated[Path, typer.Option(help="Rows with assistant turns: a parquet, JSON or JSONL file.")],
     run: Annotated[Path, typer.Option(help="Folder of the run: metrics, checkpoints, log.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Hydra overrides of verl_mapo/config/sft.yaml.")] = None,
-    timeout_h: Annotated[
-        float | None, typer.Option(help="Hours after which the run is stopped.", show_default="no limit")
-    ] = None,
-    verbose: Annotated[bool, typer.Option(help="Show verl's whole output instead of one line per step.")] = False,
+    timeout_h: Timeout = None,
+    verbose: Verbose = False,
 ) -> None:
     """Train a model on trajectories with verl's sft_trainer, before RL (docs/cold_start.md).
 

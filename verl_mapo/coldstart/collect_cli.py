@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
+from verl_mapo.command_options import Config, Overrides, Recipe, Timeout, Verbose
 from verl_mapo.run_command import primary
 
 Out = Annotated[Path, typer.Option(help="Folder for train.parquet, collection.json and left_out.jsonl.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Hydra overrides, as for verl-mapo train.")]
 Run = Annotated[Path | None, typer.Option(help="Folder for new rollouts; one that holds some is only read.")]
 Earlier = Annotated[
     list[Path] | None, typer.Option("--from", help="Folder of an earlier run to read, too; repeatable.")
@@ -37,10 +37,6 @@ MaxTokens = Annotated[int | None, typer.Option(help="Longest response in tokens.
 PerQuestion = Annotated[int, typer.Option(help="Most rollouts of a question; 0 for any number.", min=0)]
 ToolShare = Annotated[float | None, typer.Option(help="Share of the rows that call a tool.", show_default="as it is")]
 Seed = Annotated[int, typer.Option(help="Decides which rollouts of a question, and of a kind, are taken.")]
-Config = Annotated[str | None, typer.Option(help="A primary configuration in verl_mapo.config.", show_default="run")]
-Recipe = Annotated[Path | None, typer.Option(help="The primary configuration: any yaml file, such as one of recipes/.")]
-Timeout = Annotated[float | None, typer.Option(help="Hours after which new rollouts of the run's model are stopped.")]
-Verbose = Annotated[bool, typer.Option(help="Show verl's whole output.")]
 
 
 def collect(

@@ -33,7 +33,7 @@ from verl_mapo.rollout.images import processor_kwargs
 from verl_mapo.rollout.picture_files import PictureFiles
 from verl_mapo.rollout.plain_text import PlainText
 from verl_mapo.rollout.prompt_length import PromptLength
-from verl_mapo.rollout.row_messages import medium_of
+from verl_mapo.rollout.row_messages import check_marks, medium_of
 from verl_mapo.rollout.row_pictures import SIZE_KEYS, is_filled, source_of
 from verl_mapo.settings import ConfigError, select
 
@@ -159,7 +159,13 @@ class RowDataset(RLHFDataset):
         return PromptLength(self._run, self.tokenizer, self.processor)
 
     def _build_messages(self, example: dict[str, Any], key: str) -> list[dict[str, Any]]:
-        """See verl's method."""
+        """See verl's method.
+
+        Raises:
+            UnreadableImage: the row has another number of ``<image>`` than of images.
+        """
+        keys = {"image": self.image_key, "video": self.video_key, "audio": self.audio_key}
+        check_marks(example[key], {medium: len(example.get(column) or ()) for medium, column in keys.items()})
         images = [plain_image(image) for image in example.get(self.image_key) or []]
         messages = super()._build_messages({**example, self.image_key: images}, key)
         for message in messages:

@@ -96,6 +96,27 @@ def text_form(messages: Any) -> list[dict[str, Any]]:
     return plain or [{"role": "user", "content": messages if isinstance(messages, str) else ""}]
 
 
+def check_marks(messages: Iterable[Any], listed: Mapping[str, int]) -> None:
+    """Check that a row has as many ``<image>`` as images; verl reads the marks of a row without images as plain text.
+
+    Args:
+        messages: the messages of a row as the data hold them; marks count where a content is a text, as for verl.
+        listed: for each medium (``image``, ``video``, ``audio``), the number of entries in the column of the row.
+
+    Raises:
+        UnreadableImage: with both numbers.
+    """
+    contents = [message.get("content") for message in messages if isinstance(message, Mapping)]
+    for medium, number in listed.items():
+        mark = f"<{medium}>"
+        marks = sum(content.count(mark) for content in contents if isinstance(content, str))
+        if marks != number:
+            raise UnreadableImage(
+                f"its prompt has {marks} x {mark}, and its column of {medium}s (data.{medium}_key) has {number}; "
+                f"write one {mark} for each"
+            )
+
+
 def medium_of(part: Any) -> str:
     """What a part of a message is: ``text``, ``image``, ``video`` or ``audio``; otherwise a description of it.
 

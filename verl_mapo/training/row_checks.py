@@ -17,7 +17,7 @@ from verl_mapo import names
 from verl_mapo.rollout.context_length import check_number_of_images
 from verl_mapo.rollout.decode import UnreadableImage
 from verl_mapo.rollout.row_declarations import declared_tools
-from verl_mapo.rollout.row_messages import described, image_parts, read_messages
+from verl_mapo.rollout.row_messages import check_marks, described, image_parts, read_messages
 from verl_mapo.rollout.row_pictures import SOURCE_KEYS, AskedSize, check_source, shorten, source_of, unread_keys
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
@@ -48,7 +48,8 @@ def check_messages(config: DictConfig, *datasets: Dataset) -> int:
             (:func:`verl_mapo.rollout.context_length.check_number_of_images`), or a row for the visual tools has
             messages in a form that is not supported (:func:`verl_mapo.rollout.row_messages.read_messages`), video or
             audio, a picture on a server or under a key that is not read, sizes that contradict each other, or another
-            number of pictures than of ``<image>``.
+            number of pictures than of ``<image>``; the latter also in rows for other loops, where
+            :class:`verl_mapo.rollout.row_dataset.RowDataset` reads them.
     """
     data, default = config.data, select(config, names.DEFAULT_AGENT_LOOP)
     columns = {data.get(f"{medium}_key", column): medium for medium, column in _COLUMNS.items()}
@@ -64,11 +65,15 @@ def check_messages(config: DictConfig, *datasets: Dataset) -> int:
         kept = [name for name in (prompt, "agent_name", *columns) if name in dataset.column_names]
         batches = dataset.select_columns(kept).with_format("arrow").iter(_BATCH)
         for number, row in enumerate(row for batch in batches for row in _rows(batch, columns)):
-            if (row.get("agent_name") or default) != names.AGENT_LOOP:
-                most[False] = max(most[False], (_listed(row.get(data.get("image_key", "images"))), -number))
-                continue
+            media = {name: row.get(name) for name in columns}
             try:
-                messages, images = _checked(row[prompt], {name: row.get(name) for name in columns}, columns)
+                if (row.get("agent_name") or default) != names.AGENT_LOOP:
+                    listed = {medium: _listed(media[column]) for column, medium in columns.items()}
+                    most[False] = max(most[False], (listed["image"], -number))
+                    if default == names.AGENT_LOOP:  # RowDataset reads these rows too
+                        check_marks(row[prompt] or (), listed)
+                    continue
+                messages, images = _checked(row[prompt], media, columns)
             except UnreadableImage as error:
                 raise ConfigError(f"In the data, row {number} cannot be shown to the model: {error}.") from None
             checked += 1
@@ -102,17 +107,12 @@ def _checked(prompt: Any, media: Mapping[str, Any], columns: Mapping[str, str]) 
             )
         if any(f"<{medium}>" in message["content"] for message in messages if message["role"] == "system"):
             raise UnreadableImage(f"it has <{medium}> in its system message; it belongs into a user message")
-        marks = sum(text.count(f"<{medium}>") for text in texts)
-        if medium != "image" and (held or marks):
+        if medium != "image" and (held or any(f"<{medium}>" in text for text in texts)):
             raise UnreadableImage(
                 f"it holds {medium}, and the visual tools work on images only; leave such rows out, or give them "
                 f"another agent loop in the column agent_name, for example {names.STOCK_AGENT_LOOPS[0]}"
             )
-        if marks != len(held):
-            raise UnreadableImage(
-                f"its prompt has {marks} x <image>, and its column of images (data.image_key) has {len(held)}; "
-                "write one <image> for each"
-            )
+        check_marks(messages, {medium: len(held)})
         images += [image if isinstance(image, Mapping) else {"image": image} for image in held]
     for image in images:
         _check_image(image)
@@ -137,7 +137,7 @@ def _check_image(image: Mapping[str, Any]) -> None:
 
 
 def _listed(column: Any) -> int:
-    """The number of images in the column of a row for another agent loop, whose form is left to verl."""
+    """The number of entries in a column of a row for another agent loop, whose form is left to verl."""
     return len(column) if isinstance(column, list) else 0
 
 
