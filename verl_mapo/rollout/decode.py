@@ -11,9 +11,12 @@ from __future__ import annotations
 import io
 import os
 import stat
+from contextlib import suppress
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
+
+from verl_mapo.rollout.picture_metadata import exif_of_jpeg, without_metadata
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -31,8 +34,6 @@ _RANGES = (1, 255, 65535)
 
 _KEY_SCALE = {"L;2": 85, "L;4": 17}
 """PNG's samples of 2 and 4 bits are stored as 8 bits; the sample that stands for transparent is not."""
-
-_EXIF = b"Exif\0\0"
 
 
 class UnreadableImage(ValueError):
@@ -69,11 +70,20 @@ def decode(content: bytes, draft: int | None = None) -> Image.Image:
     if not content:
         raise UnreadableImage("it is empty")
     try:
-        image = _open(content)
-        if draft is not None:
-            image.draft(None, (draft, draft))
+        return _decoded(_open(content), draft)
+    except UnreadableImage as error:
+        fault = error
     except Exception as error:  # whatever the plugins of Pillow raise on damaged files
-        raise _unreadable(error) from error
+        fault = _unreadable(error)
+    if (bare := _open_bare(content)) is not None:
+        with suppress(UnreadableImage):
+            return _decoded(bare, draft)
+    raise fault
+
+
+def _decoded(image: Image.Image, draft: int | None) -> Image.Image:
+    if draft is not None:
+        image.draft(None, (draft, draft))
     return shown_pixels(image)
 
 
@@ -164,16 +174,27 @@ def _unreadable(error: Exception) -> UnreadableImage:
 
 
 def _open(content: bytes) -> Image.Image:
-    """Open an image file. A JPEG whose EXIF data stops Pillow is opened without them; only its orientation is used."""
+    """Open an image file, without its metadata if these stop Pillow."""
     try:
         return Image.open(io.BytesIO(content))
     except Exception:
-        start = content.find(_EXIF)
-        if not content.startswith(b"\xff\xd8") or start < 0:
+        if (bare := _open_bare(content)) is None:
             raise
-        image = Image.open(io.BytesIO(content.replace(_EXIF, b"\0" * len(_EXIF))))
-        image.info["exif"] = content[start : start + 65535]
-        return image
+        return bare
+
+
+def _open_bare(content: bytes) -> Image.Image | None:
+    """Open an image file without its metadata, of which only the orientation is used; None if it cannot be opened."""
+    bare = without_metadata(content)
+    if bare is None or bare == content:
+        return None
+    try:
+        image = Image.open(io.BytesIO(bare))
+    except Exception:  # not the metadata are damaged
+        return None
+    if image.format == "JPEG" and (exif := exif_of_jpeg(content)):
+        image.info["exif"] = exif
+    return image
 
 
 def _correct_colour_key(image: Image.Image) -> None:
