@@ -143,8 +143,8 @@ def compare(
     rule: Annotated[Literal["ours", "official"], typer.Option(help="Which verdicts count.")] = "ours",
 ) -> None:
     """Compare runs with the first one, question by question: differences with intervals, McNemar and permutation p."""
-    from verl_mapo.benchmarks.answers import read_answers
     from verl_mapo.benchmarks.comparison import compare_runs, markdown, table, write_tables
+    from verl_mapo.benchmarks.verdicts import read_verdicts
 
     files = [_answers_file(run) for run in runs]
     names = [file.parent.name if file.name == "answers.jsonl" else file.stem for file in files]
@@ -152,7 +152,7 @@ def compare(
         raise ConfigError(
             f"RUNS are {', '.join(names)}: give two or more runs whose folders or files have other names."
         )
-    lines = compare_runs({name: read_answers(file) for name, file in zip(names, files, strict=True)}, rule)
+    lines = compare_runs({name: read_verdicts(file, rule) for name, file in zip(names, files, strict=True)})
     typer.echo(markdown(table(lines)))
     write_tables(lines, out)
     typer.echo(f"Wrote {out}")
