@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from verl_mapo import names
+from verl_mapo.bench_export_command import export
 from verl_mapo.command_group import ConfigErrorGroup
 from verl_mapo.data_command import given_options, summary_table
 from verl_mapo.overrides import check_data_path, in_shell, path_override
+from verl_mapo.run_folder import answers_file
 from verl_mapo.settings import ConfigError
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 bench = typer.Typer(
     cls=ConfigErrorGroup, help="Prepare benchmarks and compare what was answered.", no_args_is_help=True
 )
+bench.command("export")(export)
 console = Console()
 
 
@@ -143,16 +146,16 @@ def compare(
     rule: Annotated[Literal["ours", "official"], typer.Option(help="Which verdicts count.")] = "ours",
 ) -> None:
     """Compare runs with the first one, question by question: differences with intervals, McNemar and permutation p."""
-    from verl_mapo.benchmarks.answers import read_answers
     from verl_mapo.benchmarks.comparison import compare_runs, markdown, table, write_tables
+    from verl_mapo.benchmarks.verdicts import read_verdicts
 
-    files = [_answers_file(run) for run in runs]
+    files = [answers_file(run) for run in runs]
     names = [file.parent.name if file.name == "answers.jsonl" else file.stem for file in files]
     if len(set(names)) < max(len(names), 2):
         raise ConfigError(
             f"RUNS are {', '.join(names)}: give two or more runs whose folders or files have other names."
         )
-    lines = compare_runs({name: read_answers(file) for name, file in zip(names, files, strict=True)}, rule)
+    lines = compare_runs({name: read_verdicts(file, rule) for name, file in zip(names, files, strict=True)})
     typer.echo(markdown(table(lines)))
     write_tables(lines, out)
     typer.echo(f"Wrote {out}")
@@ -168,7 +171,7 @@ def causes(
     from verl_mapo.benchmarks.answers import read_answers
     from verl_mapo.benchmarks.comparison import effects_of_tools
 
-    answers = (read_answers(_answers_file(run)) for run in (with_tools, without))
+    answers = (read_answers(answers_file(run)) for run in (with_tools, without))
     effects = effects_of_tools(*answers, rule)
     shown = Table("", *effects)
     rows = {
@@ -183,10 +186,6 @@ def causes(
     for title, share in rows.items():
         shown.add_row(title, *(f"{getattr(found, share):.1%}" for found in effects.values()))
     console.print(shown)
-
-
-def _answers_file(run: Path) -> Path:
-    return run / "answers.jsonl" if run.is_dir() else run
 
 
 def _result_table(name: str, result: Result) -> Table:
