@@ -29,5 +29,6 @@ def test_cold_start_walks_from_rollouts_to_a_better_model(tmp_path):
     assert len(rows) == counts["rows"] == counts["rows_with_calls"] > 200
     right = about["counts"]["rows"] / about["counts"]["rollouts"]
     before = [value for name, value in metrics_of(tmp_path / "mapo")[0].items() if re.search(r"/acc/mean@1$", name)]
-    assert before[0] > 0.5, f"the warm start samples 44 % right answers, and greedily {right:.0%}"
+    # 66 % in the run of docs/cold_start.md, with a standard error of 3 points
+    assert before[0] > 0.55, f"the warm start samples 44 % right answers, and greedily {right:.0%}"
     assert "data:image" in (tmp_path / "mapo" / "report.html").read_text()
