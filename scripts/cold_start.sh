@@ -40,7 +40,7 @@ verl-mapo collect --run "$FOLDER/collect" --out "$FOLDER/rows" --n 1 --temperatu
 say "4/6 SFT on these rows (log in $FOLDER/sft/train.log)"
 verl-mapo sft --model "$base" --data "$FOLDER/rows/train.parquet" --run "$FOLDER/sft" --timeout-h 1 \
     data.max_prompt_length=512 data.max_response_length=256 actor_rollout_ref.rollout.multi_turn.max_assistant_turns=3 \
-    data.train_batch_size=16 data.max_token_len_per_gpu=4096 optim.lr=1e-4 trainer.total_epochs=3
+    data.train_batch_size=16 data.max_token_len_per_gpu=4096 optim.lr=1e-4 trainer.total_epochs=1
 step=$(cat "$FOLDER/sft/checkpoints/latest_checkpointed_iteration.txt")
 tuned=$(cd "$FOLDER/sft/checkpoints/global_step_$step/huggingface" && pwd)
 

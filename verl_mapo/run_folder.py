@@ -77,8 +77,7 @@ class RunFolder:
     @property
     def marked_step(self) -> int:
         """The step after which the run would go on; 0 without a checkpoint."""
-        mark = self.checkpoints / "latest_checkpointed_iteration.txt"
-        return int(mark.read_text()) if mark.is_file() else 0
+        return marked_step(self.checkpoints)
 
     @property
     def html(self) -> Path:
@@ -104,6 +103,12 @@ class RunFolder:
         """Step to file of the rollouts of a split, in ascending order of the steps."""
         files = (self.trajectories / split).glob("*.jsonl")
         return dict(sorted((int(file.stem), file) for file in files if file.stem.isdecimal()))
+
+
+def marked_step(checkpoints: Path) -> int:
+    """The step of the checkpoint that is marked as the latest in verl's ``trainer.default_local_dir``; 0 without."""
+    mark = checkpoints / "latest_checkpointed_iteration.txt"
+    return int(mark.read_text()) if mark.is_file() else 0
 
 
 def rollouts_file(rollout_data_dir: Path | str, split: str, step: int) -> Path:

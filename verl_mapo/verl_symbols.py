@@ -64,8 +64,8 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.workers.engine.base.EngineRegistry.register",
         *_members(
             f"{_ENGINE}.FSDPEngine",
-            "_build_fsdp_module _build_optimizer _gather_and_unpad_packed engine_config module optimizer_config "
-            "ulysses_sequence_parallel_size use_ulysses_sp",
+            "_build_fsdp_module _build_optimizer _gather_and_unpad_packed engine_config module optimizer_config rank "
+            "save_checkpoint ulysses_sequence_parallel_size use_ulysses_sp",
         ),
         f"{_ENGINE}.FSDPEngineWithLMHead.forward_step",
         "verl.utils.tensordict_utils.get_non_tensor_data",
@@ -108,9 +108,9 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.utils.tokenizer.continuous_token_wiring.create_continuous_token_builder",
         *_members(
             "verl.utils.dataset.rl_dataset.RLHFDataset",
-            "_build_messages _process_multi_modal_info apply_chat_template_kwargs cache_dir config "
+            "_build_messages _process_multi_modal_info apply_chat_template_kwargs audio_key cache_dir config "
             "filter_overlong_prompts image_key image_patch_size max_prompt_length maybe_filter_out_long_prompts "
-            "mm_processor_kwargs num_workers processor prompt_key tokenizer",
+            "mm_processor_kwargs num_workers processor prompt_key tokenizer video_key",
         ),
         "verl.trainer.ppo.utils.create_rl_dataset",
         "verl.utils.tokenizer.build_multimodal_processor_inputs",

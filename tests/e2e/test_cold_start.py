@@ -21,8 +21,7 @@ SCRIPT = ROOT / "scripts" / "cold_start.sh"
 @pytest.mark.e2e
 @pytest.mark.matrix
 def test_cold_start_walks_from_rollouts_to_a_better_model(tmp_path):
-    environment = os.environ | {"ENVIRONMENT": "", "STEPS": "2"}
-    subprocess.run([str(SCRIPT), str(tmp_path)], env=environment, check=True, timeout=3600)
+    subprocess.run([str(SCRIPT), str(tmp_path)], env=os.environ | {"ENVIRONMENT": ""}, check=True, timeout=3600)
     about = json.loads((tmp_path / "rows" / "collection.json").read_text())
     rows = pq.read_table(tmp_path / "rows" / "train.parquet")
     counts = about["counts"]
@@ -30,5 +29,6 @@ def test_cold_start_walks_from_rollouts_to_a_better_model(tmp_path):
     assert len(rows) == counts["rows"] == counts["rows_with_calls"] > 200
     right = about["counts"]["rows"] / about["counts"]["rollouts"]
     before = [value for name, value in metrics_of(tmp_path / "mapo")[0].items() if re.search(r"/acc/mean@1$", name)]
-    assert before[0] > 0.5, f"the warm start samples 44 % right answers, and greedily {right:.0%}"
+    # 66 % in the run of docs/cold_start.md, with a standard error of 3 points
+    assert before[0] > 0.55, f"the warm start samples 44 % right answers, and greedily {right:.0%}"
     assert "data:image" in (tmp_path / "mapo" / "report.html").read_text()

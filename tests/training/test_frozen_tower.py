@@ -15,8 +15,11 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.config import FSDPOptimizerConfig
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngine
 
+from verl_mapo.coldstart.command import composed
+from verl_mapo.coldstart.settings import check_sft
 from verl_mapo.settings import ConfigError
 from verl_mapo.training.config_checks import check_config
+from verl_mapo.training.focus_engine import FocusEngine
 from verl_mapo.training.frozen_tower import FREEZE, freeze, vision_tower
 
 ACTOR = "actor_rollout_ref.actor"
@@ -82,3 +85,48 @@ def test_strategies_that_cannot_freeze_a_tower_are_refused():
     config = compose_config(f"{ACTOR}.{FREEZE}=true", "model_engine=megatron")
     with pytest.raises(ConfigError, match="freeze_vision_tower=true is refused with .*strategy=megatron"):
         check_config(config)
+
+
+def checkpoint(folder, monkeypatch, frozen: bool) -> None:
+    """What the engine adds to a checkpoint of verl, which is marked as the latest of its run."""
+    monkeypatch.setattr(FSDPEngine, "save_checkpoint", lambda self, local_path, **_: None)
+    for rank in (1, 0):
+        engine = FocusEngine.__new__(FocusEngine)
+        engine.rank, engine.engine_config = rank, {FREEZE: frozen}
+        engine.save_checkpoint(local_path=str(folder), global_step=4, max_ckpt_to_keep=2)
+        assert len(list(folder.glob("*"))) == (not rank)
+
+
+CHECKS = {
+    "RL": ("actor", f"{ACTOR}.{FREEZE}", f"{ACTOR}.checkpoint.load_contents", compose_config, check_config),
+    "SFT": (
+        "",
+        f"engine.{FREEZE}",
+        "checkpoint.load_contents",
+        lambda *overrides: composed(["model.path=/unused", "data.train_files=/unused", *overrides]),
+        check_sft,
+    ),
+}
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize(("part", "setting", "loaded", "compose", "check"), CHECKS.values(), ids=CHECKS)
+def test_a_run_goes_on_with_the_value_of_its_checkpoint_alone(
+    part, setting, loaded, compose, check, frozen, monkeypatch, tmp_path
+):
+    folder = tmp_path / "global_step_4"
+    checkpoint(folder / part, monkeypatch, frozen)
+    run, other = f"trainer.default_local_dir={tmp_path}", f"{setting}={not frozen}"
+    check(compose(run, other))
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("4")
+    check(compose(run, f"{setting}={frozen}"))
+    check(compose(run, other, "trainer.resume_mode=disable"))
+    check(compose(run, other, f"{loaded}=[model,extra]"))
+    was, now = str(frozen).lower(), str(not frozen).lower()
+    words = f"{setting}={now} is refused, .* from {folder}, which was written with {was}, .*: set {setting}={was}"
+    given = ["trainer.resume_mode=resume_path", f"trainer.resume_from_path={folder}"]
+    for resumed in ([run], given):
+        with pytest.raises(ConfigError, match=words):
+            check(compose(other, *resumed))
+    next((folder / part).glob("*.json")).unlink()
+    check(compose(run, other))

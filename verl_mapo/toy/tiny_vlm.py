@@ -147,6 +147,7 @@ def _hybrid_text() -> dict[str, Any]:
         "linear_num_value_heads": 4,
         "linear_key_head_dim": HEAD,
         "linear_value_head_dim": HEAD,
+        "mamba_ssm_dtype": "float32",  # of the recurrent state, for vLLM; its CPU build computes with no other
     }
 
 

@@ -30,7 +30,7 @@ from verl_mapo.training.dead_settings_conditions import ACTOR
 from verl_mapo.training.dead_settings_table import TABLE
 from verl_mapo.training.engines import check_engines, check_heads, check_linear_attention
 from verl_mapo.training.free_settings import check_free_settings, check_model_settings
-from verl_mapo.training.frozen_tower import check_frozen_tower
+from verl_mapo.training.frozen_tower import check_frozen_tower, check_resumed_tower
 from verl_mapo.training.logger_checks import check_loggers
 from verl_mapo.training.method import Method
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
@@ -72,6 +72,7 @@ def check_config(config: DictConfig) -> None:
     check_mode(config)
     check_engines(config)
     check_frozen_tower(config, ACTOR, f"{ACTOR}.fsdp_config")
+    check_resumed_tower(config, ACTOR, f"{ACTOR}.checkpoint", "actor")
     _check_weights(config)
     _check_image_cache(config)
     if estimator_method(config) is None:

@@ -30,7 +30,7 @@ from verl_mapo.columns import VISUAL_FOCUS
 from verl_mapo.lens.passes import SKETCH, sketched_step
 from verl_mapo.names import ENGINES
 from verl_mapo.packed_rows import padded_index, policy_tokens
-from verl_mapo.training.frozen_tower import FREEZE, freeze
+from verl_mapo.training.frozen_tower import FREEZE, freeze, write_note
 
 FOCUS = VISUAL_FOCUS.name
 """The column, and the key under which a batch asks for it (:meth:`VisualCredit.log_prob_request`)."""
@@ -56,6 +56,12 @@ class FocusEngine(FSDPEngineWithLMHead):
         return build_optimizer(
             [weight for weight in module.parameters() if weight.requires_grad], self.optimizer_config
         )
+
+    def save_checkpoint(self, local_path: str, *args: Any, **kwargs: Any) -> None:
+        """verl's method, after which the checkpoint tells whether the vision tower is frozen."""
+        super().save_checkpoint(local_path, *args, **kwargs)
+        if self.rank == 0:
+            write_note(local_path, bool(self.engine_config.get(FREEZE)))
 
     def forward_step(self, micro_batch: TensorDict, loss_function: Any, forward_only: bool) -> tuple[Tensor, dict]:
         """verl's forward step; on request ``model_output`` also holds a further column.

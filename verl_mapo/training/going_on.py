@@ -1,14 +1,32 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a run that goes on from a checkpoint takes the course that it would have taken without the stop."""
+"""Which checkpoint a run goes on from, and whether it takes the course that it would have taken without the stop."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from omegaconf import DictConfig
 
 from verl_mapo import names
 from verl_mapo.rollout.settings import VisualToolSettings
+from verl_mapo.run_folder import marked_step
 from verl_mapo.settings import parse, select
+
+
+def resumed_checkpoint(config: DictConfig) -> Path | None:
+    """The folder ``global_step_N`` from which a run of RL or SFT will go on; None where it begins anew.
+
+    Args:
+        config: the whole configuration.
+    """
+    if select(config, names.RESUME_MODE) == "disable":
+        return None
+    if given := select(config, names.RESUME_PATH):
+        return Path(given).absolute()
+    folder = Path(select(config, names.CHECKPOINT_DIR)).absolute()
+    step = marked_step(folder)
+    return folder / f"global_step_{step}" if step else None
 
 
 def going_on(config: DictConfig, step: int) -> str:
