@@ -192,6 +192,7 @@ def _option(text: str, texts: list[str], letters: list[str]) -> str | None:
         (plain, texts),
         (plain[lead.end() :] if lead else plain, texts),
         (plain[lead.end() :] if lead else plain, bare),
+        (plain.removeprefix("a ") if text.startswith("a ") else "", bare),  # a capital may be the letter of an option
     ):
         if said and known.count(said) == 1:
             return letters[known.index(said)]
