@@ -29,7 +29,7 @@ RANGES: dict[str, tuple[Any, Any]] = {
     "data.gen_batch_size": (PositiveInt, 128),
     "data.val_batch_size": (PositiveInt, 256),
     names.PROMPT_LENGTH: (PositiveInt, 8192),
-    "data.max_response_length": (PositiveInt, 8192),
+    names.RESPONSE_LENGTH: (PositiveInt, 8192),
     "data.dataloader_num_workers": (NonNegativeInt, 8),
     "data.filter_overlong_prompts_workers": (PositiveInt, 1),
     names.ROLLOUT_N: (PositiveInt, 8),
@@ -66,15 +66,15 @@ RANGES: dict[str, tuple[Any, Any]] = {
     "algorithm.gamma": (Share, 1.0),
     "algorithm.lam": (Share, 1.0),
     "algorithm.kl_ctrl.kl_coef": (NonNegativeFloat, 0.001),
-    "reward.num_workers": (PositiveInt, 8),
-    "trainer.nnodes": (PositiveInt, 1),
-    "trainer.n_gpus_per_node": (PositiveInt, 8),
-    "trainer.total_epochs": (PositiveInt, 1),
+    names.REWARD_WORKERS: (PositiveInt, 8),
+    names.NODES: (PositiveInt, 1),
+    names.GPUS_PER_NODE: (PositiveInt, 8),
+    names.TOTAL_EPOCHS: (PositiveInt, 1),
     names.TOTAL_STEPS: (PositiveInt, 100),
 }
 """Dotted path of a setting to the type of its values and a right one; null is allowed where verl allows it."""
 
-NEEDED = (names.TRAIN_BATCH_SIZE, names.PROMPT_LENGTH, "data.max_response_length", names.ROLLOUT_N)
+NEEDED = (names.TRAIN_BATCH_SIZE, names.PROMPT_LENGTH, names.RESPONSE_LENGTH, names.ROLLOUT_N)
 """Those of which verl computes something at once, so that null is refused."""
 
 
