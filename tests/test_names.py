@@ -88,7 +88,7 @@ def test_repeated_names_are_found_and_docstrings_and_messages_are_left_out():
         '''axpo'''
         x = {"axpo": 1}
         y = f"{x}axpo"
-        z = "algorithm.adv_estimator=axpo needs a tool", select("algorithm.adv_estimator"), "trainer.total_epochs"
+        z = "algorithm.adv_estimator=axpo needs a tool", select("algorithm.adv_estimator"), "trainer.critic_warmup"
         "algorithm.adv_estimator"
     """
     assert repeated({"a.py": dedent(code)}) == [
@@ -98,8 +98,8 @@ def test_repeated_names_are_found_and_docstrings_and_messages_are_left_out():
 
 
 def test_path_that_several_files_write_is_found():
-    found = repeated({"a.py": "x = 'trainer.total_epochs'", "b.py": "y = 'trainer.total_epochs', 'data.seed'"})
-    assert found == ["a.py:1, b.py:1: the path 'trainer.total_epochs' is written 2 times: add it to names.py"]
+    found = repeated({"a.py": "x = 'trainer.critic_warmup'", "b.py": "y = 'trainer.critic_warmup', 'data.seed'"})
+    assert found == ["a.py:1, b.py:1: the path 'trainer.critic_warmup' is written 2 times: add it to names.py"]
 
 
 def test_no_two_constants_have_the_same_value():

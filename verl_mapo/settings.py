@@ -118,7 +118,7 @@ def _sentence(fault: Mapping[str, Any], cls: type, where: str) -> str:
         return f"{name} must be set."
     if not fault["loc"]:
         return f"{where}: {fault['msg'].removeprefix('Value error, ')}."
-    return f"{name}={value!r} is refused: {_plain(fault)}."
+    return f"{name}={value!r} is refused: {plain_reason(fault)}."
 
 
 def _known(cls: type, path: list[str]) -> list[str]:
@@ -129,6 +129,7 @@ def _known(cls: type, path: list[str]) -> list[str]:
     return [field.name for field in fields(cls)]
 
 
-def _plain(fault: Mapping[str, Any]) -> str:
+def plain_reason(fault: Mapping[str, Any]) -> str:
+    """What pydantic says of a wrong value, as the end of a sentence."""
     text = fault["msg"].removeprefix("Value error, ").replace("Input should be", "it should be")
     return text[0].lower() + text[1:]

@@ -51,6 +51,8 @@ _CHATTER = re.compile(
     r"(?:[*_`#~|]+|[-=]{3,}|\$\$|\.+)$|[\W_]*(?:I\s+hope|hope\s+(?:this|that|it)|let\s+me\s+know|feel\s+free)\b",
     re.IGNORECASE,
 )
+_POLAR_LINE = re.compile(r"\W*(?:yes|no)\W*", re.IGNORECASE)
+_SENTENCE_LINE = re.compile(r"\W*[^\W\d_]+,? .*[^\W\d_]\.?")
 _ITEM = re.compile(r"[A-Za-z](?:$|[)\].:*]{1,4}\s)|\d[\d.,]*$")
 _DISPLAY = re.compile(r"\$\$([^$]*)\$\$|\\\[([^\\\]]*(?:\\[^\]\[][^\\\]]*)*)\\\]")
 
@@ -190,8 +192,9 @@ def stated_line(text: str) -> str:
     """The last line that introduces an answer, or else the last line; empty if there is none.
 
     Introductions are ``Answer:``, ``the answer is`` and their like in 30 languages, and ``####``. Without one, a first
-    line such as ``C. dog`` before an explanation is the answer. Lines that are items of one list belong together.
-    Farewells such as ``I hope this helps`` are passed over. Only the last 4,000 characters are read.
+    line such as ``C. dog`` before an explanation is the answer, and ``No`` together with the sentence at the end. Lines
+    that are items of one list belong together. Farewells such as ``I hope this helps`` are passed over. Only the last
+    4,000 characters are read.
     """
     text = _DISPLAY.sub(lambda found: found.group().replace("\n", " "), text[-_TAIL:])
     lines = [line.strip() for line in text.splitlines()]
@@ -207,6 +210,8 @@ def stated_line(text: str) -> str:
             return _list_at_start(lines[place + 1 :])
     if len(lines) > 1 and _is_item(lines[0]) and not _is_item(lines[1]) and not _is_item(lines[-1]):
         return lines[0]
+    if len(lines) > 1 and _POLAR_LINE.fullmatch(lines[0]) and _SENTENCE_LINE.fullmatch(lines[-1]):
+        return " ".join(lines)  # what follows may take it back
     return "\n".join(reversed(_list_at_start(lines[::-1]).split("\n")))
 
 

@@ -31,6 +31,7 @@ from verl_mapo.rewards.quantities import (
     units_differ,
     without_unit,
 )
+from verl_mapo.rewards.yes_no_words import as_yes_or_no
 from verl_mapo.rollout.parser import CLOSE, OPEN
 
 TRUTH_KEYS = ("target", "targets", "answer", "answers", "ground_truth", "value", "solution")
@@ -273,7 +274,7 @@ def numeric(answer: str, truth: str, *, tolerance: float = 1e-4, **_: Any) -> bo
     """
     given, correct = quantity(answer), quantity(truth)
     if given is None and correct is None:
-        spaceless = [normalise(text).replace(" ", "") for text in (answer, truth)]
+        spaceless = [re.sub(r"(?<=\d[ap])\.(?=m)", "", normalise(one).replace(" ", "")) for one in (answer, truth)]
         return spaceless[0] == spaceless[1] and any(map(str.isdigit, spaceless[1]))
     return given is not None and correct is not None and given.equals(correct, tolerance)
 
@@ -282,8 +283,9 @@ def yes_no(answer: str, truth: str, **_: Any) -> bool:
     """Whether both say yes, or both say no; ``No, it is on the right`` says no, and ``It is on the right`` neither.
 
     The truth is taken at its first word. An answer says what it says as the answer to a multiple choice of Yes and No:
-    one that takes its first word back says neither.
+    one that takes its first word back says neither. ``Yep``, ``没有`` and their like are read as well.
     """
+    answer, truth = as_yes_or_no(answer), as_yes_or_no(truth)
     plain = _NONE_THERE.sub(r"\1 nothing", answer.replace("**", ""))  # as a choice, "none" denies all options
     said = choice(plain, ("Yes", "No"))
     return exact(answer, truth) or (said is not None and (said == "A") == says_yes(truth))

@@ -192,6 +192,7 @@ def _option(text: str, texts: list[str], letters: list[str]) -> str | None:
         (plain, texts),
         (plain[lead.end() :] if lead else plain, texts),
         (plain[lead.end() :] if lead else plain, bare),
+        (plain.removeprefix("a ") if text.startswith("a ") else "", bare),  # a capital may be the letter of an option
     ):
         if said and known.count(said) == 1:
             return letters[known.index(said)]
@@ -245,7 +246,9 @@ def _labelled(text: str, texts: list[str], letters: list[str]) -> str | None:
         label = re.match(r"([A-Za-z])\s+", body)
     found = label or bare
     if not found:
-        return _chosen(text, letters)
+        chosen = _chosen(text, letters)
+        beside = _option(_IN_BRACKETS.sub(" ", text).strip(), texts, letters)  # as in ``dog (C)``
+        return chosen if beside in (None, chosen) else None
     letter = next(filter(None, found.groups())).upper()
     if letter not in letters or _ANOTHER.match(body, len(found.group().rstrip(" ,;"))):
         return None

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers in words, English up to ninety-nine, ordinals too, and Chinese below 10^12, in digits."""
+"""Numbers in words, English up to ninety-nine, ordinals too, and Chinese below 10^12, decimals too, in digits."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ _ORDINAL = re.compile(
 _DIGITS = {digit: value for value, digit in enumerate("零一二三四五六七八九")} | {"两": 2, "兩": 2}
 _D = "".join(_DIGITS)[1:]
 _CHINESE = re.compile(rf"(?<![\d.])[零〇{_D}十][零〇{_D}十百千万萬亿億]*(?![共起些样樣定般直])")
+_DECIMAL = re.compile(rf"(?<![\d.点])([零{_D}十百千万亿]+)点([零{_D}]+)(?![十百千分刻钟半整\d])")
+"""A decimal such as ``五点五``; with minutes, a quarter or ten behind the mark it would be a time."""
 _SECTION = re.compile(rf"(?:([{_D}])千)?零?(?:([{_D}])百)?零?(?:([{_D}]?)(十))?零?(?:(?<![百千])([{_D}]))?")
 _MARKS = {"": 1, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
 
@@ -49,7 +51,12 @@ def digits_for_words(text: str) -> str:
     text = _ENGLISH.sub(lambda found: str(sum(_VALUES[word.lower()] for word in found.groups() if word)), text)
     if found := _ORDINAL.search(text):
         text = f"{text[: found.start(1)]}{_ORDINALS[found[1].lower()]}th" + text[found.end(1) :]
-    return text if text.isascii() else _CHINESE.sub(_chinese, text)
+    return text if text.isascii() else _CHINESE.sub(_chinese, _DECIMAL.sub(_decimal, text))
+
+
+def _decimal(found: re.Match[str]) -> str:
+    whole = _CHINESE.sub(_chinese, found[1])
+    return f"{whole}.{''.join(str(_DIGITS[digit]) for digit in found[2])}" if whole.isdecimal() else found.group()
 
 
 def _chinese(found: re.Match[str]) -> str:

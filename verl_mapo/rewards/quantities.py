@@ -68,7 +68,9 @@ _LETTERS = frozenset("mgshlLNJWVACFKTBΩмг%°'\"$€£¥₹₩₽") | frozense
 _CJK = "㐀-鿿぀-ヿ가-힣"
 _CJK_UNITS = "|".join(sorted((name for name in UNITS if re.match(f"[{_CJK}]", name)), key=len, reverse=True))
 _NAME = rf"(?:us\$|°\s?[CFK](?![^\W\d_])|{_CJK_UNITS}|[^\W\d_{_CJK}]+|[%°'\"$€£¥₹₩₽])"
-_UNIT = re.compile(rf"{_NAME}(?:\^?\{{?-?[1-4]\}}?(?!\d))?(?:\s?[/·]\s?{_NAME}(?:\^?[1-4](?!\d))?)?\.?")
+_UNIT = re.compile(
+    rf"{_NAME}(?:(?<![%°'\"$€£¥₹₩₽])\^?\{{?-?[1-4]\}}?(?!\d))?(?:\s?[/·]\s?{_NAME}(?:\^?[1-4](?!\d))?)?\.?"
+)
 _AREA = [
     (re.compile(r"\b(?:square|sq\.?|cubic|cu\.?)\s+in\b"), lambda found: found[0][:-2] + "inch"),
     (re.compile(r"\b(?:square\s+|sq\.?\s+|sq(?=(?:ft|mm|cm|km|m|yd|mi)\b))([^\W\d_]+)"), r"\1^2"),

@@ -7,7 +7,7 @@ ALIASES = {
     "cm": "centimeter centimeters centimetre centimetres 厘米 公分 см",
     "m": "meter meters metre metres 米 м",
     "km": "kilometer kilometers kilometre kilometres 公里 千米 км",
-    "inch": "inches",
+    "inch": 'inches "',
     "foot": "feet ft '",
     "mile": "miles mi",
     "mg": "milligram milligrams 毫克",

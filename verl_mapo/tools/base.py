@@ -228,6 +228,8 @@ def _part(schema: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 _NUMBERS = re.compile(r"[\[(]?\s*(-?\d+(?:\.\d+)?(?:(?:\s*,\s*|\s+)-?\d+(?:\.\d+)?)+)\s*[\])]?", re.ASCII)
+_CORNERS = re.compile(r"[\[(]?\s*[\[(]([^()\[\]]{1,90})[\])]\s*,?\s*[\[(]([^()\[\]]{1,90})[\])]\s*[\])]?")
+"""Two corners, as in Qwen2-VL's ``(10,20),(30,40)``."""
 _SIDES = (("x1", "y1", "x2", "y2"), ("left", "top", "right", "bottom"), ("xmin", "ymin", "xmax", "ymax"), ("x", "y"))
 
 
@@ -244,7 +246,10 @@ def _respelled(value: Any) -> Any:
 
 
 def _decoded(text: str) -> Any:
-    """The value of a text that is a list of numbers or JSON; otherwise the text."""
+    """The value of a text that is a list of numbers, two corners or JSON; otherwise the text."""
+    if len(text) < 200 and (corners := _CORNERS.fullmatch(text.strip())):
+        found = [_decoded(corner) for corner in corners.groups()]
+        return found if all(isinstance(corner, list) for corner in found) else text
     numbers = _NUMBERS.fullmatch(text.strip()) if len(text) < 200 else None
     if numbers:
         gaps = {re.sub(r"\s+", " ", gap) for gap in re.findall(r"[,\s]+", numbers.group(1))}

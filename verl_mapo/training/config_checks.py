@@ -36,6 +36,7 @@ from verl_mapo.training.method import Method
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
 from verl_mapo.training.mode_checks import check_mode
 from verl_mapo.training.records import RecordSettings
+from verl_mapo.training.resume_checks import check_resume
 from verl_mapo.training.row_checks import check_messages
 from verl_mapo.training.setting_values import check_setting_values
 from verl_mapo.training.unknown_settings import check_unknown_settings
@@ -83,6 +84,7 @@ def check_config(config: DictConfig) -> None:
     for method in enabled_methods(config):
         method(config).check()
     check_dead_settings(config, TABLE)
+    check_resume(config)
     _check_data_files(config)
     _check_picture_dir(config)
     if not any(select(config, path) for path in names.IMPORTED_LATER):

@@ -93,7 +93,9 @@ TABLE = (
     DeadSettings(MULTI_TURN, {"tokenization_sanity_check_mode": "strict"}, V1, False, _REMOVE),
     DeadSettings(ROLLOUT, {"over_sample_rate": 0}, NOWHERE, True, _REMOVE),
     DeadSettings(ROLLOUT, {"multi_stage_wake_up": False}, NOWHERE, False, _REMOVE),
-    DeadSettings(ROLLOUT, {"do_sample": True}, V1, True, f"set {ROLLOUT}.temperature=0 for greedy rollouts"),
+    DeadSettings(
+        ROLLOUT, {"do_sample": True}, V1, True, f"set {ROLLOUT}.val_kwargs.temperature=0 for a greedy validation"
+    ),
     DeadSettings(ROLLOUT, {"repetition_penalty": 1.0}, V1, True, "remove it; rollouts are sampled with 1.0"),
     DeadSettings(
         f"{ROLLOUT}.val_kwargs", {"do_sample": False}, _GREEDY, True, "set the temperature, for example to 1.0"

@@ -18,9 +18,12 @@ from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY
 from verl_mapo import names
 from verl_mapo.settings import ConfigError, select
 from verl_mapo.training.dead_settings_conditions import ACTOR, LOSS
+from verl_mapo.training.number_ranges import numbers_out_of_range
 from verl_mapo.training.unknown_settings import verl_settings
 
 _KL = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
+_AGGREGATIONS = ("token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm")
+_SCHEDULES = ("constant", "cosine", "linear", "inverse-square-root")
 _CONTENTS = ("model", "optimizer", "extra", "hf_model")
 
 NUMBER_OR_TEXT = ("algorithm.rollout_correction.rollout_is_threshold",)
@@ -36,6 +39,8 @@ def _choices() -> dict[str, tuple[str, ...]]:
         names.RESUME_MODE: ("auto", "disable", "resume_path"),
         names.TRAINER_MODE: tuple(TRAINER_REGISTRY),
         f"{LOSS}.loss_mode": tuple(POLICY_LOSS_REGISTRY),
+        f"{ACTOR}.loss_agg_mode": _AGGREGATIONS,
+        f"{ACTOR}.optim.lr_scheduler_type": _SCHEDULES,
         f"{ACTOR}.kl_loss_type": (*_KL, *(f"{name}+" for name in _KL)),
         "algorithm.kl_penalty": (*_KL, *(f"{name}+" for name in _KL)),
         **{f"{node}.{name}_contents": _CONTENTS for node in checkpoints for name in ("save", "load")},
@@ -43,7 +48,7 @@ def _choices() -> dict[str, tuple[str, ...]]:
 
 
 def check_setting_values(config: DictConfig) -> None:
-    """Check that values are of the kind that verl expects, and names among those that it knows.
+    """Check that values are of the kind that verl expects, names among those that it knows, and numbers in their range.
 
     Args:
         config: the whole configuration.
@@ -51,7 +56,8 @@ def check_setting_values(config: DictConfig) -> None:
     Raises:
         ConfigError: with one sentence for every value that is refused.
     """
-    if sentences := [*_unknown_names(config), *_wrong_kinds(config, verl_settings(), "")]:
+    sentences = [*_unknown_names(config), *_wrong_kinds(config, verl_settings(), "")]
+    if sentences := sentences or [*numbers_out_of_range(config)]:
         raise ConfigError(" ".join(sentences))
 
 

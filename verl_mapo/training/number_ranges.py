@@ -1,0 +1,101 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The ranges of the numbers among verl's settings, which verl either takes as they are or refuses after minutes.
+
+At ``temperature=0`` all rollouts of a prompt are the same and nothing is learned; a batch of -8 prompts, a share of 1.5
+of a GPU's memory and a clip range below 0 end a run in a worker, with an error that names no setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Annotated, Any
+
+from omegaconf import DictConfig
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+
+from verl_mapo import names
+from verl_mapo.settings import plain_reason, select
+from verl_mapo.training.dead_settings_conditions import ACTOR, ROLLOUT
+
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
+_VALIDATION = f"{ROLLOUT}.val_kwargs"
+_OPTIM = f"{ACTOR}.optim"
+
+RANGES: dict[str, tuple[Any, Any]] = {
+    names.TRAIN_BATCH_SIZE: (PositiveInt, 128),
+    "data.gen_batch_size": (PositiveInt, 128),
+    "data.val_batch_size": (PositiveInt, 256),
+    names.PROMPT_LENGTH: (PositiveInt, 8192),
+    names.RESPONSE_LENGTH: (PositiveInt, 8192),
+    "data.dataloader_num_workers": (NonNegativeInt, 8),
+    "data.filter_overlong_prompts_workers": (PositiveInt, 1),
+    names.ROLLOUT_N: (PositiveInt, 8),
+    names.MAX_ASSISTANT_TURNS: (PositiveInt, 6),
+    f"{ROLLOUT}.temperature": (PositiveFloat, 1.0),
+    f"{ROLLOUT}.top_p": (PositiveShare, 1.0),
+    f"{ROLLOUT}.gpu_memory_utilization": (PositiveShare, 0.6),
+    f"{ROLLOUT}.tensor_model_parallel_size": (PositiveInt, 1),
+    f"{ROLLOUT}.data_parallel_size": (PositiveInt, 1),
+    f"{ROLLOUT}.pipeline_model_parallel_size": (PositiveInt, 1),
+    f"{ROLLOUT}.max_num_seqs": (PositiveInt, 256),
+    f"{ROLLOUT}.max_num_batched_tokens": (PositiveInt, 16384),
+    f"{ROLLOUT}.max_model_len": (PositiveInt, 16384),
+    f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu": (PositiveInt, 4),
+    f"{_VALIDATION}.n": (PositiveInt, 1),
+    f"{_VALIDATION}.temperature": (NonNegativeFloat, 0),
+    f"{_VALIDATION}.top_p": (PositiveShare, 1.0),
+    names.AGENT_WORKERS: (PositiveInt, 8),
+    f"{ACTOR}.ppo_mini_batch_size": (PositiveInt, 128),
+    f"{ACTOR}.ppo_micro_batch_size_per_gpu": (PositiveInt, 4),
+    f"{ACTOR}.ppo_epochs": (PositiveInt, 1),
+    f"{ACTOR}.ulysses_sequence_parallel_size": (PositiveInt, 1),
+    f"{ACTOR}.grad_clip": (PositiveFloat, 1.0),
+    f"{ACTOR}.clip_ratio": (NonNegativeFloat, 0.2),
+    f"{ACTOR}.clip_ratio_low": (Share, 0.2),
+    f"{ACTOR}.clip_ratio_high": (NonNegativeFloat, 0.28),
+    f"{ACTOR}.entropy_coeff": (float, 0),
+    f"{ACTOR}.kl_loss_coef": (NonNegativeFloat, 0.001),
+    f"{_OPTIM}.lr": (NonNegativeFloat, 1e-6),
+    f"{_OPTIM}.lr_warmup_steps_ratio": (Share, 0.0),
+    f"{_OPTIM}.weight_decay": (NonNegativeFloat, 0.01),
+    f"{_OPTIM}.min_lr_ratio": (Share, 0.0),
+    "actor_rollout_ref.model.lora_rank": (NonNegativeInt, 64),
+    "algorithm.gamma": (Share, 1.0),
+    "algorithm.lam": (Share, 1.0),
+    "algorithm.kl_ctrl.kl_coef": (NonNegativeFloat, 0.001),
+    names.REWARD_WORKERS: (PositiveInt, 8),
+    names.NODES: (PositiveInt, 1),
+    names.GPUS_PER_NODE: (PositiveInt, 8),
+    names.TOTAL_EPOCHS: (PositiveInt, 1),
+    names.TOTAL_STEPS: (PositiveInt, 100),
+}
+"""Dotted path of a setting to the type of its values and a right one; null is allowed where verl allows it."""
+
+NEEDED = (names.TRAIN_BATCH_SIZE, names.PROMPT_LENGTH, names.RESPONSE_LENGTH, names.ROLLOUT_N)
+"""Those of which verl computes something at once, so that null is refused."""
+
+
+def numbers_out_of_range(config: DictConfig) -> Iterator[str]:
+    """A sentence for every number of verl's settings that cannot work.
+
+    Args:
+        config: the whole configuration.
+    """
+    for path, (_, example) in RANGES.items():
+        value = select(config, path)
+        if value is None:
+            if path in NEEDED:
+                yield f"{path}=null is refused: it should be a number, for example {example}."
+            continue
+        try:
+            _adapter(path).validate_python(value)
+        except ValidationError as error:
+            yield f"{path}={value!r} is refused: {plain_reason(error.errors()[0])}, for example {example}."
+
+
+@cache
+def _adapter(path: str) -> TypeAdapter[Any]:
+    return TypeAdapter(Annotated[RANGES[path][0], Field(allow_inf_nan=False)])
