@@ -194,7 +194,8 @@ def _result_table(name: str, result: Result) -> Table:
     for title, estimate in (("accuracy, ours", result.ours), ("accuracy, official", result.official)):
         found.add_row(title, f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})")
     found.add_row("answers without verdict, ours / official", " / ".join(map(str, result.unjudged)))
-    found.add_row("answers that failed with an error", str(result.failed))
+    for reason, count in result.failed.items():
+        found.add_row(f"no answer: {reason}", str(count))
     found.add_row("answers on which the rules differ", str(result.differ))
     if result.samples > 1:
         for k, share in result.pass_at_k.items():

@@ -30,7 +30,7 @@ from verl_mapo.driver_threads import use_threads
 from verl_mapo.rollout.context_length import warn_of_long_prompts
 from verl_mapo.rollout.row_dataset import RowDataset, use_row_dataset
 from verl_mapo.rollout.settings import VisualToolSettings
-from verl_mapo.run_folder import rollouts_file, write_whole
+from verl_mapo.run_folder import append_records, rollouts_file, write_whole
 from verl_mapo.settings import parse, select
 from verl_mapo.training.agent_workers import set_agent_workers
 from verl_mapo.training.checkpoint_room import CheckpointRoom
@@ -180,21 +180,31 @@ class VisualTrainer(PPOTrainer):
     def _validate(self) -> dict[str, float]:
         """Run verl's validation, and record its rollouts before verl removes them from the queue."""
         most = parse(VisualToolSettings, self.config).max_unreadable
+        settings, folder = parse(RecordSettings, self.config), self.config.trainer.rollout_data_dir
         records: list[dict[str, Any]] = []
+        recorded = 0
         sample = self.replay_buffer.sample
 
         def sample_and_describe(**kwargs: Any) -> tuple[KVBatchMeta, dict]:
             batch, metrics = sample(**kwargs)
             step = StepBatch.fetch(batch, self.global_steps, fields=RECORD_FIELDS)
             check_unreadable(step, most, f"the validation after step {step.number}", names.VAL_FILES)
-            records.extend(describe_rows(step, "val", settings=parse(RecordSettings, self.config)))
+            found = describe_rows(step, "val", settings=settings)
+            if settings.append:
+                nonlocal recorded
+                append_records(rollouts_file(folder, "val", step.number), found)
+                recorded += len(found)
+                logger.warning("verl-mapo: %d rollouts of the validation are recorded", recorded)
+            else:
+                records.extend(found)
             return batch, metrics
 
-        if not self.config.trainer.rollout_data_dir:
+        if not folder:
             return super()._validate()
         with patched_attribute(self.replay_buffer, "sample", sample_and_describe):
             metrics = super()._validate()
-        self._write("val", records)
+        if not settings.append:
+            self._write("val", records)
         return metrics
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
