@@ -105,6 +105,16 @@ def _check_same(first: str, base: Mapping, name: str, found: Mapping) -> None:
         )
 
 
+def names_of_runs(files: Sequence[Path]) -> list[str]:
+    """A name for each file of answers: its folder, with as many folders above it as tell the runs apart."""
+    places = [(file.parent if file.name == "answers.jsonl" else file.with_suffix("")).resolve() for file in files]
+    for depth in range(1, max(len(place.parts) for place in places)):
+        names = ["/".join(place.parts[-depth:]) for place in places]
+        if len(set(names)) == len(set(places)):
+            break
+    return names
+
+
 def table(lines: Sequence[Line]) -> pd.DataFrame:
     """One row for each run on each benchmark; shares in percent."""
     rows = []

@@ -62,7 +62,7 @@ def _overview_row(line: Line) -> dict[str, str]:
         "turns": _number(found.turns, 1),
         "tokens": _number(found.tokens, 0),
         "seconds": _number(found.seconds, 2),
-        "unjudged, ours / official": " / ".join(str(count - sum(found.failed.values())) for count in found.unjudged),
+        "unjudged, ours / official": _unjudged(found),
         "no answer": str(sum(found.failed.values())),
     }
 
@@ -80,11 +80,19 @@ def _numbers(found: Result) -> dict[str, str]:
         numbers |= {f"Pass@{k}": percent(share) for k, share in found.pass_at_k.items()}
         numbers["majority"] = percent(found.majority)
     numbers["tool rate"] = percent(found.tool_rate)
+    numbers |= {"turns": _number(found.turns, 1), "tokens": _number(found.tokens, 0)}
+    numbers["seconds"] = _number(found.seconds, 2)
+    numbers["unjudged, ours / official"] = _unjudged(found)
     if found.iou is not None:
         numbers["box IoU"] = f"{found.iou:.3f}"
     numbers["answers on which the rules differ"] = str(found.differ)
     numbers |= {f"no answer: {reason}": str(count) for reason, count in found.failed.items()}
     return numbers | {name: percent(share) for name, share in found.reported.items()}
+
+
+def _unjudged(found: Result) -> str:
+    """The numbers of replies that are there and have no verdict."""
+    return " / ".join(str(count - sum(found.failed.values())) for count in found.unjudged)
 
 
 def estimate(found: Estimate) -> str:
