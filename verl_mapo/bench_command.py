@@ -13,10 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from verl_mapo import names
+from verl_mapo.bench_export_command import export
 from verl_mapo.command_group import ConfigErrorGroup
 from verl_mapo.data_command import given_options, summary_table
 from verl_mapo.evaluation.cli import run, suite
 from verl_mapo.overrides import check_data_path, in_shell, path_override
+from verl_mapo.run_folder import answers_file
 from verl_mapo.settings import ConfigError
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ bench = typer.Typer(
 )
 bench.command("run", context_settings={"ignore_unknown_options": True})(run)
 bench.command("suite")(suite)
+bench.command("export")(export)
 console = Console()
 
 
@@ -124,11 +127,11 @@ def score_run(
     Evaluate first, with all rollouts recorded: verl-mapo eval ... data.val_files=FILE records.share=1; several answers
     for each question: actor_rollout_ref.rollout.val_kwargs.n=8.
     """
-    from verl_mapo.evaluation.command import ANSWERS, frame_table, judged
+    from verl_mapo.evaluation.command import frame_table, judged
     from verl_mapo.evaluation.prepared import benchmarks_in
     from verl_mapo.evaluation.summary import details
 
-    file = out or run / ANSWERS
+    file = out or answers_file(run)
     for line in judged(run, data, benchmarks_in(data), out=file):
         console.print(frame_table(details([line]), f"{line.benchmark}, {line.questions} questions"))
     typer.echo(f"Wrote {file}")
@@ -141,14 +144,14 @@ def compare(
     rule: Annotated[Literal["ours", "official"], typer.Option(help="Which verdicts count.")] = "ours",
 ) -> None:
     """Compare runs with the first one, question by question: differences with intervals, McNemar and permutation p."""
-    from verl_mapo.benchmarks.answers import read_answers
     from verl_mapo.benchmarks.comparison import compare_runs, markdown, names_of_runs, table, write_tables
+    from verl_mapo.benchmarks.verdicts import read_verdicts
 
-    files = [_answers_file(run) for run in runs]
+    files = [answers_file(run) for run in runs]
     names = names_of_runs(files)
     if len(set(names)) < max(len(names), 2):
         raise ConfigError(f"RUNS are {', '.join(names)}: give two or more different runs.")
-    lines = compare_runs({name: read_answers(file) for name, file in zip(names, files, strict=True)}, rule)
+    lines = compare_runs({name: read_verdicts(file, rule) for name, file in zip(names, files, strict=True)})
     typer.echo(markdown(table(lines)))
     write_tables(lines, out)
     typer.echo(f"Wrote {out}")
@@ -164,7 +167,7 @@ def causes(
     from verl_mapo.benchmarks.answers import read_answers
     from verl_mapo.benchmarks.comparison import effects_of_tools
 
-    answers = (read_answers(_answers_file(run)) for run in (with_tools, without))
+    answers = (read_answers(answers_file(run)) for run in (with_tools, without))
     effects = effects_of_tools(*answers, rule)
     shown = Table("", *effects)
     rows = {
@@ -179,7 +182,3 @@ def causes(
     for title, share in rows.items():
         shown.add_row(title, *(f"{getattr(found, share):.1%}" for found in effects.values()))
     console.print(shown)
-
-
-def _answers_file(run: Path) -> Path:
-    return run / "answers.jsonl" if run.is_dir() else run

@@ -160,3 +160,12 @@ def write_whole(file: Path, content: str | bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     part.replace(file)
+
+
+def answers_file(run: Path) -> Path:
+    """The judged answers of a run.
+
+    Args:
+        run: the folder that holds them, or the file itself.
+    """
+    return run / "answers.jsonl" if run.is_dir() else run

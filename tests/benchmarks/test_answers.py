@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from verl_mapo.benchmarks import BENCHMARKS
 from verl_mapo.benchmarks.answers import answers_of_run, facts_in, read_answers, result_of, write_answers
 from verl_mapo.benchmarks.comparison import compare_runs, effects_of_tools, markdown, table
+from verl_mapo.benchmarks.verdicts import read_verdicts
 from verl_mapo.cli import app
 from verl_mapo.data import convert
 from verl_mapo.rollout.trajectory import EndReason, Trajectory, Turn, TurnStatus
@@ -120,10 +121,11 @@ def test_file_that_holds_something_else_is_an_error(tmp_path):
 
 
 def test_runs_are_compared_with_the_first_one(tmp_path, questions):
-    runs = {
-        name: list(answers_of_run(validated(tmp_path / name, questions, reply, 1), questions, BOTH))
-        for name, reply in (("base", half), ("trained", right))
-    }
+    runs = {}
+    for name, reply in (("base", half), ("trained", right)):
+        answers = answers_of_run(validated(tmp_path / name, questions, reply, 1), questions, BOTH)
+        write_answers(answers, tmp_path / f"{name}.jsonl")
+        runs[name] = read_verdicts(tmp_path / f"{name}.jsonl")
     lines = compare_runs(runs)
     assert [(line.benchmark, line.run) for line in lines] == [
         ("vstar", "base"), ("vstar", "trained"), ("hrbench_4k", "base"), ("hrbench_4k", "trained"),
@@ -138,8 +140,10 @@ def test_runs_are_compared_with_the_first_one(tmp_path, questions):
 
 def test_runs_that_answered_different_questions_are_not_compared(tmp_path, questions):
     answers = list(answers_of_run(validated(tmp_path / "run", questions, right), questions, BOTH))
+    write_answers(answers, tmp_path / "all.jsonl")
+    write_answers(answers[1:], tmp_path / "fewer.jsonl")
     with pytest.raises(ConfigError, match="answered different questions: 1 only in the first, 0 only in the second"):
-        compare_runs({"a": answers, "b": answers[1:]})
+        compare_runs({name: read_verdicts(tmp_path / f"{name}.jsonl") for name in ("all", "fewer")})
 
 
 def test_difference_that_tools_make_is_split_into_four_terms(tmp_path, questions):

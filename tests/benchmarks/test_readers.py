@@ -48,14 +48,14 @@ def test_every_benchmark_is_in_the_table_of_the_page():
     page = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     for name in BENCHMARKS.names:
         kind = BENCHMARKS.find(name)
-        assert f"| `{name}` | {kind.hub_id} | {kind.questions:,} |" in page
+        assert f"| `{name}` | {kind.hub_id or 'made by `verl-mapo toy`'} | {kind.questions:,} |" in page
 
 
 @pytest.mark.parametrize("name", BENCHMARKS.names)
 def test_official_layout_becomes_neutral_rows(benchmarks, name):
     rows, kind = benchmarks[name], BENCHMARKS.find(name)
     assert len(rows) == (kind.questions if kind.questions <= WHOLE else PART)
-    assert kind.__doc__ and kind.hub_id and kind.rule
+    assert kind.__doc__ and (kind.hub_id or name == "toy") and kind.rule
     for row in rows:
         text, target = row["prompt"][0]["content"], row["reward_model"]
         assert row["data_source"] == name and len(row["prompt"]) == 1
@@ -164,6 +164,20 @@ def test_facts_for_the_grouping_rules_are_in_more(benchmarks):
 def test_boxes_are_pixels_of_the_image(benchmarks):
     assert benchmarks["treebench"][0]["extra_info"]["boxes"] == [[2, 3, 20, 30], [5, 5, 9, 9]]
     assert benchmarks["zoombench"][0]["extra_info"]["boxes"] == [[2, 3, 20, 30]]
+
+
+def test_scenes_of_the_toy_keep_their_prompts_and_boxes(tmp_path):
+    official_files.toy(tmp_path / "source", 16)
+    with pytest.raises(ConfigError, match="has 16 questions, and toy has 256: .* the files of verl-mapo toy"):
+        prepared("toy", tmp_path / "source", tmp_path / "out")
+    rows = prepared("toy", tmp_path / "source", tmp_path / "smoke", size="smoke")
+    made = list(rows_of(tmp_path / "source" / "test.parquet"))
+    for row, scene in zip(rows, made, strict=True):
+        assert row["prompt"][0] == scene["prompt"][1]
+        assert row["reward_model"] == scene["reward_model"] | {"options": None}
+        box = scene["extra_info"]["target_box"]
+        assert row["extra_info"]["boxes"] == ([box] if box else None)
+    assert {json.loads(row["extra_info"]["more"])["category"] for row in rows} <= {"letter", "colour", "shape", "count"}
 
 
 def test_boxes_of_another_unit_are_refused_and_converted_with_the_option(tmp_path, monkeypatch):

@@ -17,6 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from verl_mapo.toy.dataset import write_split
+from verl_mapo.toy.visual_search import VisualSearch
+
 SIDES = (64, 48)
 """Width and height in pixels of the made images."""
 
@@ -491,6 +494,15 @@ def clevr_count(folder: Path, count: int) -> None:
 
 
 WRITERS["clevr_count"] = clevr_count
+
+
+def toy(folder: Path, count: int) -> None:
+    """The scenes as ``verl-mapo toy`` writes them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_split(VisualSearch(), 0, "test", count, folder, folder, workers=1)
+
+
+WRITERS["toy"] = toy
 
 
 def written(name: str, folder: Path, count: int) -> Path:

@@ -39,6 +39,7 @@ BENCHMARKS: Registry[type[Benchmark]] = Registry(
         "geo3k": "verl_mapo.benchmarks.papo:Geo3K",
         "mmk12": "verl_mapo.benchmarks.papo:MMK12",
         "clevr_count": "verl_mapo.benchmarks.papo:ClevrCount",
+        "toy": "verl_mapo.benchmarks.toy:Toy",
     },
 )
 """The built-in benchmarks, by the name that ``verl-mapo bench prepare`` takes."""

@@ -128,6 +128,11 @@ class Benchmark(DataSet):
         self._pictures: dict[str, Any] = {}
 
     @property
+    def origin(self) -> str:
+        """Where its files come from, in words."""
+        return self.hub_id or f"verl-mapo {self.name}"
+
+    @property
     def files(self) -> tuple[str, ...]:
         """See :class:`DataSet`; the globs of all layouts."""
         return tuple(pattern for layout in self.layouts for pattern in layout.files)
@@ -142,7 +147,7 @@ class Benchmark(DataSet):
             if any(next(source.glob(pattern), None) for pattern in layout.files):
                 return layout
         wanted = "; or ".join(", ".join(layout.files) for layout in self.layouts)
-        raise ConfigError(f"--source {source} has no file of {self.name}: it must hold {wanted} (from {self.hub_id}).")
+        raise ConfigError(f"--source {source} has no file of {self.name}: it must hold {wanted} (from {self.origin}).")
 
     def count(self, source: Path) -> int | None:
         """See :class:`DataSet`."""
@@ -234,14 +239,14 @@ class Benchmark(DataSet):
             raise ConfigError(
                 f"--source {source} is not {self.name}: {data_files(source, layout.files)[0].name} has the columns "
                 f"{', '.join(example)}, and the official file has {', '.join(layout.columns)}; {', '.join(missing)} "
-                f"is missing. Give the files of {self.hub_id}."
+                f"is missing. Give the files of {self.origin}."
             )
 
     def _check_count(self, found: int, source: Path) -> None:
         if found != self.questions:
             raise ConfigError(
                 f"--source {source} has {found} questions, and {self.name} has {self.questions}: the files are not "
-                f"complete, or are of another version. Give the files of {self.hub_id}, or take part of them with "
+                f"complete, or are of another version. Give the files of {self.origin}, or take part of them with "
                 "'verl-mapo data convert verl_mapo.benchmarks...' and a data set of your own."
             )
 

@@ -4,20 +4,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from verl_mapo.benchmarks.answers import QuestionAnswers
 from verl_mapo.benchmarks.causes import ToolEffects, tool_effects
 from verl_mapo.benchmarks.statistics import Comparison, Estimate, compare, interval
 from verl_mapo.charts import BLUE, GREY
 from verl_mapo.settings import ConfigError
 
-RULES = ("ours", "official")
+if TYPE_CHECKING:
+    from verl_mapo.benchmarks.answers import QuestionAnswers
 
 
 @dataclass(frozen=True)
@@ -36,31 +37,26 @@ class Line:
     comparison: Comparison | None
 
 
-def compare_runs(runs: Mapping[str, Sequence[QuestionAnswers]], rule: str = "ours") -> list[Line]:
+def compare_runs(runs: Mapping[str, pd.DataFrame]) -> list[Line]:
     """Compare runs question by question, each with the first.
 
     Args:
-        runs: the answers by the name of the run.
-        rule: ``ours`` or ``official``.
+        runs: the verdicts by the name of the run, see :func:`verl_mapo.benchmarks.verdicts.read_verdicts`.
 
     Raises:
         ConfigError: two runs answered different questions.
     """
-    values = {name: _by_question(answers, rule) for name, answers in runs.items()}
-    groups = {(answer.benchmark, answer.id): answer.group for answers in runs.values() for answer in answers}
-    (first, base), *_ = values.items()
-    for name, found in values.items():
-        _check_same(first, base, name, found)
+    (first, base), *_ = runs.items()
+    for name, found in runs.items():
+        check_same_questions(first, base.index, name, found.index)
     lines = []
-    for benchmark in dict.fromkeys(place[0] for place in base):
-        places = [place for place in base if place[0] == benchmark]
-        units = [groups[place] for place in places]
-        before = [base[place] for place in places]
-        for name, found in values.items():
-            now = [found[place] for place in places]
-            lines.append(
-                Line(benchmark, name, interval(now, units), None if name == first else compare(before, now, units))
-            )
+    for benchmark in base.index.unique("benchmark"):
+        before = base.loc[[benchmark]]
+        units = pd.factorize(before["group"])[0]
+        for name, found in runs.items():
+            now = found["right"].reindex(before.index).to_numpy()
+            versus = None if name == first else compare(before["right"].to_numpy(), now, units)
+            lines.append(Line(benchmark, name, interval(now, units), versus))
     return lines
 
 
@@ -79,7 +75,7 @@ def effects_of_tools(
     pairs: dict[str, list[tuple[bool, bool, bool]]] = {}
     direct = {(answer.benchmark, answer.id): answer for answer in without}
     looked = {(answer.benchmark, answer.id): answer for answer in with_tools}
-    _check_same("the run with tools", looked, "the run without", direct)
+    check_same_questions("the run with tools", looked, "the run without", direct)
     for place, answer in looked.items():
         verdicts = [[one is True for one in getattr(run, rule)] for run in (direct[place], answer)]
         if len(verdicts[0]) != len(verdicts[1]):
@@ -91,13 +87,19 @@ def effects_of_tools(
     return {name: tool_effects(*np.array(found, bool).T) for name, found in pairs.items()}
 
 
-def _by_question(answers: Iterable[QuestionAnswers], rule: str) -> dict[tuple[str, str], float]:
-    return {(answer.benchmark, answer.id): answer.right(rule) for answer in answers}
+def check_same_questions(first: str, base: Collection, name: str, found: Collection) -> None:
+    """Refuse to compare runs that answered different questions.
 
+    Args:
+        first, name: what the message calls the two runs.
+        base, found: benchmark and id of each of their questions.
 
-def _check_same(first: str, base: Mapping, name: str, found: Mapping) -> None:
-    if base.keys() != found.keys():
-        gone, new = sorted(base.keys() - found.keys()), sorted(found.keys() - base.keys())
+    Raises:
+        ConfigError: a question is in one of them alone.
+    """
+    base, found = set(base), set(found)
+    if base != found:
+        gone, new = sorted(base - found), sorted(found - base)
         benchmark, question = [*gone, *new][0]
         raise ConfigError(
             f"{first} and {name} answered different questions: {len(gone)} only in the first, {len(new)} only in the "

@@ -15,6 +15,7 @@ from typing import Any
 
 from verl_mapo.benchmarks.options import LETTERS
 from verl_mapo.rewards.answer_text import boxed
+from verl_mapo.rewards.answers import extract, find_check
 from verl_mapo.tools.coordinates import Box, iou
 
 
@@ -328,6 +329,11 @@ def _mathvision(reply: str, target: Target) -> bool | None:
     return any(said.lower() == truth.lower() or (bool(said) and check_math(said, truth)) for truth in truths)
 
 
+def _exact(reply: str, target: Target) -> bool | None:
+    """The toy: the answer check ``exact`` of its rows; there is no other rule."""
+    return find_check("exact")(extract(reply), target.truth, options=(), tolerance=0.0)
+
+
 def _judge(reply: str, target: Target) -> bool | None:
     return None
 
@@ -344,6 +350,7 @@ RULES: dict[str, Rule] = {
     "treebench": _treebench,
     "zoombench": _zoombench,
     "o3_bench": _o3_bench,
+    "exact": _exact,
     "exact_or_judge": _exact_or_judge,
     "mmmu": _mmmu,
     "mathvista": _mathvista,

@@ -14,6 +14,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 RESAMPLES = 9999
@@ -108,9 +109,9 @@ def interval(values: Iterable[float], groups: Iterable[Hashable] | None = None, 
     Raises:
         ValueError: there is no value, or one is NaN.
     """
-    means = np.asarray(list(values), dtype=float)
+    means = np.fromiter(values, dtype=float)
     if groups is not None:
-        means = _means_of(means, list(groups))
+        means = _means_of(means, groups)
     if not means.size or np.isnan(means).any():
         raise ValueError("an interval needs one or more numbers, and none of them may be NaN")
     resampled = _resampled_means(means, seed)
@@ -118,9 +119,8 @@ def interval(values: Iterable[float], groups: Iterable[Hashable] | None = None, 
     return Estimate(float(means.mean()), float(low), float(high), len(means))
 
 
-def _means_of(values: np.ndarray, groups: list[Hashable]) -> np.ndarray:
-    numbers: dict[Hashable, int] = {}
-    places = np.array([numbers.setdefault(group, len(numbers)) for group in groups])
+def _means_of(values: np.ndarray, groups: Iterable[Hashable]) -> np.ndarray:
+    places, _ = pd.factorize(pd.Index(groups, tupleize_cols=False))
     return np.bincount(places, values) / np.bincount(places)
 
 
@@ -183,7 +183,7 @@ def compare(
         raise ValueError(f"the runs have {len(first)} and {len(second)} questions: compare those that both have")
     one, two = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     gaps = two - one
-    units = gaps if groups is None else _means_of(gaps, list(groups))
+    units = gaps if groups is None else _means_of(gaps, groups)
     better, worse = int((gaps > 0).sum()), int((gaps < 0).sum())
     apart = len(units) == len(gaps) and bool(np.isin(np.concatenate([one, two]), (0.0, 1.0)).all())
     mcnemar = float(stats.binomtest(better, better + worse, 0.5).pvalue) if better + worse else 1.0

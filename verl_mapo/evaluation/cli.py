@@ -9,11 +9,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from verl_mapo import names
-from verl_mapo.overrides import path_override
-from verl_mapo.run_command import primary
-from verl_mapo.settings import ConfigError, parse_node
-
 Names = Annotated[
     list[str] | None,
     typer.Argument(
@@ -56,6 +51,7 @@ Verbose = Annotated[bool, typer.Option(help="Show verl's whole output.")]
 
 
 def run(
+    ctx: typer.Context,
     out: Out,
     given: Names = None,
     model: Model = None,
@@ -89,61 +85,9 @@ def run(
 
     The same command goes on with what is missing. Replies that are lost are counted by the reason and tried again.
     """
-    from verl_mapo.evaluation import suites
-    from verl_mapo.evaluation.command import planned, run_benchmarks
-    from verl_mapo.evaluation.passes import PassSettings, checkpoint_overrides
-    from verl_mapo.evaluation.prepared import benchmarks_in, prepared_files
+    from verl_mapo.evaluation.command import run_command
 
-    given = given or []
-    asked, overrides = [one for one in given if "=" not in one], [one for one in given if "=" in one]
-    paper = None if suite is None else suites.suite(suite)
-    asked = asked or (paper.benchmarks if paper else [])
-    if not asked:
-        raise ConfigError("No benchmark is given: name some, such as vstar, or a suite, such as --suite mapo.")
-    if model is not None:
-        overrides = [path_override(names.MODEL_PATH, model), *overrides]
-    if paper is not None:
-        overrides = [*paper.overrides, *overrides]
-    if run is not None:
-        overrides += checkpoint_overrides(run)
-    both = ["direct", "tools"] if protocol == "both" else [protocol] if protocol else None
-    options = {"k": k or (paper.k if paper else 1), "temperature": temperature, "top_p": top_p}
-    if paper is not None and temperature is None:
-        options["temperature"] = paper.temperature
-    settings = parse_node(PassSettings, {**options, "seed": seed, "batch": batch}, "verl-mapo bench run")
-    asked_of = _server(server, server_model, api_key_env, concurrency, timeout_s, retries)
-    files = prepared_files(asked, folder, source)
-    reference = [(f"Published, suite {suite}", paper.table())] if paper and paper.reference else []
-    protocols = both or (paper.protocols if paper else ["direct", "tools"])
-    raise typer.Exit(
-        run_benchmarks(
-            files,
-            benchmarks_in(files, asked),
-            out,
-            planned(settings, protocols, greedy),
-            primary(config if config or recipe else "bench", recipe),
-            overrides,
-            asked_of,
-            timeout_h,
-            verbose,
-            reference,
-        )
-    )
-
-
-def _server(url: str | None, model: str | None, key: str | None, concurrency: int, timeout_s: float, retries: int):
-    """The server of ``verl-mapo bench run``; None without one."""
-    from verl_mapo.server_run import ServerSettings
-
-    if (url is None) != (model is None) or (url is None and key is not None):
-        raise ConfigError(
-            "--server and --server-model belong together: --server http://127.0.0.1:8000/v1 --server-model NAME."
-        )
-    if url is None:
-        return None
-    limits = {"concurrency": concurrency, "timeout_s": timeout_s, "retries": retries}
-    node = {"server": url, "model": model, "api_key_env": key, **limits}
-    return parse_node(ServerSettings, node, "verl-mapo bench run")
+    raise typer.Exit(run_command(out, given or [], ctx.params))
 
 
 def suite(
