@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from verl_mapo.columns import ABSENT, SCORED, TURN_COLUMNS, TURN_SCORES, TURN_SPANS, TURN_STATUS, UNSCORED
-from verl_mapo.names import ALIGNMENT_SCORES, OUTCOME_ERROR
+from verl_mapo.names import ALIGNMENT_SCORES, AUDIT_OUTCOMES, OUTCOME_ERROR
+from verl_mapo.rollout.audit_record import Audit
 from verl_mapo.rollout.statuses import EndReason, LabelFault, TurnStatus
 from verl_mapo.tools.coordinates import View, iou
 
@@ -161,6 +162,7 @@ class Trajectory:
             earlier versions.
         unreadable: which image or message cannot be shown and why, in a sentence that begins with the image's
             reference; empty if all can.
+        audit: what the model answers when it is shown something else; None for a rollout that was not audited.
     """
 
     images: list[str]
@@ -171,6 +173,7 @@ class Trajectory:
     error: str = ""
     node: str = ""
     unreadable: str = ""
+    audit: Audit | None = None
 
     @property
     def assistant_turns(self) -> list[list[Turn]]:
@@ -231,6 +234,8 @@ class Trajectory:
             Whether the terms hold the alignment scores of the visual turns.
         """
         self.error = terms.get(OUTCOME_ERROR) or self.error
+        for swap, outcome in zip(self.audit.swaps if self.audit else (), terms.get(AUDIT_OUTCOMES, ()), strict=False):
+            swap.outcome = outcome
         scores = terms.get(ALIGNMENT_SCORES)
         if scores is None:
             return False
@@ -264,6 +269,7 @@ class Trajectory:
             "error": self.error,
             "node": self.node,
             "unreadable": self.unreadable,
+            "audit": self.audit and self.audit.to_record(),
         }
 
     @classmethod
@@ -276,6 +282,7 @@ class Trajectory:
             end_reason=EndReason(record["end_reason"]) if record["end_reason"] else None,
             prefix_length=record["prefix_length"],
             **{name: record.get(name, "") for name in ("error", "node", "unreadable")},  # earlier versions lack some
+            audit=Audit.from_record(record["audit"]) if record.get("audit") else None,
         )
 
 

@@ -30,9 +30,11 @@ from verl_mapo.driver_threads import use_threads
 from verl_mapo.rollout.context_length import warn_of_long_prompts
 from verl_mapo.rollout.row_dataset import RowDataset, use_row_dataset
 from verl_mapo.rollout.settings import VisualToolSettings
+from verl_mapo.rollout.trajectory import Trajectory
 from verl_mapo.run_folder import rollouts_file, write_whole
 from verl_mapo.settings import parse, select
 from verl_mapo.training.agent_workers import set_agent_workers
+from verl_mapo.training.audit_metrics import audit_metrics
 from verl_mapo.training.checkpoint_room import CheckpointRoom
 from verl_mapo.training.collection import collection_paused
 from verl_mapo.training.config_checks import check_columns, check_config, check_model, check_rows, uses_this_package
@@ -114,6 +116,9 @@ class VisualTrainer(PPOTrainer):
         for dataset in (self.train_dataset, self.val_dataset):
             if isinstance(dataset, RowDataset):
                 dataset.check_files()
+        audit = parse(VisualToolSettings, self.config).audit
+        if audit.share and isinstance(self.val_dataset, RowDataset):
+            self.val_dataset.audit = audit
 
     @cached_property
     def finite_checks(self) -> FiniteChecks:
@@ -178,24 +183,30 @@ class VisualTrainer(PPOTrainer):
         return after
 
     def _validate(self) -> dict[str, float]:
-        """Run verl's validation, and record its rollouts before verl removes them from the queue."""
-        most = parse(VisualToolSettings, self.config).max_unreadable
+        """Run verl's validation, and record its rollouts and audits before verl removes them from the queue."""
+        settings = parse(VisualToolSettings, self.config)
+        recorded = bool(self.config.trainer.rollout_data_dir)
         records: list[dict[str, Any]] = []
+        audited: list[tuple[str, float, Trajectory | None]] = []
         sample = self.replay_buffer.sample
 
         def sample_and_describe(**kwargs: Any) -> tuple[KVBatchMeta, dict]:
             batch, metrics = sample(**kwargs)
             step = StepBatch.fetch(batch, self.global_steps, fields=RECORD_FIELDS)
-            check_unreadable(step, most, f"the validation after step {step.number}", names.VAL_FILES)
-            records.extend(describe_rows(step, "val", settings=parse(RecordSettings, self.config)))
+            check_unreadable(step, settings.max_unreadable, f"the validation after step {step.number}", names.VAL_FILES)
+            if settings.audit.share:
+                audited.extend(step.judged_rollouts())
+            if recorded:
+                records.extend(describe_rows(step, "val", settings=parse(RecordSettings, self.config)))
             return batch, metrics
 
-        if not self.config.trainer.rollout_data_dir:
+        if not (recorded or settings.audit.share):
             return super()._validate()
         with patched_attribute(self.replay_buffer, "sample", sample_and_describe):
             metrics = super()._validate()
-        self._write("val", records)
-        return metrics
+        if recorded:
+            self._write("val", records)
+        return metrics | audit_metrics(audited)
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
         """Write the records of the step, and verl's dump of all texts only where a record has no trajectory.
