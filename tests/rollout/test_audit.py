@@ -67,6 +67,10 @@ def equal(first: Image.Image, second: Image.Image) -> bool:
     return first.size == second.size and ImageChops.difference(first, second).getbbox() is None
 
 
+def colours(image: Image.Image) -> set[tuple[int, int, int]]:
+    return {colour for _, colour in image.getcolors(image.width * image.height)}
+
+
 def test_tokens_are_the_same_up_to_the_look_and_the_image_is_another(model, picture, other):
     replies = [f"<answer>{colour}</answer>" for colour in ("blue", "green", "grey", "red")]
     output, server = audited(model, picture, other, [call(), ANSWER, *replies], ALL)
@@ -81,8 +85,8 @@ def test_tokens_are_the_same_up_to_the_look_and_the_image_is_another(model, pict
         assert equal(images[1], real_images[1]) == (swap.kind == "repeat")
         assert swap.end_reason is EndReason.ANSWER and swap.calls == 0
     assert equal(output.multi_modal_data["images"][1], real_images[1])
-    assert set(swaps[1][1][1].getdata()) == {(20, 90, 20)} and audit.swaps[1].source == other
-    assert set(swaps[2][1][1].getdata()) == {(127, 127, 127)} and audit.swaps[2].source == ""
+    assert colours(swaps[1][1][1]) == {(20, 90, 20)} and audit.swaps[1].source == other
+    assert colours(swaps[2][1][1]) == {(127, 127, 127)} and audit.swaps[2].source == ""
     assert (
         audit.swaps[0].source == picture and audit.swaps[0].box != output.extra_fields[TRAJECTORY].turns[0].view.region
     )
@@ -105,12 +109,12 @@ def test_evidence_is_the_log_probability_of_the_truth_alone(tiny_models, picture
 
 
 def test_later_looks_of_a_swapped_rollout_show_other_images_too(model, picture, other):
-    turns = [call(), ANSWER, call((60, 40, 120, 100)), call((200, 50, 300, 150)), "<answer>blue</answer>"]
+    turns = [call(), ANSWER, call((20, 10, 60, 50)), call((5, 5, 50, 60)), "<answer>blue</answer>"]
     output, server = audited(model, picture, other, turns, "visual_tool.audit.swaps=[blank]")
     [swap] = output.extra_fields[TRAJECTORY].audit.swaps
     assert swap.calls == 2 and swap.reply == "<answer>blue</answer>"
     *_, (_, images, _) = server.generated
-    assert len(images) == 4 and all(set(image.getdata()) == {(127, 127, 127)} for image in images[1:])
+    assert len(images) == 4 and all(colours(image) == {(127, 127, 127)} for image in images[1:])
 
 
 @pytest.mark.parametrize("turns", [[ANSWER], ["<tool_call>no json</tool_call>", ANSWER]])
