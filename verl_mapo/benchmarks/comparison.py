@@ -107,15 +107,25 @@ def check_same_questions(first: str, base: Collection, name: str, found: Collect
         )
 
 
+def names_of_runs(files: Sequence[Path]) -> list[str]:
+    """A name for each file of answers: its folder, with as many folders above it as tell the runs apart."""
+    places = [(file.parent if file.name == "answers.jsonl" else file.with_suffix("")).resolve() for file in files]
+    for depth in range(1, max(len(place.parts) for place in places)):
+        names = ["/".join(place.parts[-depth:]) for place in places]
+        if len(set(names)) == len(set(places)):
+            break
+    return names
+
+
 def table(lines: Sequence[Line]) -> pd.DataFrame:
     """One row for each run on each benchmark; shares in percent."""
     rows = []
     for line in lines:
         row = {"benchmark": line.benchmark, "run": line.run, "questions": line.accuracy.units}
-        row |= {"accuracy": _percent(line.accuracy.value), "95 % interval": _ends(line.accuracy)}
+        row |= {"accuracy": percent(line.accuracy.value), "95 % interval": _ends(line.accuracy)}
         found = line.comparison
         row |= {
-            "difference": _percent(found.difference.value, "+") if found else "",
+            "difference": percent(found.difference.value, "+") if found else "",
             "of the difference": _ends(found.difference) if found else "",
             "better / worse": f"{found.better} / {found.worse}" if found else "",
             "McNemar p": f"{found.mcnemar:.3g}" if found and found.mcnemar is not None else "",
@@ -125,12 +135,13 @@ def table(lines: Sequence[Line]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _percent(share: float, sign: str = "") -> str:
+def percent(share: float, sign: str = "") -> str:
+    """A share in percent, with one digit."""
     return f"{100 * share:{sign}.1f}"
 
 
 def _ends(estimate: Estimate) -> str:
-    return f"{_percent(estimate.low)} to {_percent(estimate.high)}"
+    return f"{percent(estimate.low)} to {percent(estimate.high)}"
 
 
 def markdown(found: pd.DataFrame) -> str:

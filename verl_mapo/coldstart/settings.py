@@ -17,7 +17,7 @@ from verl_mapo.training.dead_settings import Condition, DeadSettings, check_dead
 from verl_mapo.training.frozen_tower import FREEZE, check_frozen_tower
 
 SFT_NODE = "sft"
-MAX_LENGTH, RESPONSE_LENGTH = "data.max_length", "data.max_response_length"
+MAX_LENGTH, RESPONSE_LENGTH = "data.max_length", names.RESPONSE_LENGTH
 MICRO_BATCH, TOKENS, PAD_MODE = "data.micro_batch_size_per_gpu", "data.max_token_len_per_gpu", "data.pad_mode"
 ULYSSES = "engine.ulysses_sequence_parallel_size"
 

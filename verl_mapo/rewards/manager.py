@@ -21,7 +21,7 @@ from verl_mapo.rewards.outcome import AnswerOutcome, CustomOutcome, Outcome, Out
 from verl_mapo.rewards.scorers.actor import RemoteScorer
 from verl_mapo.rewards.scorers.base import build_scorer
 from verl_mapo.rewards.scorers.batching import BatchingScorer
-from verl_mapo.rewards.scorers.settings import ScorerSettings
+from verl_mapo.rewards.scorers.settings import NO_SCORER, ScorerSettings
 from verl_mapo.rewards.settings import alignment_settings
 from verl_mapo.rollout.audit_record import Swap
 from verl_mapo.rollout.settings import VisualToolSettings
@@ -66,7 +66,7 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
         if select(config, names.CUSTOM_REWARD_FUNCTION) is not None:
             router = {"reward_router_address": reward_router_address, "reward_model_tokenizer": reward_model_tokenizer}
             self.outcome = CustomOutcome(compute_score, tokenizer, router if reward_router_address is not None else {})
-        self.scorer = self._make_scorer(settings.scorer)
+        self.scorer = None if settings.scorer.kind == NO_SCORER else self._make_scorer(settings.scorer)
 
     def _make_scorer(self, settings: ScorerSettings) -> RemoteScorer | BatchingScorer:
         if settings.placement == "actor":
@@ -129,10 +129,12 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
         return None if names.OUTCOME_ERROR in terms else reward
 
     async def _alignment(self, turn: Turn) -> float | None:
-        """s_t of one visual turn; None when the scorer failed.
+        """s_t of one visual turn; None when the scorer failed, or there is none.
 
         With ``visual_tool.describe=both`` it is the mean of the label's and the description's score [ours].
         """
+        if self.scorer is None:
+            return None
         if self._has_fault(turn):
             return 0.0
         scores = await asyncio.gather(*(self.scorer.score(text, turn.pixels) for text in self._texts(turn)))

@@ -20,6 +20,7 @@ from verl_mapo import names
 from verl_mapo.overrides import check_data_path
 from verl_mapo.rewards.compute_score import check_plain_styles
 from verl_mapo.rewards.outcome import check_targets
+from verl_mapo.rewards.scorers.settings import NO_SCORER
 from verl_mapo.rewards.settings import DescriptionAlignmentSettings, alignment_settings
 from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
@@ -69,6 +70,7 @@ def check_config(config: DictConfig) -> None:
     check_free_settings(config)
     if select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
         alignment_settings(config)
+    _check_looks(config)
     check_mode(config)
     check_engines(config)
     check_frozen_tower(config, ACTOR, f"{ACTOR}.fsdp_config")
@@ -110,6 +112,26 @@ def _own_nodes(config: DictConfig) -> set[str]:
     used = [method.Settings for method in (*METHODS, *enabled_methods(config)) if method.Settings is not None]
     own = (VisualToolSettings, RecordSettings, DescriptionAlignmentSettings)
     return {names.PICTURE_DIR, names.STRATEGIES_NODE, *(settings.NODE for settings in (*own, *used))}
+
+
+def _check_looks(config: DictConfig) -> None:
+    """Check that a training of MAPO or AXPO has tools, and MAPO a scorer; an evaluation needs neither."""
+    if select(config, names.VAL_ONLY):
+        return
+    enabled = {method.name for method in enabled_methods(config)}
+    tools = parse(VisualToolSettings, config).tools
+    if not tools and (needing := enabled & {names.MAPO, names.AXPO}):
+        raise ConfigError(
+            f"{names.VISUAL_TOOL_NODE}.tools=[] lets no rollout call a tool, which {' and '.join(sorted(needing))} "
+            f"needs: set {names.VISUAL_TOOL_NODE}.tools=[zoom], or evaluate with {names.VAL_ONLY}=true."
+        )
+    manager = select(config, names.REWARD_MANAGER_NAME)
+    kind = alignment_settings(config).scorer.kind if manager == names.REWARD_MANAGER else None
+    if kind == NO_SCORER and names.MAPO in enabled:
+        raise ConfigError(
+            f"{names.ALIGNMENT_NODE}.scorer.kind={kind} scores nothing, which {names.MAPO} needs: set it to clip, with "
+            f"{names.ALIGNMENT_NODE}.scorer.model=openai/clip-vit-base-patch32."
+        )
 
 
 def _check_stock_estimator(config: DictConfig) -> None:

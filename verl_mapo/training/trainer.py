@@ -30,11 +30,9 @@ from verl_mapo.driver_threads import use_threads
 from verl_mapo.rollout.context_length import warn_of_long_prompts
 from verl_mapo.rollout.row_dataset import RowDataset, use_row_dataset
 from verl_mapo.rollout.settings import VisualToolSettings
-from verl_mapo.rollout.trajectory import Trajectory
 from verl_mapo.run_folder import rollouts_file, write_whole
 from verl_mapo.settings import parse, select
 from verl_mapo.training.agent_workers import set_agent_workers
-from verl_mapo.training.audit_metrics import audit_metrics
 from verl_mapo.training.checkpoint_room import CheckpointRoom
 from verl_mapo.training.collection import collection_paused
 from verl_mapo.training.config_checks import check_columns, check_config, check_model, check_rows, uses_this_package
@@ -48,6 +46,7 @@ from verl_mapo.training.rollout_metrics import rollout_metrics
 from verl_mapo.training.scorer_actors import scorer_actors
 from verl_mapo.training.step_batch import StepBatch, to_dense
 from verl_mapo.training.step_checks import check_errors, check_lost, check_tokens, check_unreadable
+from verl_mapo.training.validation import ValidationRecords
 
 logger = logging.getLogger(__name__)
 
@@ -183,30 +182,20 @@ class VisualTrainer(PPOTrainer):
         return after
 
     def _validate(self) -> dict[str, float]:
-        """Run verl's validation, and record its rollouts and audits before verl removes them from the queue."""
-        settings = parse(VisualToolSettings, self.config)
-        recorded = bool(self.config.trainer.rollout_data_dir)
-        records: list[dict[str, Any]] = []
-        audited: list[tuple[str, float, Trajectory | None]] = []
+        """Run verl's validation, and keep its records and audits before verl removes its rollouts from the queue."""
+        kept = ValidationRecords(self.config, self.global_steps)
+        if not kept.wanted:
+            return super()._validate()
         sample = self.replay_buffer.sample
 
-        def sample_and_describe(**kwargs: Any) -> tuple[KVBatchMeta, dict]:
+        def sample_and_keep(**kwargs: Any) -> tuple[KVBatchMeta, dict]:
             batch, metrics = sample(**kwargs)
-            step = StepBatch.fetch(batch, self.global_steps, fields=RECORD_FIELDS)
-            check_unreadable(step, settings.max_unreadable, f"the validation after step {step.number}", names.VAL_FILES)
-            if settings.audit.share:
-                audited.extend(step.judged_rollouts())
-            if recorded:
-                records.extend(describe_rows(step, "val", settings=parse(RecordSettings, self.config)))
+            kept.add(StepBatch.fetch(batch, self.global_steps, fields=RECORD_FIELDS))
             return batch, metrics
 
-        if not (recorded or settings.audit.share):
-            return super()._validate()
-        with patched_attribute(self.replay_buffer, "sample", sample_and_describe):
+        with patched_attribute(self.replay_buffer, "sample", sample_and_keep):
             metrics = super()._validate()
-        if recorded:
-            self._write("val", records)
-        return metrics | audit_metrics(audited)
+        return metrics | kept.finish()
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
         """Write the records of the step, and verl's dump of all texts only where a record has no trajectory.
