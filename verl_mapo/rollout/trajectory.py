@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -195,6 +196,12 @@ class Trajectory:
     def visual_turns(self) -> list[Turn]:
         """The turns whose alignment is scored, in order."""
         return [turn for turn in self.turns if turn.described]
+
+    @property
+    def alignment(self) -> float | None:
+        """The mean score of the visual turns that have one; None without any."""
+        scores = [turn.score for turn in self.visual_turns if turn.score is not None]
+        return fmean(scores) if scores else None
 
     @property
     def called(self) -> bool:
