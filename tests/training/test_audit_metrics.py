@@ -27,14 +27,14 @@ def test_shares_and_evidence_of_a_source():
         ("other", 1.0, None),
     ]
     assert audit_metrics(rollouts) == {
-        "val-audit/toy/looks": 4.0,
-        "val-audit/toy/accuracy": 0.75,
-        "val-audit/toy/accuracy/blank": pytest.approx(2 / 3),
-        "val-audit/toy/without_looking/blank": 0.5,
-        "val-audit/toy/evidence/blank": pytest.approx((2 + 1 + 2) / 3),
+        "val-audit/looks/toy": 4.0,
+        "val-audit/accuracy/toy": 0.75,
+        "val-audit/accuracy/toy/blank": pytest.approx(2 / 3),
+        "val-audit/without_looking/toy/blank": 0.5,
+        "val-audit/evidence/toy/blank": pytest.approx((2 + 1 + 2) / 3),
     }
 
 
 def test_share_of_no_right_answer_is_left_out():
-    assert "val-audit/toy/without_looking/blank" not in audit_metrics([rollout(0.0, 0.0)])
+    assert "val-audit/without_looking/toy/blank" not in audit_metrics([rollout(0.0, 0.0)])
     assert audit_metrics([]) == {}

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Validation metrics of audited rollouts: does the answer come from the look?
 
-``val-audit/<data source>/...``: ``looks``, the number of audited rollouts; ``accuracy``, the share of them that are
-right; and of each kind of swap ``accuracy/<kind>``, the same after the swap, ``without_looking/<kind>``, the share of
-right answers that stay right, and ``evidence/<kind>``, the visual evidence gain in nats. What has no value is left out.
+Of each data source, below ``val-audit/``: ``looks/<source>``, the number of audited rollouts; ``accuracy/<source>``, the
+share of them that are right; and of each kind of swap ``accuracy/<source>/<kind>``, the same after the swap,
+``without_looking/<source>/<kind>``, the share of right answers that stay right, and ``evidence/<source>/<kind>``, the
+visual evidence gain in nats. What has no value is left out.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ def audit_metrics(rollouts: Iterable[tuple[str, float, Trajectory | None]]) -> d
                 pairs[source, swap.kind].append((outcome > RIGHT, swap.outcome > RIGHT))
             if None not in (swap.evidence, trajectory.audit.evidence):
                 evidence[source, swap.kind].append((trajectory.audit.evidence, swap.evidence))
-    metrics = {f"{source}/looks": float(count) for source, count in looks.items()}
-    metrics |= {f"{source}/accuracy": float(np.mean(right)) for source, right in real.items()}
+    metrics = {f"looks/{source}": float(count) for source, count in looks.items()}
+    metrics |= {f"accuracy/{source}": float(np.mean(right)) for source, right in real.items()}
     for (source, kind), found in pairs.items():
         before, after = np.array(found, bool).T
-        metrics[f"{source}/accuracy/{kind}"] = float(after.mean())
-        metrics[f"{source}/without_looking/{kind}"] = called_without_looking(np.ones_like(before), before, after)
+        metrics[f"accuracy/{source}/{kind}"] = float(after.mean())
+        metrics[f"without_looking/{source}/{kind}"] = called_without_looking(np.ones_like(before), before, after)
     for (source, kind), found in evidence.items():
-        metrics[f"{source}/evidence/{kind}"] = visual_evidence_gain(*np.array(found).T)
+        metrics[f"evidence/{source}/{kind}"] = visual_evidence_gain(*np.array(found).T)
     return {f"{PREFIX}/{name}": value for name, value in metrics.items() if not np.isnan(value)}
