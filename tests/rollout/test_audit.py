@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageChops
 from support.scripted import assert_consistent, call, compose_config, make_loop, prompt_of
 
-from verl_mapo.names import AUDIT_PICTURE, TRAJECTORY
+from verl_mapo.names import AUDIT_PICTURE, AUDIT_TRUTH, TRAJECTORY
 from verl_mapo.rollout.statuses import EndReason
 from verl_mapo.rollout.trajectory import Trajectory
 
@@ -57,7 +57,7 @@ def audited(model, picture, other, turns, *overrides, of_token=lambda token: -1.
         loop = make_loop(model, compose_config(*overrides), turns)
         loop.server_manager = AuditServer(loop.server_manager, of_token)
         row = {"raw_prompt": prompt_of(picture), "global_steps": 1, "index": 3, "session_id": 0, AUDIT_PICTURE: other}
-        output = await loop.run({"temperature": 1.0}, **row, reward_model={"ground_truth": truth})
+        output = await loop.run({"temperature": 1.0}, **row, **{AUDIT_TRUTH: truth})
         return output, loop.server_manager
 
     return asyncio.run(run())
@@ -125,7 +125,7 @@ def test_rollout_without_a_look_has_no_audit(tiny_models, picture, other, turns)
 
 def test_what_cannot_be_shown_instead_is_left_out(tiny_models, picture, tmp_path):
     model, whole = tiny_models["qwen2_5_vl"], call((0, 0, 448, 300))
-    for other in (picture, str(tmp_path / "absent.png")):
+    for other in (picture, "", str(tmp_path / "absent.png")):
         output, _ = audited(model, picture, other, [whole, ANSWER, ANSWER], ALL.replace(",repeat", ""))
         assert [swap.kind for swap in output.extra_fields[TRAJECTORY].audit.swaps] == ["blank"]
 

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from verl_mapo.rollout.audit_record import Audit, Swap
 from verl_mapo.rollout.trajectory import Trajectory
-from verl_mapo.training.audit_metrics import audit_metrics
+from verl_mapo.training.audit_metrics import audit_metrics, called_without_looking, visual_evidence_gain
 
 
 def rollout(real: float, *swapped: float | None, evidence=(-1.0, -3.0), error: str = "", kind: str = "blank"):
@@ -38,3 +40,17 @@ def test_shares_and_evidence_of_a_source():
 def test_share_of_no_right_answer_is_left_out():
     assert "val-audit/without_looking/toy/blank" not in audit_metrics([rollout(0.0, 0.0)])
     assert audit_metrics([]) == {}
+
+
+def test_called_without_looking_is_the_share_of_right_answers_that_survive():
+    assert called_without_looking([1, 1, 1, 0], [1, 0, 0, 1]) == pytest.approx(1 / 3)
+    assert math.isnan(called_without_looking([0, 0], [1, 1]))
+    with pytest.raises(ValueError, match="2 real and 1 swapped"):
+        called_without_looking([0, 0], [0])
+
+
+def test_visual_evidence_gain_is_the_mean_difference_of_log_probabilities():
+    assert visual_evidence_gain([-0.1, -1.0], [-1.1, -0.5]) == pytest.approx(0.25)
+    assert math.isnan(visual_evidence_gain([], []))
+    with pytest.raises(ValueError, match="2 real and 1 swapped"):
+        visual_evidence_gain([0, 0], [0])

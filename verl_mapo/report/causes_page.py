@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from PIL import Image
 
-from verl_mapo.benchmarks.audits import Causes
 from verl_mapo.report import pages
 from verl_mapo.report.cards import Card, card
 from verl_mapo.report.load import Rollout, RunData
@@ -22,6 +22,9 @@ from verl_mapo.rollout.trajectory import Turn
 from verl_mapo.run_folder import RunFolder, write_whole
 from verl_mapo.tools.coordinates import View
 from verl_mapo.training.audit_metrics import RIGHT
+
+if TYPE_CHECKING:
+    from verl_mapo.benchmarks.audits import Causes
 
 TEMPLATE = "causes.html.j2"
 

@@ -13,8 +13,7 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from verl_mapo.names import AUDIT_PICTURE
-from verl_mapo.rewards.answers import truths_of
+from verl_mapo.names import AUDIT_PICTURE, AUDIT_TRUTH
 from verl_mapo.rollout.audit_record import Audit, Swap
 from verl_mapo.rollout.decode import UnreadableImage
 from verl_mapo.rollout.parser import END_OF_THINKING
@@ -66,7 +65,8 @@ class Auditor:
         Args:
             state: the state in which it ended, which is not changed.
             sampling_params: as for the rollout.
-            row: the fields of the data row; :data:`verl_mapo.names.AUDIT_PICTURE` is the path of another image.
+            row: the fields of the data row, among them ``AUDIT_TRUTH`` and ``AUDIT_PICTURE`` of
+                :mod:`verl_mapo.names`.
         """
         look = first_look(state.trajectory)
         if look is None:
@@ -98,8 +98,8 @@ class Auditor:
         swap.end_reason, swap.error = found.end_reason, found.error
 
     async def _other(self, path: str, trajectory: Trajectory) -> ToolImage | None:
-        """Another question's image; None where there is none, or it cannot be read."""
-        if path in trajectory.images:
+        """Another row's image; None where there is none, or it cannot be read."""
+        if not path or path in trajectory.images:
             return None
         try:
             return await self.loop.images.open(Picture(path), 0, self.loop.resize_image)
@@ -110,10 +110,9 @@ class Auditor:
     async def _evidence(self, prefix: LoopState, row: dict[str, Any]) -> float | None:
         """Log-probability of the right answer at the start of the current turn, in nats; None if the engine has none.
 
-        A thought that the chat template has opened is closed first. The first of several accepted answers counts.
+        A thought that the chat template has opened is closed first.
         """
-        loop = self.loop
-        truth = truths_of(row["reward_model"]["ground_truth"])[0]
+        loop, truth = self.loop, row[AUDIT_TRUTH]
         before, after = self.settings.answer.split(TRUTH)
         before = f"{END_OF_THINKING}\n\n{before}" if loop.thinking(prefix) else before
         told = loop.tokenizer(before + truth + after, add_special_tokens=False, return_offsets_mapping=True)

@@ -22,7 +22,7 @@ from PIL import Image
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, register
 from verl.utils.profiler import simple_timer
 
-from verl_mapo.names import AGENT_LOOP, AUDIT_PICTURE
+from verl_mapo.names import AGENT_LOOP, AUDIT_TRUTH
 from verl_mapo.nodes import node_name
 from verl_mapo.rollout import prompts
 from verl_mapo.rollout.audit import Auditor
@@ -90,7 +90,7 @@ class VisualToolAgentLoop(AgentLoopBase):
     ) -> VisualToolOutput:
         """Run one rollout; the arguments are those of :meth:`roll_out`."""
         state = await self.roll_out(sampling_params, start, **row)
-        if row.get(AUDIT_PICTURE):
+        if row.get(AUDIT_TRUTH):
             state.trajectory.audit = await Auditor(self).audit(state, sampling_params, row)
         return await asyncio.to_thread(self._output, state)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -30,16 +30,14 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.utils.tokenizer import build_multimodal_processor_inputs
 
 from verl_mapo import names
-from verl_mapo.names import AUDIT_PICTURE
+from verl_mapo.names import AUDIT_PICTURE, AUDIT_TRUTH
 from verl_mapo.rollout.images import processor_kwargs
 from verl_mapo.rollout.picture_files import PictureFiles
 from verl_mapo.rollout.plain_text import PlainText
 from verl_mapo.rollout.prompt_length import PromptLength
 from verl_mapo.rollout.row_messages import medium_of
 from verl_mapo.rollout.row_pictures import SIZE_KEYS, is_filled, source_of
-from verl_mapo.rollout.swaps import AuditSettings
 from verl_mapo.settings import ConfigError, select
-from verl_mapo.training.question_id import is_in_share, question_id
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +45,7 @@ UNREADABLE = (DatasetsError, ArrowInvalid, StopIteration)
 """What ``datasets`` raises for a file that is cut short, of another format, or empty (StopIteration: JSON)."""
 
 
-_AUDIT_DRAWS = 32
+_DRAWS = 32
 """Rows that are tried until one has another picture."""
 
 
@@ -71,10 +69,11 @@ class RowDataset(RLHFDataset):
     Attributes:
         files: the pictures that the rows embed, as files in ``data.picture_dir``; by default in the folder ``pictures``
             of verl's ``data.cache_dir``.
-        audit: which rows' rollouts are audited; None for rows of training, which have no field for it.
+        audited: gives the first accepted answer of a row whose rollouts are audited, and an empty text for any other
+            row; None for training data, whose rows have no fields for it.
     """
 
-    audit: AuditSettings | None = None
+    audited: Callable[[Mapping[str, Any]], str] | None = None
 
     def __getitem__(self, item: int) -> dict[str, Any]:
         """See verl's method. No column of the row embeds a picture.
@@ -86,26 +85,23 @@ class RowDataset(RLHFDataset):
         messages = [self._lean_message(message) for message in row.pop("raw_prompt")]
         row.pop(self.prompt_key, None)  # verl's method changes it to the same messages
         row = {**self.files.lean(row), "raw_prompt": messages, self.prompt_key: messages}
-        return row if self.audit is None else row | {AUDIT_PICTURE: self._audit_picture(item, row)}
+        if self.audited is None:
+            return row
+        truth = self.audited(row)
+        return row | {AUDIT_TRUTH: truth, AUDIT_PICTURE: self._other_picture(item, row) if truth else ""}
 
-    def _audit_picture(self, item: int, row: dict[str, Any]) -> str:
-        """The path of another row's picture, if the rollouts of this one are audited; else empty.
+    def _other_picture(self, item: int, row: dict[str, Any]) -> str:
+        """The path of another row's picture; empty where a few draws give none.
 
-        Rows follow each other that ask about the same picture, so it is drawn from all of them. Where a few draws give
-        no other picture, it is this row's own.
+        Rows follow each other that ask about the same picture, so it is drawn from all of them, by the row's place.
         """
-        truth = (row.get("reward_model") or {}).get("ground_truth")
-        pictures = _pictures(row["raw_prompt"])
-        identity = question_id(row.get("data_source"), row.get("index"), truth, row["raw_prompt"])
-        if not pictures or not is_in_share(identity, self.audit.share):
-            return ""
-        for draw in range(_AUDIT_DRAWS):
-            other = Random(f"{identity}/{draw}").randrange(len(self))
-            messages = self._build_messages(dict(self.dataframe[other]), self.prompt_key)
+        pictures, random = _pictures(row["raw_prompt"]), Random(item)
+        for _ in range(_DRAWS if pictures else 0):
+            messages = self._build_messages(dict(self.dataframe[random.randrange(len(self))]), self.prompt_key)
             found = _pictures([self._lean_message(message) for message in messages])
             if found and found[0] not in pictures:
                 return found[0]
-        return pictures[0]
+        return ""
 
     def check_files(self) -> None:
         """Store the pictures of the first row, so that a folder that cannot be written stops a run at its start.

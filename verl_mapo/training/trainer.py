@@ -33,6 +33,7 @@ from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.run_folder import rollouts_file, write_whole
 from verl_mapo.settings import parse, select
 from verl_mapo.training.agent_workers import set_agent_workers
+from verl_mapo.training.audited_questions import AuditedQuestions
 from verl_mapo.training.checkpoint_room import CheckpointRoom
 from verl_mapo.training.collection import collection_paused
 from verl_mapo.training.config_checks import check_columns, check_config, check_model, check_rows, uses_this_package
@@ -117,7 +118,7 @@ class VisualTrainer(PPOTrainer):
                 dataset.check_files()
         audit = parse(VisualToolSettings, self.config).audit
         if audit.share and isinstance(self.val_dataset, RowDataset):
-            self.val_dataset.audit = audit
+            self.val_dataset.audited = AuditedQuestions(audit.share)
 
     @cached_property
     def finite_checks(self) -> FiniteChecks:
