@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from verl_mapo import names
+from verl_mapo.bench_causes_command import causes
 from verl_mapo.bench_export_command import export
 from verl_mapo.command_group import ConfigErrorGroup
 from verl_mapo.data_command import given_options, summary_table
@@ -29,6 +30,7 @@ bench = typer.Typer(
 )
 bench.command("run", context_settings={"ignore_unknown_options": True})(run)
 bench.command("suite")(suite)
+bench.command("causes")(causes)
 bench.command("export")(export)
 console = Console()
 
@@ -155,30 +157,3 @@ def compare(
     typer.echo(markdown(table(lines)))
     write_tables(lines, out)
     typer.echo(f"Wrote {out}")
-
-
-@bench.command("causes")
-def causes(
-    with_tools: Annotated[Path, typer.Argument(help="answers.jsonl of a run with tools, or its folder.")],
-    without: Annotated[Path, typer.Argument(help="The same of a run on the same questions without tools.")],
-    rule: Annotated[Literal["ours", "official"], typer.Option(help="Which verdicts count.")] = "ours",
-) -> None:
-    """Split the difference that tools make: CallGain + SchemaGain - CallHarm - SchemaHarm, exactly."""
-    from verl_mapo.benchmarks.answers import read_answers
-    from verl_mapo.benchmarks.comparison import effects_of_tools
-
-    answers = (read_answers(answers_file(run)) for run in (with_tools, without))
-    effects = effects_of_tools(*answers, rule)
-    shown = Table("", *effects)
-    rows = {
-        "with tools": "accuracy_with",
-        "without": "accuracy_without",
-        "difference": "total",
-        "+ call gain": "call_gain",
-        "+ schema gain": "schema_gain",
-        "- call harm": "call_harm",
-        "- schema harm": "schema_harm",
-    }
-    for title, share in rows.items():
-        shown.add_row(title, *(f"{getattr(found, share):.1%}" for found in effects.values()))
-    console.print(shown)

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from verl_mapo.benchmarks import BENCHMARKS
 from verl_mapo.benchmarks.answers import LOST, answers_of_run, facts_in, read_answers, result_of, write_answers
-from verl_mapo.benchmarks.comparison import compare_runs, effects_of_tools, markdown, table
+from verl_mapo.benchmarks.audits import causes_of
+from verl_mapo.benchmarks.comparison import compare_runs, markdown, table
 from verl_mapo.benchmarks.verdicts import read_verdicts
 from verl_mapo.cli import app
 from verl_mapo.data import convert
@@ -194,12 +195,12 @@ def test_difference_that_tools_make_is_split_into_four_terms(tmp_path, questions
         list(answers_of_run(validated(tmp_path / str(place), questions, reply), questions, BOTH))
         for place, reply in enumerate((looked, direct))
     ]
-    found = effects_of_tools(*runs)["vstar"]
+    found = causes_of(*runs)["vstar"].effects
     assert (found.call_gain, found.schema_gain, found.call_harm) == (0.5, 0.0, 0.0)
     assert found.schema_harm == pytest.approx(1 / 12) and found.total == pytest.approx(5 / 12)
     fewer = [replace(answer, ours=answer.ours[:1]) for answer in runs[1]]
     with pytest.raises(ConfigError, match="2 answers with tools and 1 without"):
-        effects_of_tools(runs[0], fewer)
+        causes_of(runs[0], fewer)
 
 
 def test_commands_score_and_compare(tmp_path, questions):

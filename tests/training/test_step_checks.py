@@ -154,7 +154,7 @@ def test_a_validation_that_may_go_on_records_each_batch_when_it_has_ended(
         self.replay_buffer.sample()
         raise KeyboardInterrupt("killed in the second batch")
 
-    monkeypatch.setattr("verl_mapo.training.trainer.describe_rows", lambda *_, **__: [{"question_id": "q"}])
+    monkeypatch.setattr("verl_mapo.training.validation.describe_rows", lambda *_, **__: [{"question_id": "q"}])
     stock = type("Stock", (PPOTrainer,), {"_validate": validate})
     trainer = make_trainer(
         f"trainer.rollout_data_dir={tmp_path}",

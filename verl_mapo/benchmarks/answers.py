@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
+from verl_mapo.benchmarks.audits import judged_audit
 from verl_mapo.benchmarks.base import Benchmark, Reported
 from verl_mapo.benchmarks.grouping import Answer
 from verl_mapo.benchmarks.official import best_iou
-from verl_mapo.benchmarks.scoring import score, target_of_row
+from verl_mapo.benchmarks.scoring import Scored, score, target_of_row
 from verl_mapo.benchmarks.statistics import Estimate, avg_at_k, interval, majority, pass_at_k
 from verl_mapo.made_rollouts import failure_of
 from verl_mapo.names import ALIGNMENT_NODE
@@ -52,6 +53,9 @@ class QuestionAnswers:
         tokens: number of tokens that the model wrote in each.
         turns: number of assistant turns of each.
         seconds: what each waited for the model and for tools, beside other rollouts; None where it was not measured.
+        alignment: the mean alignment of label and image over the scored looks of each; None without one.
+        audit: what each answers when it is shown something else, see
+            :func:`verl_mapo.benchmarks.audits.judged_audit`; None for one that was not audited.
     """
 
     benchmark: str
@@ -69,6 +73,8 @@ class QuestionAnswers:
     tokens: list[int] = field(default_factory=list)
     turns: list[int] = field(default_factory=list)
     seconds: list[float | None] = field(default_factory=list)
+    alignment: list[float | None] = field(default_factory=list)
+    audit: list[dict[str, Any] | None] = field(default_factory=list)
 
     def right(self, rule: str = "ours") -> float:
         """The share of right samples; one without a verdict is not right."""
@@ -186,10 +192,16 @@ def _judged(benchmark: Benchmark, row: Mapping[str, Any], samples: Sequence[Samp
     replies = [path.turns[-1].text if path.turns else "" for path in paths]
     scored = [score(benchmark, reply, target) for reply in replies]
     looked = [[turn.box_executed for turn in path.turns if turn.box_executed] for path in paths]
-    ours = [
-        sample.outcome == 1 if judge and one.ours is None and target.style == JUDGE else one.ours
-        for sample, one in zip(samples, scored, strict=True)
-    ]
+
+    def ours_of(one: Scored, outcome: float) -> bool | None:
+        """Our verdict, which is that of the run's judge where only a judge can tell."""
+        return outcome == 1 if judge and one.ours is None and target.style == JUDGE else one.ours
+
+    def verdicts(reply: str, outcome: float) -> dict[str, bool | None]:
+        one = score(benchmark, reply, target)
+        return {"ours": ours_of(one, outcome), "official": one.official}
+
+    ours = [ours_of(one, sample.outcome) for sample, one in zip(samples, scored, strict=True)]
     name = row["extra_info"]["id"]
     return QuestionAnswers(
         benchmark=benchmark.name,
@@ -207,6 +219,8 @@ def _judged(benchmark: Benchmark, row: Mapping[str, Any], samples: Sequence[Samp
         tokens=[sum(end - begin for begin, end in (turn.span for turn in path.turns)) for path in paths],
         turns=[len(path.assistant_turns) for path in paths],
         seconds=[sample.seconds for sample in samples],
+        alignment=[path.alignment for path in paths],
+        audit=[judged_audit(path, verdicts) for path in paths],
     )
 
 

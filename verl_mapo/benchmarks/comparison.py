@@ -7,18 +7,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from verl_mapo.benchmarks.causes import ToolEffects, tool_effects
 from verl_mapo.benchmarks.statistics import Comparison, Estimate, compare, interval
 from verl_mapo.charts import BLUE, GREY
 from verl_mapo.settings import ConfigError
-
-if TYPE_CHECKING:
-    from verl_mapo.benchmarks.answers import QuestionAnswers
 
 
 @dataclass(frozen=True)
@@ -58,33 +52,6 @@ def compare_runs(runs: Mapping[str, pd.DataFrame]) -> list[Line]:
             versus = None if name == first else compare(before["right"].to_numpy(), now, units)
             lines.append(Line(benchmark, name, interval(now, units), versus))
     return lines
-
-
-def effects_of_tools(
-    with_tools: Sequence[QuestionAnswers], without: Sequence[QuestionAnswers], rule: str = "ours"
-) -> dict[str, ToolEffects]:
-    """MED's terms for each benchmark; the samples of a question are paired in their order.
-
-    Args:
-        with_tools, without: the answers of the two runs.
-        rule: ``ours`` or ``official``; a sample without verdict is not right.
-
-    Raises:
-        ConfigError: the runs answered different questions, or a question a different number of times.
-    """
-    pairs: dict[str, list[tuple[bool, bool, bool]]] = {}
-    direct = {(answer.benchmark, answer.id): answer for answer in without}
-    looked = {(answer.benchmark, answer.id): answer for answer in with_tools}
-    check_same_questions("the run with tools", looked, "the run without", direct)
-    for place, answer in looked.items():
-        verdicts = [[one is True for one in getattr(run, rule)] for run in (direct[place], answer)]
-        if len(verdicts[0]) != len(verdicts[1]):
-            raise ConfigError(
-                f"{place[0]} {place[1]} has {len(verdicts[1])} answers with tools and {len(verdicts[0])} without: "
-                "evaluate both with the same actor_rollout_ref.rollout.val_kwargs.n."
-            )
-        pairs.setdefault(place[0], []).extend(zip(*verdicts, answer.called, strict=True))
-    return {name: tool_effects(*np.array(found, bool).T) for name, found in pairs.items()}
 
 
 def check_same_questions(first: str, base: Collection, name: str, found: Collection) -> None:

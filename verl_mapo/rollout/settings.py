@@ -10,6 +10,7 @@ from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from verl_mapo.names import VISUAL_TOOL_NODE
+from verl_mapo.rollout.swaps import AuditSettings
 from verl_mapo.settings import STRICT, ConfigError, parse_node
 from verl_mapo.tools.base import TOOLS, ToolContext, VisualTool
 from verl_mapo.tools.coordinates import CoordinateSpace
@@ -64,6 +65,7 @@ class VisualToolSettings:
         scorer_side: longest side in pixels of the copy of an image that is sent to the scorer.
         seed: when set, every generation gets a seed made of this number, the step, the row, the session and the turn,
             so that a resumed run samples the same tokens as an uninterrupted one; None leaves sampling to the engine.
+        audit: which validation rollouts go on from their first look with other images, see :class:`AuditSettings`.
     """
 
     NODE: ClassVar[str] = VISUAL_TOOL_NODE
@@ -86,6 +88,7 @@ class VisualToolSettings:
     max_crop_pixels: PositiveInt | None = None
     scorer_side: PositiveInt = 224
     seed: Annotated[int, Field(ge=0)] | None = None
+    audit: AuditSettings = Field(default_factory=AuditSettings)
 
     @field_validator("tools")
     @classmethod

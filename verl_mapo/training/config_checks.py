@@ -74,6 +74,7 @@ def check_config(config: DictConfig) -> None:
     check_mode(config)
     check_engines(config)
     check_frozen_tower(config, ACTOR, f"{ACTOR}.fsdp_config")
+    _check_audit(config)
     _check_weights(config)
     _check_image_cache(config)
     if estimator_method(config) is None:
@@ -88,6 +89,22 @@ def check_config(config: DictConfig) -> None:
     _check_picture_dir(config)
     if not any(select(config, path) for path in names.IMPORTED_LATER):
         _check_agent_loops(config, names.DEFAULT_AGENT_LOOP, {select(config, names.DEFAULT_AGENT_LOOP)})
+
+
+def _check_audit(config: DictConfig) -> None:
+    """Refuse audits where nothing can judge the answers to swapped images."""
+    share, function = parse(VisualToolSettings, config).audit.share, select(config, names.CUSTOM_REWARD_FUNCTION)
+    where = f"{names.VISUAL_TOOL_NODE}.audit.share={share}"
+    if share and select(config, names.REWARD_MANAGER_NAME) != names.REWARD_MANAGER:
+        raise ConfigError(
+            f"{where} needs the reward manager that judges audits: set {names.REWARD_MANAGER_NAME}="
+            f"{names.REWARD_MANAGER}, or the share to 0."
+        )
+    if share and function is not None:
+        raise ConfigError(
+            f"{where} judges answers to swapped images by the rows' answer checks, and {names.CUSTOM_REWARD_FUNCTION}="
+            f"{function} reads whole rollouts: leave it null, or set the share to 0."
+        )
 
 
 def _own_nodes(config: DictConfig) -> set[str]:

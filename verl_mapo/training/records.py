@@ -16,7 +16,7 @@ from verl_mapo.rollout.row_messages import text_form
 from verl_mapo.settings import STRICT
 from verl_mapo.training.method import Method
 from verl_mapo.training.methods import METHODS
-from verl_mapo.training.question_id import question_id
+from verl_mapo.training.question_id import is_in_share, question_id
 from verl_mapo.training.step_batch import StepBatch, to_list
 
 RECORD_FIELDS = ("raw_prompt", "reward_model", "data_source", "index")
@@ -47,7 +47,7 @@ class RecordSettings:
         Args:
             identity: hexadecimal digits of a hash, see :func:`verl_mapo.training.question_id.question_id`.
         """
-        return int(identity, 16) < self.share * 16 ** len(identity)
+        return is_in_share(identity, self.share)
 
 
 def describe_rows(
