@@ -80,9 +80,9 @@ def test_run_stops_when_the_server_gives_no_reply_or_refuses_the_model(model, da
 def test_rollouts_of_two_models_are_not_mixed(model, data, tmp_path, server, monkeypatch):
     server_run(model, data, tmp_path / "run", server, n=1).roll_out()
     server_run(model, data, tmp_path / "run", server, n=2)  # more of the same
-    with pytest.raises(ConfigError, match="holds rollouts of teacher at temperature 1, but those of other at"):
+    with pytest.raises(ConfigError, match="rollouts with server.model=teacher, and those with other are asked for"):
         server_run(model, data, tmp_path / "run", server, model="other")
-    (tmp_path / "run" / "run.json").unlink()
+    (tmp_path / "run" / "identity.json").unlink()
     with pytest.raises(ConfigError, match="holds rollouts of another kind"):
         server_run(model, data, tmp_path / "run", server)
 

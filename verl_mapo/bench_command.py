@@ -13,20 +13,24 @@ from rich.console import Console
 from rich.table import Table
 
 from verl_mapo import names
+from verl_mapo.bench_causes_command import causes
 from verl_mapo.bench_export_command import export
 from verl_mapo.command_group import ConfigErrorGroup
 from verl_mapo.data_command import given_options, summary_table
+from verl_mapo.evaluation.cli import run, suite
 from verl_mapo.overrides import check_data_path, in_shell, path_override
 from verl_mapo.run_folder import answers_file
 from verl_mapo.settings import ConfigError
 
 if TYPE_CHECKING:
     from verl_mapo.benchmarks import Benchmark
-    from verl_mapo.benchmarks.answers import Result
 
 bench = typer.Typer(
     cls=ConfigErrorGroup, help="Prepare benchmarks and compare what was answered.", no_args_is_help=True
 )
+bench.command("run", context_settings={"ignore_unknown_options": True})(run)
+bench.command("suite")(suite)
+bench.command("causes")(causes)
 bench.command("export")(export)
 console = Console()
 
@@ -125,17 +129,13 @@ def score_run(
     Evaluate first, with all rollouts recorded: verl-mapo eval ... data.val_files=FILE records.share=1; several answers
     for each question: actor_rollout_ref.rollout.val_kwargs.n=8.
     """
-    from verl_mapo.benchmarks import BENCHMARKS
-    from verl_mapo.benchmarks.answers import answers_of_run, facts_in, read_answers, result_of, write_answers
+    from verl_mapo.evaluation.command import frame_table, judged
+    from verl_mapo.evaluation.prepared import benchmarks_in
+    from verl_mapo.evaluation.summary import details
 
-    built_in = (BENCHMARKS.find(name) for name in BENCHMARKS.names)
-    benchmarks = {kind.name: kind() for kind in built_in}
-    file = out or run / "answers.jsonl"
-    write_answers(answers_of_run(run, data, benchmarks), file)
-    answers, facts = read_answers(file), facts_in(data)
-    for name in dict.fromkeys(answer.benchmark for answer in answers):
-        own = [answer for answer in answers if answer.benchmark == name]
-        console.print(_result_table(name, result_of(benchmarks[name], own, facts[name])))
+    file = out or answers_file(run)
+    for line in judged(run, data, benchmarks_in(data), out=file):
+        console.print(frame_table(details([line]), f"{line.benchmark}, {line.questions} questions"))
     typer.echo(f"Wrote {file}")
 
 
@@ -146,63 +146,14 @@ def compare(
     rule: Annotated[Literal["ours", "official"], typer.Option(help="Which verdicts count.")] = "ours",
 ) -> None:
     """Compare runs with the first one, question by question: differences with intervals, McNemar and permutation p."""
-    from verl_mapo.benchmarks.comparison import compare_runs, markdown, table, write_tables
+    from verl_mapo.benchmarks.comparison import compare_runs, markdown, names_of_runs, table, write_tables
     from verl_mapo.benchmarks.verdicts import read_verdicts
 
     files = [answers_file(run) for run in runs]
-    names = [file.parent.name if file.name == "answers.jsonl" else file.stem for file in files]
+    names = names_of_runs(files)
     if len(set(names)) < max(len(names), 2):
-        raise ConfigError(
-            f"RUNS are {', '.join(names)}: give two or more runs whose folders or files have other names."
-        )
+        raise ConfigError(f"RUNS are {', '.join(names)}: give two or more different runs.")
     lines = compare_runs({name: read_verdicts(file, rule) for name, file in zip(names, files, strict=True)})
     typer.echo(markdown(table(lines)))
     write_tables(lines, out)
     typer.echo(f"Wrote {out}")
-
-
-@bench.command("causes")
-def causes(
-    with_tools: Annotated[Path, typer.Argument(help="answers.jsonl of a run with tools, or its folder.")],
-    without: Annotated[Path, typer.Argument(help="The same of a run on the same questions without tools.")],
-    rule: Annotated[Literal["ours", "official"], typer.Option(help="Which verdicts count.")] = "ours",
-) -> None:
-    """Split the difference that tools make: CallGain + SchemaGain - CallHarm - SchemaHarm, exactly."""
-    from verl_mapo.benchmarks.answers import read_answers
-    from verl_mapo.benchmarks.comparison import effects_of_tools
-
-    answers = (read_answers(answers_file(run)) for run in (with_tools, without))
-    effects = effects_of_tools(*answers, rule)
-    shown = Table("", *effects)
-    rows = {
-        "with tools": "accuracy_with",
-        "without": "accuracy_without",
-        "difference": "total",
-        "+ call gain": "call_gain",
-        "+ schema gain": "schema_gain",
-        "- call harm": "call_harm",
-        "- schema harm": "schema_harm",
-    }
-    for title, share in rows.items():
-        shown.add_row(title, *(f"{getattr(found, share):.1%}" for found in effects.values()))
-    console.print(shown)
-
-
-def _result_table(name: str, result: Result) -> Table:
-    found = Table("", "", title=f"{name}, {result.samples} answers for each question", title_justify="left")
-    for title, estimate in (("accuracy, ours", result.ours), ("accuracy, official", result.official)):
-        found.add_row(title, f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})")
-    found.add_row("answers without verdict, ours / official", " / ".join(map(str, result.unjudged)))
-    found.add_row("answers that failed with an error", str(result.failed))
-    found.add_row("answers on which the rules differ", str(result.differ))
-    if result.samples > 1:
-        for k, share in result.pass_at_k.items():
-            found.add_row(f"Pass@{k}", f"{share:.1%}")
-        found.add_row("majority", f"{result.majority:.1%}")
-    found.add_row("tool rate", f"{result.tool_rate:.1%}")
-    if result.iou is not None:
-        found.add_row("box IoU", f"{result.iou:.3f}")
-    found.add_section()
-    for title, share in result.reported.items():
-        found.add_row(title, f"{share:.1%}")
-    return found

@@ -57,6 +57,7 @@ PROMPT_LENGTH = "data.max_prompt_length"
 RESPONSE_LENGTH = "data.max_response_length"
 VAL_FILES = "data.val_files"
 TOTAL_EPOCHS = "trainer.total_epochs"
+VAL_ONLY = "trainer.val_only"
 TOTAL_STEPS = "trainer.total_training_steps"
 LOGGER = "trainer.logger"
 RESUME_MODE = "trainer.resume_mode"
@@ -92,6 +93,15 @@ TRAJECTORY = "trajectory"
 
 OUTCOME_ERROR = "outcome_error"
 """Key in ``reward_extra_info`` of a rollout whose outcome could not be computed: the reason, in a sentence."""
+
+AUDIT_OUTCOMES = "audit_outcomes"
+"""Key in ``reward_extra_info`` of an audited rollout: the outcome of each swap; None where it is not known."""
+
+AUDIT_TRUTH = "audit_truth"
+"""Field of a validation row: its first accepted answer, where its rollouts are audited; else empty."""
+
+AUDIT_PICTURE = "audit_picture"
+"""Field of a validation row: the path of another row's picture, where its rollouts are audited; else empty."""
 
 ALIGNMENT_SCORES = "alignment_scores"
 """Key in ``reward_extra_info``: the alignment of each visual turn; absent when nothing scores alignment."""

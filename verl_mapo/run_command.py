@@ -10,7 +10,7 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -18,6 +18,9 @@ from verl_mapo import names
 from verl_mapo.overrides import check_overrides, hydra_folder_override, last_value, name_groups, path_override
 from verl_mapo.run_folder import RunFolder, write_whole
 from verl_mapo.settings import ConfigError
+
+if TYPE_CHECKING:
+    from verl_mapo.report.progress import Progress
 
 OWN = "pkg://verl_mapo.config"
 """The package of this package's primary configurations, as hydra names it."""
@@ -53,7 +56,13 @@ def primary_file(config: list[str]) -> Path:
 
 
 def launch_run(
-    run: Path, config: list[str], overrides: list[str], timeout_h: float | None, verbose: bool, on_cpu: bool = False
+    run: Path,
+    config: list[str],
+    overrides: list[str],
+    timeout_h: float | None,
+    verbose: bool,
+    on_cpu: bool = False,
+    progress: Progress | None = None,
 ) -> int:
     """Run verl's trainer with a run folder.
 
@@ -64,6 +73,7 @@ def launch_run(
         timeout_h: time limit in hours; None for no limit.
         verbose: show the whole output instead of one line per step.
         on_cpu: run on the CPU even if there is an accelerator.
+        progress: takes the output in the place of the lines for each step.
 
     Returns:
         the exit code, see :func:`verl_mapo.launcher.supervise`.
@@ -90,14 +100,13 @@ def launch_run(
         arguments.append("stack=cpu")
     arguments += name_groups(overrides)
     write_whole(folder.about, json.dumps(about(arguments), indent=1))
-    progress = Progress(typer.echo, last_value(overrides, names.TOTAL_STEPS))
+    progress = progress or Progress(typer.echo, last_value(overrides, names.TOTAL_STEPS))
     timeout_s = None if timeout_h is None else timeout_h * 3600
     code = launch(arguments, timeout_s=timeout_s, env=environment, log=folder.log, echo=None if verbose else progress)
     if code and code != REFUSED and not verbose:
         typer.echo(f"{progress.explain()}\nThe run ended with code {code}. Its whole output is in {folder.log}.")
     if code and code != REFUSED:
-        step = folder.marked_step
-        typer.echo(f"verl-mapo: the same command {f'goes on after step {step}' if step else 'begins anew'}.")
+        typer.echo(f"verl-mapo: the same command {progress.again(folder.marked_step)}.")
     return code
 
 

@@ -9,6 +9,8 @@
     RUN/hydra/.hydra/config.yaml              the whole configuration, as hydra records it
     RUN/metrics/<attempt>.jsonl               metrics by step, one file for every time the run was started
     RUN/trajectories/<split>/<step>.jsonl     records of rollouts, split ``train`` or ``val``
+    RUN/identity.json                         the settings that decide the rollouts of a run that only makes rollouts
+    RUN/missing.parquet                       the questions of such a run that have to be rolled out, while they are
     RUN/failures.jsonl                        the rollouts of a model on a server that got no reply, and why
     RUN/checkpoints/                          verl's checkpoints
     RUN/checkpoints/not_finite/               batches that stopped the run, see training/finite_checks.py
@@ -17,9 +19,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SPLITS = ("train", "val")
 
@@ -38,6 +43,16 @@ class RunFolder:
     def about(self) -> Path:
         """The command, the arguments, the start and the versions of the run."""
         return self.path / "run.json"
+
+    @property
+    def identity(self) -> Path:
+        """The settings that decide which rollouts a run makes, see :mod:`verl_mapo.run_identity`."""
+        return self.path / "identity.json"
+
+    @property
+    def missing(self) -> Path:
+        """The questions that a validation rolls out; there until all of them are."""
+        return self.path / "missing.parquet"
 
     @property
     def log(self) -> Path:
@@ -120,6 +135,20 @@ def rollouts_file(rollout_data_dir: Path | str, split: str, step: int) -> Path:
         step: the global step.
     """
     return Path(rollout_data_dir) / split / f"{step}.jsonl"
+
+
+def append_records(file: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Append records as JSON lines, which a kill of the process cannot take back; missing folders are made."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write("".join(json.dumps(record) + "\n" for record in records))
+
+
+def read_records(file: Path) -> Iterator[dict[str, Any]]:
+    """The records of a file, without an incomplete last line, which a kill leaves; none if there is no file."""
+    if file.is_file():
+        with file.open("rb") as lines:
+            yield from (json.loads(line) for line in lines if line.endswith(b"\n"))
 
 
 def write_whole(file: Path, content: str | bytes) -> None:

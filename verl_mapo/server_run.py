@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import torch
+import typer
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field, PositiveInt, field_validator
 from pydantic.dataclasses import dataclass
@@ -29,20 +29,25 @@ from verl.trainer.ppo.reward import get_custom_reward_fn
 
 from verl_mapo import names
 from verl_mapo.endpoint import ChatClient, NoReply, Retries, Seconds, api_key, base_url
+from verl_mapo.made_rollouts import settled
 from verl_mapo.rewards.manager import LocalRewardManager
 from verl_mapo.rollout.chat_loop import ChatLoop
 from verl_mapo.rollout.state import LoopState
 from verl_mapo.run_command import about
-from verl_mapo.run_folder import RunFolder, rollouts_file, write_whole
+from verl_mapo.run_folder import RunFolder, append_records, rollouts_file, write_whole
+from verl_mapo.run_identity import claim, deciding_settings
 from verl_mapo.settings import STRICT, ConfigError, select
 from verl_mapo.training.questions import Questions
-from verl_mapo.training.records import rollout_record
+from verl_mapo.training.records import rollout_record, waited
 
 SPLIT, STEP = "val", 0
 """Where the records stand: no step of training came before."""
 
 _REFUSALS = (401, 403, 404)
 """Statuses with which a server will refuse every request: the key, or the name of the model, is wrong."""
+
+_MOST_REASONS = 10
+"""Reasons for missing replies that are printed; a message with numbers of its own, such as tokens, is one each."""
 
 _LEAST_IN_A_ROW = 8
 """The run stops when this many rollouts in a row, or as many as are under way at once, got no reply."""
@@ -57,6 +62,7 @@ class ServerSettings:
         model: the name under which the server serves the model.
         n: number of rollouts of a question.
         temperature: 0 for greedy rollouts.
+        top_p: share of the probability that is sampled from; 1 is not sent.
         api_key_env: name of the environment variable that holds the key; None sends no key.
         concurrency: number of rollouts under way at the same time.
         timeout_s: longest time that one attempt of a request may take, in seconds; all attempts together, with the
@@ -68,6 +74,7 @@ class ServerSettings:
     model: str
     n: PositiveInt = 4
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     api_key_env: str | None = None
     concurrency: PositiveInt = 16
     timeout_s: Seconds = 300.0
@@ -81,7 +88,8 @@ class ServerSettings:
     @property
     def identity(self) -> dict[str, Any]:
         """What all rollouts of a folder share; the others may change when a run goes on."""
-        return {"model": self.model, "temperature": self.temperature}
+        own = {"model": self.model, "temperature": self.temperature, "top_p": self.top_p}
+        return {f"server.{name}": value for name, value in own.items()}
 
 
 class ServerDown(RuntimeError):
@@ -96,6 +104,7 @@ class ServerRun:
             and the processor of ``actor_rollout_ref.model.path``, the model that will be trained.
         settings: the server.
         run: the folder of the run.
+        identity: what else decides the rollouts, by name.
 
     Raises:
         ConfigError: a setting, the model, the data or the key cannot be used; or the folder holds other rollouts.
@@ -104,7 +113,9 @@ class ServerRun:
         failures: number of rollouts without a reply by reason, of this call of :meth:`roll_out`.
     """
 
-    def __init__(self, config: DictConfig, settings: ServerSettings, run: Path):
+    def __init__(
+        self, config: DictConfig, settings: ServerSettings, run: Path, identity: Mapping[str, Any] | None = None
+    ):
         if select(config, names.REWARD_MANAGER_NAME) != names.REWARD_MANAGER:
             raise ConfigError(
                 f"{names.REWARD_MANAGER_NAME}={select(config, names.REWARD_MANAGER_NAME)} cannot score the rollouts of "
@@ -113,21 +124,10 @@ class ServerRun:
         self.config, self.settings, self.folder = config, settings, RunFolder(run.resolve())
         self.file = rollouts_file(self.folder.trajectories, SPLIT, STEP)
         self.key = api_key(settings.api_key_env, "--api-key-env")
-        self._check_folder()
         self.questions = Questions(config)
+        claim(self.folder, deciding_settings(config) | settings.identity | dict(identity or {}))
         self.failures: Counter[str] = Counter()
         self._in_a_row = 0
-
-    def _check_folder(self) -> None:
-        """Refuse to add to the rollouts of another model."""
-        written = json.loads(self.folder.about.read_text()) if self.folder.about.is_file() else {}
-        held, asked = written.get("server"), self.settings.identity
-        if not self.file.is_file() or (held is not None and {key: held[key] for key in asked} == asked):
-            return
-        what = "rollouts of another kind" if held is None else f"rollouts of {_words(held)}"
-        raise ConfigError(
-            f"--run {self.folder.path} holds {what}, but those of {_words(asked)} are asked for: give another folder."
-        )
 
     def roll_out(self) -> None:
         """Make the rollouts that are missing.
@@ -135,17 +135,13 @@ class ServerRun:
         Raises:
             ServerDown: the server refuses the key or the model, or gave no reply many times in a row.
         """
-        server = {"server": self.settings.server, "n": self.settings.n, **self.settings.identity}
+        server = {name: getattr(self.settings, name) for name in ("server", "n", "model", "temperature", "top_p")}
         self.folder.config.parent.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, self.folder.config)
         write_whole(self.folder.about, json.dumps(about([]) | {"server": server}, indent=1))
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        done = _finished(self.file)
-        with ExitStack() as stack:
-            self._records = stack.enter_context(self.file.open("a", encoding="utf-8"))
-            self._failures = stack.enter_context(self.folder.failures.open("a", encoding="utf-8"))
-            total = len(self.questions) * self.settings.n
-            self._bar = stack.enter_context(tqdm(total=total, initial=len(done), desc="rollouts", unit="rollout"))
+        done = settled(self.file)
+        total = len(self.questions) * self.settings.n
+        with tqdm(total=total, initial=len(done), desc="rollouts", unit="rollout") as self._bar:
             asyncio.run(self._all(self._missing(done)))
 
     def _missing(self, done: set[tuple[str, int]]) -> Iterator[tuple[dict[str, Any], int]]:
@@ -183,6 +179,8 @@ class ServerRun:
     async def _one(self, row: dict[str, Any], session: int) -> None:
         """Make one rollout and append its record, or the reason why there is none."""
         sampling = {"temperature": self.settings.temperature}
+        if self.settings.top_p < 1:
+            sampling["top_p"] = self.settings.top_p
         try:
             state = await self._loop.roll_out(sampling, **row | {"session_id": session, "global_steps": STEP})
         except NoReply as error:
@@ -202,15 +200,18 @@ class ServerRun:
             outcome=float(result["reward_score"]),
             alignment=terms["alignment"],
             trajectory=state.trajectory.to_record(),
+            seconds=waited(state.metrics),
         )
-        _append(self._records, record)
+        append_records(self.file, [record])
         self._bar.update()
 
     def _note(self, row: dict[str, Any], session: int, error: NoReply) -> None:
         """Count a rollout without a reply, and stop the run where no other will do better."""
         self.failures[str(error)] += 1
         self._in_a_row += 1
-        _append(self._failures, {"question_id": row["question_id"], "session": session, "reason": str(error)})
+        named = {name: row[name] for name in ("question_id", "data_source", "index")}
+        failure = {**named, "session": session, "reason": str(error)}
+        append_records(self.folder.failures, [failure])
         if error.status in _REFUSALS:
             raise ServerDown(
                 f"The server {self.settings.server} refuses the model {self.settings.model} or the key: {error}."
@@ -222,28 +223,21 @@ class ServerRun:
             )
 
 
-def _words(identity: dict[str, Any]) -> str:
-    return f"{identity['model']} at temperature {identity['temperature']:g}"
-
-
-def _finished(file: Path) -> set[tuple[str, int]]:
-    """Question id and session of the records in a file; an incomplete last line, left by a kill, is cut off."""
-    if not file.is_file():
-        return set()
-    with file.open("rb+") as stream:
-        found, end = set(), 0
-        for line in stream:
-            if line.endswith(b"\n"):
-                record = json.loads(line)
-                found.add((record["question_id"], record["session"]))
-                end += len(line)
-        stream.truncate(end)
-    return found
-
-
-def _append(file: Any, record: dict[str, Any]) -> None:
-    file.write(json.dumps(record) + "\n")
-    file.flush()
+def made(run: ServerRun) -> bool:
+    """Make the rollouts that are missing, and print why some got no reply; returns whether the server stayed up."""
+    try:
+        run.roll_out()
+        return True
+    except ServerDown as error:
+        typer.secho(f"verl-mapo: {error}", fg="red")
+        return False
+    finally:
+        for reason, count in run.failures.most_common(_MOST_REASONS):
+            typer.echo(f"{count} rollouts got no reply: {reason}.")
+        if others := run.failures.total() - sum(count for _, count in run.failures.most_common(_MOST_REASONS)):
+            typer.echo(f"{others} rollouts got no reply for other reasons, see {run.folder.failures}.")
+        if run.failures:
+            typer.echo("The same command tries them again.")
 
 
 def _as_data(row: dict[str, Any], state: LoopState) -> DataProto:

@@ -46,19 +46,6 @@ def test_runs_of_different_lengths_are_an_error():
         causes.tool_effects([True, False], [True], [True, True])
 
 
-def test_called_without_looking_is_the_share_of_right_tool_answers_that_survive():
-    called, real, swapped = [1, 1, 1, 1, 0], [1, 1, 1, 0, 1], [1, 0, 0, 1, 1]
-    assert causes.called_without_looking(called, real, swapped) == pytest.approx(1 / 3)
-    assert math.isnan(causes.called_without_looking([0, 1], [1, 0], [1, 1]))
-
-
-def test_visual_evidence_gain_is_the_mean_difference_of_log_probabilities():
-    assert causes.visual_evidence_gain([-0.1, -1.0], [-1.1, -0.5]) == pytest.approx(0.25)
-    assert math.isnan(causes.visual_evidence_gain([], []))
-    with pytest.raises(ValueError, match="2 real and 1 swapped"):
-        causes.visual_evidence_gain([0, 0], [0])
-
-
 @given(st.lists(st.integers(0, 5), min_size=0, max_size=20), st.booleans())
 def test_policy_that_always_or_never_calls_has_half_the_mode_adaptiveness(counts, always):
     counts = np.array([0, 5, *counts])

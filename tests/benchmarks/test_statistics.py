@@ -116,3 +116,24 @@ def test_samples_that_are_shares_have_no_mcnemar_test():
 def test_runs_of_different_questions_are_not_compared():
     with pytest.raises(ValueError, match="2 and 1 questions"):
         statistics.compare([1, 0], [1])
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30), st.integers(0, 3))
+def test_ratio_is_that_of_the_sums_and_lies_in_its_interval_of_all_resamples(pairs, seed):
+    parts, wholes = [min(pair) for pair in pairs], [pair[1] for pair in pairs]
+    if not sum(wholes):
+        with pytest.raises(ValueError, match="whole is above 0"):
+            statistics.ratio(parts, wholes)
+        return
+    found = statistics.ratio(parts, wholes, seed=seed)
+    assert found.value == pytest.approx(sum(parts) / sum(wholes), abs=1e-12)
+    assert 0 <= found.low <= found.high <= 1 and found.units == sum(whole > 0 for whole in wholes)
+    assert statistics.ratio(parts, wholes, list(range(len(parts))), seed) == found
+
+
+def test_ratio_with_equal_wholes_is_the_mean_with_its_interval():
+    values = [0.0, 1.0, 1.0, 0.0, 1.0]
+    one, other = statistics.ratio(values, [1] * 5), statistics.interval(values)
+    assert (one.value, one.units) == (other.value, other.units)
+    assert (one.low, one.high) == pytest.approx((other.low, other.high))
+    assert statistics.ratio([1, 2, 0], [2, 2, 0], ["a", "a", "b"]).value == 0.75

@@ -7,9 +7,11 @@ from __future__ import annotations
 import io
 import re
 
+import pyarrow.parquet as pq
 import pytest
 from hydra import compose, initialize_config_module
 from rich.console import Console
+from support.served_rows import write_questions
 from typer.testing import CliRunner
 
 from verl_mapo import cli, launcher
@@ -43,16 +45,23 @@ def test_options_that_cannot_work_are_refused_in_words(tmp_path, monkeypatch, ar
     assert not any(tmp_path.iterdir()), "nothing is written"
 
 
-def test_rollouts_of_the_runs_own_model_are_a_validation_on_the_training_data(tmp_path, monkeypatch):
+def test_rollouts_of_the_runs_own_model_are_a_validation_on_the_training_data(
+    tmp_path, monkeypatch, tiny_models, picture
+):
     launched = []
     monkeypatch.setattr(launcher, "launch", lambda arguments, **_: launched.append(arguments) or 3)
-    overrides = ["data.train_files=a.parquet", "data.val_files=b.parquet", "data.train_max_samples=5"]
-    code, _ = invoke("--out", str(tmp_path), "--run", str(tmp_path), "--n", "2", "--temperature", "0", *overrides)
+    data = write_questions(tmp_path / "rows.parquet", picture)
+    overrides = [f"data.train_files={data}", "data.val_files=b.parquet", "data.train_max_samples=2"]
+    overrides += [f"actor_rollout_ref.model.path={tiny_models['qwen2_5_vl'].folder}"]
+    overrides += ["reward.description_alignment.scorer.kind=none", "reward.description_alignment.scorer.model=null"]
+    run = tmp_path / "run"
+    code, _ = invoke("--out", str(tmp_path), "--run", str(run), "--n", "2", "--temperature", "0", *overrides)
     assert code == 3, "the code of the run"
     with initialize_config_module("verl_mapo.config", version_base=None):
         config = compose("run", [text for text in launched[0][4:] if not text.startswith("hydra.")])
-    assert config.data.val_files == config.data.train_files == "a.parquet"
-    assert config.data.val_max_samples == 5 and config.trainer.val_only and config.trainer.val_before_train
+    assert config.data.val_files == config.data.train_files == str(run / "missing.parquet")
+    assert pq.read_table(run / "missing.parquet").num_rows == 2
+    assert config.trainer.val_only and config.trainer.val_before_train and config.records.append
     sampling = config.actor_rollout_ref.rollout.val_kwargs
     assert (sampling.n, sampling.temperature, sampling.do_sample) == (2, 0, False) and config.records.share == 1
 

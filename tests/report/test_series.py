@@ -57,6 +57,14 @@ def test_kinds_of_bad_calls_are_lines_with_zero_where_none_was_logged(write_run)
     assert {line.name: line.values for line in series} == {"no_json": [0.2, 0.0], "bad_box": [0.0, 0.1]}
 
 
+def test_swaps_of_audits_are_lines_at_the_validations_alone(write_run):
+    metrics = {step: {"rollout_visual/turns": 2.0} for step in range(1, 5)}
+    metrics[2]["val-audit/without_looking/toy/blank"] = 0.5
+    metrics[4] |= {"val-audit/without_looking/toy/blank": 0.25, "val-audit/evidence/toy/blank": 1.0}
+    (series,) = by_title(write_run(metrics))["Right held-out answers that do not need the look"].series
+    assert (series.name, series.steps, series.values) == ("toy/blank", [2, 4], [0.5, 0.25])
+
+
 def test_every_data_source_has_a_held_out_line(write_run):
     run = write_run({0: {"val-core/a/acc/mean@1": 0.1, "val-core/b/acc/mean@1": 0.2}})
     assert [series.name for series in by_title(run)["Accuracy"].series] == ["held out, a", "held out, b"]

@@ -17,6 +17,7 @@ from verl.trainer.ppo.reward import load_reward_manager
 from verl_mapo.rewards.manager import DescriptionAlignmentRewardManager
 from verl_mapo.rewards.scorers.base import build_scorer
 from verl_mapo.rewards.scorers.settings import ScorerSettings
+from verl_mapo.rollout.audit_record import Audit, Swap
 from verl_mapo.rollout.statuses import LabelFault
 from verl_mapo.settings import ConfigError
 
@@ -69,6 +70,15 @@ def test_turn_with_a_fault_has_alignment_0_without_the_scorer():
     assert (extra["zero_by_fault"], extra["unscored"], extra["visual_turns"]) == (2.0, 0.0, 3.0)
     assert extra["alignment"] == pytest.approx(0.2) and result["reward_score"] == 0.0
     assert manager.scorer.scorer.batches == [1]
+
+
+def test_without_a_scorer_every_turn_is_unscored():
+    manager = manager_of({"scorer": {"kind": "none"}})
+    (result,) = run(manager, row_of([visual_turn("label 0.5"), fault_turn(), answer_turn("<answer>Red</answer>")]))
+    assert result["reward_score"] == 1.0 and result["reward_extra_info"]["alignment"] is None
+    assert result["reward_extra_info"]["alignment_scores"] == [None, None]
+    with pytest.raises(ConfigError, match="kind='none' scores nothing, so that no actor is needed"):
+        manager_of({"scorer": {"kind": "none", "placement": "actor"}})
 
 
 @pytest.mark.parametrize("fault", LabelFault)
@@ -192,3 +202,15 @@ def test_verls_validation_leaves_out_a_missing_alignment_but_not_a_nan():
     assert metrics["acc"]["mean@1"] == 1.0 and metrics["visual_turns"]["mean@1"] == 0.5
     with_nan = process_validation_metrics(["colours"] * 2, uids[:2], {"alignment": [0.5, math.nan]})["colours"]
     assert math.isnan(with_nan["alignment"]["mean@1"])
+
+
+def test_answers_to_swapped_images_are_judged_as_the_own_one_and_are_no_terms():
+    row = row_of([visual_turn("label 0.5"), answer_turn("<answer>Red</answer>")])
+    trajectory = row.non_tensor_batch["tool_extra_fields"][0]["trajectory"]
+    swaps = [Swap("blank", reply="<answer>red</answer>"), Swap("random_crop", reply="no"), Swap("repeat", error="zoom")]
+    trajectory.audit = Audit(0, None, swaps)
+    (result,) = run(manager_of(), row)
+    assert result["reward_extra_info"]["audit_outcomes"] == [1.0, 0.0, None]
+    assert result["reward_score"] == result["reward_extra_info"]["acc"] == 1.0
+    assert trajectory.join_scores(result["reward_extra_info"])
+    assert [swap.outcome for swap in trajectory.audit.swaps] == [1.0, 0.0, None]

@@ -73,9 +73,9 @@ def test_thought_that_the_template_opened_is_recognised(model):
     loop = asyncio.run(_made(model))
     for header, opened in (("<think>\n", True), ("<think>\n\n</think>\n\n", False), ("", False)):
         tokens = model.tokenizer.encode(f"<|im_start|>assistant\n{header}")
-        assert loop._thinking(SimpleNamespace(prompt_ids=tokens, response_ids=[], turn_start=0)) is opened
+        assert loop.thinking(SimpleNamespace(prompt_ids=tokens, response_ids=[], turn_start=0)) is opened
         assert (
-            loop._thinking(SimpleNamespace(prompt_ids=[1], response_ids=[*tokens, 2], turn_start=len(tokens))) is opened
+            loop.thinking(SimpleNamespace(prompt_ids=[1], response_ids=[*tokens, 2], turn_start=len(tokens))) is opened
         )
 
 

@@ -21,6 +21,7 @@ from support.pictures import BROKEN_EXIF_JPEG, data_uri, encoded
 from support.scripted import compose_config
 from verl.utils.dataset.rl_dataset import RLHFDataset, get_dataset_class
 
+from verl_mapo.names import AUDIT_PICTURE, AUDIT_TRUTH
 from verl_mapo.rollout.decode import UnreadableImage
 from verl_mapo.rollout.row_dataset import RowDataset, plain_image, use_row_dataset
 from verl_mapo.rollout.row_messages import normal_form
@@ -193,3 +194,25 @@ def test_dataset_is_used_where_the_visual_tools_run_and_no_other_is_chosen():
 
 def test_empty_image_of_a_row_keeps_its_place():
     assert plain_image(None) == plain_image("") == plain_image({"bytes": None, "path": None}) == {"image": ""}
+
+
+def test_audited_rows_name_a_picture_of_another_row(tiny_models, tmp_path):
+    paths = []
+    for place in range(6):
+        paths.append(str(tmp_path / f"{place}.png"))
+        Image.new("RGB", (40, 30), (place, 0, 0)).save(paths[-1])
+    images = [[path] for path in (paths[0], *paths)] + [[]]
+    texts = [*prompts(7), *prompts(1, "what?")]
+    table = pa.table({"prompt": texts, "images": images, "extra_info": [{"index": place} for place in range(8)]})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    config = OmegaConf.create({"cache_dir": str(tmp_path), "filter_overlong_prompts": False})
+    model = tiny_models["qwen2_5_vl"]
+    dataset = RowDataset(str(tmp_path / "rows.parquet"), model.tokenizer, config, model.processor)
+    assert AUDIT_PICTURE not in dataset[0]
+    dataset.audited = lambda row: "yes" if row["index"] != 1 else ""
+    named = [dataset[place][AUDIT_PICTURE] for place in range(8)]
+    assert [dataset[place][AUDIT_TRUTH] for place in range(3)] == ["yes", "", "yes"]
+    assert all(other in paths and other != own for other, [own] in zip(named[2:7], images[2:7], strict=True))
+    assert named[1] == named[7] == "" and named == [dataset[place][AUDIT_PICTURE] for place in range(8)]
+    dataset.dataframe = dataset.dataframe.select([0, 1])
+    assert dataset[0][AUDIT_PICTURE] == ""

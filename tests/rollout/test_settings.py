@@ -31,10 +31,14 @@ def test_tools_are_built_in_the_order_given_with_their_options():
     assert tools["zoom"].context == ToolContext(CoordinateSpace.pixels, labels=False, image_token_side=28)
 
 
+def test_without_tools_their_options_and_aliases_have_no_effect():
+    settings = VisualToolSettings(tools=[], aliases={"crop": "zoom"}, tool_options={"zoom": {"min_side": 7}})
+    assert settings.build_tools(CoordinateSpace.pixels, 28) == {}
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"tools": []}, "visual_tool.tools=[] is refused"),
         ({"tools": ["zom"]}, "visual_tool.tools=['zom'] is refused: there is no tool 'zom': did you mean 'zoom'?"),
         ({"tools": ["my.package.Flip"]}, "the dotted path 'my.package.Flip' leads to no tool"),
         ({"tools": ["zoom", "verl_mapo.tools.zoom.Zoom"]}, "there is more than one tool with the name 'zoom'"),

@@ -136,6 +136,18 @@ def test_image_cache_is_refused_before_vllm_0_22(monkeypatch, vllm, refused):
         check_config(compose_config())
 
 
+def test_audits_need_the_answer_checks_of_the_rows():
+    share = "visual_tool.audit.share=0.5"
+    check_config(compose_config(share))
+    grpo = ["algorithm.adv_estimator=grpo", "reward.reward_manager.name=naive"]
+    for overrides, message in (
+        (grpo, "visual_tool.audit.share=0.5 needs .* set reward.reward_manager.name=description_alignment"),
+        (["reward.custom_reward_function.path=my.py"], "custom_reward_function.path=my.py reads whole rollouts"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            check_config(compose_config(share, *overrides))
+
+
 @pytest.mark.parametrize("given", ["5", "true", "''", "[a]"])
 def test_folder_of_pictures_is_a_path(given):
     check_config(compose_config("data.picture_dir=/shared/pictures"))

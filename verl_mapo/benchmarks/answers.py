@@ -5,24 +5,33 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from omegaconf import OmegaConf
 from tqdm import tqdm
 
+from verl_mapo.benchmarks.audits import judged_audit
 from verl_mapo.benchmarks.base import Benchmark, Reported
 from verl_mapo.benchmarks.grouping import Answer
 from verl_mapo.benchmarks.official import best_iou
-from verl_mapo.benchmarks.scoring import score, target_of_row
+from verl_mapo.benchmarks.scoring import Scored, score, target_of_row
 from verl_mapo.benchmarks.statistics import Estimate, avg_at_k, interval, majority, pass_at_k
+from verl_mapo.made_rollouts import failure_of
+from verl_mapo.names import ALIGNMENT_NODE
+from verl_mapo.rewards.answers import JUDGE
+from verl_mapo.rollout.statuses import EndReason
 from verl_mapo.rollout.trajectory import Trajectory
-from verl_mapo.run_folder import RunFolder
-from verl_mapo.settings import ConfigError
+from verl_mapo.run_folder import RunFolder, read_records
+from verl_mapo.settings import ConfigError, select
+
+Place = tuple[str, Any]
+"""``data_source`` and ``extra_info.index`` of a question."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +46,16 @@ class QuestionAnswers:
         said: what each says, equal texts for equal answers; None for no answer.
         ours, official: the verdicts, see :class:`verl_mapo.benchmarks.scoring.Scored`.
         called: whether each called a tool.
-        error: what failed in the code of a tool or check, in a sentence; empty where nothing did.
+        error: why there is no answer although the model is not to blame, such as an error in the code of a tool, an
+            image that cannot be read, or a server that gave no reply; empty where there is one.
         iou: the mean best IoU of the executed boxes with the true ones; None where the question has no boxes.
         group: questions with the same value are one unit of the intervals; the question itself by default.
+        tokens: number of tokens that the model wrote in each.
+        turns: number of assistant turns of each.
+        seconds: what each waited for the model and for tools, beside other rollouts; None where it was not measured.
+        alignment: the mean alignment of label and image over the scored looks of each; None without one.
+        audit: what each answers when it is shown something else, see
+            :func:`verl_mapo.benchmarks.audits.judged_audit`; None for one that was not audited.
     """
 
     benchmark: str
@@ -54,36 +70,91 @@ class QuestionAnswers:
     error: list[str]
     iou: list[float | None]
     group: str
+    tokens: list[int] = field(default_factory=list)
+    turns: list[int] = field(default_factory=list)
+    seconds: list[float | None] = field(default_factory=list)
+    alignment: list[float | None] = field(default_factory=list)
+    audit: list[dict[str, Any] | None] = field(default_factory=list)
 
     def right(self, rule: str = "ours") -> float:
         """The share of right samples; one without a verdict is not right."""
         return float(np.mean([verdict is True for verdict in getattr(self, rule)]))
 
 
+TOO_LONG = "its prompt is longer than data.max_prompt_length"
+LOST = "its agent loop ended with an exception, which the log has"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One recorded rollout, or the reason why there is none.
+
+    Attributes:
+        trajectory: empty where there is none.
+        error: see :class:`QuestionAnswers`.
+        outcome: its reward.
+        seconds: see :class:`QuestionAnswers`.
+    """
+
+    trajectory: Trajectory
+    error: str = ""
+    outcome: float = 0.0
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Sample:
+        """The sample of a line of a run's trajectories."""
+        written = record["trajectory"]
+        trajectory = Trajectory.from_record(written) if written else Trajectory([])
+        error = failure_of(record) or (TOO_LONG if trajectory.end_reason is EndReason.PROMPT_LENGTH else "")
+        return cls(trajectory, error, record.get("outcome", 0.0), record.get("seconds"))
+
+
 def answers_of_run(
-    run: Path, questions: Iterable[Path], benchmarks: Mapping[str, Benchmark]
+    run: Path, questions: Iterable[Path], benchmarks: Mapping[str, Benchmark], samples: int | None = None
 ) -> Iterator[QuestionAnswers]:
     """Judge the last validation of a run.
+
+    A reply that only a judge can score has the verdict of the run's own judge, where it had one.
 
     Args:
         run: the folder of a run, which recorded all rollouts of its validation (``records.share=1``).
         questions: the parquet files of the benchmarks that the run was validated on.
         benchmarks: by the ``data_source`` of their rows.
+        samples: number of rollouts of a question; those that were lost are counted with the reason. None: as many as
+            there are, and none may be missing.
 
     Raises:
         ConfigError: the run has no recorded validation; a question has no rollout, or fewer than another; or a row
             belongs to no benchmark.
     """
-    files = RunFolder(run).rollouts("val")
-    if not files:
+    folder = RunFolder(run)
+    files = folder.rollouts("val")
+    if not files and samples is None:
         raise ConfigError(f"RUN {run} has no recorded validation: evaluate it with 'verl-mapo eval' first.")
-    replies = _samples(files[max(files)])
+    found = _samples(files[max(files)]) if files else {}
     rows = [row for file in questions for row in pq.read_table(file).to_pylist()]
     places = [(row["data_source"], row["extra_info"]["index"]) for row in rows]
+    if samples is None:
+        _check_whole(run, places, found)
+        samples = len(next(iter(found.values())))
+    lost, judge = _lost(folder), judge_of(folder) is not None
+    for place, row in zip(places, tqdm(rows, desc="judged", unit="question"), strict=True):
+        if place[0] not in benchmarks:
+            raise ConfigError(
+                f"a row has the data_source {place[0]!r}, which is no benchmark of 'verl-mapo bench list'."
+            )
+        made = found.get(place, {})
+        reasons = (lost.get((place, session), LOST) for session in range(samples))
+        taken = [made.get(session) or Sample(Trajectory([]), reason) for session, reason in enumerate(reasons)]
+        yield _judged(benchmarks[place[0]], row, taken, judge)
+
+
+def _check_whole(run: Path, places: Sequence[Place], replies: Mapping[Place, Mapping[int, Sample]]) -> None:
     missing = [place for place in places if place not in replies]
     if missing:
         raise ConfigError(
-            f"RUN {run} has no rollout of {len(missing)} of {len(rows)} questions, of which {missing[0][0]} "
+            f"RUN {run} has no rollout of {len(missing)} of {len(places)} questions, of which {missing[0][0]} "
             f"{missing[0][1]} is the first: give the files of data.val_files, and evaluate with records.share=1."
         )
     counts = {len(replies[place]) for place in places}
@@ -91,31 +162,46 @@ def answers_of_run(
         raise ConfigError(
             f"RUN {run} has from {min(counts)} to {max(counts)} rollouts for a question: evaluate it again."
         )
-    for place, row in zip(places, tqdm(rows, desc="judged", unit="question"), strict=True):
-        if place[0] not in benchmarks:
-            raise ConfigError(
-                f"a row has the data_source {place[0]!r}, which is no benchmark of 'verl-mapo bench list'."
-            )
-        yield _judged(benchmarks[place[0]], row, replies[place])
 
 
-def _samples(file: Path) -> dict[tuple[str, Any], list[Trajectory]]:
-    """The trajectories of each question by the place of its row, in the order of the samples."""
-    found: dict[tuple[str, Any], list[tuple[int, Trajectory]]] = defaultdict(list)
-    with file.open(encoding="utf-8") as lines:
-        for record in map(json.loads, lines):
-            trajectory = Trajectory.from_record(record["trajectory"]) if record["trajectory"] else Trajectory([])
-            found[record["data_source"], record.get("index")].append((record["session"], trajectory))
-    return {
-        place: [one for _, one in sorted(samples, key=lambda sample: sample[0])] for place, samples in found.items()
-    }
+def _samples(file: Path) -> dict[Place, dict[int, Sample]]:
+    """The samples of each question by the place of its row and by their number."""
+    found: dict[Place, dict[int, Sample]] = defaultdict(dict)
+    for record in read_records(file):
+        found[record["data_source"], record.get("index")].setdefault(record["session"], Sample.of(record))
+    return found
 
 
-def _judged(benchmark: Benchmark, row: Mapping[str, Any], samples: Sequence[Trajectory]) -> QuestionAnswers:
+def _lost(folder: RunFolder) -> dict[tuple[Place, int], str]:
+    """Why a server gave no reply to a rollout, the last time."""
+    failed = read_records(folder.failures)
+    return {((one.get("data_source"), one.get("index")), one["session"]): one["reason"] for one in failed}
+
+
+def judge_of(folder: RunFolder) -> dict[str, Any] | None:
+    """The settings of the judge that scored the rollouts of a run; None without one."""
+    if not folder.config.is_file():
+        return None
+    judge = select(OmegaConf.load(folder.config), f"{ALIGNMENT_NODE}.judge")
+    return None if judge is None else OmegaConf.to_container(judge, resolve=True)
+
+
+def _judged(benchmark: Benchmark, row: Mapping[str, Any], samples: Sequence[Sample], judge: bool) -> QuestionAnswers:
     target, boxes = target_of_row(row), row["extra_info"]["boxes"]
-    replies = [sample.turns[-1].text if sample.turns else "" for sample in samples]
+    paths = [sample.trajectory for sample in samples]
+    replies = [path.turns[-1].text if path.turns else "" for path in paths]
     scored = [score(benchmark, reply, target) for reply in replies]
-    looked = [[turn.box_executed for turn in sample.turns if turn.box_executed] for sample in samples]
+    looked = [[turn.box_executed for turn in path.turns if turn.box_executed] for path in paths]
+
+    def ours_of(one: Scored, outcome: float) -> bool | None:
+        """Our verdict, which is that of the run's judge where only a judge can tell."""
+        return outcome == 1 if judge and one.ours is None and target.style == JUDGE else one.ours
+
+    def verdicts(reply: str, outcome: float) -> dict[str, bool | None]:
+        one = score(benchmark, reply, target)
+        return {"ours": ours_of(one, outcome), "official": one.official}
+
+    ours = [ours_of(one, sample.outcome) for sample, one in zip(samples, scored, strict=True)]
     name = row["extra_info"]["id"]
     return QuestionAnswers(
         benchmark=benchmark.name,
@@ -124,12 +210,17 @@ def _judged(benchmark: Benchmark, row: Mapping[str, Any], samples: Sequence[Traj
         truth=target.truth,
         replies=replies,
         said=[one.said for one in scored],
-        ours=[None if sample.error else one.ours for sample, one in zip(samples, scored, strict=True)],
+        ours=[None if sample.error else verdict for sample, verdict in zip(samples, ours, strict=True)],
         official=[None if sample.error else one.official for sample, one in zip(samples, scored, strict=True)],
-        called=[sample.called for sample in samples],
+        called=[path.called for path in paths],
         error=[sample.error for sample in samples],
         iou=[best_iou(seen, boxes) if boxes else None for seen in looked],
         group=str(target.more.get("group", name)),
+        tokens=[sum(end - begin for begin, end in (turn.span for turn in path.turns)) for path in paths],
+        turns=[len(path.assistant_turns) for path in paths],
+        seconds=[sample.seconds for sample in samples],
+        alignment=[path.alignment for path in paths],
+        audit=[judged_audit(path, verdicts) for path in paths],
     )
 
 
@@ -183,12 +274,14 @@ class Result:
     Attributes:
         ours, official: accuracy by either rule, with its interval over questions; unjudged samples are not right.
         unjudged: number of samples without verdict, by our rule and by the official one: only a judge could decide.
-        failed: number of samples without an answer, because of an error; they are among the unjudged ones.
+        failed: number of samples without an answer by the reason, see :attr:`QuestionAnswers.error`; they are among the
+            unjudged ones.
         differ: number of samples on which both rules have a verdict, and not the same.
         samples: number of samples of a question.
         pass_at_k: Pass@k by k, for 1, 2, 4, ... and the number of samples.
         majority: the share of questions whose most frequent answer is right.
         tool_rate: the share of samples that called a tool.
+        tokens, turns, seconds: means over the samples; None where they were not recorded.
         iou: the mean box IoU of the looks; None where the benchmark has no boxes.
         reported: what the benchmark reports, see :meth:`verl_mapo.benchmarks.base.Benchmark.summary`; a rule that reads
             yes and no reads those of the first sample.
@@ -197,12 +290,15 @@ class Result:
     ours: Estimate
     official: Estimate
     unjudged: tuple[int, int]
-    failed: int
+    failed: dict[str, int]
     differ: int
     samples: int
     pass_at_k: dict[int, float]
     majority: float
     tool_rate: float
+    tokens: float | None
+    turns: float | None
+    seconds: float | None
     iou: float | None
     reported: Reported
 
@@ -220,7 +316,6 @@ def result_of(
     groups = [answer.group for answer in answers]
     right = np.array([[verdict is True for verdict in answer.ours] for answer in answers])
     pairs = [pair for answer in answers for pair in zip(answer.ours, answer.official, strict=True)]
-    ious = [iou for answer in answers for iou in answer.iou if iou is not None]
     said = [
         Answer(answer.id, answer.right(), facts[answer.id], answer.truth, answer.said[0] if answer.said else None)
         for answer in answers
@@ -230,15 +325,21 @@ def result_of(
         ours=interval([answer.right() for answer in answers], groups),
         official=interval([answer.right("official") for answer in answers], groups),
         unjudged=(sum(one is None for one, _ in pairs), sum(other is None for _, other in pairs)),
-        failed=sum(bool(error) for answer in answers for error in answer.error),
+        failed=dict(Counter(error for answer in answers for error in answer.error if error).most_common()),
         differ=sum(None not in pair and pair[0] != pair[1] for pair in pairs),
         samples=k,
         pass_at_k={draws: float(pass_at_k(k, right.sum(1), draws).mean()) for draws in _draws(k)},
         majority=float(np.mean([majority(answer.said, row) for answer, row in zip(answers, right, strict=True)])),
         tool_rate=avg_at_k(np.array([answer.called for answer in answers])),
-        iou=float(np.mean(ious)) if ious else None,
+        **{name: _mean(answers, name) for name in ("tokens", "turns", "seconds", "iou")},
         reported=benchmark.summary(said),
     )
+
+
+def _mean(answers: Iterable[QuestionAnswers], name: str) -> float | None:
+    """The mean of what is known of each sample."""
+    known = [value for answer in answers for value in getattr(answer, name) if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _draws(samples: int) -> list[int]:

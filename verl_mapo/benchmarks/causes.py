@@ -76,36 +76,6 @@ def _joint(group: np.ndarray, call: np.ndarray, outcome: np.ndarray) -> float:
     return chance
 
 
-def called_without_looking(called: np.ndarray, real: np.ndarray, swapped: np.ndarray) -> float:
-    """The share of right answers with a tool call that stay right when the observations are replaced.
-
-    As CauAudit's trajectory level: every observation is replaced by a crop of the same size that shows something else.
-
-    Args:
-        called: whether a tool was called, (N,) bool.
-        real: whether the answer with the real observations is right, (N,) bool.
-        swapped: whether the answer with the replaced ones is right, (N,) bool.
-
-    Returns:
-        NaN where no answer with a call is right.
-    """
-    called, real, swapped = _aligned(called, real, swapped)
-    survived = swapped[called & real]
-    return float(survived.mean()) if survived.size else float("nan")
-
-
-def visual_evidence_gain(real: np.ndarray, swapped: np.ndarray) -> float:
-    """The mean of log p(right answer | real crop) - log p(right answer | replaced crop), at the same prefix, in nats.
-
-    Args:
-        real, swapped: the two log-probabilities of each look, (N,) float.
-    """
-    real, swapped = np.asarray(real, float), np.asarray(swapped, float)
-    if real.shape != swapped.shape:
-        raise ValueError(f"there are {real.size} real and {swapped.size} swapped looks: each needs both")
-    return float((real - swapped).mean()) if real.size else float("nan")
-
-
 EASY, HARD = 4, 1
 """Beacon: a question is easy with at least 4 of 5 right answers without tools, hard with at most 1, else dropped."""
 

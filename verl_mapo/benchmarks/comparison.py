@@ -7,18 +7,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from verl_mapo.benchmarks.causes import ToolEffects, tool_effects
 from verl_mapo.benchmarks.statistics import Comparison, Estimate, compare, interval
 from verl_mapo.charts import BLUE, GREY
 from verl_mapo.settings import ConfigError
-
-if TYPE_CHECKING:
-    from verl_mapo.benchmarks.answers import QuestionAnswers
 
 
 @dataclass(frozen=True)
@@ -60,33 +54,6 @@ def compare_runs(runs: Mapping[str, pd.DataFrame]) -> list[Line]:
     return lines
 
 
-def effects_of_tools(
-    with_tools: Sequence[QuestionAnswers], without: Sequence[QuestionAnswers], rule: str = "ours"
-) -> dict[str, ToolEffects]:
-    """MED's terms for each benchmark; the samples of a question are paired in their order.
-
-    Args:
-        with_tools, without: the answers of the two runs.
-        rule: ``ours`` or ``official``; a sample without verdict is not right.
-
-    Raises:
-        ConfigError: the runs answered different questions, or a question a different number of times.
-    """
-    pairs: dict[str, list[tuple[bool, bool, bool]]] = {}
-    direct = {(answer.benchmark, answer.id): answer for answer in without}
-    looked = {(answer.benchmark, answer.id): answer for answer in with_tools}
-    check_same_questions("the run with tools", looked, "the run without", direct)
-    for place, answer in looked.items():
-        verdicts = [[one is True for one in getattr(run, rule)] for run in (direct[place], answer)]
-        if len(verdicts[0]) != len(verdicts[1]):
-            raise ConfigError(
-                f"{place[0]} {place[1]} has {len(verdicts[1])} answers with tools and {len(verdicts[0])} without: "
-                "evaluate both with the same actor_rollout_ref.rollout.val_kwargs.n."
-            )
-        pairs.setdefault(place[0], []).extend(zip(*verdicts, answer.called, strict=True))
-    return {name: tool_effects(*np.array(found, bool).T) for name, found in pairs.items()}
-
-
 def check_same_questions(first: str, base: Collection, name: str, found: Collection) -> None:
     """Refuse to compare runs that answered different questions.
 
@@ -107,15 +74,25 @@ def check_same_questions(first: str, base: Collection, name: str, found: Collect
         )
 
 
+def names_of_runs(files: Sequence[Path]) -> list[str]:
+    """A name for each file of answers: its folder, with as many folders above it as tell the runs apart."""
+    places = [(file.parent if file.name == "answers.jsonl" else file.with_suffix("")).resolve() for file in files]
+    for depth in range(1, max(len(place.parts) for place in places)):
+        names = ["/".join(place.parts[-depth:]) for place in places]
+        if len(set(names)) == len(set(places)):
+            break
+    return names
+
+
 def table(lines: Sequence[Line]) -> pd.DataFrame:
     """One row for each run on each benchmark; shares in percent."""
     rows = []
     for line in lines:
         row = {"benchmark": line.benchmark, "run": line.run, "questions": line.accuracy.units}
-        row |= {"accuracy": _percent(line.accuracy.value), "95 % interval": _ends(line.accuracy)}
+        row |= {"accuracy": percent(line.accuracy.value), "95 % interval": _ends(line.accuracy)}
         found = line.comparison
         row |= {
-            "difference": _percent(found.difference.value, "+") if found else "",
+            "difference": percent(found.difference.value, "+") if found else "",
             "of the difference": _ends(found.difference) if found else "",
             "better / worse": f"{found.better} / {found.worse}" if found else "",
             "McNemar p": f"{found.mcnemar:.3g}" if found and found.mcnemar is not None else "",
@@ -125,12 +102,13 @@ def table(lines: Sequence[Line]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _percent(share: float, sign: str = "") -> str:
+def percent(share: float, sign: str = "") -> str:
+    """A share in percent, with one digit."""
     return f"{100 * share:{sign}.1f}"
 
 
 def _ends(estimate: Estimate) -> str:
-    return f"{_percent(estimate.low)} to {_percent(estimate.high)}"
+    return f"{percent(estimate.low)} to {percent(estimate.high)}"
 
 
 def markdown(found: pd.DataFrame) -> str:

@@ -130,6 +130,34 @@ def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
     return drawn @ distinct / len(values)
 
 
+def ratio(
+    parts: Sequence[float], wholes: Sequence[float], groups: Sequence[Hashable] | None = None, seed: int = 0
+) -> Estimate:
+    """The sum of some numbers over the sum of others, with the percentile bootstrap interval over questions.
+
+    For a share of samples of which each question has another number, such as of the right ones with a look. As in
+    :func:`interval`, a resample draws how often each distinct pair occurs; one without any whole is left out.
+
+    Args:
+        parts, wholes: one number for each question; the wholes are not negative, and one is positive.
+        groups, seed: see :func:`interval`; the numbers of a group are added.
+
+    Raises:
+        ValueError: the sum of the wholes is 0.
+    """
+    pairs = np.column_stack([parts, wholes]).astype(float)
+    if groups is not None:
+        places, _ = pd.factorize(pd.Index(groups, tupleize_cols=False))
+        pairs = np.column_stack([np.bincount(places, column) for column in pairs.T])
+    if pairs[:, 1].sum() <= 0:
+        raise ValueError("a ratio needs a question whose whole is above 0")
+    distinct, counts = np.unique(pairs, axis=0, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(pairs), counts / len(pairs), size=RESAMPLES) @ distinct
+    drawn = drawn[drawn[:, 1] > 0]
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(pairs[:, 0].sum() / pairs[:, 1].sum()), float(low), float(high), int((pairs[:, 1] > 0).sum()))
+
+
 def by_category(values: Mapping[str, float], category: Mapping[str, str], seed: int = 0) -> dict[str, Estimate]:
     """The estimate of each category, in alphabetical order.
 

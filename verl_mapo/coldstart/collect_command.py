@@ -12,22 +12,19 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from verl_mapo import names
 from verl_mapo.coldstart.collect import Collection, collect
 from verl_mapo.coldstart.filters import FilterSettings
 from verl_mapo.overrides import check_data_path
 from verl_mapo.planning.compose import composed
-from verl_mapo.run_command import launch_run, primary_file
+from verl_mapo.run_command import primary_file
 from verl_mapo.run_folder import RunFolder
-from verl_mapo.server_run import ServerDown, ServerRun, ServerSettings
+from verl_mapo.server_run import ServerRun, ServerSettings, made
 from verl_mapo.settings import ConfigError, parse_node
+from verl_mapo.validation_run import ValidationRun, sampling_overrides
 
 T = TypeVar("T")
 
 console = Console(highlight=False)
-
-_MOST_REASONS = 10
-"""Reasons for missing replies that are printed; a message with numbers of its own, such as tokens, is one each."""
 
 
 def run_collect(
@@ -68,11 +65,12 @@ def run_collect(
         raise ConfigError("--server and --model belong together: --server http://127.0.0.1:8000/v1 --model NAME.")
     whole = composed(primary_file(config), overrides)
     if run is not None and server:
-        if not _roll_out(ServerRun(whole, _parsed(ServerSettings, options), run)):
+        if not made(ServerRun(whole, _parsed(ServerSettings, options), run)):
             return 1
-    elif run is not None and not RunFolder(run).rollouts("val"):
-        fixed = rollout_overrides(options["n"], options["temperature"])
-        if code := launch_run(run, config, [*overrides, *fixed], timeout_h, verbose):
+    elif run is not None and (RunFolder(run).missing.is_file() or not RunFolder(run).rollouts("val")):
+        given = [*overrides, *sampling_overrides(options["temperature"])]
+        own = ValidationRun(composed(primary_file(config), given), run, options["n"])
+        if code := own.roll_out(config, given, timeout_h, verbose):
             return code
     collection = collect(whole, [*([] if run is None else [run]), *earlier], out, filters)
     console.print(table_of(collection))
@@ -81,26 +79,6 @@ def run_collect(
         return 1
     console.print(f"Wrote {collection.rows} rows to {collection.file}", soft_wrap=True)
     return 0
-
-
-def rollout_overrides(n: int, temperature: float) -> list[str]:
-    """The overrides with which verl only validates, on the training data, and every rollout is recorded.
-
-    Args:
-        n: number of rollouts of each question.
-        temperature: 0 for greedy rollouts.
-    """
-    validation = "actor_rollout_ref.rollout.val_kwargs"
-    return [
-        f"{names.VAL_FILES}=${{{names.TRAIN_FILES}}}",
-        "data.val_max_samples=${data.train_max_samples}",
-        "trainer.val_only=true",
-        "trainer.val_before_train=true",
-        "records.share=1",
-        f"{validation}.n={n}",
-        f"{validation}.temperature={temperature}",
-        f"{validation}.do_sample={str(temperature > 0).lower()}",
-    ]
 
 
 def table_of(collection: Collection) -> Table:
@@ -121,25 +99,6 @@ def table_of(collection: Collection) -> Table:
     return table
 
 
-def _roll_out(run: ServerRun) -> bool:
-    """Make the rollouts of a server; returns whether it went through, though some may have failed."""
-    try:
-        run.roll_out()
-        return True
-    except ServerDown as error:
-        console.print(f"verl-mapo: {error}", style="red", markup=False, soft_wrap=True)
-        return False
-    finally:
-        for reason, count in run.failures.most_common(_MOST_REASONS):
-            console.print(f"{count} rollouts got no reply: {reason}.", markup=False, soft_wrap=True)
-        if others := run.failures.total() - sum(count for _, count in run.failures.most_common(_MOST_REASONS)):
-            console.print(
-                f"{others} rollouts got no reply for other reasons, see {run.folder.failures}.", soft_wrap=True
-            )
-        if run.failures:
-            console.print("The same command tries them again.")
-
-
 def _parsed(cls: type[T], options: Mapping[str, Any]) -> T:
-    own = {each.name: options[each.name] for each in fields(cls)}
+    own = {each.name: options[each.name] for each in fields(cls) if each.name in options}
     return parse_node(cls, own, "verl-mapo collect")

@@ -57,12 +57,15 @@ class KindsPanel:
         prefix: what the names of the metrics begin with; the rest is the curve's name.
         look_for: the caption.
         stacked: whether the shares add up to 1 and are drawn on top of each other.
+        where_logged: whether a curve has the steps at which it was logged; otherwise those of the rollouts' metrics,
+            with 0 where it was not logged.
     """
 
     title: str
     prefix: str
     look_for: str
     stacked: bool = False
+    where_logged: bool = False
 
 
 HELD_OUT = (
@@ -153,6 +156,13 @@ KINDS = (
         "rollout_visual/faults/",
         "Visual turns with alignment 0 that were not sent to the scorer. If they rise with the tool rate, the model "
         "calls tools without using what they show.",
+    ),
+    KindsPanel(
+        "Right held-out answers that do not need the look",
+        "val-audit/without_looking/",
+        "Of right answers with a look, the share that stays right when something else is shown in its place. If it "
+        "rises with alignment, labels get better and answers do not come from the images.",
+        where_logged=True,
     ),
 )
 

@@ -30,10 +30,17 @@ def open_originals(trajectory: Trajectory, root: Path) -> list[Image.Image | Non
         root: the run folder. A relative path that does not exist in the working directory refers to it.
     """
     sizes = trajectory.image_sizes or [None] * len(trajectory.images)
-    return [_open(reference, size, root) for reference, size in zip(trajectory.images, sizes, strict=True)]
+    return [open_picture(reference, size, root) for reference, size in zip(trajectory.images, sizes, strict=True)]
 
 
-def _open(reference: str, size: Size | None, root: Path) -> Image.Image | None:
+def open_picture(reference: str, size: Size | None, root: Path) -> Image.Image | None:
+    """A picture; None if it cannot be read or has another size.
+
+    Args:
+        reference: its path.
+        size: its recorded (width, height) in pixels; None for any.
+        root: see :func:`open_originals`.
+    """
     try:
         path = Path(reference.removeprefix("file://"))
         opened = decode(read_file(path if path.is_file() else root / path))

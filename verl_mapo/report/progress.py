@@ -55,6 +55,14 @@ class Progress:
         elif found := _STEP.search(line):
             self.say(f"step {found[1]}{self.total}  {_summary(found[2])}")
 
+    def again(self, step: int) -> str:
+        """What the same command does after a failure.
+
+        Args:
+            step: the step of the last checkpoint; 0 without one.
+        """
+        return f"goes on after step {step}" if step else "begins anew"
+
     def explain(self) -> str:
         """The last lines of the output, which usually say why a run failed."""
         return "\n".join(self.last)

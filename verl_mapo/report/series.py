@@ -91,6 +91,11 @@ def _curves(run: RunData, panel: Panel) -> DrawnPanel:
 
 def _kinds(run: RunData, panel: KindsPanel) -> DrawnPanel:
     """The most common kinds, one line each; there are no more lines than colours."""
+    if panel.where_logged:
+        names = [name for name in run.metric_names if name.startswith(panel.prefix)]
+        rows = zip(names, _LINE_COLOURS, strict=False)
+        lines = [Series(name.removeprefix(panel.prefix), *run.series(name), colour) for name, colour in rows]
+        return DrawnPanel(panel.title, panel.look_for, lines, share=True)
     steps = run.series("rollout_visual/turns")[0]
     rows = zip(_shares(run, panel.prefix, steps), _LINE_COLOURS, strict=False)
     lines = [Series(kind, steps, values, colour) for (kind, values), colour in rows]

@@ -21,8 +21,9 @@ from verl_mapo.rewards.outcome import AnswerOutcome, CustomOutcome, Outcome, Out
 from verl_mapo.rewards.scorers.actor import RemoteScorer
 from verl_mapo.rewards.scorers.base import build_scorer
 from verl_mapo.rewards.scorers.batching import BatchingScorer
-from verl_mapo.rewards.scorers.settings import ScorerSettings
+from verl_mapo.rewards.scorers.settings import NO_SCORER, ScorerSettings
 from verl_mapo.rewards.settings import alignment_settings
+from verl_mapo.rollout.audit_record import Swap
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.trajectory import Trajectory, Turn, error_sentence
 from verl_mapo.settings import ConfigError, parse, select
@@ -65,7 +66,7 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
         if select(config, names.CUSTOM_REWARD_FUNCTION) is not None:
             router = {"reward_router_address": reward_router_address, "reward_model_tokenizer": reward_model_tokenizer}
             self.outcome = CustomOutcome(compute_score, tokenizer, router if reward_router_address is not None else {})
-        self.scorer = self._make_scorer(settings.scorer)
+        self.scorer = None if settings.scorer.kind == NO_SCORER else self._make_scorer(settings.scorer)
 
     def _make_scorer(self, settings: ScorerSettings) -> RemoteScorer | BatchingScorer:
         if settings.placement == "actor":
@@ -85,7 +86,8 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
             * ``alignment_scores``: a float, or None if unscored, for each visual turn in order;
             * ``outcome_error``, only where the outcome is not known: the reason. The reward is 0 then, because verl
               needs a number, the terms of the outcome are None, and the rollout is not trained on
-              (:meth:`verl_mapo.rollout.output.VisualToolOutput.as_dict`).
+              (:meth:`verl_mapo.rollout.output.VisualToolOutput.as_dict`);
+            * ``audit_outcomes``, only of an audited rollout: the outcome of each swap, None where it is not known.
 
         Raises:
             ConfigError: the row carries no trajectory.
@@ -104,6 +106,8 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
             "zero_by_fault": float(sum(map(self._has_fault, turns))),
             names.ALIGNMENT_SCORES: list(scores),
         }
+        if trajectory.audit is not None:
+            terms[names.AUDIT_OUTCOMES] = [await self._swapped(row, swap) for swap in trajectory.audit.swaps]
         return {"reward_score": reward, "reward_extra_info": {**terms, **alignment}}
 
     async def _outcome(self, row: DataProtoItem, trajectory: Trajectory) -> tuple[float, Terms]:
@@ -118,11 +122,19 @@ class DescriptionAlignmentRewardManager(RewardManagerBase):
                 logger.error("A rollout has no outcome and is not trained on: %s", reason, exc_info=error)
         return 0.0, {**dict.fromkeys(self.outcome.terms), names.OUTCOME_ERROR: reason}
 
+    async def _swapped(self, row: DataProtoItem, swap: Swap) -> float | None:
+        """The outcome of a swap, checked as the rollout's own is, and kept out of its terms."""
+        told = Trajectory([], turns=[Turn((0, 0), swap.reply)], error=swap.error)
+        reward, terms = await self._outcome(row, told)
+        return None if names.OUTCOME_ERROR in terms else reward
+
     async def _alignment(self, turn: Turn) -> float | None:
-        """s_t of one visual turn; None when the scorer failed.
+        """s_t of one visual turn; None when the scorer failed, or there is none.
 
         With ``visual_tool.describe=both`` it is the mean of the label's and the description's score [ours].
         """
+        if self.scorer is None:
+            return None
         if self._has_fault(turn):
             return 0.0
         scores = await asyncio.gather(*(self.scorer.score(text, turn.pixels) for text in self._texts(turn)))

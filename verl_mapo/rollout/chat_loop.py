@@ -58,7 +58,7 @@ class ChatLoop(VisualToolAgentLoop):
         with simple_timer("generate_sequences", state.metrics):
             messages = await asyncio.to_thread(self._messages, state)
             reply = await self.server_manager.reply(messages, max_tokens=room, **given)
-        ids, ended = self._tokens(reply, self._thinking(state))
+        ids, ended = self._tokens(reply, self.thinking(state))
         ended, ids = ended and len(ids) <= room, ids[:room]
         merge = self.continuous_token_builder.merge_assistant_tokens(state.token_ids, ids)
         self._merge(state, merge, [0.0] * len(ids))
@@ -98,7 +98,7 @@ class ChatLoop(VisualToolAgentLoop):
     def _messages(self, state: ChatState) -> list[dict[str, Any]]:
         """The dialogue so far in OpenAI's form."""
         state.urls += map(data_url, state.history.images[len(state.urls) :])
-        urls, opened = iter(state.urls), f"{THINK}\n" if self._thinking(state) else ""
+        urls, opened = iter(state.urls), f"{THINK}\n" if self.thinking(state) else ""
         messages = list(state.messages)
         for turns in state.trajectory.assistant_turns:
             messages.append({"role": "assistant", "content": opened + "".join(turn.text for turn in turns)})

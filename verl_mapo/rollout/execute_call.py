@@ -88,8 +88,9 @@ class CallExecutor:
         tool = self.tools.get(self.settings.aliases.get(call.name, call.name)) if history.views else None
         if tool is None:
             turn.status = TurnStatus.UNKNOWN_TOOL
-            tools = f"the tools are: {', '.join(self.tools)}" if history.views else "this question has no image"
-            return Refusal(f"There is no tool {call.name[:40]!r}; {tools}.")
+            tools = f"the tools are: {', '.join(self.tools)}" if self.tools else "there are none"
+            reason = tools if history.views else "this question has no image"
+            return Refusal(f"There is no tool {call.name[:40]!r}; {reason}.")
         turn.tool = tool.name
         turn.described = tool.scored
         try:

@@ -22,9 +22,10 @@ from PIL import Image
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, register
 from verl.utils.profiler import simple_timer
 
-from verl_mapo.names import AGENT_LOOP
+from verl_mapo.names import AGENT_LOOP, AUDIT_TRUTH
 from verl_mapo.nodes import node_name
 from verl_mapo.rollout import prompts
+from verl_mapo.rollout.audit import Auditor
 from verl_mapo.rollout.execute_call import CallExecutor, Refusal, ToolError
 from verl_mapo.rollout.image_features import POSITION_IDS, FeatureStore, feature_dtype, position_ids, without_pixels
 from verl_mapo.rollout.images import ImageStore, UnreadableImage, processor_kwargs, processor_resizes
@@ -75,6 +76,7 @@ class VisualToolAgentLoop(AgentLoopBase):
         )
         self.continuous_token_builder.processor = without_pixels(self.processor)
         self.feature_dtype = feature_dtype(self.config)
+        self.images = _IMAGES
         self.tools = settings.build_tools(settings.space(hf_model_type), self.resize_image.factor)
         self.label_checker = LabelChecker(settings.describe, settings.max_label_tokens, self.tokenizer)
         self.executor = CallExecutor(self.tools, settings)
@@ -87,7 +89,10 @@ class VisualToolAgentLoop(AgentLoopBase):
         self, sampling_params: dict[str, Any], start: LoopState | None = None, **row: Any
     ) -> VisualToolOutput:
         """Run one rollout; the arguments are those of :meth:`roll_out`."""
-        return await asyncio.to_thread(self._output, await self.roll_out(sampling_params, start, **row))
+        state = await self.roll_out(sampling_params, start, **row)
+        if row.get(AUDIT_TRUTH):
+            state.trajectory.audit = await Auditor(self).audit(state, sampling_params, row)
+        return await asyncio.to_thread(self._output, state)
 
     async def roll_out(self, sampling_params: dict[str, Any], start: LoopState | None = None, **row: Any) -> LoopState:
         """The state in which a rollout ends, before anything is computed for training.
@@ -121,7 +126,7 @@ class VisualToolAgentLoop(AgentLoopBase):
         try:
             messages, pictures = normal_form(raw_prompt)
             originals = [
-                await _IMAGES.open(picture, i, replace(self.resize_image, asked=picture.asked))
+                await self.images.open(picture, i, replace(self.resize_image, asked=picture.asked))
                 for i, picture in enumerate(pictures)
             ]
         except UnreadableImage as error:
@@ -177,7 +182,7 @@ class VisualToolAgentLoop(AgentLoopBase):
             turn.status = TurnStatus.CUT
             return limit
         known = {*self.tools, *self.settings.aliases}
-        calls = read_calls(turn.text, self._thinking(state), self.settings.parsing == "lenient", known)
+        calls = read_calls(turn.text, self.thinking(state), self.settings.parsing == "lenient", known)
         if not calls:
             turn.status = TurnStatus.ANSWER
             return EndReason.ANSWER
@@ -212,7 +217,7 @@ class VisualToolAgentLoop(AgentLoopBase):
 
     def _ends_with_call(self, state: LoopState) -> bool:
         text = self.tokenizer.decode(state.response_ids[state.turn_start :], skip_special_tokens=True)
-        return ends_with_call(text, self._thinking(state))
+        return ends_with_call(text, self.thinking(state))
 
     def _first_vision_token(self, state: LoopState) -> int | None:
         """The position on the response axis of the current turn's first vision token; None without one."""
@@ -254,7 +259,7 @@ class VisualToolAgentLoop(AgentLoopBase):
         text = self.tokenizer.decode(state.response_ids[state.turn_start :], skip_special_tokens=True)
         return Turn((state.turn_start, end), text, status=TurnStatus.CUT), vision is None
 
-    def _thinking(self, state: LoopState) -> bool:
+    def thinking(self, state: LoopState) -> bool:
         """Whether the chat template has opened a thought at the start of the current turn."""
         return opens_thought(self.tokenizer, [*state.prompt_ids, *state.response_ids[: state.turn_start]])
 
@@ -311,7 +316,9 @@ class VisualToolAgentLoop(AgentLoopBase):
                 replies.append((result.sentence, None))
                 continue
             told = self.label_checker.check_label(turn) if turn.described else []
-            replies.append((" ".join([prompts.image_text(shown, result.view.size), *told]), result.image))
+            if state.swapper is not None:
+                history.images[shown] = state.swapper.later(result.view, result.image, history)
+            replies.append((" ".join([prompts.image_text(shown, result.view.size), *told]), history.images[shown]))
             shown += 1
         replies[-1] = (" ".join([replies[-1][0], *notes]), replies[-1][1])
         end_reason = await self._append(state, turns, replies)

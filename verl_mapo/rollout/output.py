@@ -10,10 +10,10 @@ from pydantic import PrivateAttr
 from torch import Tensor
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 
-from verl_mapo.names import ALIGNMENT_SCORES, OUTCOME_ERROR, TRAJECTORY
+from verl_mapo.names import ALIGNMENT_SCORES, AUDIT_OUTCOMES, OUTCOME_ERROR, TRAJECTORY
 from verl_mapo.rollout.state import LoopState
 
-_OURS = (ALIGNMENT_SCORES, OUTCOME_ERROR)
+_OURS = (ALIGNMENT_SCORES, AUDIT_OUTCOMES, OUTCOME_ERROR)
 """Terms that become part of the trajectory; verl does not see them."""
 
 _REWARD_TERMS = "reward_extra_info"

@@ -71,7 +71,8 @@ def shown(
 ) -> list[dict[str, Any]]:
     """The messages of a row as the model is shown them; the given list is not changed.
 
-    They have no special tokens and no declarations of the row itself, and declare the tools if they have an image.
+    They have no special tokens and no declarations of the row itself, and declare the tools, if there are any and the
+    row has an image.
 
     Args:
         messages: see :func:`verl_mapo.rollout.row_messages.normal_form`.
@@ -79,8 +80,8 @@ def shown(
         tools: the tools, in the order in which they are declared.
         settings: the settings of the tools.
     """
-    plain = plain_text.messages(without_declarations(messages))
-    if not image_parts(plain):
+    plain, tools = plain_text.messages(without_declarations(messages)), list(tools)
+    if not tools or not image_parts(plain):
         return plain
     return declare(plain, tools, settings.describe, settings.calls_per_turn)
 

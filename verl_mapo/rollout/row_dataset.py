@@ -13,10 +13,11 @@ from __future__ import annotations
 import base64
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import datasets
@@ -29,6 +30,7 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.utils.tokenizer import build_multimodal_processor_inputs
 
 from verl_mapo import names
+from verl_mapo.names import AUDIT_PICTURE, AUDIT_TRUTH
 from verl_mapo.rollout.images import processor_kwargs
 from verl_mapo.rollout.picture_files import PictureFiles
 from verl_mapo.rollout.plain_text import PlainText
@@ -41,6 +43,10 @@ logger = logging.getLogger(__name__)
 
 UNREADABLE = (DatasetsError, ArrowInvalid, StopIteration)
 """What ``datasets`` raises for a file that is cut short, of another format, or empty (StopIteration: JSON)."""
+
+
+_DRAWS = 32
+"""Rows that are tried until one has another picture."""
 
 
 def unreadable_file(files: object, error: BaseException) -> ConfigError:
@@ -63,7 +69,11 @@ class RowDataset(RLHFDataset):
     Attributes:
         files: the pictures that the rows embed, as files in ``data.picture_dir``; by default in the folder ``pictures``
             of verl's ``data.cache_dir``.
+        audited: gives the first accepted answer of a row whose rollouts are audited, and an empty text for any other
+            row; None for training data, whose rows have no fields for it.
     """
+
+    audited: Callable[[Mapping[str, Any]], str] | None = None
 
     def __getitem__(self, item: int) -> dict[str, Any]:
         """See verl's method. No column of the row embeds a picture.
@@ -74,7 +84,24 @@ class RowDataset(RLHFDataset):
         row = super().__getitem__(item)
         messages = [self._lean_message(message) for message in row.pop("raw_prompt")]
         row.pop(self.prompt_key, None)  # verl's method changes it to the same messages
-        return {**self.files.lean(row), "raw_prompt": messages, self.prompt_key: messages}
+        row = {**self.files.lean(row), "raw_prompt": messages, self.prompt_key: messages}
+        if self.audited is None:
+            return row
+        truth = self.audited(row)
+        return row | {AUDIT_TRUTH: truth, AUDIT_PICTURE: self._other_picture(item, row) if truth else ""}
+
+    def _other_picture(self, item: int, row: dict[str, Any]) -> str:
+        """The path of another row's picture; empty where a few draws give none.
+
+        Rows follow each other that ask about the same picture, so it is drawn from all of them, by the row's place.
+        """
+        pictures, random = _pictures(row["raw_prompt"]), Random(item)
+        for _ in range(_DRAWS if pictures else 0):
+            messages = self._build_messages(dict(self.dataframe[random.randrange(len(self))]), self.prompt_key)
+            found = _pictures([self._lean_message(message) for message in messages])
+            if found and found[0] not in pictures:
+                return found[0]
+        return ""
 
     def check_files(self) -> None:
         """Store the pictures of the first row, so that a folder that cannot be written stops a run at its start.
@@ -184,6 +211,12 @@ def use_row_dataset(config: DictConfig) -> None:
     if select(config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP and custom.get("path") is None:
         with open_dict(custom):
             custom.path, custom.name = f"pkg://{RowDataset.__module__}", RowDataset.__name__
+
+
+def _pictures(messages: list[dict[str, Any]]) -> list[str]:
+    """The paths of the pictures of messages, in order."""
+    parts = [part for message in messages if _is_list(message["content"]) for part in message["content"]]
+    return [part["image"] for part in parts if medium_of(part) == "image" and isinstance(part["image"], str)]
 
 
 def _is_list(value: Any) -> bool:

@@ -10,6 +10,7 @@ from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from verl_mapo.names import VISUAL_TOOL_NODE
+from verl_mapo.rollout.swaps import AuditSettings
 from verl_mapo.settings import STRICT, ConfigError, parse_node
 from verl_mapo.tools.base import TOOLS, ToolContext, VisualTool
 from verl_mapo.tools.coordinates import CoordinateSpace
@@ -29,7 +30,8 @@ class VisualToolSettings:
     Attributes:
         tools: the tools that the model may call, in the order in which they are declared: names in
             :data:`verl_mapo.tools.base.TOOLS`, or dotted paths of subclasses of
-            :class:`verl_mapo.tools.base.VisualTool`.
+            :class:`verl_mapo.tools.base.VisualTool`. Empty: none is declared and none can be called, as an evaluation
+            without tools needs it; the rows are shown as they are.
         aliases: other names under which the model may call a tool or give an argument, for example those in a row's own
             declaration of tools: ``{image_zoom_in_tool: zoom, bbox: bbox_2d}``. They are not declared.
         parsing: ``lenient`` reads calls in other spellings where their meaning is certain, and counts them; ``strict``
@@ -63,11 +65,12 @@ class VisualToolSettings:
         scorer_side: longest side in pixels of the copy of an image that is sent to the scorer.
         seed: when set, every generation gets a seed made of this number, the step, the row, the session and the turn,
             so that a resumed run samples the same tokens as an uninterrupted one; None leaves sampling to the engine.
+        audit: which validation rollouts go on from their first look with other images, see :class:`AuditSettings`.
     """
 
     NODE: ClassVar[str] = VISUAL_TOOL_NODE
 
-    tools: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: ["zoom"])
+    tools: list[str] = Field(default_factory=lambda: ["zoom"])
     aliases: dict[str, str] = Field(default_factory=dict)
     parsing: Literal["strict", "lenient"] = "lenient"
     calls_per_turn: PositiveInt = 1
@@ -85,6 +88,7 @@ class VisualToolSettings:
     max_crop_pixels: PositiveInt | None = None
     scorer_side: PositiveInt = 224
     seed: Annotated[int, Field(ge=0)] | None = None
+    audit: AuditSettings = Field(default_factory=AuditSettings)
 
     @field_validator("tools")
     @classmethod
@@ -101,7 +105,7 @@ class VisualToolSettings:
     @field_validator("aliases")
     @classmethod
     def _lead_to_tools(cls, aliases: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        if "tools" not in info.data:  # they are invalid themselves
+        if not info.data.get("tools"):  # they are invalid themselves, or none, so that nothing is called
             return aliases
         tools = [TOOLS.find(tool) for tool in info.data["tools"]]
         known = list(dict.fromkeys(name for tool in tools for name in (tool.name, *tool.arguments.model_fields)))
@@ -126,7 +130,7 @@ class VisualToolSettings:
     @field_validator("tool_options")
     @classmethod
     def _are_options_of_tools(cls, options: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, Any]:
-        if "tools" not in info.data:  # they are invalid themselves
+        if not info.data.get("tools"):  # they are invalid themselves, or none, so that nothing is called
             return options
         tools = {tool.name: tool for tool in map(TOOLS.find, info.data["tools"])}
         for name, given in options.items():

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from verl_mapo.rollout.statuses import TurnStatus
+from verl_mapo.rollout.swaps import Swapper
 from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.tools.image_history import ImageHistory
 
@@ -34,6 +35,7 @@ class LoopState:
         metrics: verl's timings and counts of the rollout: seconds of ``generate_sequences`` and ``tool_calls``, and
             ``num_preempted``.
         extra_fields: the engine's fields of the first generation; ``max_global_steps`` is that of the last.
+        swapper: replaces every image that a tool returns, in an audit; None otherwise.
     """
 
     prompt_ids: list[int]
@@ -48,6 +50,7 @@ class LoopState:
     request_id: str = field(default_factory=lambda: uuid4().hex)
     metrics: dict[str, Any] = field(default_factory=dict)
     extra_fields: dict[str, Any] = field(default_factory=dict)
+    swapper: Swapper | None = None
 
     @property
     def token_ids(self) -> list[int]:

@@ -7,12 +7,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from statistics import fmean
 from typing import Any
 
 import torch
 
 from verl_mapo.columns import ABSENT, SCORED, TURN_COLUMNS, TURN_SCORES, TURN_SPANS, TURN_STATUS, UNSCORED
-from verl_mapo.names import ALIGNMENT_SCORES, OUTCOME_ERROR
+from verl_mapo.names import ALIGNMENT_SCORES, AUDIT_OUTCOMES, OUTCOME_ERROR
+from verl_mapo.rollout.audit_record import Audit
 from verl_mapo.rollout.statuses import EndReason, LabelFault, TurnStatus
 from verl_mapo.tools.coordinates import View, iou
 
@@ -161,6 +163,7 @@ class Trajectory:
             earlier versions.
         unreadable: which image or message cannot be shown and why, in a sentence that begins with the image's
             reference; empty if all can.
+        audit: what the model answers when it is shown something else; None for a rollout that was not audited.
     """
 
     images: list[str]
@@ -171,6 +174,7 @@ class Trajectory:
     error: str = ""
     node: str = ""
     unreadable: str = ""
+    audit: Audit | None = None
 
     @property
     def assistant_turns(self) -> list[list[Turn]]:
@@ -192,6 +196,12 @@ class Trajectory:
     def visual_turns(self) -> list[Turn]:
         """The turns whose alignment is scored, in order."""
         return [turn for turn in self.turns if turn.described]
+
+    @property
+    def alignment(self) -> float | None:
+        """The mean score of the visual turns that have one; None without any."""
+        scores = [turn.score for turn in self.visual_turns if turn.score is not None]
+        return fmean(scores) if scores else None
 
     @property
     def called(self) -> bool:
@@ -231,6 +241,8 @@ class Trajectory:
             Whether the terms hold the alignment scores of the visual turns.
         """
         self.error = terms.get(OUTCOME_ERROR) or self.error
+        for swap, outcome in zip(self.audit.swaps if self.audit else (), terms.get(AUDIT_OUTCOMES, ()), strict=False):
+            swap.outcome = outcome
         scores = terms.get(ALIGNMENT_SCORES)
         if scores is None:
             return False
@@ -264,6 +276,7 @@ class Trajectory:
             "error": self.error,
             "node": self.node,
             "unreadable": self.unreadable,
+            "audit": self.audit and self.audit.to_record(),
         }
 
     @classmethod
@@ -276,6 +289,7 @@ class Trajectory:
             end_reason=EndReason(record["end_reason"]) if record["end_reason"] else None,
             prefix_length=record["prefix_length"],
             **{name: record.get(name, "") for name in ("error", "node", "unreadable")},  # earlier versions lack some
+            audit=Audit.from_record(record["audit"]) if record.get("audit") else None,
         )
 
 

@@ -20,6 +20,7 @@ from verl_mapo import names
 from verl_mapo.overrides import check_data_path
 from verl_mapo.rewards.compute_score import check_plain_styles
 from verl_mapo.rewards.outcome import check_targets
+from verl_mapo.rewards.scorers.settings import NO_SCORER
 from verl_mapo.rewards.settings import DescriptionAlignmentSettings, alignment_settings
 from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
@@ -70,10 +71,12 @@ def check_config(config: DictConfig) -> None:
     check_free_settings(config)
     if select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER:
         alignment_settings(config)
+    _check_looks(config)
     check_mode(config)
     check_engines(config)
     check_frozen_tower(config, ACTOR, f"{ACTOR}.fsdp_config")
     check_resumed_tower(config, ACTOR, f"{ACTOR}.checkpoint", "actor")
+    _check_audit(config)
     _check_weights(config)
     _check_image_cache(config)
     if estimator_method(config) is None:
@@ -91,11 +94,47 @@ def check_config(config: DictConfig) -> None:
         _check_agent_loops(config, names.DEFAULT_AGENT_LOOP, {select(config, names.DEFAULT_AGENT_LOOP)})
 
 
+def _check_audit(config: DictConfig) -> None:
+    """Refuse audits where nothing can judge the answers to swapped images."""
+    share, function = parse(VisualToolSettings, config).audit.share, select(config, names.CUSTOM_REWARD_FUNCTION)
+    where = f"{names.VISUAL_TOOL_NODE}.audit.share={share}"
+    if share and select(config, names.REWARD_MANAGER_NAME) != names.REWARD_MANAGER:
+        raise ConfigError(
+            f"{where} needs the reward manager that judges audits: set {names.REWARD_MANAGER_NAME}="
+            f"{names.REWARD_MANAGER}, or the share to 0."
+        )
+    if share and function is not None:
+        raise ConfigError(
+            f"{where} judges answers to swapped images by the rows' answer checks, and {names.CUSTOM_REWARD_FUNCTION}="
+            f"{function} reads whole rollouts: leave it null, or set the share to 0."
+        )
+
+
 def _own_nodes(config: DictConfig) -> set[str]:
     """This package's setting in a node of verl, and the nodes that have a settings class, also of other packages."""
     used = [method.Settings for method in (*METHODS, *enabled_methods(config)) if method.Settings is not None]
     own = (VisualToolSettings, RecordSettings, DescriptionAlignmentSettings)
     return {names.PICTURE_DIR, names.STRATEGIES_NODE, *(settings.NODE for settings in (*own, *used))}
+
+
+def _check_looks(config: DictConfig) -> None:
+    """Check that a training of MAPO or AXPO has tools, and MAPO a scorer; an evaluation needs neither."""
+    if select(config, names.VAL_ONLY):
+        return
+    enabled = {method.name for method in enabled_methods(config)}
+    tools = parse(VisualToolSettings, config).tools
+    if not tools and (needing := enabled & {names.MAPO, names.AXPO}):
+        raise ConfigError(
+            f"{names.VISUAL_TOOL_NODE}.tools=[] lets no rollout call a tool, which {' and '.join(sorted(needing))} "
+            f"needs: set {names.VISUAL_TOOL_NODE}.tools=[zoom], or evaluate with {names.VAL_ONLY}=true."
+        )
+    manager = select(config, names.REWARD_MANAGER_NAME)
+    kind = alignment_settings(config).scorer.kind if manager == names.REWARD_MANAGER else None
+    if kind == NO_SCORER and names.MAPO in enabled:
+        raise ConfigError(
+            f"{names.ALIGNMENT_NODE}.scorer.kind={kind} scores nothing, which {names.MAPO} needs: set it to clip, with "
+            f"{names.ALIGNMENT_NODE}.scorer.model=openai/clip-vit-base-patch32."
+        )
 
 
 def _check_stock_estimator(config: DictConfig) -> None:

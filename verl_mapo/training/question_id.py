@@ -35,6 +35,16 @@ def question_id(data_source: str, index: Any, ground_truth: Any, prompt: Any) ->
     return digest.hexdigest()
 
 
+def is_in_share(identity: str, share: float) -> bool:
+    """Whether a question is among a share of all questions, the same ones at every step and in every run.
+
+    Args:
+        identity: see :func:`question_id`.
+        share: from 0, for none, to 1, for all. A larger share has the questions of a smaller one.
+    """
+    return int(identity, 16) < share * 16 ** len(identity)
+
+
 def _parts(value: Any) -> Iterator[bytes]:
     """A value as bytes, each part with its type and length in front, so that no two values give the same bytes."""
     if isinstance(value, np.generic | np.ndarray | torch.Tensor):

@@ -16,7 +16,7 @@ from verl_mapo.rollout.row_messages import text_form
 from verl_mapo.settings import STRICT
 from verl_mapo.training.method import Method
 from verl_mapo.training.methods import METHODS
-from verl_mapo.training.question_id import question_id
+from verl_mapo.training.question_id import is_in_share, question_id
 from verl_mapo.training.step_batch import StepBatch, to_list
 
 RECORD_FIELDS = ("raw_prompt", "reward_model", "data_source", "index")
@@ -31,11 +31,15 @@ class RecordSettings:
         share: share of the questions whose rollouts are recorded, all rollouts of a question or none. The question's
             identity decides, so it is the same questions at every step and in every validation; of few questions the
             share is only roughly met [ours].
+        append: whether a validation appends the records of every batch to the file of its step as soon as the batch has
+            ended, so that a run that only validates can go on with the questions that are missing. Otherwise it
+            replaces the file at its end.
     """
 
     NODE: ClassVar[str] = RECORDS_NODE
 
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    append: bool = False
 
     def keeps(self, identity: str) -> bool:
         """Whether the rollouts of a question are recorded.
@@ -43,7 +47,7 @@ class RecordSettings:
         Args:
             identity: hexadecimal digits of a hash, see :func:`verl_mapo.training.question_id.question_id`.
         """
-        return int(identity, 16) < self.share * 16 ** len(identity)
+        return is_in_share(identity, self.share)
 
 
 def describe_rows(
@@ -61,6 +65,7 @@ def describe_rows(
     prompts, rewards, data_sources, indices = (to_list(step.fields[name]) for name in RECORD_FIELDS)
     ids: dict[str, str] = {}
     advantages = _mean_advantages(step) if split == "train" else [None] * len(step)
+    seconds = _seconds(step)
     additions = [method.records(step) for method in methods]
     added_keys = [key for method in methods for key in method.record_keys]
     records = []
@@ -90,6 +95,7 @@ def describe_rows(
             alignment=extra.get("reward_extra_info", {}).get("alignment"),
             trajectory=extra.get(TRAJECTORY),
             advantage=advantages[row],
+            seconds=seconds[row],
         )
         record |= {key: None for key in added_keys if key not in record}
         for added in additions:
@@ -110,6 +116,7 @@ def rollout_record(
     alignment: float | None,
     trajectory: dict[str, Any] | None,
     advantage: float | None = None,
+    seconds: float | None = None,
 ) -> dict[str, Any]:
     """One line of ``trajectories/<split>/<step>.jsonl``, with None for what the methods of this package add.
 
@@ -124,6 +131,7 @@ def rollout_record(
         alignment: the mean alignment of its visual turns; None without any.
         trajectory: :meth:`verl_mapo.rollout.trajectory.Trajectory.to_record`; None where the agent loop recorded none.
         advantage: mean advantage of its policy tokens; None where there is none.
+        seconds: what it waited for the policy and for tools, beside other rollouts; None where it was not measured.
     """
     empty = dict.fromkeys(chain.from_iterable(method.record_keys for method in METHODS))
     return {
@@ -141,7 +149,19 @@ def rollout_record(
         "advantage": advantage,
         "trajectory": trajectory,
         "alignment": alignment,
+        "seconds": seconds,
     }
+
+
+def _seconds(step: StepBatch) -> list[float | None]:
+    if "metrics" not in step.fields.keys():
+        return [None] * len(step)
+    return [waited(metrics) for metrics in to_list(step.fields["metrics"])]
+
+
+def waited(metrics: Mapping[str, Any]) -> float:
+    """The seconds that a rollout waited for the policy and its tools, of verl's metrics of an agent loop."""
+    return float(sum(metrics.get(name) or 0.0 for name in ("generate_sequences", "tool_calls")))
 
 
 def _mean_advantages(step: StepBatch) -> list[float | None]:

@@ -151,10 +151,11 @@ def _warn_of_declarations(settings: VisualToolSettings, declared: Sequence[Seque
         len(declared),
         rows,
         ", ".join(foreign),
-        ", ".join(settings.tools),
+        ", ".join(settings.tools) or "no tools",
         "".join(
             f" If the model was trained to call {name}, set +visual_tool.aliases.{name}={settings.tools[0]}."
             for name in unknown
+            if settings.tools
         ),
     )
 

@@ -110,6 +110,11 @@ class StepBatch:
         """(B,) bool: the row is a rollout whose outcome is known; see :attr:`Trajectory.error` for those without."""
         return self.not_padding & torch.tensor([not (found and found.error) for found in self.trajectories])
 
+    def judged_rollouts(self) -> list[tuple[str, float, Trajectory | None]]:
+        """Data source, reward and trajectory of each row with a known outcome; ``data_source`` must be fetched."""
+        rows = zip(to_list(self.fields["data_source"]), self.outcome.tolist(), self.trajectories, strict=True)
+        return [row for row, judged in zip(rows, self.judged.tolist(), strict=True) if judged]
+
     @cached_property
     def extra_fields(self) -> list[dict[str, Any]]:
         """(B,) verl's ``extra_fields`` of each row."""

@@ -33,6 +33,7 @@ from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.run_folder import rollouts_file, write_whole
 from verl_mapo.settings import parse, select
 from verl_mapo.training.agent_workers import set_agent_workers
+from verl_mapo.training.audited_questions import AuditedQuestions
 from verl_mapo.training.checkpoint_room import CheckpointRoom
 from verl_mapo.training.collection import collection_paused
 from verl_mapo.training.config_checks import check_columns, check_config, check_model, check_rows, uses_this_package
@@ -46,6 +47,7 @@ from verl_mapo.training.rollout_metrics import rollout_metrics
 from verl_mapo.training.scorer_actors import scorer_actors
 from verl_mapo.training.step_batch import StepBatch, to_dense
 from verl_mapo.training.step_checks import check_errors, check_lost, check_tokens, check_unreadable
+from verl_mapo.training.validation import ValidationRecords
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +116,9 @@ class VisualTrainer(PPOTrainer):
         for dataset in (self.train_dataset, self.val_dataset):
             if isinstance(dataset, RowDataset):
                 dataset.check_files()
+        audit = parse(VisualToolSettings, self.config).audit
+        if audit.share and isinstance(self.val_dataset, RowDataset):
+            self.val_dataset.audited = AuditedQuestions(audit.share)
 
     @cached_property
     def finite_checks(self) -> FiniteChecks:
@@ -178,24 +183,20 @@ class VisualTrainer(PPOTrainer):
         return after
 
     def _validate(self) -> dict[str, float]:
-        """Run verl's validation, and record its rollouts before verl removes them from the queue."""
-        most = parse(VisualToolSettings, self.config).max_unreadable
-        records: list[dict[str, Any]] = []
+        """Run verl's validation, and keep its records and audits before verl removes its rollouts from the queue."""
+        kept = ValidationRecords(self.config, self.global_steps)
+        if not kept.wanted:
+            return super()._validate()
         sample = self.replay_buffer.sample
 
-        def sample_and_describe(**kwargs: Any) -> tuple[KVBatchMeta, dict]:
+        def sample_and_keep(**kwargs: Any) -> tuple[KVBatchMeta, dict]:
             batch, metrics = sample(**kwargs)
-            step = StepBatch.fetch(batch, self.global_steps, fields=RECORD_FIELDS)
-            check_unreadable(step, most, f"the validation after step {step.number}", names.VAL_FILES)
-            records.extend(describe_rows(step, "val", settings=parse(RecordSettings, self.config)))
+            kept.add(StepBatch.fetch(batch, self.global_steps, fields=RECORD_FIELDS))
             return batch, metrics
 
-        if not self.config.trainer.rollout_data_dir:
-            return super()._validate()
-        with patched_attribute(self.replay_buffer, "sample", sample_and_describe):
+        with patched_attribute(self.replay_buffer, "sample", sample_and_keep):
             metrics = super()._validate()
-        self._write("val", records)
-        return metrics
+        return metrics | kept.finish()
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
         """Write the records of the step, and verl's dump of all texts only where a record has no trajectory.

@@ -12,7 +12,7 @@ from PIL import Image
 
 from verl_mapo.names import ALIGNMENT_NODE
 from verl_mapo.registry import Registry
-from verl_mapo.rewards.scorers.settings import ScorerSettings
+from verl_mapo.rewards.scorers.settings import NO_SCORER, ScorerSettings
 from verl_mapo.settings import ConfigError, parse_node
 
 _NODE = f"{ALIGNMENT_NODE}.scorer"
@@ -101,7 +101,7 @@ def check_scorer(settings: ScorerSettings) -> None:
     Raises:
         ConfigError: naming the setting.
     """
-    if settings.options or settings.kind not in SCORERS.names:
+    if settings.kind != NO_SCORER and (settings.options or settings.kind not in SCORERS.names):
         parse_options(settings)
 
 

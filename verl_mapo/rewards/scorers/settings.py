@@ -17,6 +17,9 @@ from verl_mapo.endpoint import Retries, Seconds, base_url
 from verl_mapo.rewards.scorers.fit import Fit
 from verl_mapo.settings import STRICT
 
+NO_SCORER = "none"
+"""The value of ``kind`` with which every visual turn is unscored."""
+
 _NUMBERED_GPU = re.compile(r"cuda:(0|[1-9]\d*)")
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
@@ -27,7 +30,8 @@ class ScorerSettings:
 
     Attributes:
         kind: ``clip`` (CLIP, SigLIP or SigLIP2 through transformers), ``http`` (an OpenAI-compatible embeddings
-            server), or the dotted path of an :class:`~verl_mapo.rewards.scorers.base.AlignmentScorer`.
+            server), ``none`` (nothing is scored, for evaluations that need no alignment), or the dotted path of an
+            :class:`~verl_mapo.rewards.scorers.base.AlignmentScorer`.
         model: ``clip``: folder or hub name; ``http``: the name under which the server serves the model.
         url: ``http``: the base URL, ending in ``/v1``.
         api_key_env: ``http``: name of the environment variable that holds the key; None sends no key.
@@ -102,6 +106,8 @@ class ScorerSettings:
     @classmethod
     def _one_client(cls, placement: str, info: ValidationInfo) -> str:
         if placement == "actor":
+            if info.data.get("kind") == NO_SCORER:
+                raise ValueError("kind='none' scores nothing, so that no actor is needed; set placement='worker'")
             return placement
         if info.data.get("kind") == "http":
             raise ValueError(

@@ -1,0 +1,46 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""``verl-mapo bench causes``: do the answers of a run come from its looks?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from verl_mapo.run_folder import answers_file
+
+
+def causes(
+    with_tools: Annotated[Path, typer.Argument(help="answers.jsonl of a run with tools, or its folder.")],
+    without: Annotated[Path, typer.Argument(help="The same of a run on the same questions without tools.")],
+    rule: Annotated[Literal["ours", "official"], typer.Option(help="Which verdicts count.")] = "ours",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for causes.html and causes.json.", show_default="none is written")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Trajectories of each kind on the page.", min=0)] = 4,
+) -> None:
+    """Tell whether the looks cause the answers.
+
+    The difference that tools make is split exactly: CallGain + SchemaGain - CallHarm - SchemaHarm.
+
+    Of a run with visual_tool.audit.share=1 it also tells what the model answers when it is shown something else.
+    """
+    from verl_mapo.benchmarks.answers import read_answers
+    from verl_mapo.benchmarks.audits import causes_of
+    from verl_mapo.benchmarks.causes_table import table
+
+    found = causes_of(*(read_answers(answers_file(run)) for run in (with_tools, without)), rule)
+    frame = table(found.values())
+    shown = Table(*frame.columns)
+    for row in frame.to_numpy().tolist():
+        shown.add_row(*row)
+    Console().print(shown)
+    if out is not None:
+        from verl_mapo.report.causes_page import write_causes
+
+        folder = with_tools if with_tools.is_dir() else with_tools.parent
+        typer.echo(f"Wrote {write_causes(found, frame, folder, out, rule, samples)}")

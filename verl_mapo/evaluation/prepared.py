@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmarks that a command names: folders of ``verl-mapo bench prepare``, or names, prepared where needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from verl_mapo.benchmarks import BENCHMARKS, Benchmark
+from verl_mapo.data import convert
+from verl_mapo.settings import ConfigError
+
+ROWS = "train.parquet"
+"""The file with the rows in a folder of ``verl-mapo bench prepare``."""
+
+
+def prepared_files(names: Sequence[str], folder: Path, source: str | None = None) -> list[Path]:
+    """The rows of each benchmark.
+
+    Args:
+        names: folders of ``verl-mapo bench prepare``; or benchmarks, whose folders are in ``folder`` under their names.
+        folder: where benchmarks are prepared.
+        source: official files of the one benchmark that is not prepared yet, see :func:`verl_mapo.data.convert`.
+
+    Raises:
+        ConfigError: a name is neither; or a benchmark is not prepared, and no source is given for it alone.
+    """
+    files = {name: _file_of(name, folder) for name in names}
+    missing = [name for name, file in files.items() if not file.is_file()]
+    if source is None or len(missing) > 1:
+        for name in missing:
+            kind = _benchmark(name)
+            raise ConfigError(
+                f"{name} is not prepared in {folder}: run 'verl-mapo bench prepare {name} --source {kind.hub_id} --out "
+                f"{folder / kind.name}' first, with the hub or a folder as source; for one benchmark, --source does it."
+            )
+    for name in missing:
+        convert(_benchmark(name)(), source, files[name].parent.resolve(), max_left_out=0.0)
+    return list(files.values())
+
+
+def benchmarks_in(files: Sequence[Path], named: Sequence[str] = ()) -> dict[str, Benchmark]:
+    """The benchmarks whose questions are in some files, by the ``data_source`` of the rows.
+
+    Args:
+        files: neutral rows.
+        named: dotted paths among the names that a command was given, for benchmarks of other packages.
+
+    Raises:
+        ConfigError: a row belongs to no benchmark, or to one in two files.
+    """
+    kinds = [BENCHMARKS.find(name) for name in (*BENCHMARKS.names, *(name for name in named if "." in name))]
+    known = {kind.name: kind for kind in kinds if isinstance(kind.name, str)}
+    found: dict[str, Benchmark] = {}
+    for file in files:
+        for source in pq.read_table(file, columns=["data_source"]).column("data_source").unique().to_pylist():
+            if source not in known:
+                raise ConfigError(
+                    f"{file} has rows with data_source={source!r}, which is no benchmark: give files of 'verl-mapo "
+                    f"bench prepare', whose benchmarks are {', '.join(known)}."
+                )
+            if source in found:
+                raise ConfigError(f"The benchmark {source} is in two of the given files: give it once.")
+            found[source] = known[source]()
+    return found
+
+
+def _file_of(name: str, folder: Path) -> Path:
+    path = Path(name)
+    if path.is_file():
+        return path
+    if (path / ROWS).is_file():
+        return path / ROWS
+    return folder / _benchmark(name).name / ROWS
+
+
+def _benchmark(name: str) -> type[Benchmark]:
+    try:
+        return BENCHMARKS.find(name)
+    except ValueError as error:
+        raise ConfigError(f"{name} is no folder of 'verl-mapo bench prepare', and {error}.") from None
