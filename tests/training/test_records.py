@@ -31,7 +31,7 @@ KEYS = {
         "outcome",
         "advantage",
     ),
-    *("trajectory", "alignment", "a_out", "a_sem", "axpo", "credit"),
+    *("trajectory", "alignment", "seconds", "a_out", "a_sem", "axpo", "credit"),
 }
 
 
