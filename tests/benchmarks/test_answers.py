@@ -9,18 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.official_files import rows_of, written
 from typer.testing import CliRunner
 
 from verl_mapo.benchmarks import BENCHMARKS
-from verl_mapo.benchmarks.answers import answers_of_run, facts_in, read_answers, result_of, write_answers
+from verl_mapo.benchmarks.answers import LOST, answers_of_run, facts_in, read_answers, result_of, write_answers
 from verl_mapo.benchmarks.audits import causes_of
 from verl_mapo.benchmarks.comparison import compare_runs, markdown, table
 from verl_mapo.benchmarks.verdicts import read_verdicts
 from verl_mapo.cli import app
 from verl_mapo.data import convert
 from verl_mapo.rollout.trajectory import EndReason, Trajectory, Turn, TurnStatus
+from verl_mapo.run_folder import RunFolder
 from verl_mapo.settings import ConfigError
 from verl_mapo.tools.coordinates import View
 
@@ -93,6 +96,39 @@ def test_sample_that_an_error_ended_has_no_verdict_and_is_counted(tmp_path, ques
     result = result_of(BOTH["vstar"], answers[:6], facts_in(questions)["vstar"])
     assert result.failed == {"zoom: ZeroDivisionError": 6}
     assert (result.unjudged, result.ours.value) == ((6, 6), 0.5)
+
+
+def test_samples_that_are_lost_are_counted_by_the_reason_and_are_not_right(tmp_path, questions):
+    run = validated(tmp_path / "run", questions, lambda row, session: right(row, session))
+    file = run / "trajectories" / "val" / "3.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[2:-1]))  # both of vstar 0, one of the last
+    reason = {"data_source": "vstar", "index": 0, "session": 1, "reason": "no reply within 3 s"}
+    (run / "failures.jsonl").write_text(json.dumps(reason) + "\n")
+    answers = list(answers_of_run(run, questions, BOTH, samples=2))
+    assert answers[0].error == [LOST, "no reply within 3 s"] and answers[0].ours == [None, None]
+    assert answers[-1].error == [LOST, ""] and answers[-1].replies[0] == ""
+    result = result_of(BOTH["vstar"], answers[:6], facts_in(questions)["vstar"])
+    assert result.failed == {LOST: 1, "no reply within 3 s": 1} and result.ours.value == pytest.approx(5 / 6)
+    assert (result.turns, result.tokens, result.seconds) == (pytest.approx(20 / 12), pytest.approx(20 / 12), None)
+
+
+def test_a_judge_of_the_run_decides_what_no_rule_can(tmp_path, questions):
+    rows = [*rows_of(questions[0])][:2]
+    for row in rows:
+        row["reward_model"] = {"style": "judge", "ground_truth": "on the left", "options": None}
+    file = tmp_path / "judged.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    run = validated(tmp_path / "run", [file], lambda row, session: trajectory("left of it"), samples=1)
+    records = run / "trajectories" / "val" / "3.jsonl"
+    lines = [
+        json.loads(line) | {"outcome": float(place)} for place, line in enumerate(records.read_text().splitlines())
+    ]
+    records.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [answer.ours for answer in answers_of_run(run, [file], BOTH)] == [[None], [None]]
+    config = {"reward": {"description_alignment": {"judge": {"url": "http://h/v1", "model": "m"}}}}
+    RunFolder(run).config.parent.mkdir(parents=True)
+    RunFolder(run).config.write_text(json.dumps(config))
+    assert [answer.ours for answer in answers_of_run(run, [file], BOTH)] == [[False], [True]]
 
 
 @pytest.mark.parametrize(

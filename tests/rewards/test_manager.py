@@ -72,6 +72,15 @@ def test_turn_with_a_fault_has_alignment_0_without_the_scorer():
     assert manager.scorer.scorer.batches == [1]
 
 
+def test_without_a_scorer_every_turn_is_unscored():
+    manager = manager_of({"scorer": {"kind": "none"}})
+    (result,) = run(manager, row_of([visual_turn("label 0.5"), fault_turn(), answer_turn("<answer>Red</answer>")]))
+    assert result["reward_score"] == 1.0 and result["reward_extra_info"]["alignment"] is None
+    assert result["reward_extra_info"]["alignment_scores"] == [None, None]
+    with pytest.raises(ConfigError, match="kind='none' scores nothing, so that no actor is needed"):
+        manager_of({"scorer": {"kind": "none", "placement": "actor"}})
+
+
 @pytest.mark.parametrize("fault", LabelFault)
 def test_every_fault_has_alignment_0_though_there_are_texts_and_an_image(fault):
     manager = manager_of(describe="both")

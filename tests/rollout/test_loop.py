@@ -321,3 +321,12 @@ def test_error_in_a_tool_ends_the_rollout_which_is_not_trained_on(model, picture
     row = output.as_dict()
     assert not row["response_mask"].any() and row["responses"].tolist() == output.response_ids
     assert Trajectory.from_record(row["extra_fields"][TRAJECTORY]).error == trajectory.error
+
+
+@pytest.mark.parametrize(("reply", "end"), [("It is red.", EndReason.ANSWER), (call(), EndReason.TURN_LIMIT)])
+def test_without_tools_the_first_reply_is_the_last_turn_and_nothing_is_executed(model, picture, reply, end):
+    one_turn = "actor_rollout_ref.rollout.multi_turn.max_assistant_turns=1"
+    output = play(model, compose_config("visual_tool.tools=[]", one_turn), prompt_of(picture), [reply])
+    trajectory = output.extra_fields[TRAJECTORY]
+    assert trajectory.end_reason == end and trajectory.called == (end is EndReason.TURN_LIMIT)
+    assert len(output.multi_modal_data["images"]) == 1 and "# Tools" not in model.tokenizer.decode(output.prompt_ids)

@@ -9,7 +9,8 @@ import json
 import pytest
 from PIL import Image
 
-from verl_mapo.rollout.prompts import DEFAULT_SYSTEM, declare, image_text, observation, text_of
+from verl_mapo.rollout.plain_text import PlainText
+from verl_mapo.rollout.prompts import DEFAULT_SYSTEM, declare, image_text, observation, shown, text_of
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.tools.coordinates import CoordinateSpace
 
@@ -39,3 +40,9 @@ def test_observation_holds_the_image_and_its_text():
     assert text_of(message) == "<tool_response>\nImage 2, 28 x 56 pixels.\n</tool_response>"
     assert text_of(observation(("No.", None))) == "<tool_response>\nNo.\n</tool_response>"
     assert text_of({"role": "user", "content": "plain"}) == "plain"
+
+
+def test_a_row_is_shown_as_it_is_where_there_are_no_tools(tiny_models):
+    plain, settings = PlainText(tiny_models["qwen2_5_vl"].tokenizer), VisualToolSettings(tools=[])
+    assert shown([USER], plain, [], settings) == [USER]
+    assert len(shown([USER], plain, TOOLS, VisualToolSettings())) == 2

@@ -18,6 +18,7 @@ from verl_mapo.columns import TURN_COLUMNS
 from verl_mapo.names import ESTIMATORS
 from verl_mapo.rollout.statuses import EndReason, TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
+from verl_mapo.run_folder import read_records
 from verl_mapo.training.step_batch import StepBatch
 from verl_mapo.training.step_checks import check_lost, check_unreadable
 
@@ -140,6 +141,32 @@ def test_unreadable_images_of_a_validation_stop_the_run_before_they_lower_its_ac
         RuntimeError, match=r"1 of 2 rollouts of the validation after step 7 .* rows of data\.val_files"
     ):
         trainer._validate()
+
+
+@pytest.mark.parametrize("append", [True, False])
+def test_a_validation_that_may_go_on_records_each_batch_when_it_has_ended(
+    queue, make_trainer, tmp_path, monkeypatch, append
+):
+    queue.fields.update(scored_rows([torch.tensor([0])], [0.0], [answered()]))
+    batch = queue.batch(["a_0_0"], is_padding=[False])
+
+    def validate(self):
+        self.replay_buffer.sample()
+        raise KeyboardInterrupt("killed in the second batch")
+
+    monkeypatch.setattr("verl_mapo.training.validation.describe_rows", lambda *_, **__: [{"question_id": "q"}])
+    stock = type("Stock", (PPOTrainer,), {"_validate": validate})
+    trainer = make_trainer(
+        f"trainer.rollout_data_dir={tmp_path}",
+        f"records.append={append}",
+        stock=stock,
+        replay_buffer=SimpleNamespace(sample=lambda: (batch, {})),
+    )
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            trainer._validate()
+    recorded = [*read_records(tmp_path / "val" / "7.jsonl")]
+    assert recorded == ([{"question_id": "q"}] * 2 if append else [])
 
 
 def failed(tool: str) -> Trajectory:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from verl_mapo.run_command import primary
+from verl_mapo.server_options import Concurrency, Key, Retries, TimeoutS
 
 Out = Annotated[Path, typer.Option(help="Folder for train.parquet, collection.json and left_out.jsonl.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Hydra overrides, as for verl-mapo train.")]
@@ -21,10 +22,6 @@ Count = Annotated[int, typer.Option("--n", help="New rollouts of each question."
 Temperature = Annotated[float, typer.Option(help="Of new rollouts; 0 is greedy.", min=0)]
 Server = Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server: its model rolls out.")]
 Model = Annotated[str | None, typer.Option(help="The name of the model on the server.")]
-Key = Annotated[str | None, typer.Option(help="Environment variable with the key of the server.")]
-Concurrency = Annotated[int, typer.Option(help="Rollouts that the server makes at the same time.", min=1)]
-TimeoutS = Annotated[float, typer.Option(help="Seconds that one attempt of a request to the server may take.")]
-Retries = Annotated[int, typer.Option(help="How often a failed request is sent again.", min=0, max=10)]
 MinOutcome = Annotated[float, typer.Option(help="Smallest outcome of a rollout.")]
 MinCalls = Annotated[int, typer.Option(help="Smallest number of tool calls.", min=0)]
 MaxCalls = Annotated[int | None, typer.Option(help="Largest number of tool calls.", show_default="any")]

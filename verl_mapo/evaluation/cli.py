@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from verl_mapo.server_options import Concurrency, Key, Retries, TimeoutS
+
 Names = Annotated[
     list[str] | None,
     typer.Argument(
@@ -40,10 +42,6 @@ Folder = Annotated[Path, typer.Option(help="Where benchmarks are prepared, each 
 Source = Annotated[str | None, typer.Option(help="Official files of the one benchmark that is not prepared yet.")]
 Server = Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server, whose model is asked.")]
 ServerModel = Annotated[str | None, typer.Option(help="The name of the model on the server.")]
-Key = Annotated[str | None, typer.Option(help="Environment variable with the key of the server.")]
-Concurrency = Annotated[int, typer.Option(help="Rollouts that the server makes at the same time.", min=1)]
-TimeoutS = Annotated[float, typer.Option(help="Seconds that one attempt of a request to the server may take.")]
-Retries = Annotated[int, typer.Option(help="How often a failed request is sent again.", min=0, max=10)]
 Config = Annotated[str | None, typer.Option(help="A primary configuration in verl_mapo.config.", show_default="bench")]
 Recipe = Annotated[Path | None, typer.Option(help="The primary configuration: the recipe of the model's training.")]
 Timeout = Annotated[float | None, typer.Option(help="Hours after which a pass is stopped.", show_default="no limit")]

@@ -74,8 +74,9 @@ def run_command(out: Path, given: Sequence[str], options: Mapping[str, Any]) -> 
         overrides = [*paper.overrides, *overrides]
     if options["run"] is not None:
         overrides += checkpoint_overrides(options["run"])
-    sampling = {name: options[name] for name in ("top_p", "seed", "batch")} | chosen
-    settings = parse_node(PassSettings, {**sampling, "k": chosen["k"] or 1}, "verl-mapo bench run")
+    sampling = {name: options[name] for name in ("top_p", "seed", "batch")}
+    sampling |= {name: value for name, value in chosen.items() if value is not None}
+    settings = parse_node(PassSettings, sampling, "verl-mapo bench run")
     protocols = _PROTOCOLS.get(options["protocol"]) or (paper.protocols if paper else _PROTOCOLS["both"])
     server = _server(options)
     files = prepared_files(asked, options["folder"], options["source"])
@@ -145,6 +146,7 @@ def run_benchmarks(
     for title, table in reference:
         console.print(frame_table(table, title))
     notes = [f"`{name}`: {one.note}" for name, one in benchmarks.items() if one.note]
+    console.print(*notes, sep="\n", style="dim", markup=False)
     write_summary(out, lines, {name: out / name for name in passes}, document(lines, notes, reference))
     console.print(f"Wrote {out / 'summary.md'} and summary.json, and answers.jsonl for each pass", soft_wrap=True)
     return 0
