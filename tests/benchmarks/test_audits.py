@@ -86,6 +86,8 @@ def test_table_has_a_column_for_each_benchmark():
     found = causes_of(WITH, WITHOUT)
     frame = table([found["toy"], replace(found["toy"], benchmark="other", swaps=[])])
     assert list(frame.columns) == ["number", "toy", "other"]
+    lost = [replace(WITH[0], error=["", "zoom failed"]), *WITH[1:]]
+    assert table(causes_of(lost, WITHOUT).values())["toy"][2] == "1 / 0"
     rows = dict(zip(frame["number"], frame[["toy", "other"]].to_numpy().tolist(), strict=True))
     assert rows["+ call gain"] == ["16.7%", "16.7%"] and rows["blank: audited looks"] == ["3", ""]
     assert rows["blank: right answers that stay right"][0].startswith("50.0% (")

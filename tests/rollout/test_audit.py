@@ -82,7 +82,8 @@ def test_tokens_are_the_same_up_to_the_look_and_the_image_is_another(model, pict
     for (ids, images, _), swap in zip(swaps, audit.swaps, strict=True):
         assert ids == real_ids and equal(images[0], real_images[0])
         assert images[1].size == real_images[1].size
-        assert equal(images[1], real_images[1]) == (swap.kind == "repeat")
+        if swap.kind != "random_crop":  # another part of the picture may look the same
+            assert equal(images[1], real_images[1]) == (swap.kind == "repeat")
         assert swap.end_reason is EndReason.ANSWER and swap.calls == 0
     assert equal(output.multi_modal_data["images"][1], real_images[1])
     assert colours(swaps[1][1][1]) == {(20, 90, 20)} and audit.swaps[1].source == other

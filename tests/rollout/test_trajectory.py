@@ -64,7 +64,7 @@ def test_record_is_read_back_as_the_trajectory_without_the_pixels_of_plain_image
 
 def test_record_has_these_keys():
     record = Trajectory(["a.png"], [(8, 6)], [Turn((0, 3), "x")], EndReason.ANSWER).to_record()
-    keys = ["images", "image_sizes", "turns", "end_reason", "prefix_length", "error", "node", "unreadable"]
+    keys = ["images", "image_sizes", "turns", "end_reason", "prefix_length", "error", "node", "unreadable", "audit"]
     assert list(record) == keys
     assert set(record["turns"][0]) == {
         *("span", "text", "status", "tool", "label", "description", "label_tokens", "img_idx", "image"),
@@ -73,7 +73,7 @@ def test_record_has_these_keys():
         "other_units",
     }
     assert Trajectory(["a.png"]).to_record()["end_reason"] == ""
-    earlier = {name: value for name, value in record.items() if name not in ("error", "node", "unreadable")}
+    earlier = {name: value for name, value in record.items() if name not in ("error", "node", "unreadable", "audit")}
     assert Trajectory.from_record(earlier) == Trajectory.from_record(record)
 
 

@@ -80,6 +80,7 @@ class Causes:
     Attributes:
         benchmark: its name.
         questions, samples: number of questions, and of samples of each with tools.
+        lost: numbers of samples that an error left without an answer, with tools and without; they are not right.
         effects: MED's terms.
         swaps: in the order of the audits' settings; empty without audits.
         adaptiveness: Beacon's mode adaptiveness; NaN where no question is hard, or none is easy; None with fewer than
@@ -93,6 +94,7 @@ class Causes:
     benchmark: str
     questions: int
     samples: int
+    lost: tuple[int, int]
     effects: ToolEffects
     swaps: list[SwapEffect] = field(default_factory=list)
     adaptiveness: float | None = None
@@ -144,6 +146,7 @@ def _causes(benchmark: str, looked: Sequence[QuestionAnswers], direct: Sequence[
         benchmark,
         len(looked),
         len(right[0]),
+        tuple(sum(bool(error) for answer in answers for error in answer.error) for answers in (looked, direct)),
         tool_effects(*flat),
         [_swap_effect(kind, looked, right, rule) for kind in kinds],
         _adaptiveness(before, called),

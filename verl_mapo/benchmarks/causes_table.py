@@ -36,6 +36,8 @@ def table(found: Iterable[Causes]) -> pd.DataFrame:
 
 def _numbers(causes: Causes) -> dict[str, str]:
     numbers = {"questions": f"{causes.questions:,}", "samples of a question": str(causes.samples)}
+    if any(causes.lost):
+        numbers["samples lost to an error, with tools / without"] = "{:,} / {:,}".format(*causes.lost)
     numbers |= {title: f"{getattr(causes.effects, name):.1%}" for title, name in _EFFECTS.items()}
     for swap in causes.swaps:
         numbers |= _of_swap(swap)
