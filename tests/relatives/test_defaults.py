@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for every method of one file: its yaml has its settings at their defaults, and the run finds it by name."""
+"""What holds for every method of one file: its yaml has its defaults, and a run finds it by name."""
 
 from __future__ import annotations
 
