@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""How long the MAPO and AXPO advantages take beside verl's two GRPO estimators, on one CPU thread.
+"""How long the advantages take beside verl's two GRPO estimators, on one CPU thread.
 
     python scripts/bench_advantages.py [--repeats 15]
 
@@ -33,9 +33,13 @@ from verl_mapo.advantages.axpo import (
     loss_masks,
     recovered_prefixes,
 )
-from verl_mapo.advantages.groups import group_ids
+from verl_mapo.advantages.groups import group_ids, grpo_advantage
 from verl_mapo.advantages.mapo import MapoSettings, mapo_advantage
 from verl_mapo.columns import ABSENT, CONTINUATION, PLAIN, SCORED, SOURCE
+from verl_mapo.relatives.dtpo import DtpoSettings, FirstTurns, dtpo_advantage
+from verl_mapo.relatives.hdpo import HdpoSettings, hdpo_advantage
+from verl_mapo.relatives.naar import NaarSettings, naar_advantage
+from verl_mapo.relatives.pepo import pepo_factor
 
 GROUPS, MEMBERS, TURNS = 512, 8, 6
 QUESTIONS, PREFIXES = 410, 204
@@ -103,6 +107,32 @@ def estimators(step: dict[str, Any]) -> dict[str, Callable[[], torch.Tensor]]:
         "mapo": lambda: mapo(MapoSettings()),
         "mapo, reward_sum": lambda: mapo(MapoSettings(coupling="reward_sum", no_tool="group_mean")),
         "mapo, credit by turn": lambda: mapo(MapoSettings(credit="turn")),
+        **relatives(step),
+    }
+
+
+def relatives(step: dict[str, Any]) -> dict[str, Callable[[], torch.Tensor]]:
+    """The same for the methods of one file each."""
+    status, mask = step["turn_status"], step["response_mask"]
+    calls, score = (status == SCORED).sum(dim=1), step["turn_scores"][:, 0].double()
+    turns = FirstTurns(score, torch.full_like(score, 0.1), step["turn_spans"][:, 0, 1], mask.shape[1] // 2 + 0 * calls)
+    random = torch.Generator().manual_seed(1)
+    cosine, entropy = (torch.rand(mask.shape, generator=random) for _ in range(2))
+
+    def of(function: Callable[..., Any], *more: Any) -> torch.Tensor:
+        outcome, group = step["token_level_rewards"].sum(dim=-1), group_ids(step["index"])
+        return function(outcome, calls, *more[:-1], mask, group, more[-1]).advantages
+
+    def pepo() -> torch.Tensor:
+        outcome, group = step["token_level_rewards"].sum(dim=-1), group_ids(step["index"])
+        factor = pepo_factor(cosine, entropy, mask != 0, 0.5)
+        return grpo_advantage(outcome, mask, group).mul_(factor)
+
+    return {
+        "hdpo": lambda: of(hdpo_advantage, HdpoSettings()),
+        "naar": lambda: of(naar_advantage, NaarSettings()),
+        "dtpo": lambda: of(dtpo_advantage, turns, DtpoSettings()),
+        "pepo": pepo,
     }
 
 

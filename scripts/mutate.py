@@ -54,7 +54,7 @@ from rich.table import Column, Table
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "verl_mapo"
-ROOMS = ("advantages", "tools", "rollout", "rewards/answers.py", "training")
+ROOMS = ("advantages", "relatives", "tools", "rollout", "rewards/answers.py", "training")
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.yaml")
 
 PYTEST = ["-q", "-x", "-m", "not e2e", "-p", "no:cacheprovider", "-p", "no:warnings", "--hypothesis-profile=mutation"]

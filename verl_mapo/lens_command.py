@@ -17,6 +17,7 @@ from verl_mapo.run_command import primary
 if TYPE_CHECKING:
     from verl_mapo.lens.command import Measured
     from verl_mapo.lens.comparison import Figure
+    from verl_mapo.lens.estimators import Estimator
 
 console = Console()
 
@@ -52,9 +53,17 @@ def lens(
         plan.check(questions, rollouts)
         if code := collect(run, primary(config, recipe), overrides or [], questions, rollouts, timeout_h, verbose):
             raise typer.Exit(code)
-    measured = measure(run, plan, (0.2, 0.4, 1.0))
+    measured = measure(run, plan, estimators())
     console.print(lens_table(measured))
     typer.echo(f"Wrote {write_page(measured, run)}")
+
+
+def estimators() -> list[Estimator]:
+    """The rows of the table: GRPO and its relatives, MAPO, and the methods that bring rows of their own."""
+    from verl_mapo.lens.estimators import table
+    from verl_mapo.training.methods import relatives
+
+    return [*table((0.2, 0.4, 1.0)), *(row for method in relatives() for row in method.lens_rows())]
 
 
 def lens_table(measured: Measured) -> Table:

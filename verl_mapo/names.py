@@ -12,7 +12,11 @@ PACKAGE = "verl_mapo"
 MAPO = "mapo"
 AXPO = "axpo"
 VGPO = "vgpo"
-ESTIMATORS = (MAPO, AXPO, VGPO)
+HDPO = "hdpo"
+NAAR = "naar"
+DTPO = "dtpo"
+PEPO = "pepo"
+ESTIMATORS = (MAPO, AXPO, VGPO, HDPO, NAAR, DTPO, PEPO)
 
 LENS = "lens"
 """Name of the method that trains nothing and measures gradients."""

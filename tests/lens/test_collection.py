@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from verl_mapo.lens.collection import MANIFEST, Collection, tensor_names, write_part
+from verl_mapo.lens.collection import MANIFEST, TENSORS, Collection, tensor_names, write_part
 from verl_mapo.settings import ConfigError
 
 
@@ -18,6 +19,7 @@ def rows(questions: list[int], seed: int = 0) -> dict[str, torch.Tensor]:
         "turn_scores": torch.rand(count, 2, generator=random),
         "turn_status": torch.ones(count, 2, dtype=torch.int64),
         "tokens": torch.arange(count),
+        "calls": torch.arange(count),
     }
 
 
@@ -27,6 +29,9 @@ def test_collection_is_read_as_it_was_written(tmp_path):
     found = Collection.load(tmp_path)
     assert found.manifest == written.manifest
     assert all(torch.equal(getattr(found, name), getattr(written, name)) for name in tensor_names())
+    save_file({"tokens": written.tokens}, tmp_path / TENSORS)
+    with pytest.raises(ConfigError, match="by an earlier version, without sketches, question, .*, calls: give --run"):
+        Collection.load(tmp_path)
     (tmp_path / MANIFEST).unlink()
     with pytest.raises(ConfigError, match="no collection of the lens that is complete"):
         Collection.load(tmp_path)

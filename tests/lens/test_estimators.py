@@ -8,9 +8,10 @@ import pytest
 import torch
 from verl.trainer.ppo import core_algos
 
+from verl_mapo import lens_command
 from verl_mapo.advantages.mapo import MapoSettings
 from verl_mapo.lens import estimators
-from verl_mapo.lens.estimators import Rollouts, mapo, shuffled, table
+from verl_mapo.lens.estimators import Rollouts, calls_exchanged, mapo, shuffled
 
 
 def rollouts(seed: int = 0, batches: int = 2, questions: int = 3, n: int = 4) -> Rollouts:
@@ -21,6 +22,7 @@ def rollouts(seed: int = 0, batches: int = 2, questions: int = 3, n: int = 4) ->
         turn_scores=torch.rand(rows, 2, generator=random),
         turn_status=torch.randint(3, (rows, 2), generator=random),
         tokens=torch.randint(1, 9, (rows,), generator=random),
+        calls=torch.randint(3, (rows,), generator=random),
         group=torch.arange(batches * questions).repeat_interleave(n),
         batch=torch.arange(batches).repeat_interleave(questions * n),
     )
@@ -87,8 +89,22 @@ def test_placebo_exchanges_scores_among_the_scored_rollouts_of_a_group(seed):
     assert moved.any() and not moved[~scored].any()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_placebo_of_tool_credit_exchanges_calls_among_the_right_rollouts_of_a_group(seed):
+    given, seen = rollouts(seed), []
+    calls_exchanged(lambda changed, _: seen.append(changed))(given, torch.Generator().manual_seed(seed))
+    [changed] = seen
+    right = given.outcome == 1
+    for group in range(6):
+        rows = right & (given.group == group)
+        assert sorted(changed.calls[rows].tolist()) == sorted(given.calls[rows].tolist())
+    moved = changed.calls != given.calls
+    assert moved.any() and not moved[~right].any()
+    assert torch.equal(changed.turn_scores, given.turn_scores) and torch.equal(changed.outcome, given.outcome)
+
+
 def test_every_placebo_of_the_table_names_an_estimator_and_names_are_unique():
-    rows = table()
+    rows = lens_command.estimators()
     names = [row.name for row in rows]
     assert names[0] == "grpo" and len(set(names)) == len(names)
     assert all(any(name.startswith(row.placebo) for name in names) for row in rows if row.placebo)

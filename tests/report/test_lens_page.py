@@ -17,7 +17,7 @@ from verl_mapo.cli import app
 from verl_mapo.lens.command import chosen, is_collected, lens_folder, measure
 from verl_mapo.lens.comparison import Comparison, Plan
 from verl_mapo.lens.estimators import table
-from verl_mapo.lens_command import lens_table
+from verl_mapo.lens_command import estimators, lens_table
 from verl_mapo.report.lens_page import write_page
 from verl_mapo.settings import ConfigError
 
@@ -31,11 +31,11 @@ def run(tmp_path_factory):
 
 def test_page_and_table_have_every_estimator_and_figure(run, tmp_path):
     assert is_collected(run)
-    measured = measure(run, Plan(questions=4, rollouts=4, passes=4, draws=4), (0.4, 1.0))
+    measured = measure(run, Plan(questions=4, rollouts=4, passes=4, draws=4), estimators())
     page = write_page(measured, tmp_path).read_text()
     console = Console(width=240, record=True, file=io.StringIO())
     console.print(lens_table(measured))
-    names = [each.name for each in table((0.4, 1.0))]
+    names = [each.name for each in estimators()]
     assert [name for name in names if name not in page] == []
     printed = console.export_text()
     assert [name for name in names if name not in printed] == []
@@ -55,7 +55,7 @@ def test_base_mapo_and_its_placebo_are_drawn():
 def test_folder_without_gradients_is_refused(tmp_path):
     assert not is_collected(tmp_path)
     with pytest.raises(ConfigError, match="no collection of the lens"):
-        measure(tmp_path, Plan(), (0.4,))
+        measure(tmp_path, Plan(), estimators())
 
 
 def test_batches_that_the_rollouts_do_not_suffice_for_are_refused_before_anything_is_rolled_out(tmp_path):

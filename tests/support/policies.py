@@ -27,5 +27,6 @@ def coin(questions: int, n: int, noise: float = 0.0, seed: int = 0) -> Collectio
         turn_scores=(0.2 + 0.1 * right + 0.02 * torch.randn(rows, generator=random)).unsqueeze(1),
         turn_status=torch.ones(rows, 1, dtype=torch.int64),
         tokens=torch.full((rows,), 7),
+        calls=torch.ones(rows, dtype=torch.int64),
         manifest={},
     )

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from support.fake_queue import FakeQueue, jagged, scored_rows
 
 from verl_mapo.columns import AXPO_COLUMNS, CONTINUATION, PLAIN, SOURCE, TURN_COLUMNS, VISUAL_FOCUS
+from verl_mapo.names import ESTIMATORS
 from verl_mapo.rollout.statuses import EndReason
 from verl_mapo.rollout.trajectory import Trajectory
 from verl_mapo.settings import ConfigError
@@ -43,6 +44,10 @@ METHODS: dict[str, list[str]] = {
     "vgpo": ["method=vgpo"],
     "mapo and credit": [CREDIT],
     "all three": ["method=axpo", "algorithm.axpo.alignment=true", CREDIT],
+    "hdpo": ["method=hdpo"],
+    "naar and credit": ["method=naar", CREDIT],
+    "dtpo": ["method=dtpo", "algorithm.dtpo.by_turn=false"],
+    "pepo": ["method=pepo", "algorithm.pepo.schedule_steps=7"],
 }
 every_method = pytest.mark.parametrize("name", METHODS)
 
@@ -100,6 +105,7 @@ def put(queue: FakeQueue, rows: list[Row]) -> Any:
     values = [[row.role for row in rows], given, [row.prefix_id for row in rows], *[[0.0] * len(rows)] * 3]
     for column, value in zip(AXPO_COLUMNS, values, strict=True):
         queue.fields[column.name] = torch.tensor(value, dtype=column.dtype)
+    queue.fields["entropy"] = jagged([torch.tensor(row.focus) for row in rows])
     # One prompt token: a score lies one place before its token.
     queue.fields[VISUAL_FOCUS.name] = jagged([torch.tensor([*row.focus, float("nan")]) for row in rows])
     keys = [f"{row.uid}_{number}_0" for number, row in enumerate(rows)]
@@ -207,7 +213,7 @@ def refusal(make_trainer, *overrides: str) -> str:
     return str(refused.value)
 
 
-@pytest.mark.parametrize("method", ["mapo", "axpo", "vgpo"])
+@pytest.mark.parametrize("method", ESTIMATORS)
 def test_kl_penalty_in_the_reward_is_refused_with_the_setting_that_does_it(make_trainer, method):
     sentence = refusal(make_trainer, f"method={method}")
     for word in ("algorithm.use_kl_in_reward=True", f"adv_estimator={method}", "actor.use_kl_loss=true"):

@@ -79,7 +79,7 @@ def test_choice_is_refused_where_the_table_says_so(choice, overrides):
             continue
         with pytest.raises(ConfigError) as error:
             check_engines(config)
-        sentence = choice.sentence(config, verdict, method if method in choice.of_method else "")
+        sentence = choice.sentence(config, verdict, method if choice.differs(method) else "")
         assert sentence in str(error.value) and f"{choice.settings[0]}=" in sentence and "Set " in sentence
 
 

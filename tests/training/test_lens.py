@@ -11,6 +11,8 @@ from support.fake_queue import scored_rows
 from support.scripted import compose_config
 
 from verl_mapo.columns import GRADIENT_SKETCH, TURN_SCORES, TURN_STATUS
+from verl_mapo.rollout.statuses import TurnStatus
+from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.settings import ConfigError
 from verl_mapo.training.config_checks import check_config
 from verl_mapo.training.lens import Lens
@@ -26,7 +28,8 @@ def make_method(make_trainer, folder, *overrides: str) -> Lens:
 
 def test_what_is_known_of_a_step_is_written(queue, make_trainer, tmp_path):
     masks = [torch.tensor(mask) for mask in ([1, 0, 1], [1, 1], [1], [1, 1])]
-    queue.fields |= scored_rows(masks, [1.0, 0.0, 1.0, 0.0], [None] * 4)
+    looked = Trajectory([], [], [Turn((0, 1), "x", TurnStatus.OK), Turn((2, 3), "y", TurnStatus.BAD_BOX)])
+    queue.fields |= scored_rows(masks, [1.0, 0.0, 1.0, 0.0], [looked, *[None] * 3])
     queue.fields[GRADIENT_SKETCH.name] = torch.arange(32.0).view(4, 8)
     queue.fields[TURN_SCORES.name] = torch.tensor([[0.3], [0.2], [0.1], [0.0]])
     queue.fields[TURN_STATUS.name] = torch.tensor([[1], [1], [2], [0]], dtype=torch.int8)
@@ -38,6 +41,7 @@ def test_what_is_known_of_a_step_is_written(queue, make_trainer, tmp_path):
     assert torch.equal(found["sketches"], torch.arange(24.0).view(3, 8)), "padding is no rollout"
     assert found["question"].tolist() == [0, 0, 1] and found["outcome"].tolist() == [1, 0, 1]
     assert found["turn_status"].tolist() == [[1], [1], [2]] and found["tokens"].tolist() == [2, 2, 1]
+    assert found["calls"].tolist() == [2, 0, 0]
 
 
 def test_step_without_sketches_is_an_error_in_words(queue, make_trainer, tmp_path):

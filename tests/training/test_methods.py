@@ -8,11 +8,12 @@ import pytest
 from support.scripted import compose_config
 
 from verl_mapo.names import ESTIMATORS
+from verl_mapo.relatives.naar import Naar
 from verl_mapo.settings import ConfigError
 from verl_mapo.training.axpo import Axpo
 from verl_mapo.training.mapo import Mapo
 from verl_mapo.training.method import Method
-from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
+from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method, relatives
 from verl_mapo.training.visual_credit import VisualCredit
 
 
@@ -32,6 +33,7 @@ class Outside(Method):
         (["method=axpo"], [Axpo], Axpo),
         (["method=axpo", "algorithm.axpo.alignment=true"], [Axpo, Mapo], Axpo),
         (["method=vgpo"], [VisualCredit], VisualCredit),
+        (["method=naar", "algorithm.visual_credit.enable=true"], [Naar, VisualCredit], Naar),
         (["algorithm.adv_estimator=grpo"], [], None),
         (["algorithm.adv_estimator=grpo", "algorithm.visual_credit.enable=true"], [VisualCredit], None),
         (
@@ -54,9 +56,12 @@ def test_method_from_another_package_is_found_by_its_dotted_path_and_composes(mo
     assert enabled_methods(config) == [Outside, VisualCredit] and estimator_method(config) is Outside
 
 
-def test_path_of_a_built_in_method_is_refused_in_favour_of_its_name():
-    with pytest.raises(ConfigError, match="verl_mapo.training.mapo:Mapo is refused: use its name, mapo"):
-        estimator_method(compose_config("algorithm.adv_estimator=verl_mapo.training.mapo:Mapo"))
+@pytest.mark.parametrize(
+    ("path", "name"), [("verl_mapo.training.mapo:Mapo", "mapo"), ("verl_mapo.relatives.hdpo.Hdpo", "hdpo")]
+)
+def test_path_of_a_built_in_method_is_refused_in_favour_of_its_name(path, name):
+    with pytest.raises(ConfigError, match=f"{path} is refused: use its name, {name}"):
+        estimator_method(compose_config(f"algorithm.adv_estimator={path}"))
 
 
 def test_dotted_path_of_something_else_is_refused():
@@ -65,7 +70,7 @@ def test_dotted_path_of_something_else_is_refused():
 
 
 def test_estimators_given_to_verl_are_the_names_of_the_methods():
-    estimators = {method.name for method in METHODS if method.advantages is not Method.advantages}
+    estimators = {method.name for method in (*METHODS, *relatives()) if method.advantages is not Method.advantages}
     assert estimators == set(ESTIMATORS)
 
 

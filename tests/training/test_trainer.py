@@ -209,7 +209,8 @@ def test_only_the_log_prob_pass_gets_the_focus_request(queue, make_trainer, monk
     )
     credited.methods[0].visual_token_ids = [7, 8]
     credited._compute_old_log_prob(batch, {})
-    request = {"visual_token_ids": [7, 8], "prototype": "latest", "position": "own", "layer": 2}
+    request = {"visual_token_ids": [7, 8], "prototype": "latest", "position": "own", "layers": [2]}
+    request["similarity"] = "mean_state"
     assert seen[0][VISUAL_FOCUS.name] == request
     assert VISUAL_FOCUS.name not in batch.extra_info
     make_trainer()._compute_old_log_prob(batch, {})

@@ -7,6 +7,9 @@ The first two equations of the method; the others are in :mod:`verl_mapo.advanta
     Eq. 1   mu_v  = mean of the hidden states at the image tokens
     Eq. 2   rho_t = (cos(h_t, mu_v) + 1) / 2
 
+PEPO (arXiv 2603.22847, :mod:`verl_mapo.relatives.pepo`) compares with every image token instead: cos(h_t, mu_v) is then
+the mean over them of cos(h_t, h_v), which is the product of h_t / |h_t| and the mean of h_v / |h_v|.
+
 The states are *packed*, (N, d): the rows of a batch one after the other, as a forward pass without padding gives them.
 A padded (B, S, d) is flattened; its rows begin every S positions. Only stretches of consecutive positions are read.
 :func:`plan_focus` finds them before the forward pass, from token ids on the CPU, as plain integers. So the pass does
@@ -32,6 +35,7 @@ from torch import Tensor
 
 Prototype = Literal["all_seen", "latest", "prompt_only"]
 Position = Literal["own", "predictor"]
+Similarity = Literal["mean_state", "every_state"]
 
 _CHUNK = {"cpu": 2**18}
 """Number of floats of states processed at a time, by device type: on a CPU as many as fit a core's cache."""
@@ -66,12 +70,17 @@ class FocusPlan(NamedTuple):
         spans: [start, stop) of states and the number of the latest image that they are compared with; disjoint and in
             order. States between two scored states of a span are read too.
         wanted: (N,) bool, the states whose score is wanted.
+        sizes: M numbers, the tokens of each whole image.
+        similarity: a score is the cosine with the mean of the images' states (VGPO), or the mean of the cosines with
+            every one of them (PEPO).
     """
 
     runs: list[tuple[int, int]]
     joined: list[bool]
     spans: list[tuple[int, int, int]]
     wanted: Tensor
+    sizes: list[int]
+    similarity: Similarity
 
     def shard(self, start: int, stop: int) -> FocusPlan:
         """The plan of a rank that holds the states [start, stop); padding may follow the last state.
@@ -82,7 +91,7 @@ class FocusPlan(NamedTuple):
         spans = [(*_cut(span[:2], start, stop), span[2]) for span in self.spans]
         wanted, part = self.wanted.new_zeros(stop - start), self.wanted[start:stop]
         wanted[: len(part)] = part
-        return FocusPlan(runs, self.joined, [span for span in spans if span[0] < span[1]], wanted)
+        return self._replace(runs=runs, spans=[span for span in spans if span[0] < span[1]], wanted=wanted)
 
 
 def image_runs(input_ids: Tensor, policy: Tensor, offsets: Tensor, visual_token_ids: Sequence[int]) -> ImageRuns:
@@ -114,6 +123,7 @@ def plan_focus(
     visual_token_ids: Sequence[int],
     prototype: Prototype = "all_seen",
     position: Position = "own",
+    similarity: Similarity = "mean_state",
 ) -> FocusPlan:
     """Decide which states are compared with which images: each token only with images before it.
 
@@ -126,6 +136,7 @@ def plan_focus(
             before it; ``prompt_only``: of all images before the row's first policy token.
         position: h_t of a token. ``own``: the state at the token; ``predictor``: the state that it was sampled from,
             one position before.
+        similarity: see :class:`FocusPlan`.
     """
     runs = image_runs(input_ids, policy, offsets, visual_token_ids)
     token = policy.nonzero().squeeze(1)
@@ -149,12 +160,14 @@ def plan_focus(
         joined=joined.tolist(),
         spans=list(zip(token[first].tolist(), (token[last] + 1).tolist(), run[first].tolist(), strict=True)),
         wanted=wanted,
+        sizes=(runs.stop - runs.start).tolist(),
+        similarity=similarity,
     )
 
 
 @torch.no_grad()
 def image_sums(hidden: Tensor, plan: FocusPlan) -> Tensor:
-    """Eq. 1 without the division by the number of tokens, since cosine similarity does not depend on scale.
+    """Eq. 1 without the division by the number of tokens; under ``every_state``, of states of length 1.
 
     Args:
         hidden: (N, d) of any float dtype, the states, or a rank's shard of them.
@@ -165,6 +178,8 @@ def image_sums(hidden: Tensor, plan: FocusPlan) -> Tensor:
     """
     sums = hidden.new_zeros(len(plan.runs), hidden.shape[1], dtype=torch.float32)
     for image, _, states in _chunks(hidden, plan.runs):
+        if plan.similarity == "every_state":
+            states = torch.nn.functional.normalize(states, dim=1, eps=_EPS)
         sums[image] += states.sum(dim=0)
     return sums
 
@@ -182,10 +197,15 @@ def focus_scores(hidden: Tensor, sums: Tensor, plan: FocusPlan) -> Tensor:
         (N,) float32, rho in [0, 1] at each wanted state and NaN at all others. Under ``position: predictor`` the score
         of a token is thus one position before the token, where its log-prob is too.
     """
+    sizes = list(plan.sizes)
     for image, joined in enumerate(plan.joined):
         if joined:
             sums[image] += sums[image - 1]
-    prototypes = torch.nn.functional.normalize(sums, dim=1, eps=_EPS)
+            sizes[image] += sizes[image - 1]
+    if plan.similarity == "every_state":
+        prototypes = sums / sums.new_tensor(sizes).unsqueeze(1)
+    else:
+        prototypes = torch.nn.functional.normalize(sums, dim=1, eps=_EPS)
     dots, norms = hidden.new_zeros(2, len(hidden), dtype=torch.float32)
     for span, at, states in _chunks(hidden, [span[:2] for span in plan.spans]):
         torch.mv(states, prototypes[plan.spans[span][2]], out=dots[at])

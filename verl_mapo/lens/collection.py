@@ -33,6 +33,7 @@ class Collection:
         turn_scores: (N, T) float32, the scores of the described turns.
         turn_status: (N, T) int64, ABSENT, SCORED or UNSCORED of :mod:`verl_mapo.columns`.
         tokens: (N,) int64, number of policy tokens.
+        calls: (N,) int64, number of calls.
         manifest: what made them: model, parameters, size and seed of the sketch, questions left out.
     """
 
@@ -42,6 +43,7 @@ class Collection:
     turn_scores: Tensor
     turn_status: Tensor
     tokens: Tensor
+    calls: Tensor
     manifest: dict[str, Any]
 
     @cached_property
@@ -64,7 +66,13 @@ class Collection:
         """
         if not (folder / MANIFEST).is_file():
             raise ConfigError(f"{folder} holds no collection of the lens that is complete: {MANIFEST} is missing.")
-        return cls(**load_file(folder / TENSORS), manifest=json.loads((folder / MANIFEST).read_text()))
+        tensors = load_file(folder / TENSORS)
+        if missing := [name for name in tensor_names() if name not in tensors]:
+            raise ConfigError(
+                f"{folder} was collected by an earlier version, without {', '.join(missing)}: give --run another "
+                "folder, so that the rollouts are made again."
+            )
+        return cls(**tensors, manifest=json.loads((folder / MANIFEST).read_text()))
 
     @classmethod
     def of_parts(cls, folder: Path, rollouts: int, manifest: dict[str, Any]) -> Collection:

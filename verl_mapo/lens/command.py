@@ -12,7 +12,7 @@ from verl_mapo import names
 from verl_mapo.advantages.mapo import MapoSettings
 from verl_mapo.lens.collection import MANIFEST, PART, Collection
 from verl_mapo.lens.comparison import Comparison, Plan, compare, where_it_comes_from
-from verl_mapo.lens.estimators import Estimator, table
+from verl_mapo.lens.estimators import Estimator
 from verl_mapo.overrides import path_override
 from verl_mapo.run_command import launch_run
 
@@ -95,19 +95,18 @@ def is_collected(run: Path) -> bool:
     return (lens_folder(run) / MANIFEST).is_file()
 
 
-def measure(run: Path, plan: Plan, betas: tuple[float, ...]) -> Measured:
+def measure(run: Path, plan: Plan, estimators: list[Estimator]) -> Measured:
     """Measure the estimators on the gradients of a run.
 
     Args:
         run: the folder of the run.
         plan: the batches of the table.
-        betas: MAPO's weights of the alignment.
+        estimators: the rows of the table; the first is the base, and MAPO with its placebo is among them.
 
     Raises:
         ConfigError: there are no gradients, or fewer questions or rollouts than the plan asks for.
     """
     collection = Collection.load(lens_folder(run))
-    estimators = table(betas)
     few = replace(plan, draws=min(plan.draws, 50))
     half = int(collection.question.max() + 1) // 2
     sizes = [size for size in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) if size <= half // 2]
@@ -124,5 +123,5 @@ def measure(run: Path, plan: Plan, betas: tuple[float, ...]) -> Measured:
 def chosen(estimators: list[Estimator]) -> list[Estimator]:
     """The base, MAPO with its default beta, or else the first that has a placebo, and that placebo."""
     placebos = [each for each in estimators if each.placebo and each.placebo != names.MAPO]
-    placebo = next((each for each in placebos if each.options["beta"] == MapoSettings.beta), placebos[0])
+    placebo = next((each for each in placebos if each.options.get("beta") == MapoSettings.beta), placebos[0])
     return [estimators[0], next(each for each in estimators if each.name == placebo.placebo), placebo]

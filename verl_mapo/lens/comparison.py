@@ -160,6 +160,7 @@ def batch_of(collection: Collection, rows: Tensor) -> Rollouts:
         turn_scores=collection.turn_scores[flat],
         turn_status=collection.turn_status[flat],
         tokens=collection.tokens[flat],
+        calls=collection.calls[flat],
         group=torch.arange(groups).repeat_interleave(n),
         batch=torch.arange(groups // questions).repeat_interleave(questions * n),
     )

@@ -21,7 +21,7 @@ from torch import Tensor
 from verl_mapo import names
 from verl_mapo.advantages.groups import grpo_advantage
 from verl_mapo.advantages.mapo import MapoSettings, mapo_advantage
-from verl_mapo.columns import SCORED
+from verl_mapo.columns import CORRECT, SCORED
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Rollouts:
         turn_scores: (B, T) float.
         turn_status: (B, T) integer.
         tokens: (B,) integer, number of policy tokens.
+        calls: (B,) integer, number of calls.
         group: (B,) int64, number of the question within all batches.
         batch: (B,) int64, number of the batch.
     """
@@ -41,6 +42,7 @@ class Rollouts:
     turn_scores: Tensor
     turn_status: Tensor
     tokens: Tensor
+    calls: Tensor
     group: Tensor
     batch: Tensor
 
@@ -116,16 +118,54 @@ def shuffled(weights: Callable[[Rollouts, torch.Generator], Tensor]) -> Callable
     """
 
     def placebo(rollouts: Rollouts, random: torch.Generator) -> Tensor:
-        scored = (rollouts.turn_status == SCORED).any(dim=1)
-        order = torch.rand(len(scored), generator=random, dtype=torch.float64)
-        there = scored.nonzero().squeeze(1)
-        target = there[torch.argsort(rollouts.group[there], stable=True)]
-        source = there[torch.argsort(rollouts.group[there] + order[there])]
-        scores, status = rollouts.turn_scores.clone(), rollouts.turn_status.clone()
-        scores[target], status[target] = scores[source], status[source]
+        source = _exchanged((rollouts.turn_status == SCORED).any(dim=1), rollouts.group, random)
+        scores, status = rollouts.turn_scores[source], rollouts.turn_status[source]
         return weights(replace(rollouts, turn_scores=scores, turn_status=status), random)
 
     return placebo
+
+
+def calls_exchanged(
+    weights: Callable[[Rollouts, torch.Generator], Tensor],
+) -> Callable[[Rollouts, torch.Generator], Tensor]:
+    """The placebo of a method of tool credit: the numbers of calls exchanged among the right rollouts of their group.
+
+    The right rollouts of a group keep the distribution of their calls, and the calls lose what they say about a
+    rollout.
+    """
+
+    def placebo(rollouts: Rollouts, random: torch.Generator) -> Tensor:
+        source = _exchanged(rollouts.outcome >= CORRECT, rollouts.group, random)
+        return weights(replace(rollouts, calls=rollouts.calls[source]), random)
+
+    return placebo
+
+
+def tool_credit(name: str, advantage: Callable[..., Any], settings: Any) -> list[Estimator]:
+    """A method that acts on the number of calls, and its placebo.
+
+    Args:
+        name: its name in the table.
+        advantage: outcome, calls, mask, group and settings to a result whose ``advantages`` are the weights.
+        settings: its settings.
+    """
+
+    def weights(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
+        one = torch.ones(len(rollouts.outcome), 1, dtype=torch.float64)
+        return advantage(rollouts.outcome.double(), rollouts.calls, one, rollouts.group, settings).advantages[:, 0]
+
+    return [
+        Estimator(name, weights),
+        Estimator(f"{name}, shuffled", calls_exchanged(weights), placebo=name),
+    ]
+
+
+def _exchanged(member: Tensor, group: Tensor, random: torch.Generator) -> Tensor:
+    """(B,) int64: for each member the number of a random member of its group, each once; other rows stay."""
+    order = torch.rand(len(member), generator=random, dtype=torch.float64)
+    there, source = member.nonzero().squeeze(1), torch.arange(len(member))
+    source[there[torch.argsort(group[there], stable=True)]] = there[torch.argsort(group[there] + order[there])]
+    return source
 
 
 def accuracy(rollouts: Rollouts) -> Tensor:

@@ -204,9 +204,14 @@ class Trajectory:
         return fmean(scores) if scores else None
 
     @property
+    def calls(self) -> int:
+        """Number of calls of a tool that the model tried, those that failed included."""
+        return sum(turn.called for turn in self.turns)
+
+    @property
     def called(self) -> bool:
         """Whether the model tried to call a tool in any turn."""
-        return any(turn.called for turn in self.turns)
+        return self.calls > 0
 
     def crop_area(self, turn: Turn) -> float | None:
         """Share of the original that the image of a turn covers; None for a turn without an image."""

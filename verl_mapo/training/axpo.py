@@ -63,6 +63,7 @@ class Axpo(Method):
         "trainers, with trainer.use_v1=true."
     )
     record_keys = (names.AXPO,)
+    reads_turns = True
     kind_column = ROLE
     settings: AxpoSettings
 

@@ -34,7 +34,7 @@ from verl_mapo.training.free_settings import check_free_settings, check_model_se
 from verl_mapo.training.frozen_tower import check_frozen_tower, check_resumed_tower
 from verl_mapo.training.logger_checks import check_loggers
 from verl_mapo.training.method import Method
-from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method
+from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method, is_built_in
 from verl_mapo.training.mode_checks import check_mode
 from verl_mapo.training.records import RecordSettings
 from verl_mapo.training.resume_checks import check_resume
@@ -170,7 +170,7 @@ def _check_groups(config: DictConfig) -> None:
 def _check_kl(config: DictConfig) -> None:
     """Refuse a KL penalty in the reward for a method of this package: its outcomes would be no longer 0 and 1."""
     estimator = estimator_method(config)
-    if config.algorithm.use_kl_in_reward and issubclass(estimator, METHODS):
+    if config.algorithm.use_kl_in_reward and any(map(is_built_in, estimator.mro())):
         raise ConfigError(
             f"algorithm.use_kl_in_reward=True takes the KL penalty out of the reward, but {names.ADV_ESTIMATOR}="
             f"{select(config, names.ADV_ESTIMATOR)} needs the reward to tell right answers from wrong ones, and would "
@@ -256,9 +256,10 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> int:
             f"In the data, agent_name={', '.join(sorted(in_rows))} in every row, so that verl ignores "
             f"{names.DEFAULT_AGENT_LOOP}={default}: remove the column, or write {names.AGENT_LOOP} in it."
         )
-    if estimator in (names.MAPO, names.AXPO) and (in_rows or {default}) <= set(names.STOCK_AGENT_LOOPS):
+    method = estimator_method(config)
+    if method is not None and method.reads_turns and (in_rows or {default}) <= set(names.STOCK_AGENT_LOOPS):
         raise ConfigError(
-            f"{names.DEFAULT_AGENT_LOOP}={default} records no visual turns, which {names.ADV_ESTIMATOR}={estimator} "
+            f"{names.DEFAULT_AGENT_LOOP}={default} records no turns, which {names.ADV_ESTIMATOR}={estimator} "
             f"needs: set {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
         )
     most_images = check_messages(config, training, *others)

@@ -63,7 +63,7 @@ V1 = Condition("with trainer.use_v1=true, whose trainers do not read it", lambda
 FSDP = given(f"{ACTOR}.strategy", *names.ENGINES, words="with the engines fsdp and fsdp2")
 LOOP = given(names.DEFAULT_AGENT_LOOP, names.AGENT_LOOP, words=f"with the agent loop {names.AGENT_LOOP}")
 REWARD = given(names.REWARD_MANAGER_NAME, names.REWARD_MANAGER, words=f"with the reward manager {names.REWARD_MANAGER}")
-ESTIMATOR = given(names.ADV_ESTIMATOR, *names.ESTIMATORS, words="with the estimators mapo, axpo and vgpo")
+ESTIMATOR = given(names.ADV_ESTIMATOR, *names.ESTIMATORS, words="with the estimators of this package")
 CLIPPED = Condition(
     "while clip_ratio_low and clip_ratio_high are set, as they are by default",
     lambda config: None not in [select(config, f"{ACTOR}.clip_ratio_{end}") for end in ("low", "high")],
@@ -81,7 +81,7 @@ NO_REFERENCE = Condition(
     lambda config: not (select(config, f"{ACTOR}.use_kl_loss") or select(config, KL_IN_REWARD)),
 )
 CRITIC = Condition(
-    "with the estimators mapo, axpo and vgpo, which read no values of a critic",
+    "with the estimators of this package, which read no values of a critic",
     lambda config: ESTIMATOR.holds(config) and bool(select(config, USE_CRITIC)),
 )
 NO_LORA = Condition(

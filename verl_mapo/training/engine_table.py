@@ -64,6 +64,13 @@ def refused(why: str, instead: str) -> Verdict:
     return Verdict("refused", why, instead)
 
 
+COLUMNS = (names.MAPO, names.AXPO, names.VGPO)
+"""The methods with a column in the documentation."""
+
+COLUMN_OF = {name: names.MAPO for name in names.ESTIMATORS if name not in COLUMNS} | {names.PEPO: names.VGPO}
+"""Every other method to the one that needs the same of an engine: PEPO reads hidden states, too."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """A row of the table.
@@ -83,7 +90,11 @@ class Choice:
     of_method: Mapping[str, Verdict] = field(default_factory=dict)
 
     def of(self, method: str) -> Verdict:
-        return self.of_method.get(method, self.verdict)
+        return self.of_method.get(COLUMN_OF.get(method, method), self.verdict)
+
+    def differs(self, method: str) -> bool:
+        """Whether a method has a verdict of its own."""
+        return self.of(method) is not self.verdict
 
     def sentence(self, config: DictConfig, verdict: Verdict, method: str) -> str:
         """Why a run is refused; the name of the method is empty where it does not matter."""
@@ -332,10 +343,10 @@ TABLE = (
 
 def markdown() -> str:
     """The table as docs/capabilities.md has it: a column for each method, and one for the words of their verdicts."""
-    rows = [("choice", *names.ESTIMATORS, "what was tested, or why it is refused")]
+    rows = [("choice", *COLUMNS, "what was tested, or why it is refused")]
     rows += [("---",) * len(rows[0])]
     for choice in TABLE:
         others = [f"{method}: {verdict.words}" for method, verdict in choice.of_method.items() if verdict.words]
         words = "; ".join([choice.verdict.words, *others] if choice.verdict.words else others)
-        rows.append((choice.title, *(choice.of(method).state for method in names.ESTIMATORS), words))
+        rows.append((choice.title, *(choice.of(method).state for method in COLUMNS), words))
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)

@@ -73,7 +73,7 @@ def check_engines(config: DictConfig) -> None:
     methods = [method.name for method in enabled_methods(config)] or [""]
     found = [(choice, choice.of(method), method) for choice in TABLE if choice.holds(config) for method in methods]
     sentences = dict.fromkeys(
-        choice.sentence(config, verdict, method if method in choice.of_method else "")
+        choice.sentence(config, verdict, method if choice.differs(method) else "")
         for choice, verdict, method in found
         if verdict.state == "refused"
     )

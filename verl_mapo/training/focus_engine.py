@@ -10,7 +10,7 @@ not change the logits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -88,10 +88,14 @@ class FocusEngine(FSDPEngineWithLMHead):
     def _step_with_scores(self, micro_batch: TensorDict, loss_function: Any, request: dict) -> tuple[Tensor, dict]:
         """verl's step without gradients, with the scores that are requested."""
         plan, index = _plan(micro_batch, request)
-        states = _states_of(self.module, request["layer"])
-        with reduced(states, lambda hidden: self._score(hidden.flatten(0, 1), plan)) as found:
+        layers = [_states_of(self.module, layer) for layer in request["layers"]]
+        with ExitStack() as stack:
+            found = [
+                stack.enter_context(reduced(layer, lambda hidden: self._score(hidden.flatten(0, 1), plan)))
+                for layer in layers
+            ]
             loss, output = super().forward_step(micro_batch, loss_function, forward_only=True)
-        (scores,) = found
+        scores = torch.stack([score for (score,) in found]).mean(dim=0)
         if request["position"] == "own":  # verl's log-prob of a token lies one position before it
             scores = scores.roll(-1)
         if index is not None:
@@ -177,8 +181,8 @@ def _plan(micro_batch: TensorDict, request: dict[str, Any]) -> tuple[FocusPlan, 
         index = padded_index(offsets, width)
         ids, policy = (_padded(values, index, rows * width) for values in (ids, policy))
         offsets = torch.arange(rows + 1) * width
-    plan = plan_focus(ids, policy, offsets, request["visual_token_ids"], request["prototype"], request["position"])
-    return plan, index
+    how = {name: request[name] for name in ("visual_token_ids", "prototype", "position", "similarity")}
+    return plan_focus(ids, policy, offsets, **how), index
 
 
 def _padded(values: Tensor, index: Tensor, size: int) -> Tensor:

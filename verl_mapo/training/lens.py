@@ -102,4 +102,5 @@ class Lens(Method):
             turn_scores=step.columns.get(TURN_SCORES.name, nothing)[known],
             turn_status=step.columns.get(TURN_STATUS.name, nothing)[known].long(),
             tokens=step.padded("response_mask").sum(dim=1).long()[known],
+            calls=step.calls[known],
         )

@@ -44,6 +44,7 @@ class Mapo(Method):
     required_columns = TURN_COLUMNS
     without_columns = NO_ALIGNMENT.format("algorithm.adv_estimator=mapo")
     record_keys = ("alignment", "a_out", "a_sem")
+    reads_turns = True
     settings: MapoSettings
 
     @classmethod

@@ -20,6 +20,7 @@ from verl_mapo.columns import Column
 from verl_mapo.settings import ConfigError, parse, select
 
 if TYPE_CHECKING:
+    from verl_mapo.lens.estimators import Estimator
     from verl_mapo.training.step_batch import StepBatch
 
 
@@ -35,8 +36,10 @@ class Method:
         columns: columns that the hooks read from :attr:`StepBatch.columns`; they are fetched if a batch has them.
         required_columns: the columns among them that the advantage needs.
         without_columns: the message if a required column is missing; it names the settings that provide the column.
+        fields: further fields of verl that the hooks read from :attr:`StepBatch.fields`.
         record_fields: further fields of a row that :meth:`records` reads.
         record_keys: keys that :meth:`records` may add; a record has all of them, with None where there is no value.
+        reads_turns: for an estimator that needs rollouts of this package's agent loop, which records turns.
         kind_column: for a method that adds rows to a batch: the column with the kind of each row. The trainer then
             keeps the number of optimizer steps and gives every mini-batch its share of each kind.
         panels: the plots of its metrics in the report.
@@ -54,8 +57,10 @@ class Method:
     columns: ClassVar[tuple[Column, ...]] = ()
     required_columns: ClassVar[tuple[Column, ...]] = ()
     without_columns: ClassVar[str] = ""
+    fields: ClassVar[tuple[str, ...]] = ()
     record_fields: ClassVar[tuple[str, ...]] = ()
     record_keys: ClassVar[tuple[str, ...]] = ()
+    reads_turns: ClassVar[bool] = False
     kind_column: ClassVar[Column | None] = None
     panels: ClassVar[tuple[Panel, ...]] = ()
     alarms: ClassVar[tuple[Alarm, ...]] = ()
@@ -73,6 +78,11 @@ class Method:
     def norm_by_std(self) -> bool:
         """verl's ``algorithm.norm_adv_by_std_in_grpo``: whether advantages are divided by the group's spread."""
         return bool(self.config.algorithm.get("norm_adv_by_std_in_grpo", True))
+
+    @classmethod
+    def lens_rows(cls) -> list[Estimator]:
+        """The method's rows in the table of the gradient lens: each estimator that weighs rollouts, and its placebo."""
+        return []
 
     def check(self) -> None:
         """Check the configuration before anything is started.

@@ -1,6 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""The methods of this package, in the order in which the trainer calls their hooks, and which of them a run uses."""
+"""The methods of this package, and which of them a run uses.
+
+Those of :data:`METHODS` act together or on other estimators, so that each of them reads the configuration to know
+whether it is enabled. Those of :data:`RELATIVES` are one estimator each, in one file each, like a method of another
+package; a run imports the one that it uses and no other.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +23,30 @@ from verl_mapo.training.visual_credit import VisualCredit
 METHODS: tuple[type[Method], ...] = (Axpo, Mapo, VisualCredit, Lens)
 """The methods of this package, in the order in which the trainer calls their hooks."""
 
-_REGISTRY: Registry[type[Method]] = Registry(
-    "method", Method, {method.name: f"{method.__module__}:{method.__name__}" for method in METHODS}
-)
+RELATIVES = {
+    names.HDPO: "verl_mapo.relatives.hdpo:Hdpo",
+    names.NAAR: "verl_mapo.relatives.naar:Naar",
+    names.DTPO: "verl_mapo.relatives.dtpo:Dtpo",
+    names.PEPO: "verl_mapo.relatives.pepo:Pepo",
+}
+"""Value of ``algorithm.adv_estimator`` to the method, for the estimators of one file each."""
+
+
+def _path(method: type[Method]) -> str:
+    return f"{method.__module__}:{method.__name__}"
+
+
+_REGISTRY: Registry[type[Method]] = Registry("method", Method, {each.name: _path(each) for each in METHODS} | RELATIVES)
+
+
+def is_built_in(method: type[Method]) -> bool:
+    """Whether a method is one of this package and not of another one."""
+    return _path(method) in _REGISTRY.builtin.values()
+
+
+def relatives() -> list[type[Method]]:
+    """The methods of :data:`RELATIVES`, imported."""
+    return [_REGISTRY.find(name) for name in RELATIVES]
 
 
 def enabled_methods(config: DictConfig) -> list[type[Method]]:
@@ -47,9 +73,9 @@ def estimator_method(config: DictConfig) -> type[Method] | None:
         method = _REGISTRY.find(estimator)
     except ValueError as error:
         raise ConfigError(f"{names.ADV_ESTIMATOR}={estimator} is refused: {error}.") from None
-    if method in METHODS and estimator != method.name:
+    if is_built_in(method) and estimator != method.name:
         raise ConfigError(f"{names.ADV_ESTIMATOR}={estimator} is refused: use its name, {method.name}.")
-    if method not in METHODS and getattr(method, "name", None) in (None, *names.ESTIMATORS):
+    if not is_built_in(method) and getattr(method, "name", None) in (None, *names.ESTIMATORS):
         raise ConfigError(
             f"{names.ADV_ESTIMATOR}={estimator} is refused: {method.__name__} needs a name of its own, other than "
             f"{', '.join(names.ESTIMATORS)}."

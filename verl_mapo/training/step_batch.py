@@ -126,6 +126,11 @@ class StepBatch:
         records = [extra.get(TRAJECTORY) for extra in self.extra_fields]
         return [None if record is None else Trajectory.from_record(record) for record in records]
 
+    @cached_property
+    def calls(self) -> Tensor:
+        """(B,) int64: number of calls that the model tried in each row; 0 for a row without a trajectory."""
+        return torch.tensor([found.calls if found else 0 for found in self.trajectories])
+
     def response_values(self, column: Column) -> Tensor | None:
         """A column of S values per row, cut to the response: (B, L), NaN after the end; None if it is missing."""
         if column.name not in self.fields.keys():

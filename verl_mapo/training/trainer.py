@@ -162,9 +162,9 @@ class VisualTrainer(PPOTrainer):
 
     def _fetch(self, batch: KVBatchMeta) -> StepBatch:
         columns = [column for method in self.methods for column in method.columns]
-        fields: list[str] = []
+        fields = [field for method in self.methods for field in method.fields]
         if self.config.trainer.rollout_data_dir:
-            fields = [*RECORD_FIELDS, *(field for method in self.methods for field in method.record_fields)]
+            fields += [*RECORD_FIELDS, *(field for method in self.methods for field in method.record_fields)]
         return StepBatch.fetch(batch, self.global_steps, columns, fields)
 
     @collection_paused()

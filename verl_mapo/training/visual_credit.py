@@ -68,11 +68,7 @@ class VisualCredit(Method):
 
     def check(self) -> None:
         """Check that the run has a log-prob pass; :mod:`verl_mapo.training.engines` has the engines with scores."""
-        if select(self.config, names.BYPASS_MODE, False):
-            raise ConfigError(
-                f"{names.BYPASS_MODE}=True leaves out the log-prob pass in which visual credit reads its scores: set "
-                "it to false."
-            )
+        check_pass(self.config, "visual credit")
 
     def check_model(self, tokenizer: Any, processor: Any) -> None:
         """Check that the model has image tokens and the requested layer, and keep the ids of the image tokens."""
@@ -95,12 +91,7 @@ class VisualCredit(Method):
         Raises:
             ConfigError: the log-prob pass gave no scores.
         """
-        score = step.response_values(VISUAL_FOCUS)
-        if score is None:
-            raise ConfigError(
-                "The log-prob pass gave no visual focus, which visual credit needs: it comes from verl's fsdp or fsdp2 "
-                "engine on NVIDIA and AMD GPUs and on the CPU stack (`verl-mapo doctor` shows what is registered)."
-            )
+        score = scores_of(step)
         mask = step.padded("response_mask")
         live = has_policy_token(mask)
         if step.loss_mask is not None:
@@ -120,13 +111,46 @@ class VisualCredit(Method):
         return {row: {"credit": tokens} for row, tokens in describe_tokens(step, self.tokenizer).items()}
 
 
+def check_pass(config: DictConfig, reader: str) -> None:
+    """Check that a run has a log-prob pass, in which scores can be read.
+
+    Raises:
+        ConfigError: it has none; ``reader`` is what reads the scores.
+    """
+    if select(config, names.BYPASS_MODE, False):
+        raise ConfigError(
+            f"{names.BYPASS_MODE}=True leaves out the log-prob pass in which {reader} reads its scores: set it to "
+            "false."
+        )
+
+
+def scores_of(step: StepBatch) -> Tensor:
+    """(B, L) float32, the focus scores that the log-prob pass gave; NaN where a token has none.
+
+    Raises:
+        ConfigError: it gave none.
+    """
+    score = step.response_values(VISUAL_FOCUS)
+    if score is None:
+        raise ConfigError(
+            "The log-prob pass gave no visual focus, which visual credit needs: it comes from verl's fsdp or fsdp2 "
+            "engine on NVIDIA and AMD GPUs and on the CPU stack (`verl-mapo doctor` shows what is registered)."
+        )
+    return score
+
+
 def focus_request(visual_token_ids: list[int], settings: VisualCreditSettings) -> dict[str, Any]:
-    """The request for focus scores that a batch carries to the log-prob pass."""
+    """The request for focus scores that a batch carries to the log-prob pass.
+
+    ``layers`` are those whose scores are averaged; -1 is the final norm. The others are arguments of
+    :func:`verl_mapo.advantages.focus.plan_focus`.
+    """
     return {
         "visual_token_ids": visual_token_ids,
         "prototype": settings.prototype,
         "position": settings.position,
-        "layer": settings.layer,
+        "layers": [settings.layer],
+        "similarity": "mean_state",
     }
 
 
@@ -156,16 +180,18 @@ def check_layer(layer: int, model: str) -> None:
     Raises:
         ConfigError: it has fewer.
     """
-    if layer < 0:
-        return
-    from transformers import AutoConfig
-
-    layers = AutoConfig.from_pretrained(model).get_text_config().num_hidden_layers
-    if layer >= layers:
+    if layer >= 0 and layer >= (layers := number_of_layers(model)):
         raise ConfigError(
             f"algorithm.visual_credit.layer={layer}, but {model} has {layers} decoder layers: set it to -1 for the "
             f"final norm, or to at most {layers - 1}."
         )
+
+
+def number_of_layers(model: str) -> int:
+    """Number of decoder layers of a model, given as a folder or hub name."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(model).get_text_config().num_hidden_layers
 
 
 def credit_metrics(
