@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.console import Console
 
 from verl_mapo.server_options import Concurrency, Key, Retries, TimeoutS
 
@@ -93,8 +94,9 @@ def suite(
 ) -> None:
     """Show which sets a paper reports, under which protocol, the published rows, and the command that runs them."""
     from verl_mapo.evaluation import suites
-    from verl_mapo.evaluation.command import console, frame_table
+    from verl_mapo.evaluation.command import frame_table
 
+    console = Console(highlight=False)
     for each in [name] if name else suites.suite_names():
         found = suites.suite(each)
         console.print(f"[bold]{each}[/]: {', '.join(found.benchmarks)}")
