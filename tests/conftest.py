@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +29,7 @@ settings.register_profile(  # of scripts/mutate.py: a failing example is enough
 settings.load_profile("same")
 
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
+ENVIRONMENT = os.environ
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -37,6 +38,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         matrix = [item for item in items if item.get_closest_marker("matrix")]
         items[:] = [item for item in items if item not in matrix]
         config.hook.pytest_deselected(items=matrix)
+
+
+@pytest.fixture(autouse=True)
+def same_environment() -> Iterator[None]:
+    """Put the object ``os.environ`` back: datasets replaces it by a copy when it works in several processes.
+
+    Libraries that hold the object, as rich does for the width of a terminal, would not see what later tests set.
+    """
+    os.environ = ENVIRONMENT  # noqa: B003
+    yield
+    os.environ = ENVIRONMENT  # noqa: B003
 
 
 @pytest.fixture(scope="session")
