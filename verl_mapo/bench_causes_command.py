@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from verl_mapo.run_folder import answers_file
 
@@ -32,13 +31,11 @@ def causes(
     from verl_mapo.benchmarks.answers import read_answers
     from verl_mapo.benchmarks.audits import causes_of
     from verl_mapo.benchmarks.causes_table import table
+    from verl_mapo.evaluation.command import frame_table
 
     found = causes_of(*(read_answers(answers_file(run)) for run in (with_tools, without)), rule)
     frame = table(found.values())
-    shown = Table(*frame.columns)
-    for row in frame.to_numpy().tolist():
-        shown.add_row(*row)
-    Console().print(shown)
+    Console().print(frame_table(frame))
     if out is not None:
         from verl_mapo.report.causes_page import write_causes
 

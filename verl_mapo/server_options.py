@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+Server = Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server, whose model is asked.")]
+ServerModel = Annotated[str | None, typer.Option(help="The name of the model on the server.")]
 Key = Annotated[str | None, typer.Option(help="Environment variable with the key of the server.")]
 Concurrency = Annotated[int, typer.Option(help="Rollouts that the server makes at the same time.", min=1)]
 TimeoutS = Annotated[float, typer.Option(help="Seconds that one attempt of a request to the server may take.")]

@@ -11,17 +11,15 @@ import typer
 
 from verl_mapo.command_options import Config, Overrides, Recipe, Timeout, Verbose
 from verl_mapo.run_command import primary
-from verl_mapo.server_options import Concurrency, Key, Retries, TimeoutS
+from verl_mapo.server_options import Concurrency, Key, Retries, Server, ServerModel, TimeoutS
 
 Out = Annotated[Path, typer.Option(help="Folder for train.parquet, collection.json and left_out.jsonl.")]
-Run = Annotated[Path | None, typer.Option(help="Folder for new rollouts; one that holds some is only read.")]
+Run = Annotated[Path | None, typer.Option(help="Folder for new rollouts; one that holds all of them is only read.")]
 Earlier = Annotated[
     list[Path] | None, typer.Option("--from", help="Folder of an earlier run to read, too; repeatable.")
 ]
 Count = Annotated[int, typer.Option("--n", help="New rollouts of each question.", min=1)]
 Temperature = Annotated[float, typer.Option(help="Of new rollouts; 0 is greedy.", min=0)]
-Server = Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server: its model rolls out.")]
-Model = Annotated[str | None, typer.Option(help="The name of the model on the server.")]
 MinOutcome = Annotated[float, typer.Option(help="Smallest outcome of a rollout.")]
 MinCalls = Annotated[int, typer.Option(help="Smallest number of tool calls.", min=0)]
 MaxCalls = Annotated[int | None, typer.Option(help="Largest number of tool calls.", show_default="any")]
@@ -45,7 +43,7 @@ def collect(
     n: Count = 4,
     temperature: Temperature = 1.0,
     server: Server = None,
-    model: Model = None,
+    model: ServerModel = None,
     api_key_env: Key = None,
     concurrency: Concurrency = 16,
     timeout_s: TimeoutS = 300.0,
@@ -73,7 +71,7 @@ def collect(
 
     The rows are those of the data with a column turns. What each filter removed is printed and written down.
 
-    Rollouts of a server are stored one by one: after an interruption, the same command makes those that are missing.
+    After an interruption, the same command makes the rollouts that are missing.
     """
     from verl_mapo.coldstart.collect_command import run_collect
 

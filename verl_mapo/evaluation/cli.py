@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from verl_mapo.server_options import Concurrency, Key, Retries, TimeoutS
+from verl_mapo.command_options import Timeout, Verbose
+from verl_mapo.server_options import Concurrency, Key, Retries, Server, ServerModel, TimeoutS
 
 Names = Annotated[
     list[str] | None,
@@ -41,12 +42,8 @@ Greedy = Annotated[bool, typer.Option("--greedy", help="Add a greedy pass to the
 SuiteName = Annotated[str | None, typer.Option("--suite", help="Sets and protocol of a paper, see 'bench suite'.")]
 Folder = Annotated[Path, typer.Option(help="Where benchmarks are prepared, each in a folder with its name.")]
 Source = Annotated[str | None, typer.Option(help="Official files of the one benchmark that is not prepared yet.")]
-Server = Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server, whose model is asked.")]
-ServerModel = Annotated[str | None, typer.Option(help="The name of the model on the server.")]
 Config = Annotated[str | None, typer.Option(help="A primary configuration in verl_mapo.config.", show_default="bench")]
 Recipe = Annotated[Path | None, typer.Option(help="The primary configuration: the recipe of the model's training.")]
-Timeout = Annotated[float | None, typer.Option(help="Hours after which a pass is stopped.", show_default="no limit")]
-Verbose = Annotated[bool, typer.Option(help="Show verl's whole output.")]
 
 
 def run(

@@ -180,7 +180,7 @@ def judged(
     return lines
 
 
-def frame_table(frame: pd.DataFrame, title: str) -> Table:
+def frame_table(frame: pd.DataFrame, title: str | None = None) -> Table:
     """A data frame of texts as a table of the terminal."""
     table = Table(*map(str, frame.columns), title=title, title_justify="left")
     for row in frame.astype(str).values.tolist():

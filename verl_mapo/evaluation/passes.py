@@ -19,6 +19,7 @@ from verl_mapo.overrides import check_data_path, path_override, quoted
 from verl_mapo.planning.compose import composed
 from verl_mapo.rewards.answers import JUDGE
 from verl_mapo.run_command import primary_file
+from verl_mapo.run_folder import RunFolder
 from verl_mapo.server_run import ServerRun, ServerSettings, made
 from verl_mapo.settings import STRICT, ConfigError, select
 from verl_mapo.validation_run import ValidationRun, sampling_overrides
@@ -131,8 +132,6 @@ def checkpoint_overrides(run: Path) -> list[str]:
     Raises:
         ConfigError: there is no checkpoint.
     """
-    from verl_mapo.run_folder import RunFolder
-
     folder = run.resolve()
     if not folder.name.startswith("global_step_"):
         step = RunFolder(folder).marked_step

@@ -18,6 +18,7 @@ from verl_mapo.benchmarks.comparison import markdown, percent
 from verl_mapo.benchmarks.statistics import Estimate
 from verl_mapo.rewards.judge import PROMPT
 from verl_mapo.run_folder import RunFolder, write_whole
+from verl_mapo.versions import distribution_version
 
 _VERSIONS = ("verl-mapo", "verl", "vllm", "torch", "transformers")
 
@@ -130,7 +131,7 @@ def write_summary(out: Path, lines: Sequence[Line], passes: Mapping[str, Path], 
         text: see :func:`document`.
     """
     summary = {
-        "versions": {name: metadata.version(name) for name in _VERSIONS if _is_installed(name)},
+        "versions": {name: version for name in _VERSIONS if (version := distribution_version(name))},
         "passes": {name: _facts(RunFolder(folder)) for name, folder in passes.items()},
         "results": [
             {"benchmark": line.benchmark, "pass": line.done, "questions": line.questions, **asdict(line.result)}
@@ -148,11 +149,3 @@ def _facts(folder: RunFolder) -> dict[str, Any]:
         version = f"verl-mapo {metadata.version('verl-mapo')}"
         judge = {"model": judge["model"], "url": judge["url"], "temperature": 0, "prompt": PROMPT, "version": version}
     return {"settings": json.loads(folder.identity.read_text(encoding="utf-8")), "judge": judge}
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
