@@ -26,6 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from verl_mapo import names
+from verl_mapo.settings import ConfigError
+
 SPLITS = ("train", "val")
 
 
@@ -91,7 +94,7 @@ class RunFolder:
 
     @property
     def marked_step(self) -> int:
-        """The step after which the run would go on; 0 without a checkpoint."""
+        """The step after which the run would go on, see :func:`marked_step`."""
         return marked_step(self.checkpoints)
 
     @property
@@ -120,10 +123,40 @@ class RunFolder:
         return dict(sorted((int(file.stem), file) for file in files if file.stem.isdecimal()))
 
 
+def mark_file(checkpoints: Path) -> Path:
+    """The file in which verl marks the latest checkpoint of its ``trainer.default_local_dir``."""
+    return checkpoints / "latest_checkpointed_iteration.txt"
+
+
 def marked_step(checkpoints: Path) -> int:
-    """The step of the checkpoint that is marked as the latest in verl's ``trainer.default_local_dir``; 0 without."""
-    mark = checkpoints / "latest_checkpointed_iteration.txt"
-    return int(mark.read_text()) if mark.is_file() else 0
+    """The step of the checkpoint that verl has marked as the latest; 0 without a mark.
+
+    Args:
+        checkpoints: verl's ``trainer.default_local_dir``.
+
+    Raises:
+        ConfigError: the mark names no step, as after a full disk.
+    """
+    mark = mark_file(checkpoints)
+    if not mark.is_file():
+        return 0
+    step = mark.read_text(errors="replace").strip()
+    if not step.isdecimal():
+        raise wrong_mark(checkpoints, "names no step")
+    return int(step)
+
+
+def wrong_mark(checkpoints: Path, fault: str) -> ConfigError:
+    """The error of a mark from which no run can go on; it says what to write into the mark.
+
+    Args:
+        checkpoints: verl's ``trainer.default_local_dir``.
+        fault: what is wrong with the mark, as the rest of a sentence.
+    """
+    steps = (folder.name.removeprefix("global_step_") for folder in checkpoints.glob("global_step_*"))
+    last = max((int(step) for step in steps if step.isdecimal()), default=None)
+    right = "remove it" if last is None else f"write {last}, the last one that is there, into it"
+    return ConfigError(f"{mark_file(checkpoints)} {fault}: {right}, or set {names.RESUME_MODE}=disable to begin anew.")
 
 
 def rollouts_file(rollout_data_dir: Path | str, split: str, step: int) -> Path:
@@ -141,7 +174,16 @@ def append_records(file: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Append records as JSON lines, which a kill of the process cannot take back; missing folders are made."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as lines:
-        lines.write("".join(json.dumps(record) + "\n" for record in records))
+        lines.write(_lines(records))
+
+
+def write_records(file: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write records as JSON lines in the place of what the file held, see :func:`write_whole`."""
+    write_whole(file, _lines(records))
+
+
+def _lines(records: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
 
 
 def read_records(file: Path) -> Iterator[dict[str, Any]]:

@@ -71,3 +71,9 @@ def test_number_that_is_no_whole_number_from_1_on_is_refused(sft_config, overrid
 def test_switch_that_is_neither_on_nor_off_is_refused(sft_config, override):
     with pytest.raises(ConfigError, match=f"{override} is refused: it is true or false"):
         check_sft(sft_config(override))
+
+
+def test_mark_that_names_no_step_is_refused_with_a_sentence(sft_config, tmp_path):
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("no step")
+    with pytest.raises(ConfigError, match="names no step: remove it, or set trainer.resume_mode=disable"):
+        check_sft(sft_config(f"trainer.default_local_dir={tmp_path}"))

@@ -69,6 +69,18 @@ def test_wrong_setting_is_refused_with_a_sentence(override, sentence):
     assert sentence in str(error.value)
 
 
+@pytest.mark.parametrize("method", ["mapo", "axpo", "hdpo", "naar", "dtpo"])
+def test_method_that_reads_turns_is_refused_without_tools(method):
+    with pytest.raises(ConfigError, match=rf"visual_tool.tools=\[\] lets no rollout call a tool, which {method} needs"):
+        check_config(compose_config(f"method={method}", "visual_tool.tools=[]"))
+
+
+def test_mark_that_names_no_step_is_refused_with_a_sentence(tmp_path):
+    (tmp_path / "latest_checkpointed_iteration.txt").touch()
+    with pytest.raises(ConfigError, match="names no step: remove it, or set trainer.resume_mode=disable"):
+        check_config(compose_config(f"trainer.default_local_dir={tmp_path}"))
+
+
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [

@@ -118,19 +118,19 @@ def _own_nodes(config: DictConfig) -> set[str]:
 
 
 def _check_looks(config: DictConfig) -> None:
-    """Check that a training of MAPO or AXPO has tools, and MAPO a scorer; an evaluation needs neither."""
+    """Check that a training whose methods read turns has tools, and MAPO's a scorer; an evaluation needs neither."""
     if select(config, names.VAL_ONLY):
         return
-    enabled = {method.name for method in enabled_methods(config)}
+    enabled = enabled_methods(config)
     tools = parse(VisualToolSettings, config).tools
-    if not tools and (needing := enabled & {names.MAPO, names.AXPO}):
+    if not tools and (needing := [method.name for method in enabled if method.reads_turns]):
         raise ConfigError(
-            f"{names.VISUAL_TOOL_NODE}.tools=[] lets no rollout call a tool, which {' and '.join(sorted(needing))} "
+            f"{names.VISUAL_TOOL_NODE}.tools=[] lets no rollout call a tool, which {' and '.join(needing)} "
             f"needs: set {names.VISUAL_TOOL_NODE}.tools=[zoom], or evaluate with {names.VAL_ONLY}=true."
         )
     manager = select(config, names.REWARD_MANAGER_NAME)
     kind = alignment_settings(config).scorer.kind if manager == names.REWARD_MANAGER else None
-    if kind == NO_SCORER and names.MAPO in enabled:
+    if kind == NO_SCORER and any(method.name == names.MAPO for method in enabled):
         raise ConfigError(
             f"{names.ALIGNMENT_NODE}.scorer.kind={kind} scores nothing, which {names.MAPO} needs: set it to clip, with "
             f"{names.ALIGNMENT_NODE}.scorer.model=openai/clip-vit-base-patch32."

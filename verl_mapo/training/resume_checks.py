@@ -12,9 +12,9 @@ import re
 from pathlib import Path
 
 from omegaconf import DictConfig
-from verl.utils.checkpoint.checkpoint_manager import get_checkpoint_tracker_filename
 
 from verl_mapo import names
+from verl_mapo.run_folder import mark_file, marked_step, wrong_mark
 from verl_mapo.settings import ConfigError, select
 
 _STEP = re.compile(r"global_step_\d+")
@@ -34,7 +34,7 @@ def check_resume(config: DictConfig) -> None:
     if mode == "resume_path":
         _check_path(select(config, names.RESUME_PATH))
     elif mode == "auto" and folder is not None:
-        _check_mark(Path(get_checkpoint_tracker_filename(str(folder))))
+        _check_mark(Path(folder))
 
 
 def _check_path(given: object) -> None:
@@ -46,17 +46,7 @@ def _check_path(given: object) -> None:
         )
 
 
-def _check_mark(mark: Path) -> None:
-    if not mark.is_file():
-        return
-    step = mark.read_text(errors="replace").strip()
-    known = sorted((found for found in mark.parent.glob("global_step_*") if _STEP.fullmatch(found.name)), key=_number)
-    if step.isdecimal() and (mark.parent / f"global_step_{step}").is_dir():
-        return
-    said = f"marks step {step} as the last, and its checkpoint is missing" if step.isdecimal() else "names no step"
-    right = f"write {_number(known[-1])}, the last one that is there, into it" if known else "remove it"
-    raise ConfigError(f"{mark} {said}: {right}, or set {names.RESUME_MODE}=disable to begin anew.")
-
-
-def _number(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("_")[2])
+def _check_mark(checkpoints: Path) -> None:
+    step = marked_step(checkpoints)
+    if mark_file(checkpoints).is_file() and not (checkpoints / f"global_step_{step}").is_dir():
+        raise wrong_mark(checkpoints, f"marks step {step} as the last, and its checkpoint is missing")

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -30,7 +29,7 @@ from verl_mapo.driver_threads import use_threads
 from verl_mapo.rollout.context_length import warn_of_long_prompts
 from verl_mapo.rollout.row_dataset import RowDataset, use_row_dataset
 from verl_mapo.rollout.settings import VisualToolSettings
-from verl_mapo.run_folder import rollouts_file, write_whole
+from verl_mapo.run_folder import rollouts_file, write_records, write_whole
 from verl_mapo.settings import parse, select
 from verl_mapo.training.agent_workers import set_agent_workers
 from verl_mapo.training.audited_questions import AuditedQuestions
@@ -211,7 +210,7 @@ class VisualTrainer(PPOTrainer):
 
     def _write(self, split: str, records: list[dict[str, Any]]) -> None:
         file = rollouts_file(self.config.trainer.rollout_data_dir, split, self.global_steps)
-        write_whole(file, "".join(json.dumps(record) + "\n" for record in records))
+        write_records(file, records)
 
     # verl marks a checkpoint as the latest before it validates, records and logs the step. A run that was killed in
     # between would go on after that step, without its metrics and rollouts. Here the mark comes last: a step whose

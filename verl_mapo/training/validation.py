@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Any
 
@@ -13,7 +12,7 @@ from omegaconf import DictConfig
 from verl_mapo import names
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.trajectory import Trajectory
-from verl_mapo.run_folder import append_records, rollouts_file, write_whole
+from verl_mapo.run_folder import append_records, rollouts_file, write_records
 from verl_mapo.settings import parse
 from verl_mapo.training.audit_metrics import audit_metrics
 from verl_mapo.training.records import RecordSettings, describe_rows
@@ -66,6 +65,5 @@ class ValidationRecords:
     def finish(self) -> dict[str, float]:
         """Write the records, if that was not done batch by batch; returns the metrics of the audits."""
         if self.folder and not self.settings.append:
-            lines = "".join(json.dumps(record) + "\n" for record in self._records)
-            write_whole(rollouts_file(self.folder, "val", self.number), lines)
+            write_records(rollouts_file(self.folder, "val", self.number), self._records)
         return audit_metrics(self._audited)
