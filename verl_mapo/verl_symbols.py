@@ -157,6 +157,8 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
             "BucketedWeightReceiver BucketedWeightSender",
         ),
         "vllm.model_executor.layers.utils.dispatch_cpu_unquantized_gemm",
+        *_members("vllm.v1.worker.gpu_model_runner.GPUModelRunner", "_bookkeeping_sync _sample"),
+        *_members("vllm.v1.sample.ops.topk_topp_sampler.TopKTopPSampler", "forward_cpu forward_native"),
     ),
     BY_NAME: (
         "verl.single_controller.base.worker_group.WorkerGroup._dispatch_info",

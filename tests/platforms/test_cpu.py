@@ -95,6 +95,23 @@ thread.join()
 found["received"] = received
 """
 
+SEEDS = """
+from vllm import LLM, SamplingParams
+
+def written(max_num_batched_tokens, seeds):
+    model = LLM(
+        os.environ["MODEL"], dtype="float32", max_model_len=256, max_num_seqs=4, enforce_eager=True, block_size=16,
+        max_num_batched_tokens=max_num_batched_tokens, kv_cache_memory_bytes=2**26, enable_prefix_caching=False,
+        limit_mm_per_prompt={"image": 0, "video": 0},
+    )
+    prompts = [{"prompt_token_ids": [5 + (first + place) % 90 for place in range(100)]} for first in range(4)]
+    sampling = [SamplingParams(seed=seed, temperature=1.0, max_tokens=8, ignore_eos=True) for seed in seeds]
+    return [list(output.outputs[0].token_ids) for output in model.generate(prompts, sampling, use_tqdm=False)]
+
+found["whole"] = written(512, range(4))
+found["split"], found["beside a request without a seed"] = written(32, range(4)), written(32, [0, 1, 2, None])
+"""
+
 ELSEWHERE = """
 import importlib.metadata
 from verl.plugin.platform import PlatformRegistry, get_platform
@@ -153,6 +170,15 @@ def test_version_of_vllm_is_that_of_its_cpu_build_and_other_versions_are_unchang
 def test_linear_layer_keeps_its_weight_and_uses_new_values(on_cpu: dict) -> None:
     assert on_cpu["weight"] == [32, 64]
     assert max(on_cpu["errors"]) < 1e-4
+
+
+def test_seed_decides_the_tokens_though_the_engine_splits_prompts_and_has_requests_without_a_seed(tiny_models) -> None:
+    pytest.importorskip("vllm", reason="needs vLLM's CPU build")
+    in_process = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "MODEL": str(tiny_models["qwen2_5_vl"].folder)}
+    found = interpret(SEEDS, **environment(), **in_process)
+    assert found["split"] == found["whole"]
+    assert found["beside a request without a seed"][:3] == found["whole"][:3]
+    assert len({tuple(tokens) for tokens in found["whole"]}) == 4
 
 
 def test_two_runs_at_once_send_weights_through_different_sockets() -> None:

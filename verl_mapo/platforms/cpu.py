@@ -3,7 +3,7 @@
 """verl on a machine without accelerator: FSDP2 with gloo, vLLM's CPU build, and a logical GPU in ray.
 
 Only ``VERL_PLATFORM=cpu`` selects this platform; otherwise :func:`register` adds a name to verl's table of platforms
-and changes nothing else. verl 0.9.1 has no hooks for some of the changes that a CPU needs, so seven functions below
+and changes nothing else. verl 0.9.1 has no hooks for some of the changes that a CPU needs, so nine functions below
 patch verl, vLLM or importlib; the docstring of each says what fails or waits without it. All but one are applied when
 the module that they patch is imported, so that registration itself imports nothing. They reach every process of a run,
 vLLM's engine process included, because every process imports verl and verl imports its plugins.
@@ -68,6 +68,8 @@ def register() -> None:
     wrapt.register_post_import_hook(_offload_without_pinning, "verl.workers.engine.fsdp.transformer_impl")
     wrapt.register_post_import_hook(_poll_often, "verl.trainer.ppo.v1.replay_buffer")
     wrapt.register_post_import_hook(_keep_linear_weights, "vllm.model_executor.layers.utils")
+    wrapt.register_post_import_hook(_keep_seeds_of_split_prompts, "vllm.v1.worker.gpu_model_runner")
+    wrapt.register_post_import_hook(_obey_seeds_beside_others, "vllm.v1.sample.ops.topk_topp_sampler")
     wrapt.register_post_import_hook(
         _separate_weight_sockets, "verl.workers.rollout.vllm_rollout.bucketed_weight_transfer"
     )
@@ -123,6 +125,53 @@ def _keep_linear_weights(layers_utils: ModuleType) -> None:
         dispatch(layer, remove_weight=False)
 
     layers_utils.dispatch_cpu_unquantized_gemm = dispatch_and_keep
+
+
+def _keep_seeds_of_split_prompts(gpu_model_runner: ModuleType) -> None:
+    """Draw nothing from a request's seed while its prompt is computed in parts.
+
+    vLLM samples a token after each part, discards it, and sets the offset of the request's generator back. The
+    generator of a CPU has no offset: the engine would stop with "CPU Generator does not use offset". Here its state is
+    restored.
+    """
+    sample = gpu_model_runner.GPUModelRunner._sample
+    keep_books = gpu_model_runner.GPUModelRunner._bookkeeping_sync
+
+    def rows_of_parts(self: Any) -> list[int]:
+        return [row for row in self.input_batch.generators if self.discard_request_mask.np[row]]
+
+    @functools.wraps(sample)
+    def sample_and_restore(self: Any, *args: Any, **kwargs: Any) -> Any:
+        generators = [self.input_batch.generators[row] for row in rows_of_parts(self)]
+        states = [generator.get_state() for generator in generators]
+        sampled = sample(self, *args, **kwargs)
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+        return sampled
+
+    @functools.wraps(keep_books)
+    def keep_books_without_them(self: Any, *args: Any, **kwargs: Any) -> Any:
+        generators = self.input_batch.generators
+        restored = {row: generators.pop(row) for row in rows_of_parts(self)}
+        try:
+            return keep_books(self, *args, **kwargs)
+        finally:
+            generators.update(restored)
+
+    gpu_model_runner.GPUModelRunner._sample = sample_and_restore
+    gpu_model_runner.GPUModelRunner._bookkeeping_sync = keep_books_without_them
+
+
+def _obey_seeds_beside_others(topk_topp_sampler: ModuleType) -> None:
+    """Sample with the seeds of requests beside requests without one: on a CPU, vLLM then ignores all seeds."""
+    sample_without_seeds = topk_topp_sampler.TopKTopPSampler.forward_cpu
+    sample_with_seeds = topk_topp_sampler.TopKTopPSampler.forward_native
+
+    @functools.wraps(sample_without_seeds)
+    def sample(self: Any, logits: Any, generators: dict[int, Any], k: Any, p: Any) -> Any:
+        return (sample_with_seeds if generators else sample_without_seeds)(self, logits, generators, k, p)
+
+    topk_topp_sampler.TopKTopPSampler.forward_cpu = sample
 
 
 def _poll_often(replay_buffer: ModuleType) -> None:
