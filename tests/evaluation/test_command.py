@@ -29,9 +29,10 @@ def bench(*arguments: object) -> tuple[int, str]:
 
 
 @pytest.fixture
-def prepared(tmp_path, monkeypatch):
-    monkeypatch.setattr(BENCHMARKS.find("vstar"), "questions", QUESTIONS)
-    return written("vstar", tmp_path / "source", QUESTIONS)
+def prepared(tmp_path, monkeypatch, request):
+    questions = getattr(request, "param", QUESTIONS)
+    monkeypatch.setattr(BENCHMARKS.find("vstar"), "questions", questions)
+    return written("vstar", tmp_path / "source", questions)
 
 
 @pytest.fixture
@@ -79,6 +80,28 @@ def test_a_run_counts_what_is_lost_and_goes_on_with_it(tmp_path, prepared, serve
     code, output = bench("compare", *passes, "--out", tmp_path / "compared")
     assert code == 0 and "| vstar | tools |" in output
     assert bench("causes", *reversed(passes))[0] == 0
+
+
+@pytest.mark.parametrize("prepared", [5], indirect=True)
+def test_a_scorer_that_takes_the_first_letter_of_a_reply_gives_another_table(
+    tmp_path, prepared, server, tiny_models, monkeypatch
+):
+    asked = ["run", "vstar", "--source", prepared, "--folder", tmp_path / "benchmarks", "--out", tmp_path / "out"]
+    asked += ["--model", tiny_models["qwen2_5_vl"].folder, "--server", server.url, "--server-model", "teacher"]
+    asked += ["--protocol", "direct"]
+
+    def table() -> tuple[float, str]:
+        code, output = bench(*asked)
+        assert code == 0, output
+        found = json.loads((tmp_path / "out" / "summary.json").read_text())["results"]
+        return found[0]["ours"]["value"], (tmp_path / "out" / "summary.md").read_text()
+
+    accuracy, text = table()
+    monkeypatch.setattr("verl_mapo.benchmarks.scoring.extract", lambda reply: reply.strip()[:1])
+    planted, planted_text = table()
+    truths = [answer.truth for answer in read_answers(tmp_path / "out" / "direct" / "answers.jsonl")]
+    assert accuracy == truths.count("B") / 5 and planted == truths.count("A") / 5
+    assert accuracy != planted and text != planted_text
 
 
 @pytest.mark.parametrize(

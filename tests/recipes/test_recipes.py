@@ -156,6 +156,11 @@ def _names(pattern, path):
     return path == name or path.endswith(name) or path.startswith(name.removesuffix("*"))
 
 
+def test_validation_keeps_the_pixels_of_no_more_rollouts_at_a_time_than_a_training_step(config):
+    of_validation = config.data.val_batch_size * config.actor_rollout_ref.rollout.val_kwargs.n
+    assert of_validation <= config.data.train_batch_size * config.actor_rollout_ref.rollout.n
+
+
 def test_recipe_keeps_two_checkpoints(config):
     assert config.trainer.max_actor_ckpt_to_keep == 2
 
