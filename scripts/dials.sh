@@ -16,7 +16,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
 
-FOLDER=${1:-runs/dials}
+FOLDER=$(realpath -m "${1:-runs/dials}")
 MINUTES=${MINUTES:-40}
 LETTERS=${LETTERS:-10 2 3}
 STARTS=${STARTS:-0 15 30}
@@ -33,7 +33,7 @@ time_is_left() {
 
 # train_grpo RUN: trains GRPO from the warm start and keeps the models of steps 15 and 30; goes on after an interruption.
 train_grpo() {
-    [ ! -d "$1/checkpoints/global_step_30/actor/huggingface" ] || return 0
+    [ "$(cat "$1/checkpoints/latest_checkpointed_iteration.txt" 2>/dev/null)" != 30 ] || return 0
     time_is_left
     say "$(date +%H:%M) GRPO, 30 steps, $1"
     verl-mapo train --run "$1" --timeout-h 0.6 task=toy method=grpo "${toy[@]}" "$CHECKPOINT=[model,optimizer,extra,hf_model]" \

@@ -170,8 +170,9 @@ def models_table(models: dict[int, Path], scenes: list[Scene]) -> str:
 
 def models_of(run: RunData) -> dict[int, Path]:
     """The model that the run began with, as step 0, and those of its checkpoints, by step."""
-    folders = (run.path / "checkpoints").glob("global_step_*/actor/huggingface")
-    saved = {int(folder.parents[1].name.rpartition("_")[2]): folder for folder in folders}
+    # verl writes the folder with every checkpoint, and the weights into it only if they are among save_contents
+    weights = (run.path / "checkpoints").glob("global_step_*/actor/huggingface/*.safetensors")
+    saved = {int(file.parents[2].name.rpartition("_")[2]): file.parent for file in weights}
     return {0: Path(run.config.actor_rollout_ref.model.path)} | saved
 
 
@@ -187,7 +188,7 @@ def main() -> None:
         return
     models = models_of(run)
     if len(models) < 2:
-        parser.error(f"{arguments.run} has no checkpoint with a folder huggingface: put hf_model into save_contents")
+        parser.error(f"{arguments.run} has no checkpoint with a whole model: put hf_model into save_contents")
     scenes = [VisualSearch().scene(0, "evaluation", number) for number in range(arguments.scenes)]
     print("At each place: probability of the tag, probability of the demonstrated token, entropy in nats.\n")
     with one_thread():

@@ -17,7 +17,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 LETTERS=${1:?Give the number of letters: 10, 3 or 2.}
-FOLDER=${2:-runs/study_mapo-$LETTERS}
+FOLDER=$(realpath -m "${2:-runs/study_mapo-$LETTERS}")
 STEPS=${STEPS:-20}
 MINUTES=${MINUTES:-45}
 RUN_MINUTES=${RUN_MINUTES:-20}
@@ -40,7 +40,7 @@ shared=()
 [ "$LETTERS" -ge 5 ] || shared=(--shared-letters)
 eval "toy=($(verl-mapo toy --out "$FOLDER/toy" --letters "$LETTERS" "${shared[@]}"))" # quoted for a shell
 [ "${#toy[@]}" = 4 ] || { say "The toy was not made; the reason is above."; exit 1; }
-[ -z "${MODEL:-}" ] || toy+=("actor_rollout_ref.model.path=$MODEL")
+[ -z "${MODEL:-}" ] || toy+=("actor_rollout_ref.model.path=$(realpath "$MODEL")")
 
 # the rate of the quickstart: a constant rate loses again what was learnt
 OPTIM=actor_rollout_ref.actor.optim

@@ -96,6 +96,8 @@ def test_the_shipped_model_opens_a_call_where_it_belongs_and_nowhere_else():
 def test_the_models_of_a_run_are_its_own_and_those_of_its_checkpoints(tmp_path):
     saved = tmp_path / "checkpoints" / "global_step_12" / "actor" / "huggingface"
     saved.mkdir(parents=True)
+    (saved / "model.safetensors").touch()
+    (tmp_path / "checkpoints/global_step_14/actor/huggingface").mkdir(parents=True)
     run = run_of([], {})
     run.path, run.config = tmp_path, OmegaConf.create({"actor_rollout_ref": {"model": {"path": "start"}}})
     assert dip.models_of(run) == {0: Path("start"), 12: saved}

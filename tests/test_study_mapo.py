@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 from support.fake_queue import scored_rows
 from support.script_modules import SCRIPTS, script_module
+from support.scripted import compose_config
 
 from verl_mapo.columns import SCORED
 from verl_mapo.report.load import RunData
@@ -22,6 +24,7 @@ from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.tools.coordinates import View
 from verl_mapo.toy.dataset import write_split
 from verl_mapo.toy.visual_search import VisualSearch
+from verl_mapo.training.config_checks import check_config
 from verl_mapo.training.records import rollout_record
 
 study = script_module("study_mapo")
@@ -161,6 +164,19 @@ def test_unscored_rollouts_and_other_groups_keep_their_scores_in_the_placebo():
     sources = {tuple(exchanged(member, group, torch.Generator().manual_seed(n)).tolist()) for n in range(30)}
     assert sources == {(a, 1 - a, 2, b, 7 - b) for a in (0, 1) for b in (3, 4)}
     assert placebo.ShuffledMapo.name == "shuffled_mapo" and SCORED == 1
+
+
+def arms() -> list[str]:
+    """The overrides of the arms in study_mapo.sh."""
+    found = re.findall(r'method=[^")]*', (SCRIPTS / "study_mapo.sh").read_text())
+    return [one.replace("$arm", name) for one in found for name in (("dapo", "gspo") if "$arm" in one else ("",))]
+
+
+def test_every_arm_of_the_study_passes_the_checks_of_a_run():
+    script_module("shuffled_mapo", SCRIPTS / "placebo")
+    assert len(arms()) == 6
+    for overrides in arms():
+        check_config(compose_config("stack=cpu", "task=toy", *overrides.split()))
 
 
 def dry_run(folder: Path, minutes: int, results: Path) -> str:
