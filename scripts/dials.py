@@ -226,6 +226,18 @@ def as_table(points: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def hurting(points: list[dict[str, Any]]) -> list[str]:
+    """A sentence for each case in which an estimator that is no placebo has a worth below 1, interval included."""
+    return [
+        f"{row} hurts with {point['letters']} letters after {point['start']} steps under the scorer {kind}: "
+        f"{worth[0]:.2f} ({worth[1]:.2f} to {worth[2]:.2f})."
+        for point in points
+        for kind, found in point["scorers"].items()
+        for row, worth in ((row, found["rows"][row]["worth"]) for row in ROWS[1:] if "shuffled" not in row)
+        if verdict(worth) == "hurts"
+    ]
+
+
 def draw(points: list[dict[str, Any]], file: Path) -> None:
     """Draw MAPO's worth against the guess rate, a panel for each start and a line for each scorer, and the placebo."""
     starts = sorted({point["start"] for point in points})
@@ -240,7 +252,8 @@ def draw(points: list[dict[str, Any]], file: Path) -> None:
             panel.vlines(at, low, high, color=f"C{number}", alpha=0.5)
             panel.plot(at, value, "o-", color=f"C{number}", label=label, markersize=4, linewidth=1)
         panel.axhline(1, color="grey", linewidth=0.8)
-        panel.set(title=f"policy after {start} steps of GRPO", xlabel="guess rate, %", yscale="log")
+        panel.set(title=f"policy after {start} steps of GRPO", xlabel="guess rate, %")
+        panel.set_xticks(sorted({round(100 / point["letters"]) for point in here}))
     panels[0][0].set_ylabel("rollouts of GRPO that one of MAPO is worth")
     panels[0][-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(file, dpi=120, bbox_inches="tight")
@@ -270,7 +283,7 @@ def main() -> None:
     points = read_points(arguments.folder)
     if not points:
         parser.error(f"{arguments.folder} holds no JSON file: run scripts/dials.sh first")
-    print(as_table(points))
+    print(as_table(points), *hurting(points), sep="\n")
     if arguments.figure:
         draw(points, arguments.figure)
 

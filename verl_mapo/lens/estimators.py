@@ -125,7 +125,7 @@ def shuffled(weights: Callable[[Rollouts, torch.Generator], Tensor]) -> Callable
     return placebo
 
 
-def callsexchanged(
+def calls_exchanged(
     weights: Callable[[Rollouts, torch.Generator], Tensor],
 ) -> Callable[[Rollouts, torch.Generator], Tensor]:
     """The placebo of a method of tool credit: the numbers of calls exchanged among the right rollouts of their group.
@@ -156,7 +156,7 @@ def tool_credit(name: str, advantage: Callable[..., Any], settings: Any) -> list
 
     return [
         Estimator(name, weights),
-        Estimator(f"{name}, shuffled", callsexchanged(weights), placebo=name),
+        Estimator(f"{name}, shuffled", calls_exchanged(weights), placebo=name),
     ]
 
 
