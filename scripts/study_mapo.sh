@@ -8,7 +8,7 @@
 # rollouts: about 5 minutes of two free cores a run, two at a time if memory allows. GRPO and MAPO come first, seed by
 # seed, then the placebo (scores exchanged within the group), beta = 0, DAPO and GSPO. PPO is left out: verl loads a critic
 # with FlashAttention, which needs a GPU (recipes/baselines/README.md). No run starts in the last RUN_MINUTES (20) of
-# MINUTES (45); run the same command again to continue. All that has to be kept is RESULTS
+# MINUTES (50); run the same command again to continue. All that has to be kept is RESULTS
 # (docs/evidence/study_mapo/letters_LETTERS), a JSON file a run. Further settings: SEEDS (1 2 3 4 5 of GRPO and MAPO);
 # OTHER_SEEDS (1 2 3); OTHERS (the other arms, "mapo_shuffled mapo_beta0 dapo gspo"); MODEL, the folder of another policy
 # to begin with; ENVIRONMENT as in quickstart.sh; scripts/arms.sh. The table and the figure, at any time:
@@ -19,7 +19,7 @@ cd "$(dirname "$0")/.."
 LETTERS=${1:?Give the number of letters: 10, 3 or 2.}
 FOLDER=$(realpath -m "${2:-runs/study_mapo-$LETTERS}")
 STEPS=${STEPS:-20}
-MINUTES=${MINUTES:-45}
+MINUTES=${MINUTES:-50}
 RUN_MINUTES=${RUN_MINUTES:-20}
 RESULTS=${RESULTS:-docs/evidence/study_mapo/letters_$LETTERS}
 GRPO_AND_MAPO_SEEDS=${SEEDS:-1 2 3 4 5}

@@ -146,3 +146,10 @@ def test_a_crop_shows_the_target_if_it_holds_its_centre(corner, x, y):
 )
 def test_the_verdict_is_that_of_the_interval(worth, said):
     assert dials.verdict(worth) == said
+
+
+def test_the_cases_that_hurt_are_named_without_the_placebos(point):
+    worths = {name: {"worth": [0.8, 0.7, 0.9]} for name in dials.ROWS}
+    sentences = dials.hurting([point | {"scorers": {"noisy": {"rows": worths}}}])
+    assert len(sentences) == 3
+    assert sentences[0].startswith("mapo beta=0.4 hurts with 2 letters after 0 steps under the scorer noisy: 0.80 (")
