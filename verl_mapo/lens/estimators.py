@@ -118,7 +118,7 @@ def shuffled(weights: Callable[[Rollouts, torch.Generator], Tensor]) -> Callable
     """
 
     def placebo(rollouts: Rollouts, random: torch.Generator) -> Tensor:
-        source = _exchanged((rollouts.turn_status == SCORED).any(dim=1), rollouts.group, random)
+        source = exchanged((rollouts.turn_status == SCORED).any(dim=1), rollouts.group, random)
         scores, status = rollouts.turn_scores[source], rollouts.turn_status[source]
         return weights(replace(rollouts, turn_scores=scores, turn_status=status), random)
 
@@ -135,7 +135,7 @@ def calls_exchanged(
     """
 
     def placebo(rollouts: Rollouts, random: torch.Generator) -> Tensor:
-        source = _exchanged(rollouts.outcome >= CORRECT, rollouts.group, random)
+        source = exchanged(rollouts.outcome >= CORRECT, rollouts.group, random)
         return weights(replace(rollouts, calls=rollouts.calls[source]), random)
 
     return placebo
@@ -160,7 +160,7 @@ def tool_credit(name: str, advantage: Callable[..., Any], settings: Any) -> list
     ]
 
 
-def _exchanged(member: Tensor, group: Tensor, random: torch.Generator) -> Tensor:
+def exchanged(member: Tensor, group: Tensor, random: torch.Generator) -> Tensor:
     """(B,) int64: for each member the number of a random member of its group, each once; other rows stay."""
     order = torch.rand(len(member), generator=random, dtype=torch.float64)
     there, source = member.nonzero().squeeze(1), torch.arange(len(member))
