@@ -31,6 +31,7 @@ class Measured:
         by_batch: number of questions of a batch to the same, of the first estimator, MAPO and its placebo.
         sources: name of an estimator to where its projection comes from, see
             :func:`verl_mapo.lens.comparison.where_it_comes_from`.
+        left_out: the estimators that weigh tokens, and whose gradients were not taken.
     """
 
     collection: Collection
@@ -38,6 +39,7 @@ class Measured:
     table: list[Comparison]
     by_batch: dict[int, list[Comparison]]
     sources: dict[str, dict[str, tuple[float, float]]]
+    left_out: list[str]
 
 
 def collect(
@@ -107,6 +109,8 @@ def measure(run: Path, plan: Plan, estimators: list[Estimator]) -> Measured:
         ConfigError: there are no gradients, or fewer questions or rollouts than the plan asks for.
     """
     collection = Collection.load(lens_folder(run))
+    left_out = [each.name for each in estimators if not collection.has(each.tokens) and not each.placebo]
+    estimators = [each for each in estimators if collection.has(each.tokens)]
     few = replace(plan, draws=min(plan.draws, 50))
     half = int(collection.question.max() + 1) // 2
     sizes = [size for size in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) if size <= half // 2]
@@ -117,6 +121,7 @@ def measure(run: Path, plan: Plan, estimators: list[Estimator]) -> Measured:
         table=compare(collection, estimators, plan),
         by_batch={size: compare(collection, main, replace(few, questions=size)) for size in sizes},
         sources={each.name: where_it_comes_from(collection, each, plan) for each in main},
+        left_out=left_out,
     )
 
 

@@ -22,6 +22,7 @@ from verl_mapo import names
 from verl_mapo.advantages.groups import grpo_advantage
 from verl_mapo.advantages.mapo import MapoSettings, mapo_advantage
 from verl_mapo.columns import CORRECT, SCORED
+from verl_mapo.lens.token_weights import placebo
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Rollouts:
         turn_status: (B, T) integer.
         tokens: (B,) integer, number of policy tokens.
         calls: (B,) integer, number of calls.
+        row_score: (B,) float, the score of a rollout under a token weighting; NaN where it has none.
         group: (B,) int64, number of the question within all batches.
         batch: (B,) int64, number of the batch.
     """
@@ -43,6 +45,7 @@ class Rollouts:
     turn_status: Tensor
     tokens: Tensor
     calls: Tensor
+    row_score: Tensor
     group: Tensor
     batch: Tensor
 
@@ -56,12 +59,15 @@ class Estimator:
         weights: rollouts and a generator of random numbers to the weight of each rollout, (B,) float64.
         placebo: the estimator whose signal is taken out of this one; "" if it is no placebo.
         options: what is shown of its settings.
+        tokens: the token weighting whose gradients it weighs, see :mod:`verl_mapo.lens.token_weights`; "" for the plain
+            gradients.
     """
 
     name: str
     weights: Callable[[Rollouts, torch.Generator], Tensor]
     placebo: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    tokens: str = ""
 
 
 def grpo(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
@@ -117,12 +123,12 @@ def shuffled(weights: Callable[[Rollouts, torch.Generator], Tensor]) -> Callable
     The scores keep their distribution in the group, and lose what they say about a rollout.
     """
 
-    def placebo(rollouts: Rollouts, random: torch.Generator) -> Tensor:
+    def exchanged(rollouts: Rollouts, random: torch.Generator) -> Tensor:
         source = _exchanged((rollouts.turn_status == SCORED).any(dim=1), rollouts.group, random)
         scores, status = rollouts.turn_scores[source], rollouts.turn_status[source]
         return weights(replace(rollouts, turn_scores=scores, turn_status=status), random)
 
-    return placebo
+    return exchanged
 
 
 def calls_exchanged(
@@ -134,11 +140,11 @@ def calls_exchanged(
     rollout.
     """
 
-    def placebo(rollouts: Rollouts, random: torch.Generator) -> Tensor:
+    def exchanged(rollouts: Rollouts, random: torch.Generator) -> Tensor:
         source = _exchanged(rollouts.outcome >= CORRECT, rollouts.group, random)
         return weights(replace(rollouts, calls=rollouts.calls[source]), random)
 
-    return placebo
+    return exchanged
 
 
 def tool_credit(name: str, advantage: Callable[..., Any], settings: Any) -> list[Estimator]:
@@ -157,6 +163,27 @@ def tool_credit(name: str, advantage: Callable[..., Any], settings: Any) -> list
     return [
         Estimator(name, weights),
         Estimator(f"{name}, shuffled", calls_exchanged(weights), placebo=name),
+    ]
+
+
+def token_weighted(name: str, weights: Callable[[Rollouts, torch.Generator], Tensor] = grpo) -> list[Estimator]:
+    """An estimator whose token weights depend on the rollout alone, and its placebo.
+
+    The placebo exchanges the token weights within each rollout, and the scores of the rollouts within their group.
+
+    Args:
+        name: its name, and that of its token weighting.
+        weights: what it multiplies the weighted gradient of a rollout by.
+    """
+
+    def exchanged(rollouts: Rollouts, random: torch.Generator) -> Tensor:
+        source = _exchanged(~rollouts.row_score.isnan(), rollouts.group, random)
+        return weights(replace(rollouts, row_score=rollouts.row_score[source]), random)
+
+    shuffled_name = placebo(name)
+    return [
+        Estimator(name, weights, tokens=name),
+        Estimator(shuffled_name, exchanged, placebo=name, tokens=shuffled_name),
     ]
 
 
