@@ -126,7 +126,9 @@ def test_token_weighted_sketches_are_those_of_the_weighted_log_probs(engine, mod
     assert weighted["row_score/pepo"].isnan().all()
 
 
-def test_weighted_sketches_do_not_depend_on_the_micro_batch_and_leave_focus_scores_to_the_method(engine, model, picture):
+def test_weighted_sketches_do_not_depend_on_the_micro_batch_and_leave_focus_scores_to_the_method(
+    engine, model, picture
+):
     rows = rows_of(engine.module, model, picture)
     vgpo = focus_request([model.processor.image_token_id], VisualCreditSettings())
     request = REQUEST | {"weights": {names.VGPO: vgpo}}

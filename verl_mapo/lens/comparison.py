@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -187,14 +188,15 @@ def _measure(
         reference = references[other] / lengths[other]
         half = by_question[halves[own]]
         rows = _deal(half, plan, generator)
-        sides = {name: _side(collection, rows, reference, name) for name in {each.tokens for each in estimators}}
-        found.append(
-            [
-                _of_batches(each, collection, rows, *sides[each.tokens], generator)
-                + (_of_expected(each, collection, half, sides[each.tokens][1], generator),)
-                for each in estimators
+        figures = []
+        for weighting, alike in groupby(estimators, key=lambda each: each.tokens):
+            block, direction = _side(collection, rows, reference, weighting)
+            figures += [
+                _of_batches(each, collection, rows, block, direction, generator)
+                + (_of_expected(each, collection, half, direction, generator),)
+                for each in alike
             ]
-        )
+        found.append(figures)
     cosine, snr, variance, idle, bias = np.array(found).mean(axis=0).T
     true_cosine = cosine / reliability**0.5 if reliability > 0 else np.full_like(cosine, np.nan)
     worth = (snr / snr[0]) ** 2

@@ -117,6 +117,15 @@ def mapo(settings: MapoSettings) -> Callable[[Rollouts, torch.Generator], Tensor
     return weights
 
 
+def with_placebo(settings: MapoSettings) -> list[Estimator]:
+    """MAPO with some settings, named by its beta, and its placebo, :func:`shuffled`."""
+    weights, name = mapo(settings), f"mapo beta={settings.beta:g}"
+    return [
+        Estimator(name, weights, options={"beta": settings.beta}),
+        Estimator(placebo(name), shuffled(weights), placebo=name, options={"beta": settings.beta}),
+    ]
+
+
 def shuffled(weights: Callable[[Rollouts, torch.Generator], Tensor]) -> Callable[[Rollouts, torch.Generator], Tensor]:
     """The placebo of an estimator: the turns' scores exchanged among the scored rollouts of their group.
 
@@ -215,11 +224,7 @@ def table(betas: tuple[float, ...] = (0.2, 0.4, 1.0)) -> list[Estimator]:
     }
     rows = [Estimator(name, weights) for name, weights in plain.items()]
     for beta in betas:
-        weights, name = mapo(MapoSettings(beta=beta)), f"mapo beta={beta:g}"
-        rows += [
-            Estimator(name, weights, options={"beta": beta}),
-            Estimator(f"{name}, shuffled", shuffled(weights), placebo=name, options={"beta": beta}),
-        ]
+        rows += with_placebo(MapoSettings(beta=beta))
     rows.append(Estimator("mapo beta=0", mapo(MapoSettings(beta=0)), placebo=names.MAPO, options={"beta": 0.0}))
     rows.append(Estimator("mapo gated", mapo(MapoSettings(coupling="gated")), options={"coupling": "gated"}))
     return rows

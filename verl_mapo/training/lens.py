@@ -123,7 +123,9 @@ class Lens(Method):
             )
         known = step.judged & step.original
         nothing = torch.zeros(len(step), 1)
-        plain, weighted = split_sketches(step.columns[GRADIENT_SKETCH.name][known], self.settings.size, self.focus)
+        plain, weighted = split_sketches(
+            step.columns[GRADIENT_SKETCH.name][known], self.settings.size, self.token_weights
+        )
         write_part(
             Path(self.settings.folder),
             step.number,
