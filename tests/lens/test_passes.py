@@ -140,15 +140,16 @@ def test_weighted_sketches_do_not_depend_on_the_micro_batch_and_leave_focus_scor
     assert torch.equal(both[FOCUS].values().nan_to_num(-1), plain[FOCUS].values().nan_to_num(-1))
 
 
-def test_shards_of_fsdp2_take_several_backward_passes(engine, model, picture, tmp_path):
-    """FSDP2 gathers the weights again for each backward pass over the same graph."""
+@pytest.mark.parametrize("strategy", ["fsdp", "fsdp2"])
+def test_shards_take_several_backward_passes(engine, model, picture, tmp_path, strategy):
+    """FSDP gathers the weights again for each backward pass over the same graph."""
     rows = rows_of(engine.module, model, picture)
     vgpo = focus_request([model.processor.image_token_id], VisualCreditSettings())
     request = REQUEST | {"weights": {names.VGPO: vgpo}}
     whole = sketches(engine, rows, request)
     distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
     try:
-        shard(engine, "fsdp2", adapters=False)
+        shard(engine, strategy, adapters=False)
         found = [sketches(engine, rows, request) for _ in range(2)]
     finally:
         distributed.destroy_process_group()
