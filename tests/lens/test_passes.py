@@ -13,7 +13,7 @@ from verl_mapo import names
 from verl_mapo.advantages.visual_credit import VisualCreditSettings, token_factor
 from verl_mapo.lens.collection import split_sketches
 from verl_mapo.lens.passes import SKETCH
-from verl_mapo.lens.sketch import CountSketch
+from verl_mapo.lens.sketch import CountSketch, cosine_error
 from verl_mapo.relatives.pepo import pepo_factor
 from verl_mapo.training.focus_engine import FOCUS
 from verl_mapo.training.visual_credit import focus_request
@@ -32,12 +32,12 @@ def sketches(engine, rows: list[dict], request: dict = REQUEST, **asked) -> torc
     return torch.stack(log_prob_pass(engine, rows, None, **{SKETCH: request, **asked})[SKETCH].unbind())
 
 
-def slow(engine, row: dict, layers: int | None = None, weights: torch.Tensor | None = None) -> torch.Tensor:
-    """The sketch of the gradient that an ordinary backward pass of one row leaves in the weights.
+def full(engine, row: dict, layers: int | None = None, weights: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    """The gradients, flat and by name, that an ordinary backward pass of one row leaves in the weights.
 
     ``weights`` are those of the response tokens, (L,); None for 1.
     """
-    model, sketch = engine.module, CountSketch(REQUEST["size"], REQUEST["seed"])
+    model = engine.module
     model.zero_grad()
     logits = model(
         input_ids=row["input_ids"][None], position_ids=row["position_ids"][:, None], **row["multi_modal_inputs"]
@@ -46,13 +46,23 @@ def slow(engine, row: dict, layers: int | None = None, weights: torch.Tensor | N
     places = begin + row["response_mask"].nonzero().squeeze(1)
     log_probs = logits.float().log_softmax(-1)[places - 1, row["input_ids"][places]]
     (log_probs.sum() if weights is None else log_probs @ weights[row["response_mask"].bool()]).backward()
-    found = torch.zeros(1, sketch.size)
     blocks = model.get_decoder().layers
-    for number in range(len(blocks) - (layers or len(blocks)), len(blocks)):
-        for name, layer in blocks[number].named_modules():
-            if isinstance(layer, torch.nn.Linear) and layer.weight.requires_grad:
-                sketch.add(found, f"{number}.{name}", layer.weight.grad.reshape(1, -1))
+    found = {
+        f"{number}.{name}": layer.weight.grad.flatten().clone()
+        for number in range(len(blocks) - (layers or len(blocks)), len(blocks))
+        for name, layer in blocks[number].named_modules()
+        if isinstance(layer, torch.nn.Linear) and layer.weight.requires_grad
+    }
     model.zero_grad()
+    return found
+
+
+def slow(engine, row: dict, layers: int | None = None, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """The sketch of :func:`full`."""
+    sketch = CountSketch(REQUEST["size"], REQUEST["seed"])
+    found = torch.zeros(1, sketch.size)
+    for name, gradient in full(engine, row, layers, weights).items():
+        sketch.add(found, name, gradient[None])
     return found[0]
 
 
@@ -125,6 +135,25 @@ def test_token_weighted_sketches_are_those_of_the_weighted_log_probs(engine, mod
             assert not torch.allclose(sketch, weighted[f"weighted/{name}, shuffled"][number], atol=tolerance)
         assert weighted["row_score/vgpo"][number] == pytest.approx(float(by_vgpo.trajectory_score[0]), rel=1e-4)
     assert weighted["row_score/pepo"].isnan().all()
+
+
+def test_cosines_of_weighted_sketches_are_those_of_full_gradients_within_the_bound(engine, model, picture):
+    rows = rows_of(engine.module, model, picture)
+    vgpo = focus_request([model.processor.image_token_id], VisualCreditSettings())
+    request = REQUEST | {"weights": {names.VGPO: vgpo}}
+    plain, weighted = split_sketches(sketches(engine, rows, request), REQUEST["size"], request["weights"])
+    vectors = []
+    for row in rows:
+        mask, stop = row["response_mask"], len(row["input_ids"]) - 1
+        score = log_prob_pass(engine, [row], vgpo)[FOCUS].values()[stop - len(mask) : stop][None]
+        factor = token_factor(score, ~score.isnan(), mask[None], VisualCreditSettings()).factor[0]
+        vectors.append(torch.cat([*full(engine, row, weights=factor).values()]))
+    ones = torch.stack([torch.cat([*full(engine, row).values()]) for row in rows])
+    exact, found = (
+        torch.nn.functional.normalize(one, dim=1) @ torch.nn.functional.normalize(other, dim=1).T
+        for one, other in ((torch.stack(vectors), ones), (weighted["weighted/vgpo"], plain))
+    )
+    assert (found - exact).abs().max() < 4 * cosine_error(REQUEST["size"], 1.0)
 
 
 def test_weighted_sketches_do_not_depend_on_the_micro_batch_and_leave_focus_scores_to_the_method(

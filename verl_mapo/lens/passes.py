@@ -32,6 +32,9 @@ from verl_mapo.packed_rows import policy_tokens
 SKETCH = GRADIENT_SKETCH.name
 """The column, and the key under which a batch asks for it (:meth:`verl_mapo.lens.method.Lens.log_prob_request`)."""
 
+FSDP_WRAPPER = "_fsdp_wrapped_module."
+"""What the wrappers of FSDP1 add to the names of layers, on which the buckets of a sketch depend."""
+
 _SKETCHES: dict[tuple[int, int], CountSketch] = {}
 """By size and seed; a sketch keeps the buckets of the parameters that it has seen."""
 
@@ -62,7 +65,7 @@ def sketched_step(
     blocks = list(blocks)[-(request["layers"] or len(blocks)) :]
     offset = len(model.get_decoder().layers) - len(blocks)
     layers = {
-        f"{offset + number}.{name}": layer
+        f"{offset + number}.{name}".replace(FSDP_WRAPPER, ""): layer
         for number, block in enumerate(blocks)
         for name, layer in linear_layers(block, lambda _: True).items()
         if layer.weight.requires_grad
