@@ -22,10 +22,6 @@ from torch import Tensor
 from verl_mapo import names
 from verl_mapo.advantages.visual_credit import VisualCreditSettings, token_factor
 from verl_mapo.packed_rows import from_response, to_response
-from verl_mapo.relatives.pepo import pepo_factor
-
-TOKEN_WEIGHTS = (names.VGPO, names.PEPO)
-"""The weightings that the lens knows."""
 
 
 class Factors(NamedTuple):
@@ -80,13 +76,15 @@ def factors(name: str, score: Tensor, scored: Tensor, mask: Tensor, entropy: Ten
     """The factors of one weighting.
 
     Args:
-        name: one of :data:`TOKEN_WEIGHTS`.
+        name: ``vgpo`` or ``pepo``.
         score: (B, L) float32, the focus score of each token.
         scored: (B, L) bool, the policy tokens that have one.
         mask: (B, L), 1 on policy tokens.
         entropy: (B, L) float32, in nats.
     """
     if name == names.PEPO:
+        from verl_mapo.relatives.pepo import pepo_factor  # a run imports the relatives that it uses and no other
+
         if entropy is None:
             raise RuntimeError("The log-prob pass gave no entropy, which the weights of pepo need.")
         factor = pepo_factor(2 * score - 1, entropy, scored, progress=1.0)

@@ -49,7 +49,7 @@ class LensSettings:
     size: PositiveInt = 16384
     seed: int = 0
     layers: PositiveInt | None = None
-    token_weights: list[Literal["vgpo", "pepo"]] | None = None
+    token_weights: list[Literal[names.VGPO, names.PEPO]] | None = None
 
 
 class Lens(Method):
