@@ -6,9 +6,9 @@
 
 A row is an image of 64 tokens and an answer of 96. The model has the shape of the toy that ships with the package, or
 that of FOLDER, with random weights; its decoder's linear layers are measured. Compared are verl's own log-prob pass,
-the same pass with sketches, and the scheme that needs no hooks: a pass and a backward pass for each row, whose weights'
-gradients are then sketched. The last column of the table is the largest difference between the sketches of the two
-schemes, divided by the largest value.
+the same pass with sketches, the same with those of VGPO's token weights and their placebo beside them, and the scheme
+that needs no hooks: a pass and a backward pass for each row, whose weights' gradients are then sketched. The last line
+is the largest difference between the plain sketches of the two schemes, divided by the largest value.
 
 All times are medians of the CPU time of one thread.
 """
@@ -27,13 +27,17 @@ from transformers import Qwen2_5_VLConfig
 from verl.utils import tensordict_utils as tu
 
 import verl_mapo.toy
+from verl_mapo import names
+from verl_mapo.advantages.visual_credit import VisualCreditSettings
 from verl_mapo.lens.passes import SKETCH
 from verl_mapo.lens.sketch import CountSketch
 from verl_mapo.packed_rows import policy_tokens
 from verl_mapo.training.focus_engine import FocusEngine
+from verl_mapo.training.visual_credit import focus_request
 
 TOY = Path(verl_mapo.toy.__file__).parent / "models" / "qwen2_5_vl-full"
-REQUEST = {"size": 16384, "seed": 0, "layers": None}
+VGPO = focus_request([IMAGE_TOKEN], VisualCreditSettings())
+REQUEST = {"size": 16384, "seed": 0, "layers": None, "weights": {}}
 
 
 def one_by_one(engine: FocusEngine, row: TensorDict, rows: int, sketch: CountSketch) -> torch.Tensor:
@@ -79,10 +83,15 @@ def main() -> None:
     row = micro_batch(engine, "cpu", 1)
     with_sketches = plain.clone()
     tu.assign_non_tensor(with_sketches, **{SKETCH: REQUEST})
+    with_weights = plain.clone()
+    tu.assign_non_tensor(with_weights, **{SKETCH: REQUEST | {"weights": {names.VGPO: VGPO}}})
     sketch = CountSketch(REQUEST["size"], REQUEST["seed"])
     calls = {
         "log-prob pass": partial(engine.forward_step, plain, None, forward_only=True),
         "log-prob pass with sketches": partial(engine.forward_step, with_sketches, None, forward_only=True),
+        "log-prob pass with sketches, also of vgpo": partial(
+            engine.forward_step, with_weights, None, forward_only=True
+        ),
         "a backward pass for each row": partial(one_by_one, engine, row, asked.rows, sketch),
     }
     times = {name: seconds(call, asked.repeats, "cpu") for name, call in calls.items()}

@@ -94,7 +94,7 @@ GRADIENT_SKETCH = Column(
     "gradient_sketch",
     torch.float32,
     ("M",),
-    "Sketch of the gradient of the sum of the log-probs of a row's policy tokens, in M buckets.",
+    "Sketches of the gradient of a row's log-probs, plain and with token weights, and the score of the row for each.",
     "verl_mapo.lens.passes.sketched_step",
 )
 

@@ -55,15 +55,20 @@ def lens(
             raise typer.Exit(code)
     measured = measure(run, plan, estimators())
     console.print(lens_table(measured))
+    if measured.left_out:
+        typer.echo(
+            f"Not measured: {', '.join(measured.left_out)}, which weigh tokens: no gradients with their weights were "
+            "collected. Collect into another folder with 'lens.token_weights=[vgpo,pepo]'."
+        )
     typer.echo(f"Wrote {write_page(measured, run)}")
 
 
 def estimators() -> list[Estimator]:
     """The rows of the table: GRPO and its relatives, MAPO, and the methods that bring rows of their own."""
     from verl_mapo.lens.estimators import table
-    from verl_mapo.training.methods import relatives
+    from verl_mapo.training.methods import METHODS, relatives
 
-    return [*table((0.2, 0.4, 1.0)), *(row for method in relatives() for row in method.lens_rows())]
+    return [*table((0.2, 0.4, 1.0)), *(row for method in (*METHODS, *relatives()) for row in method.lens_rows())]
 
 
 def lens_table(measured: Measured) -> Table:

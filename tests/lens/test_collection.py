@@ -40,7 +40,7 @@ def test_collection_is_read_as_it_was_written(tmp_path):
 def test_parts_are_joined_in_the_order_of_steps_and_questions_that_lack_a_rollout_are_counted(tmp_path):
     parts = {2: rows([1, 0, 0, 1], 2), 10: rows([0, 0, 0, 1], 10)}
     for step, part in parts.items():
-        write_part(tmp_path, step, **part)
+        write_part(tmp_path, step, {}, **part)
     found = Collection.of_parts(tmp_path, 2, {"model": "tiny"})
     assert found.question.tolist() == [1, 0, 0, 1] and found.manifest == {"model": "tiny", "left_out": 2}
     assert torch.equal(found.sketches, parts[2]["sketches"])

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.policies import coin
+from support.policies import coin, two_tokens
 
 from verl_mapo.advantages.mapo import MapoSettings
 from verl_mapo.lens.comparison import Plan, compare, where_it_comes_from
-from verl_mapo.lens.estimators import Estimator, grpo, mapo, rloo, shuffled
+from verl_mapo.lens.estimators import Estimator, grpo, mapo, rloo, shuffled, token_weighted
 from verl_mapo.settings import ConfigError
 
 PLAN = Plan(questions=8, rollouts=2, passes=25, draws=0)
@@ -52,6 +52,28 @@ def test_informative_scores_help_and_their_placebo_and_flipped_signs_do_not():
     assert placebo.gain.value < 0 < real.gain.value and placebo.worth.value < 1
     wrong = compare(flipped, rows[:2], plan)[1]
     assert wrong.gain.high < 0 and wrong.snr.value < base.snr.value
+
+
+@pytest.mark.parametrize(("factors", "gain"), [((1.2, 0.8), 1), ((0.8, 1.2), -1)])
+def test_token_weighted_row_has_the_figures_computed_by_hand(factors, gain):
+    """Factor f on the token that decides and h on the other one scale the two parameters of the first test by f and h.
+
+    The signal-to-noise ratio on the first parameter stays sqrt(8), since factors alike in all rollouts cancel; the
+    variance is (f^2 / 4 + h^2) 8 against a squared mean of 16 f^2. Factors shifted by one token exchange f and h, and
+    the cosine falls below that of the plain gradient.
+    """
+    f, h = factors
+    rows = [Estimator("rloo", rloo), *token_weighted("vgpo", rloo)]
+    plain, found, placebo = compare(two_tokens(700, factors), rows, PLAN)
+    assert found.snr.value == pytest.approx(8**0.5, rel=0.08)
+    assert found.variance.value == pytest.approx((f**2 / 4 + h**2) * 8 / (16 * f**2), rel=0.12)
+    random = np.random.default_rng(0)
+    differ = (random.random((20_000, 8)) < 0.5)[..., None]
+    others = np.stack([np.ones((20_000, 8)), random.choice([-2, 0, 0, 2], (20_000, 8))], axis=2)
+    gradient = (differ * others).sum(axis=1) * np.array(factors)
+    cosine = (gradient[:, 0] / np.maximum(np.linalg.norm(gradient, axis=1), 1e-9)).mean()
+    assert found.cosine.value == pytest.approx(cosine, abs=0.03)
+    assert gain * found.gain.value > 0.05 and placebo.snr.value < found.snr.value
 
 
 def test_intervals_hold_the_true_value_as_often_as_they_say():

@@ -23,6 +23,7 @@ def rollouts(seed: int = 0, batches: int = 2, questions: int = 3, n: int = 4) ->
         turn_status=torch.randint(3, (rows, 2), generator=random),
         tokens=torch.randint(1, 9, (rows,), generator=random),
         calls=torch.randint(3, (rows,), generator=random),
+        row_score=torch.rand(rows, generator=random),
         group=torch.arange(batches * questions).repeat_interleave(n),
         batch=torch.arange(batches).repeat_interleave(questions * n),
     )

@@ -6,12 +6,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.passes import add_adapters, log_prob_pass, rows_of, tiny_engine
+from support.passes import add_adapters, log_prob_pass, rows_of, shard, tiny_engine
+from torch import distributed
 
+from verl_mapo import names
+from verl_mapo.advantages.visual_credit import VisualCreditSettings, token_factor
+from verl_mapo.lens.collection import split_sketches
 from verl_mapo.lens.passes import SKETCH
-from verl_mapo.lens.sketch import CountSketch
+from verl_mapo.lens.sketch import CountSketch, cosine_error
+from verl_mapo.relatives.pepo import pepo_factor
+from verl_mapo.training.focus_engine import FOCUS
+from verl_mapo.training.visual_credit import focus_request
 
-REQUEST = {"size": 512, "seed": 2, "layers": None}
+REQUEST = {"size": 512, "seed": 2, "layers": None, "weights": {}}
 
 
 @pytest.fixture
@@ -25,23 +32,37 @@ def sketches(engine, rows: list[dict], request: dict = REQUEST, **asked) -> torc
     return torch.stack(log_prob_pass(engine, rows, None, **{SKETCH: request, **asked})[SKETCH].unbind())
 
 
-def slow(engine, row: dict, layers: int | None = None) -> torch.Tensor:
-    """The sketch of the gradient that an ordinary backward pass of one row leaves in the weights."""
-    model, sketch = engine.module, CountSketch(REQUEST["size"], REQUEST["seed"])
+def full(engine, row: dict, layers: int | None = None, weights: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    """The gradients, flat and by name, that an ordinary backward pass of one row leaves in the weights.
+
+    ``weights`` are those of the response tokens, (L,); None for 1.
+    """
+    model = engine.module
     model.zero_grad()
     logits = model(
         input_ids=row["input_ids"][None], position_ids=row["position_ids"][:, None], **row["multi_modal_inputs"]
     ).logits[0]
     begin = len(row["input_ids"]) - len(row["response_mask"])
     places = begin + row["response_mask"].nonzero().squeeze(1)
-    logits.float().log_softmax(-1)[places - 1, row["input_ids"][places]].sum().backward()
-    found = torch.zeros(1, sketch.size)
+    log_probs = logits.float().log_softmax(-1)[places - 1, row["input_ids"][places]]
+    (log_probs.sum() if weights is None else log_probs @ weights[row["response_mask"].bool()]).backward()
     blocks = model.get_decoder().layers
-    for number in range(len(blocks) - (layers or len(blocks)), len(blocks)):
-        for name, layer in blocks[number].named_modules():
-            if isinstance(layer, torch.nn.Linear) and layer.weight.requires_grad:
-                sketch.add(found, f"{number}.{name}", layer.weight.grad.reshape(1, -1))
+    found = {
+        f"{number}.{name}": layer.weight.grad.flatten().clone()
+        for number in range(len(blocks) - (layers or len(blocks)), len(blocks))
+        for name, layer in blocks[number].named_modules()
+        if isinstance(layer, torch.nn.Linear) and layer.weight.requires_grad
+    }
     model.zero_grad()
+    return found
+
+
+def slow(engine, row: dict, layers: int | None = None, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """The sketch of :func:`full`."""
+    sketch = CountSketch(REQUEST["size"], REQUEST["seed"])
+    found = torch.zeros(1, sketch.size)
+    for name, gradient in full(engine, row, layers, weights).items():
+        sketch.add(found, name, gradient[None])
     return found[0]
 
 
@@ -82,3 +103,83 @@ def test_adapters_alone_are_measured_where_they_alone_are_trained(engine, model,
         expected = slow(engine, row)
         assert expected.abs().max() > 0
         assert torch.allclose(sketch, expected, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_token_weighted_sketches_are_those_of_the_weighted_log_probs(engine, model, picture):
+    """VGPO's and PEPO's factors, computed here from an ordinary pass with scores, against slow backward passes.
+
+    Factors that are shifted by one token give another sketch, and the placebo has the factors and not the sketch.
+    """
+    rows = rows_of(engine.module, model, picture)
+    count = len(engine.module.get_decoder().layers)
+    vgpo = focus_request([model.processor.image_token_id], VisualCreditSettings())
+    pepo = vgpo | {"layers": list(range(count)), "similarity": "every_state"}
+    asked = {names.VGPO: vgpo, names.PEPO: pepo}
+    found = sketches(engine, rows, REQUEST | {"weights": asked}, calculate_entropy=True)
+    plain, weighted = split_sketches(found, REQUEST["size"], asked)
+    assert torch.allclose(plain, sketches(engine, rows), atol=1e-3 * float(plain.abs().max()))
+    for number, row in enumerate(rows):
+        mask, stop = row["response_mask"], len(row["input_ids"]) - 1
+        scores, entropy = {}, None
+        for name, request in asked.items():
+            output = log_prob_pass(engine, [row], request, calculate_entropy=True)
+            scores[name] = output[FOCUS].values()[stop - len(mask) : stop][None]
+            entropy = output["entropy"].values()[stop - len(mask) : stop][None]
+        scored = ~scores[names.VGPO].isnan() & mask.bool()
+        by_vgpo = token_factor(scores[names.VGPO], scored, mask[None], VisualCreditSettings())
+        by_pepo = pepo_factor(2 * scores[names.PEPO] - 1, entropy, scored, 1.0)
+        for name, factor in ((names.VGPO, by_vgpo.factor[0]), (names.PEPO, by_pepo[0])):
+            sketch, tolerance = weighted[f"weighted/{name}"][number], 1e-3 * float(plain[number].abs().max())
+            assert torch.allclose(sketch, slow(engine, row, weights=factor), atol=tolerance)
+            assert not torch.allclose(sketch, slow(engine, row, weights=factor.roll(1)), atol=tolerance)
+            assert not torch.allclose(sketch, weighted[f"weighted/{name}, shuffled"][number], atol=tolerance)
+        assert weighted["row_score/vgpo"][number] == pytest.approx(float(by_vgpo.trajectory_score[0]), rel=1e-4)
+    assert weighted["row_score/pepo"].isnan().all()
+
+
+def test_cosines_of_weighted_sketches_are_those_of_full_gradients_within_the_bound(engine, model, picture):
+    rows = rows_of(engine.module, model, picture)
+    vgpo = focus_request([model.processor.image_token_id], VisualCreditSettings())
+    request = REQUEST | {"weights": {names.VGPO: vgpo}}
+    plain, weighted = split_sketches(sketches(engine, rows, request), REQUEST["size"], request["weights"])
+    vectors = []
+    for row in rows:
+        mask, stop = row["response_mask"], len(row["input_ids"]) - 1
+        score = log_prob_pass(engine, [row], vgpo)[FOCUS].values()[stop - len(mask) : stop][None]
+        factor = token_factor(score, ~score.isnan(), mask[None], VisualCreditSettings()).factor[0]
+        vectors.append(torch.cat([*full(engine, row, weights=factor).values()]))
+    ones = torch.stack([torch.cat([*full(engine, row).values()]) for row in rows])
+    exact, found = (
+        torch.nn.functional.normalize(one, dim=1) @ torch.nn.functional.normalize(other, dim=1).T
+        for one, other in ((torch.stack(vectors), ones), (weighted["weighted/vgpo"], plain))
+    )
+    assert (found - exact).abs().max() < 4 * cosine_error(REQUEST["size"], 1.0)
+
+
+def test_weighted_sketches_do_not_depend_on_the_micro_batch_and_leave_focus_scores_to_the_method(
+    engine, model, picture
+):
+    rows = rows_of(engine.module, model, picture)
+    vgpo = focus_request([model.processor.image_token_id], VisualCreditSettings())
+    request = REQUEST | {"weights": {names.VGPO: vgpo}}
+    together, alone = sketches(engine, rows, request), sketches(engine, [rows[2]], request)
+    assert torch.allclose(alone[0], together[2], atol=1e-3 * float(together.abs().max()))
+    both = log_prob_pass(engine, rows, vgpo, **{SKETCH: request})
+    plain = log_prob_pass(engine, rows, vgpo)
+    assert torch.equal(both[FOCUS].values().nan_to_num(-1), plain[FOCUS].values().nan_to_num(-1))
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "fsdp2"])
+def test_shards_take_several_backward_passes(engine, model, picture, tmp_path, strategy):
+    """FSDP gathers the weights again for each backward pass over the same graph."""
+    rows = rows_of(engine.module, model, picture)
+    vgpo = focus_request([model.processor.image_token_id], VisualCreditSettings())
+    request = REQUEST | {"weights": {names.VGPO: vgpo}}
+    whole = sketches(engine, rows, request)
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        shard(engine, strategy, adapters=False)
+        found = [sketches(engine, rows, request) for _ in range(2)]
+    finally:
+        distributed.destroy_process_group()
+    assert all(torch.allclose(each, whole, atol=1e-3 * float(whole.abs().max())) for each in found)

@@ -10,11 +10,11 @@ from dataclasses import fields
 
 import pytest
 from rich.console import Console
-from support.policies import coin
+from support.policies import coin, two_tokens
 from typer.testing import CliRunner
 
 from verl_mapo.cli import app
-from verl_mapo.lens.command import chosen, is_collected, lens_folder, measure
+from verl_mapo.lens.command import chosen, is_collected, lens_folder, measure, of_group
 from verl_mapo.lens.comparison import Comparison, Plan
 from verl_mapo.lens.estimators import table
 from verl_mapo.lens_command import estimators, lens_table
@@ -35,15 +35,27 @@ def test_page_and_table_have_every_estimator_and_figure(run, tmp_path):
     page = write_page(measured, tmp_path).read_text()
     console = Console(width=240, record=True, file=io.StringIO())
     console.print(lens_table(measured))
-    names = [each.name for each in estimators()]
+    names = [each.name for each in estimators() if not each.tokens]
     assert [name for name in names if name not in page] == []
     printed = console.export_text()
     assert [name for name in names if name not in printed] == []
-    assert page.count("<svg") == 2 and "all wrong, questions" in page
+    assert "Not measured: vgpo, pepo, which weigh tokens" in page and measured.left_out == ["vgpo", "pepo"]
+    assert page.count("<svg") == 4 and "all wrong, questions" in page
     values = json.loads((tmp_path / "lens.json").read_text())
     assert [row["name"] for row in values["table"]] == names
     assert set(values["table"][0]) == {each.name for each in fields(Comparison)}
-    assert [*values["by_batch"]] == ["1", "2", "4"]
+    assert [*values["by_batch"]] == ["1", "2", "4"] and [*values["by_group"]] == ["2", "4"]
+    assert [*values["by_discount"]] == ["0.25", "0.5", "0.75", "1.0"] and measured.turns == 0
+
+
+def test_rows_with_token_weights_and_their_placebos_stand_beside_the_others(tmp_path):
+    two_tokens(24, (1.6, 0.4)).save(lens_folder(tmp_path))
+    measured = measure(tmp_path, Plan(questions=4, rollouts=2, passes=4, draws=2), estimators())
+    assert {"vgpo", "vgpo, shuffled"} <= {row.name for row in measured.table} and measured.left_out == ["pepo"]
+
+
+def test_passes_fall_with_the_size_of_the_group():
+    assert [of_group(Plan(), size).passes for size in (2, 8, 16, 32)] == [25, 25, 6, 2]
 
 
 def test_base_mapo_and_its_placebo_are_drawn():

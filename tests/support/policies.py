@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
-from verl_mapo.lens.collection import Collection
+from verl_mapo.lens.collection import ROW_SCORE, WEIGHTED, Collection
 
 
 def coin(questions: int, n: int, noise: float = 0.0, seed: int = 0) -> Collection:
@@ -30,3 +32,17 @@ def coin(questions: int, n: int, noise: float = 0.0, seed: int = 0) -> Collectio
         calls=torch.ones(rows, dtype=torch.int64),
         manifest={},
     )
+
+
+def two_tokens(questions: int, factors: tuple[float, float], seed: int = 0) -> Collection:
+    """The coins of :func:`coin` as two tokens of a rollout, two rollouts a question, with one factor for each token.
+
+    The first token is the coin that decides, with the gradient (a - 1/2, 0); the second has the gradient (0, z). The
+    weighting ``vgpo`` multiplies them by the factors, its placebo by the factors in a random order.
+    """
+    plain, random = coin(questions, 2, seed=seed), torch.Generator().manual_seed(seed + 1)
+    own = torch.tensor(factors)
+    orders = torch.rand(len(plain.outcome), 2, generator=random).argsort(dim=1)
+    scores = {ROW_SCORE + name: torch.full_like(plain.outcome, torch.nan) for name in ("vgpo", "vgpo, shuffled")}
+    sketches = {WEIGHTED + "vgpo": plain.sketches * own, WEIGHTED + "vgpo, shuffled": plain.sketches * own[orders]}
+    return replace(plain, weighted=scores | sketches)

@@ -35,13 +35,44 @@ def test_what_is_known_of_a_step_is_written(queue, make_trainer, tmp_path):
     queue.fields[TURN_STATUS.name] = torch.tensor([[1], [1], [2], [0]], dtype=torch.int8)
     keys = ["a_0_0", "a_1_0", "b_0_0", "b_1_0"]
     batch = queue.batch(keys, is_padding=[False, False, False, True])
-    method = make_method(make_trainer, tmp_path)
+    method = make_method(make_trainer, tmp_path, "lens.size=8")
     method.after_advantage(StepBatch.fetch(batch, 3, Lens.columns))
     found = load_file(tmp_path / "step_3.safetensors")
     assert torch.equal(found["sketches"], torch.arange(24.0).view(3, 8)), "padding is no rollout"
     assert found["question"].tolist() == [0, 0, 1] and found["outcome"].tolist() == [1, 0, 1]
     assert found["turn_status"].tolist() == [[1], [1], [2]] and found["tokens"].tolist() == [2, 2, 1]
     assert found["calls"].tolist() == [2, 0, 0]
+
+
+def test_sketches_with_token_weights_are_written_by_name(queue, make_trainer, tmp_path):
+    queue.fields |= scored_rows([torch.tensor([1])] * 2, [1.0, 0.0], [None] * 2)
+    method = make_method(make_trainer, tmp_path, "lens.size=1", "lens.token_weights=[vgpo,pepo]")
+    queue.fields[GRADIENT_SKETCH.name] = torch.arange(14.0).view(2, 7)
+    method.after_advantage(StepBatch.fetch(queue.batch(["a_0_0", "a_1_0"]), 1, Lens.columns))
+    found = {name: values.flatten().tolist() for name, values in load_file(tmp_path / "step_1.safetensors").items()}
+    assert found["sketches"] == [0, 7] and found["weighted/vgpo"] == [1, 8] and found["weighted/pepo"] == [4, 11]
+    assert found["weighted/vgpo, shuffled"] == [2, 9] and found["weighted/pepo, shuffled"] == [5, 12]
+    assert found["row_score/vgpo"] == found["row_score/vgpo, shuffled"] == [3, 10] and found["row_score/pepo"] == [
+        6,
+        13,
+    ]
+
+
+def test_token_weights_are_those_of_the_method_unless_they_are_named(tmp_path, model):
+    for overrides, names in {
+        ("method=mapo",): [],
+        ("method=vgpo",): ["vgpo"],
+        ("method=vgpo", "lens.token_weights=[]"): [],
+        ("method=mapo", "algorithm.visual_credit.enable=true"): ["vgpo"],
+        ("method=mapo", "lens.token_weights=[pepo,vgpo,pepo]"): ["pepo", "vgpo"],
+    }.items():
+        path = f"actor_rollout_ref.model.path={model.folder}"
+        method = Lens(compose_config(*overrides, f"lens.folder={tmp_path}", path))
+        method.check_model(None, model.processor)
+        request = method.log_prob_request()[GRADIENT_SKETCH.name]
+        assert method.token_weights == names and list(request["weights"]) == names
+        if "pepo" in names:
+            assert request["weights"]["pepo"]["layers"] != request["weights"]["vgpo"]["layers"] == [-1]
 
 
 def test_step_without_sketches_is_an_error_in_words(queue, make_trainer, tmp_path):
@@ -73,7 +104,7 @@ def test_run_whose_gradients_cannot_be_read_is_refused(tmp_path, override, words
         Lens(config).check()
 
 
-@pytest.mark.parametrize("override", ["lens.size=0", "lens.layers=-1", "+lens.bucket=3"])
+@pytest.mark.parametrize("override", ["lens.size=0", "lens.layers=-1", "lens.token_weights=[dtpo]", "+lens.bucket=3"])
 def test_wrong_setting_is_refused(override):
     with pytest.raises(ConfigError, match=r"lens\."):
         check_config(compose_config(override))

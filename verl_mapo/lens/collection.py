@@ -6,20 +6,35 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, fields
-from functools import cached_property
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from verl_mapo.lens.token_weights import placebo
 from verl_mapo.run_folder import write_whole
 from verl_mapo.settings import ConfigError
 
 TENSORS, MANIFEST = "rollouts.safetensors", "manifest.json"
 PART = "step_{}.safetensors"
+WEIGHTED, ROW_SCORE = "weighted/", "row_score/"
+"""Beginnings of the names of the tensors of token weightings, before the name of the weighting."""
+
+
+class Products(NamedTuple):
+    """Inner products of the gradients of N rollouts under one token weighting.
+
+    Attributes:
+        among: (N, N) float64, of all pairs.
+        with_plain: (N, N) float64, with the plain gradients, by rows.
+    """
+
+    among: Tensor
+    with_plain: Tensor
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,8 @@ class Collection:
         tokens: (N,) int64, number of policy tokens.
         calls: (N,) int64, number of calls.
         manifest: what made them: model, parameters, size and seed of the sketch, questions left out.
+        weighted: by ``weighted/NAME``, (N, M) float32, the sketch of the gradient with the token weights of NAME; by
+            ``row_score/NAME``, (N,) float32, the score of a rollout that its group compares, NaN where it has none.
     """
 
     sketches: Tensor
@@ -45,15 +62,29 @@ class Collection:
     tokens: Tensor
     calls: Tensor
     manifest: dict[str, Any]
+    weighted: dict[str, Tensor] = field(default_factory=dict)
+    _products: dict[str, Products] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    @cached_property
-    def products(self) -> Tensor:
-        """(N, N) float64, the inner products of all pairs of gradients."""
-        return (self.sketches @ self.sketches.T).double()
+    def has(self, weighting: str) -> bool:
+        """Whether the gradients of a token weighting were taken; the plain ones, ``""``, always are."""
+        return not weighting or WEIGHTED + weighting in self.weighted
+
+    def products(self, weighting: str = "") -> Products:
+        """The inner products of the gradients of a token weighting; "" for the plain gradients."""
+        if weighting not in self._products:
+            vectors = self.weighted[WEIGHTED + weighting] if weighting else self.sketches
+            among = (vectors @ vectors.T).double()
+            with_plain = (vectors @ self.sketches.T).double() if weighting else among
+            self._products[weighting] = Products(among, with_plain)
+        return self._products[weighting]
+
+    def row_score(self, weighting: str) -> Tensor:
+        """(N,) float32, the score of each rollout under a token weighting; NaN for the plain gradients."""
+        return self.weighted.get(ROW_SCORE + weighting, torch.full_like(self.outcome, torch.nan))
 
     def save(self, folder: Path) -> None:
         """Write the collection; a folder without a manifest is not complete."""
-        tensors = {name: getattr(self, name).contiguous() for name in tensor_names()}
+        tensors = {name: getattr(self, name).contiguous() for name in tensor_names()} | self.weighted
         write_whole(folder / TENSORS, save(tensors))
         write_whole(folder / MANIFEST, json.dumps(self.manifest, indent=1))
 
@@ -72,7 +103,12 @@ class Collection:
                 f"{folder} was collected by an earlier version, without {', '.join(missing)}: give --run another "
                 "folder, so that the rollouts are made again."
             )
-        return cls(**tensors, manifest=json.loads((folder / MANIFEST).read_text()))
+        return cls._of(tensors, json.loads((folder / MANIFEST).read_text()))
+
+    @classmethod
+    def _of(cls, tensors: dict[str, Tensor], manifest: dict[str, Any]) -> Collection:
+        own = {name: tensors[name] for name in tensor_names()}
+        return cls(**own, manifest=manifest, weighted={name: tensors[name] for name in tensors.keys() - own.keys()})
 
     @classmethod
     def of_parts(cls, folder: Path, rollouts: int, manifest: dict[str, Any]) -> Collection:
@@ -94,14 +130,14 @@ class Collection:
         for part in parts:
             part["question"] += begin
             begin = int(part["question"].max()) + 1
-        joined = {name: torch.cat([part[name] for part in parts]) for name in tensor_names()}
+        joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         whole = torch.bincount(joined["question"]) == rollouts
         kept = whole[joined["question"]]
         if not kept.any():
             raise ConfigError(f"No question in {folder} has all of its {rollouts} rollouts with an outcome.")
         joined = {name: values[kept] for name, values in joined.items()}
         joined["question"] = torch.unique(joined["question"], return_inverse=True)[1]
-        return cls(**joined, manifest=manifest | {"left_out": int((~whole).sum())})
+        return cls._of(joined, manifest | {"left_out": int((~whole).sum())})
 
 
 def tensor_names() -> list[str]:
@@ -109,6 +145,28 @@ def tensor_names() -> list[str]:
     return [each.name for each in fields(Collection) if each.type == "Tensor"]
 
 
-def write_part(folder: Path, step: int, **tensors: Tensor) -> None:
+def write_part(folder: Path, step: int, weighted: dict[str, Tensor], **tensors: Tensor) -> None:
     """Write the tensors of a collection for the rollouts of one step, whose questions are numbered within the step."""
-    write_whole(folder / PART.format(step), save({name: tensors[name].contiguous() for name in tensor_names()}))
+    tensors = {name: tensors[name] for name in tensor_names()} | weighted
+    write_whole(folder / PART.format(step), save({name: values.contiguous() for name, values in tensors.items()}))
+
+
+def split_sketches(columns: Tensor, size: int, weightings: Iterable[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Take the column of :func:`verl_mapo.lens.passes.sketched_step` apart.
+
+    Args:
+        columns: (N, M + W (2 M + 1)) float32, for W weightings.
+        size: M.
+        weightings: their names, in order.
+
+    Returns:
+        (N, M), the plain sketches, and :attr:`Collection.weighted`.
+    """
+    weightings = list(weightings)
+    plain, *others = columns.split([size, *(size, size, 1) * len(weightings)], dim=1)
+    weighted: dict[str, Tensor] = {}
+    for number, name in enumerate(weightings):
+        factors, exchanged, score = others[3 * number : 3 * number + 3]
+        weighted |= {WEIGHTED + name: factors, WEIGHTED + placebo(name): exchanged}
+        weighted |= {ROW_SCORE + each: score.squeeze(1).clone() for each in (name, placebo(name))}
+    return plain, weighted

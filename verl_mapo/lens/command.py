@@ -10,11 +10,15 @@ from pathlib import Path
 
 from verl_mapo import names
 from verl_mapo.advantages.mapo import MapoSettings
+from verl_mapo.columns import SCORED
 from verl_mapo.lens.collection import MANIFEST, PART, Collection
 from verl_mapo.lens.comparison import Comparison, Plan, compare, where_it_comes_from
-from verl_mapo.lens.estimators import Estimator
+from verl_mapo.lens.estimators import Estimator, with_placebo
 from verl_mapo.overrides import path_override
 from verl_mapo.run_command import launch_run
+
+DISCOUNTS = (0.25, 0.5, 0.75, 1.0)
+"""Values of MAPO's lambda that are compared."""
 
 QUESTIONS_A_STEP = 32
 """Questions whose rollouts are in the queue at once; more of them need more memory and no less time."""
@@ -29,15 +33,23 @@ class Measured:
         plan: the batches of ``table``.
         table: one row an estimator; the first is the base.
         by_batch: number of questions of a batch to the same, of the first estimator, MAPO and its placebo.
+        by_group: number of rollouts of a question to the same three.
+        by_discount: MAPO's lambda to the first estimator, MAPO with that lambda, and its placebo.
+        turns: share of the scored rollouts with two scored turns or more, whose alignment lambda acts on.
         sources: name of an estimator to where its projection comes from, see
             :func:`verl_mapo.lens.comparison.where_it_comes_from`.
+        left_out: the estimators that weigh tokens, and whose gradients were not taken.
     """
 
     collection: Collection
     plan: Plan
     table: list[Comparison]
     by_batch: dict[int, list[Comparison]]
+    by_group: dict[int, list[Comparison]]
+    by_discount: dict[float, list[Comparison]]
+    turns: float
     sources: dict[str, dict[str, tuple[float, float]]]
+    left_out: list[str]
 
 
 def collect(
@@ -107,17 +119,33 @@ def measure(run: Path, plan: Plan, estimators: list[Estimator]) -> Measured:
         ConfigError: there are no gradients, or fewer questions or rollouts than the plan asks for.
     """
     collection = Collection.load(lens_folder(run))
+    left_out = [each.name for each in estimators if not collection.has(each.tokens) and not each.placebo]
+    estimators = [each for each in estimators if collection.has(each.tokens)]
     few = replace(plan, draws=min(plan.draws, 50))
-    half = int(collection.question.max() + 1) // 2
-    sizes = [size for size in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) if size <= half // 2]
+    questions = int(collection.question.max()) + 1
+    sizes = [size for size in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) if size <= questions // 4]
+    groups = [size for size in (2, 4, 8, 16, 32) if size <= len(collection.outcome) // questions]
     main = chosen(estimators)
+    scored = (collection.turn_status == SCORED).sum(dim=1)
     return Measured(
         collection=collection,
         plan=plan,
         table=compare(collection, estimators, plan),
         by_batch={size: compare(collection, main, replace(few, questions=size)) for size in sizes},
+        by_group={size: compare(collection, main, of_group(few, size)) for size in groups},
+        by_discount={
+            value: compare(collection, [estimators[0], *with_placebo(MapoSettings(discount=value))], few)
+            for value in DISCOUNTS
+        },
+        turns=float((scored[scored > 0] > 1).double().mean()) if scored.any() else 0.0,
         sources={each.name: where_it_comes_from(collection, each, plan) for each in main},
+        left_out=left_out,
     )
+
+
+def of_group(plan: Plan, size: int) -> Plan:
+    """The plan with another number of rollouts of a question; so few passes that its cost does not grow with it."""
+    return replace(plan, rollouts=size, passes=max(2, round(plan.passes * min(1.0, (8 / size) ** 2))))
 
 
 def chosen(estimators: list[Estimator]) -> list[Estimator]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -146,12 +147,13 @@ def rollouts_by_question(collection: Collection, plan: Plan) -> Tensor:
     return torch.argsort(collection.question, stable=True).view(len(counts), -1)
 
 
-def batch_of(collection: Collection, rows: Tensor) -> Rollouts:
+def batch_of(collection: Collection, rows: Tensor, weighting: str = "") -> Rollouts:
     """The rollouts of some batches.
 
     Args:
         collection: the collection.
         rows: (..., questions, n) int64: the rollouts of the questions of each batch; a single batch as (questions, n).
+        weighting: the token weighting whose scores the rollouts have; "" for none.
     """
     flat, (questions, n) = rows.flatten(), rows.shape[-2:]
     groups = len(flat) // n
@@ -161,6 +163,7 @@ def batch_of(collection: Collection, rows: Tensor) -> Rollouts:
         turn_status=collection.turn_status[flat],
         tokens=collection.tokens[flat],
         calls=collection.calls[flat],
+        row_score=collection.row_score(weighting)[flat],
         group=torch.arange(groups).repeat_interleave(n),
         batch=torch.arange(groups // questions).repeat_interleave(questions * n),
     )
@@ -175,29 +178,35 @@ def _measure(
     number: int,
 ) -> np.ndarray:
     """(estimators, measures) of one draw of the questions, the mean over the two halves."""
-    products = collection.products
+    products = collection.products().among
     references = [_reference(collection, by_question[half]) for half in halves]
     lengths = [(each @ products @ each).sqrt() for each in references]
     reliability = float(references[0] @ products @ references[1] / (lengths[0] * lengths[1]))
     found = []
     for own, other in ((0, 1), (1, 0)):
         generator = torch.Generator().manual_seed(1_000_003 * plan.seed + 1_009 * number + own)
-        direction = products @ references[other] / lengths[other]
+        reference = references[other] / lengths[other]
         half = by_question[halves[own]]
         rows = _deal(half, plan, generator)
-        places = rows.flatten(1)
-        block = products[places.unsqueeze(2), places.unsqueeze(1)]
-        found.append(
-            [
+        figures = []
+        for weighting, alike in groupby(estimators, key=lambda each: each.tokens):
+            block, direction = _side(collection, rows, reference, weighting)
+            figures += [
                 _of_batches(each, collection, rows, block, direction, generator)
                 + (_of_expected(each, collection, half, direction, generator),)
-                for each in estimators
+                for each in alike
             ]
-        )
+        found.append(figures)
     cosine, snr, variance, idle, bias = np.array(found).mean(axis=0).T
     true_cosine = cosine / reliability**0.5 if reliability > 0 else np.full_like(cosine, np.nan)
     worth = (snr / snr[0]) ** 2
     return np.stack([cosine, true_cosine, cosine - cosine[0], snr, variance, bias, idle, worth], axis=1)
+
+
+def _side(collection: Collection, rows: Tensor, reference: Tensor, weighting: str) -> tuple[Tensor, Tensor]:
+    """The blocks (passes, rows, rows) and the direction (N,) of :func:`_of_batches` under a token weighting."""
+    products, places = collection.products(weighting), rows.flatten(1)
+    return products.among[places.unsqueeze(2), places.unsqueeze(1)], products.with_plain @ reference
 
 
 def _reference(collection: Collection, rows: Tensor) -> Tensor:
@@ -239,7 +248,8 @@ def _of_batches(
         generator: random numbers of the estimator.
     """
     passes, batches, size = rows.flatten(2).shape
-    weights = estimator.weights(batch_of(collection, rows), generator).double().view(passes, batches, size)
+    weights = estimator.weights(batch_of(collection, rows, estimator.tokens), generator)
+    weights = weights.double().view(passes, batches, size)
     projection = (weights * direction[rows.flatten(2)]).sum(dim=2).flatten()
     among = torch.einsum("pbi,pbicj,pcj->pbc", weights, block.view(passes, batches, size, batches, size), weights)
     squared = among.diagonal(dim1=1, dim2=2)
@@ -261,9 +271,10 @@ def _of_expected(
     generator: torch.Generator,
 ) -> float:
     """Cosine of the reference with the gradient over all rollouts of a half's questions, (Q, G)."""
-    weights = estimator.weights(batch_of(collection, half), generator)
+    weights = estimator.weights(batch_of(collection, half, estimator.tokens), generator)
     whole = _of_all(collection, half, weights)
-    return float(whole @ direction / (whole @ collection.products @ whole).clamp_min(TINY).sqrt())
+    among = collection.products(estimator.tokens).among
+    return float(whole @ direction / (whole @ among @ whole).clamp_min(TINY).sqrt())
 
 
 def where_it_comes_from(
@@ -289,10 +300,10 @@ def where_it_comes_from(
     shares = dict.fromkeys(classes, 0.0)
     for own, other in ((0, 1), (1, 0)):
         reference = _reference(collection, by_question[halves[other]])
-        direction = collection.products @ reference
+        direction = collection.products(estimator.tokens).with_plain @ reference
         rows = by_question[halves[own]]
         random = torch.Generator().manual_seed(seed)
-        weights = estimator.weights(batch_of(collection, rows), random).double().view(rows.shape)
+        weights = estimator.weights(batch_of(collection, rows, estimator.tokens), random).double().view(rows.shape)
         projection = (weights * direction[rows]).sum(dim=1)
         for name, members in classes.items():
             shares[name] += float(projection[members[halves[own]]].sum() / projection.sum()) / 2

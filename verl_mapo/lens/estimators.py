@@ -22,6 +22,7 @@ from verl_mapo import names
 from verl_mapo.advantages.groups import grpo_advantage
 from verl_mapo.advantages.mapo import MapoSettings, mapo_advantage
 from verl_mapo.columns import CORRECT, SCORED
+from verl_mapo.lens.token_weights import placebo
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Rollouts:
         turn_status: (B, T) integer.
         tokens: (B,) integer, number of policy tokens.
         calls: (B,) integer, number of calls.
+        row_score: (B,) float, the score of a rollout under a token weighting; NaN where it has none.
         group: (B,) int64, number of the question within all batches.
         batch: (B,) int64, number of the batch.
     """
@@ -43,6 +45,7 @@ class Rollouts:
     turn_status: Tensor
     tokens: Tensor
     calls: Tensor
+    row_score: Tensor
     group: Tensor
     batch: Tensor
 
@@ -56,12 +59,15 @@ class Estimator:
         weights: rollouts and a generator of random numbers to the weight of each rollout, (B,) float64.
         placebo: the estimator whose signal is taken out of this one; "" if it is no placebo.
         options: what is shown of its settings.
+        tokens: the token weighting whose gradients it weighs, see :mod:`verl_mapo.lens.token_weights`; "" for the plain
+            gradients.
     """
 
     name: str
     weights: Callable[[Rollouts, torch.Generator], Tensor]
     placebo: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    tokens: str = ""
 
 
 def grpo(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
@@ -111,18 +117,27 @@ def mapo(settings: MapoSettings) -> Callable[[Rollouts, torch.Generator], Tensor
     return weights
 
 
+def with_placebo(settings: MapoSettings) -> list[Estimator]:
+    """MAPO with some settings, named by its beta, and its placebo, :func:`shuffled`."""
+    weights, name = mapo(settings), f"mapo beta={settings.beta:g}"
+    return [
+        Estimator(name, weights, options={"beta": settings.beta}),
+        Estimator(placebo(name), shuffled(weights), placebo=name, options={"beta": settings.beta}),
+    ]
+
+
 def shuffled(weights: Callable[[Rollouts, torch.Generator], Tensor]) -> Callable[[Rollouts, torch.Generator], Tensor]:
     """The placebo of an estimator: the turns' scores exchanged among the scored rollouts of their group.
 
     The scores keep their distribution in the group, and lose what they say about a rollout.
     """
 
-    def placebo(rollouts: Rollouts, random: torch.Generator) -> Tensor:
+    def of_exchanged(rollouts: Rollouts, random: torch.Generator) -> Tensor:
         source = exchanged((rollouts.turn_status == SCORED).any(dim=1), rollouts.group, random)
         scores, status = rollouts.turn_scores[source], rollouts.turn_status[source]
         return weights(replace(rollouts, turn_scores=scores, turn_status=status), random)
 
-    return placebo
+    return of_exchanged
 
 
 def calls_exchanged(
@@ -134,11 +149,11 @@ def calls_exchanged(
     rollout.
     """
 
-    def placebo(rollouts: Rollouts, random: torch.Generator) -> Tensor:
+    def of_exchanged(rollouts: Rollouts, random: torch.Generator) -> Tensor:
         source = exchanged(rollouts.outcome >= CORRECT, rollouts.group, random)
         return weights(replace(rollouts, calls=rollouts.calls[source]), random)
 
-    return placebo
+    return of_exchanged
 
 
 def tool_credit(name: str, advantage: Callable[..., Any], settings: Any) -> list[Estimator]:
@@ -157,6 +172,27 @@ def tool_credit(name: str, advantage: Callable[..., Any], settings: Any) -> list
     return [
         Estimator(name, weights),
         Estimator(f"{name}, shuffled", calls_exchanged(weights), placebo=name),
+    ]
+
+
+def token_weighted(name: str, weights: Callable[[Rollouts, torch.Generator], Tensor] = grpo) -> list[Estimator]:
+    """An estimator whose token weights depend on the rollout alone, and its placebo.
+
+    The placebo exchanges the token weights within each rollout, and the scores of the rollouts within their group.
+
+    Args:
+        name: its name, and that of its token weighting.
+        weights: what it multiplies the weighted gradient of a rollout by.
+    """
+
+    def of_exchanged(rollouts: Rollouts, random: torch.Generator) -> Tensor:
+        source = exchanged(~rollouts.row_score.isnan(), rollouts.group, random)
+        return weights(replace(rollouts, row_score=rollouts.row_score[source]), random)
+
+    shuffled_name = placebo(name)
+    return [
+        Estimator(name, weights, tokens=name),
+        Estimator(shuffled_name, of_exchanged, placebo=name, tokens=shuffled_name),
     ]
 
 
@@ -188,11 +224,7 @@ def table(betas: tuple[float, ...] = (0.2, 0.4, 1.0)) -> list[Estimator]:
     }
     rows = [Estimator(name, weights) for name, weights in plain.items()]
     for beta in betas:
-        weights, name = mapo(MapoSettings(beta=beta)), f"mapo beta={beta:g}"
-        rows += [
-            Estimator(name, weights, options={"beta": beta}),
-            Estimator(f"{name}, shuffled", shuffled(weights), placebo=name, options={"beta": beta}),
-        ]
+        rows += with_placebo(MapoSettings(beta=beta))
     rows.append(Estimator("mapo beta=0", mapo(MapoSettings(beta=0)), placebo=names.MAPO, options={"beta": 0.0}))
     rows.append(Estimator("mapo gated", mapo(MapoSettings(coupling="gated")), options={"coupling": "gated"}))
     return rows

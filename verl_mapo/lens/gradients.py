@@ -61,7 +61,7 @@ def row_gradients(layers: dict[str, nn.Linear], rows: list[slice], sketch: Count
     def add(name: str) -> Callable[..., None]:
         def hook(_: nn.Module, __: tuple, gradient: tuple[Tensor, ...]) -> None:
             reached.add(name)
-            _add_rows(sketches, name, inputs.pop(name), gradient[0].detach(), rows, sketch)
+            _add_rows(sketches, name, inputs[name], gradient[0].detach(), rows, sketch)
 
         return hook
 

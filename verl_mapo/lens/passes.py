@@ -6,6 +6,9 @@ The gradient is that of the sum of the log-probs of a row's policy tokens with r
 the last decoder layers, of a full model or of LoRA's adapters. It is taken in the pass that computes the log-probs of
 the step, through the engine that trains, in its precision. Nothing flows below the first of these layers, and no weight
 gets a gradient.
+
+Each token weighting that is asked for takes two more backward passes over the same graph: with its factors, and with
+the factors of its placebo (:mod:`verl_mapo.lens.token_weights`).
 """
 
 from __future__ import annotations
@@ -23,10 +26,14 @@ from verl.utils import tensordict_utils as tu
 from verl_mapo.columns import GRADIENT_SKETCH
 from verl_mapo.lens.gradients import linear_layers, row_gradients
 from verl_mapo.lens.sketch import CountSketch
+from verl_mapo.lens.token_weights import weightings
 from verl_mapo.packed_rows import policy_tokens
 
 SKETCH = GRADIENT_SKETCH.name
 """The column, and the key under which a batch asks for it (:meth:`verl_mapo.lens.method.Lens.log_prob_request`)."""
+
+FSDP_WRAPPER = "_fsdp_wrapped_module."
+"""What the wrappers of FSDP1 add to the names of layers, on which the buckets of a sketch depend."""
 
 _SKETCHES: dict[tuple[int, int], CountSketch] = {}
 """By size and seed; a sketch keeps the buckets of the parameters that it has seen."""
@@ -37,21 +44,28 @@ def sketched_step(
     micro_batch: TensorDict,
     request: dict[str, Any],
     step: Callable[[Callable[..., tuple[Tensor, dict]]], tuple[Tensor, dict]],
+    scores: dict[str, Callable[[], Tensor]],
 ) -> tuple[Tensor, dict]:
-    """A forward step of verl whose ``model_output`` also holds ``gradient_sketch``, jagged, M numbers a row.
+    """A forward step of verl whose ``model_output`` also holds ``gradient_sketch``, jagged, the same number a row.
+
+    A row has M numbers of the plain gradient; then for each weighting, in the order of the request, M of the weighted
+    gradient, M of its placebo, and the score of the row.
 
     Args:
         model: the model of the engine.
         micro_batch: verl's micro-batch.
-        request: ``size`` (M), ``seed``, and ``layers``, the number of last decoder layers; None for all.
+        request: ``size`` (M), ``seed``, ``layers``, the number of last decoder layers, None for all, and ``weights``,
+            the names of the weightings.
         step: verl's forward step of this micro-batch; it takes the loss function, which alone sees outputs of verl
             that gradients flow through.
+        scores: name of a weighting to a function that gives, once the forward pass is done, (N,) float32 focus scores
+            at packed positions, each one position before its token; NaN where there is none.
     """
     blocks = model.get_decoder().layers
     blocks = list(blocks)[-(request["layers"] or len(blocks)) :]
     offset = len(model.get_decoder().layers) - len(blocks)
     layers = {
-        f"{offset + number}.{name}": layer
+        f"{offset + number}.{name}".replace(FSDP_WRAPPER, ""): layer
         for number, block in enumerate(blocks)
         for name, layer in linear_layers(block, lambda _: True).items()
         if layer.weight.requires_grad
@@ -59,18 +73,28 @@ def sketched_step(
     key = request["size"], request["seed"]
     sketch = _SKETCHES.setdefault(key, CountSketch(*key))
     policy = policy_tokens(micro_batch["response_mask"].cpu(), micro_batch["input_ids"].offsets().cpu())
+    found: list[Tensor] = []
 
     def backward(*, model_output: dict[str, Tensor], **_: Any) -> tuple[Tensor, dict]:
-        # verl's log-prob of a token lies one position before it
         log_probs = model_output["log_probs"].values()
-        torch.autograd.grad(log_probs[policy.roll(-1).to(log_probs.device)].sum(), entered)
+        plain = policy.roll(-1).to(log_probs.device)  # verl's log-prob of a token lies one position before it
+        read = {name: scores[name]() for name in request["weights"]}
+        weights, row_scores = weightings(read, model_output.get("entropy"), micro_batch, request["seed"])
+        for number, weight in enumerate([plain.to(log_probs.dtype), *weights]):
+            sketches.zero_()
+            last = number == len(weights)
+            torch.autograd.grad(log_probs[plain] @ weight.to(log_probs)[plain], entered, retain_graph=not last)
+            found.append(sketches.clone())
+            if number and number % 2 == 0:  # a weighting and its placebo are done
+                found.append(row_scores[number // 2 - 1].to(sketches).unsqueeze(1))
         return torch.ones((), device=log_probs.device), {}
 
     with torch.enable_grad(), cut_below(blocks[0]) as entered:
         with row_gradients(layers, row_places(micro_batch), sketch) as sketches:
             loss, output = step(backward)
-    ends = torch.arange(len(sketches) + 1, device=sketches.device) * sketch.size
-    output["model_output"][SKETCH] = torch.nested.nested_tensor_from_jagged(sketches.flatten(), ends)
+    values = torch.cat(found, dim=1)
+    ends = torch.arange(len(values) + 1, device=values.device) * values.shape[1]
+    output["model_output"][SKETCH] = torch.nested.nested_tensor_from_jagged(values.flatten(), ends)
     return loss, output
 
 

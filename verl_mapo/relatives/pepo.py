@@ -38,6 +38,7 @@ from verl_mapo.training.method import Method
 from verl_mapo.training.visual_credit import check_pass, number_of_layers, scores_of, visual_token_ids
 
 if TYPE_CHECKING:
+    from verl_mapo.lens.estimators import Estimator
     from verl_mapo.training.step_batch import StepBatch
 
 ENTROPY = "entropy"
@@ -194,6 +195,13 @@ class Pepo(Method):
             "pepo/factor/max": float(of_scored.max()),
             "pepo/factor/mean": float(of_scored.double().mean()),
         }
+
+    @classmethod
+    def lens_rows(cls) -> list[Estimator]:
+        """PEPO with its default settings at the end of its schedule; the placebo exchanges the factors in a row."""
+        from verl_mapo.lens.estimators import token_weighted
+
+        return token_weighted(cls.name)
 
     panels = (
         Panel(

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what the lens measured: ``lens.html``, with two figures, and ``lens.json``."""
+"""Writes what the lens measured: ``lens.html``, with four figures, and ``lens.json``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ def write_page(measured: Measured, folder: Path) -> Path:
         "manifest": measured.collection.manifest,
         "plan": asdict(measured.plan),
         "table": [asdict(row) for row in measured.table],
-        "by_batch": {size: [asdict(row) for row in rows] for size, rows in measured.by_batch.items()},
+        **{
+            name: {value: [asdict(row) for row in rows] for value, rows in getattr(measured, name).items()}
+            for name in ("by_batch", "by_group", "by_discount")
+        },
+        "left_out": measured.left_out,
         "sources": measured.sources,
     }
     write_whole(folder / "lens.json", json.dumps(values, indent=1))
@@ -46,7 +50,9 @@ def write_page(measured: Measured, folder: Path) -> Path:
         "accuracy": float((collection.outcome > 0).float().mean()),
         "buckets": collection.sketches.shape[1],
         "error": cosine_error(collection.sketches.shape[1]),
-        "by_batch": _svg(_cosine_by_batch(measured)),
+        "by_batch": _svg(_by_size(measured.by_batch, "cosine", "questions of a batch")),
+        "by_group": _svg(_by_size(measured.by_group, "snr", "rollouts of a question")),
+        "by_discount": _svg(_by_size(measured.by_discount, "snr", "lambda, the weight of a turn after another")),
         "by_beta": _svg(_snr_by_beta(measured.table)),
     }
     page = folder / "lens.html"
@@ -54,20 +60,24 @@ def write_page(measured: Measured, folder: Path) -> Path:
     return page
 
 
-def _cosine_by_batch(measured: Measured) -> Plot:
-    """Cosine of a batch's gradient with the reference, against the number of questions."""
+LABELS = {"cosine": "cosine with the gradient of accuracy", "snr": "signal-to-noise ratio"}
+
+
+def _by_size(found: dict[int, list[Comparison]] | dict[float, list[Comparison]], figure: str, label: str) -> Plot:
+    """A figure of the estimators against what their batches, or MAPO, were varied by; powers of 2 on a log axis."""
     plot, axes = _plot()
-    sizes = sorted(measured.by_batch)
-    for row, style in zip(range(len(measured.by_batch[sizes[0]])), ("o-", "s-", "^:"), strict=False):
-        found = [measured.by_batch[size][row].cosine for size in sizes]
-        (line,) = axes.plot(sizes, [each.value for each in found], style, label=measured.by_batch[sizes[0]][row].name)
+    sizes = sorted(found)
+    for row, style in zip(range(len(found[sizes[0]])), ("o-", "s-", "^:"), strict=False):
+        each = [getattr(found[size][row], figure) for size in sizes]
+        (line,) = axes.plot(sizes, [one.value for one in each], style, label=found[sizes[0]][row].name)
         axes.fill_between(
-            sizes, [each.low for each in found], [each.high for each in found], color=line.get_color(), alpha=0.12
+            sizes, [one.low for one in each], [one.high for one in each], color=line.get_color(), alpha=0.12
         )
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.set_xlabel("questions of a batch")
-    axes.set_ylabel("cosine with the gradient of accuracy")
+    axes.minorticks_off()
+    axes.set_xlabel(label)
+    axes.set_ylabel(LABELS[figure])
     axes.legend(frameon=False)
     return plot
 

@@ -78,15 +78,30 @@ class FocusEngine(FSDPEngineWithLMHead):
         measured = tu.get_non_tensor_data(data=micro_batch, key=SKETCH, default=None)
         fused = tu.get_non_tensor_data(data=micro_batch, key="use_fused_kernels", default=False)
         with whole_head(self.module, forward_only) if fused else nullcontext():
-            if measured is not None and forward_only:
-                step = partial(super().forward_step, micro_batch, forward_only=True)
-                return sketched_step(self.module, micro_batch, measured, step)
-            if request is None or not forward_only:
+            if not forward_only or (request is None and measured is None):
                 return super().forward_step(micro_batch, loss_function, forward_only)
-            return self._step_with_scores(micro_batch, loss_function, request)
+            with ExitStack() as stack:
+                asked = {} if request is None else {FOCUS: request}
+                asked |= {} if measured is None else measured["weights"]
+                scores = {name: stack.enter_context(self._scores(micro_batch, each)) for name, each in asked.items()}
+                if measured is None:
+                    loss, output = super().forward_step(micro_batch, loss_function, forward_only=True)
+                else:
+                    step = partial(super().forward_step, micro_batch, forward_only=True)
+                    loss, output = sketched_step(self.module, micro_batch, measured, step, scores)
+            if request is not None:
+                values, offsets = scores[FOCUS](), micro_batch["input_ids"].offsets()
+                output["model_output"][FOCUS] = torch.nested.nested_tensor_from_jagged(
+                    values, offsets.to(values.device)
+                )
+            return loss, output
 
-    def _step_with_scores(self, micro_batch: TensorDict, loss_function: Any, request: dict) -> tuple[Tensor, dict]:
-        """verl's step without gradients, with the scores that are requested."""
+    @contextmanager
+    def _scores(self, micro_batch: TensorDict, request: dict) -> Iterator[Callable[[], Tensor]]:
+        """Yield a function that gives the scores of the forward pass inside the ``with`` block: (N,) float32, packed.
+
+        Each score lies one position before its token, like verl's log-prob.
+        """
         plan, index = _plan(micro_batch, request)
         layers = [_states_of(self.module, layer) for layer in request["layers"]]
         with ExitStack() as stack:
@@ -94,15 +109,14 @@ class FocusEngine(FSDPEngineWithLMHead):
                 stack.enter_context(reduced(layer, lambda hidden: self._score(hidden.flatten(0, 1), plan)))
                 for layer in layers
             ]
-            loss, output = super().forward_step(micro_batch, loss_function, forward_only=True)
-        scores = torch.stack([score for (score,) in found]).mean(dim=0)
-        if request["position"] == "own":  # verl's log-prob of a token lies one position before it
-            scores = scores.roll(-1)
-        if index is not None:
-            scores = scores[index.to(scores.device)]
-        offsets = micro_batch["input_ids"].offsets().to(scores.device)
-        output["model_output"][FOCUS] = torch.nested.nested_tensor_from_jagged(scores, offsets)
-        return loss, output
+
+            def read() -> Tensor:
+                scores = torch.stack([score for (score,) in found]).mean(dim=0)
+                if request["position"] == "own":  # verl's log-prob of a token lies one position before it
+                    scores = scores.roll(-1)
+                return scores if index is None else scores[index.to(scores.device)]
+
+            yield read
 
     @torch.no_grad()
     def _score(self, hidden: Tensor, plan: FocusPlan) -> Tensor:

@@ -9,7 +9,7 @@ policy that is not updated.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from omegaconf import DictConfig
@@ -17,11 +17,13 @@ from pydantic import PositiveInt
 from pydantic.dataclasses import dataclass
 
 from verl_mapo import names
+from verl_mapo.advantages.visual_credit import VisualCreditSettings
 from verl_mapo.columns import GRADIENT_SKETCH, TURN_SCORES, TURN_STATUS
-from verl_mapo.lens.collection import write_part
+from verl_mapo.lens.collection import split_sketches, write_part
 from verl_mapo.settings import STRICT, ConfigError, select
 from verl_mapo.training.engine_table import STRATEGY, ULYSSES, sequence_parallel, uses_fsdp
 from verl_mapo.training.method import Method
+from verl_mapo.training.visual_credit import focus_request, number_of_layers, visual_token_ids
 
 if TYPE_CHECKING:
     from verl_mapo.training.step_batch import StepBatch
@@ -36,6 +38,9 @@ class LensSettings:
         size: buckets of a sketch, M. The standard error of a cosine is about sqrt(1 / M): 0.008 for 16,384 [ours].
         seed: seed of the sketch; collections with other seeds cannot be compared.
         layers: number of last decoder layers whose trainable linear layers are measured; None for all [ours].
+        token_weights: estimators to measure that weigh tokens, ``vgpo`` and ``pepo``, with default settings;
+            each takes two more backward passes, for its factors and for its placebo's. None for that of the run's own
+            method, if it is one of them [ours].
     """
 
     NODE: ClassVar[str] = names.LENS_NODE
@@ -44,6 +49,7 @@ class LensSettings:
     size: PositiveInt = 16384
     seed: int = 0
     layers: PositiveInt | None = None
+    token_weights: list[Literal[names.VGPO, names.PEPO]] | None = None
 
 
 class Lens(Method):
@@ -75,10 +81,34 @@ class Lens(Method):
                 "small number if the memory does not suffice."
             )
 
+    @property
+    def token_weights(self) -> list[str]:
+        """The token weightings that are measured, each once."""
+        if self.settings.token_weights is not None:
+            return list(dict.fromkeys(self.settings.token_weights))
+        estimator = select(self.config, names.ADV_ESTIMATOR)
+        credited = estimator == names.VGPO or select(self.config, f"{names.VISUAL_CREDIT_NODE}.enable")
+        return [names.VGPO] * bool(credited) + [names.PEPO] * (estimator == names.PEPO)
+
+    def check_model(self, tokenizer: Any, processor: Any) -> None:
+        """Keep the requests for the focus scores that the token weightings read.
+
+        Raises:
+            ConfigError: the model has no image tokens.
+        """
+        self.focus: dict[str, dict[str, Any]] = {}
+        if not self.token_weights:
+            return
+        model = select(self.config, names.MODEL_PATH)
+        request = focus_request(visual_token_ids(processor, model), VisualCreditSettings())
+        every = request | {"layers": list(range(number_of_layers(model))), "similarity": "every_state"}
+        self.focus = {name: every if name == names.PEPO else request for name in self.token_weights}
+
     def log_prob_request(self) -> dict[str, Any]:
         """The request that :func:`verl_mapo.lens.passes.sketched_step` answers."""
         settings = self.settings
-        return {GRADIENT_SKETCH.name: {"size": settings.size, "seed": settings.seed, "layers": settings.layers}}
+        request = {"size": settings.size, "seed": settings.seed, "layers": settings.layers, "weights": self.focus}
+        return {GRADIENT_SKETCH.name: request}
 
     def after_advantage(self, step: StepBatch) -> None:
         """Write what the lens needs of the rollouts whose outcome is known.
@@ -93,10 +123,14 @@ class Lens(Method):
             )
         known = step.judged & step.original
         nothing = torch.zeros(len(step), 1)
+        plain, weighted = split_sketches(
+            step.columns[GRADIENT_SKETCH.name][known], self.settings.size, self.token_weights
+        )
         write_part(
             Path(self.settings.folder),
             step.number,
-            sketches=step.columns[GRADIENT_SKETCH.name][known],
+            weighted,
+            sketches=plain,
             question=step.group[known],
             outcome=step.outcome[known],
             turn_scores=step.columns.get(TURN_SCORES.name, nothing)[known],

@@ -18,6 +18,7 @@ from verl_mapo.advantages.visual_credit import (
     VisualCreditSettings,
     VisualFactors,
     apply_credit,
+    trajectory_factor,
     visual_factors,
 )
 from verl_mapo.columns import VISUAL_FOCUS
@@ -28,6 +29,7 @@ from verl_mapo.training.token_records import describe_tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from verl_mapo.lens.estimators import Estimator, Rollouts
     from verl_mapo.training.step_batch import StepBatch
 
 
@@ -109,6 +111,18 @@ class VisualCredit(Method):
     def records(self, step: StepBatch) -> dict[int, dict[str, Any]]:
         """See :func:`verl_mapo.training.token_records.describe_tokens`."""
         return {row: {"credit": tokens} for row, tokens in describe_tokens(step, self.tokenizer).items()}
+
+    @classmethod
+    def lens_rows(cls) -> list[Estimator]:
+        """VGPO with its default settings; its placebo exchanges token factors in a row, and scores of rollouts."""
+        from verl_mapo.lens.estimators import grpo, token_weighted
+
+        def weights(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
+            score = rollouts.row_score.double()
+            factor = trajectory_factor(score.nan_to_num(0.0), ~score.isnan(), rollouts.group, cls.Settings())
+            return grpo(rollouts) * factor
+
+        return token_weighted(cls.name, weights)
 
 
 def check_pass(config: DictConfig, reader: str) -> None:
