@@ -20,7 +20,6 @@ from verl_mapo import names
 from verl_mapo.overrides import check_data_path
 from verl_mapo.rewards.compute_score import check_plain_styles
 from verl_mapo.rewards.outcome import check_targets
-from verl_mapo.rewards.scorers.settings import NO_SCORER
 from verl_mapo.rewards.settings import DescriptionAlignmentSettings, alignment_settings
 from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
@@ -118,7 +117,7 @@ def _own_nodes(config: DictConfig) -> set[str]:
 
 
 def _check_looks(config: DictConfig) -> None:
-    """Check that a training whose methods read turns has tools, and MAPO's a scorer; an evaluation needs neither."""
+    """Check that a training whose methods read turns has tools; an evaluation needs none."""
     if select(config, names.VAL_ONLY):
         return
     enabled = enabled_methods(config)
@@ -127,13 +126,6 @@ def _check_looks(config: DictConfig) -> None:
         raise ConfigError(
             f"{names.VISUAL_TOOL_NODE}.tools=[] lets no rollout call a tool, which {' and '.join(needing)} "
             f"needs: set {names.VISUAL_TOOL_NODE}.tools=[zoom], or evaluate with {names.VAL_ONLY}=true."
-        )
-    manager = select(config, names.REWARD_MANAGER_NAME)
-    kind = alignment_settings(config).scorer.kind if manager == names.REWARD_MANAGER else None
-    if kind == NO_SCORER and any(method.name == names.MAPO for method in enabled):
-        raise ConfigError(
-            f"{names.ALIGNMENT_NODE}.scorer.kind={kind} scores nothing, which {names.MAPO} needs: set it to clip, with "
-            f"{names.ALIGNMENT_NODE}.scorer.model=openai/clip-vit-base-patch32."
         )
 
 
