@@ -44,6 +44,10 @@ def test_terms_are_normalised_by_themselves_weighed_and_divided_by_the_spread_of
     assert found.advantages[:, 0].tolist() == pytest.approx([value / spread for value in sums], abs=1e-5)
     plain = advantage_of(terms, {"outcome": 1, "calls": -0.5}, whiten=False)
     assert plain.advantages[:, 1].tolist() == pytest.approx(sums, abs=1e-5)
+    grpo = advantage_of(terms, {"outcome": 1, "calls": -0.5}, whiten=False, normalise="sum")
+    assert grpo.advantages[:, 0].tolist() == pytest.approx(
+        [value / math.sqrt(5 / 3) for value in (-0.5, -1.5, 1.5, 0.5)], abs=1e-5
+    ), "of the sums -1, -2, 1 and 0"
 
 
 def test_terms_that_cancel_leave_no_advantage_to_be_scaled_up():

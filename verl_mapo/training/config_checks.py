@@ -83,6 +83,7 @@ def check_config(config: DictConfig) -> None:
     else:
         _check_groups(config)
         _check_kl(config)
+    _check_continuations(config)
     for method in enabled_methods(config):
         method(config).check()
     check_dead_settings(config, TABLE)
@@ -169,6 +170,17 @@ def _check_kl(config: DictConfig) -> None:
             "divide the penalty by the spread of a group's rewards, whatever the coefficient: set "
             "algorithm.use_kl_in_reward=false and actor_rollout_ref.actor.use_kl_loss=true, which adds the KL to the "
             "loss."
+        )
+
+
+def _check_continuations(config: DictConfig) -> None:
+    """Refuse continuations under an estimator that would compare them with the rollouts that they go on from."""
+    manager, estimator = select(config, names.AGENT_LOOP_MANAGER), select(config, names.ADV_ESTIMATOR)
+    if manager == names.RESAMPLING_MANAGER and estimator != names.AXPO:
+        raise ConfigError(
+            f"{names.AGENT_LOOP_MANAGER}={manager} adds continuations of failed rollouts to a batch, for which "
+            f"{names.ADV_ESTIMATOR}={estimator} has no groups: leave it at null, or set {names.ADV_ESTIMATOR}="
+            f"{names.AXPO}, which chooses it by itself."
         )
 
 
