@@ -37,6 +37,7 @@ from verl_mapo.advantages.groups import group_ids, grpo_advantage
 from verl_mapo.advantages.mapo import MapoSettings, mapo_advantage
 from verl_mapo.columns import ABSENT, CONTINUATION, PLAIN, SCORED, SOURCE
 from verl_mapo.relatives.dtpo import DtpoSettings, FirstTurns, dtpo_advantage
+from verl_mapo.relatives.gdpo import GdpoSettings, gdpo_advantage
 from verl_mapo.relatives.hdpo import HdpoSettings, hdpo_advantage
 from verl_mapo.relatives.naar import NaarSettings, naar_advantage
 from verl_mapo.relatives.pepo import pepo_factor
@@ -128,11 +129,17 @@ def relatives(step: dict[str, Any]) -> dict[str, Callable[[], torch.Tensor]]:
         factor = pepo_factor(cosine, entropy, mask != 0, 0.5)
         return grpo_advantage(outcome, mask, group).mul_(factor)
 
+    def gdpo() -> torch.Tensor:
+        outcome, group = step["token_level_rewards"].sum(dim=-1), group_ids(step["index"])
+        terms = {"outcome": outcome.double(), "format": (calls < TURNS).double(), "alignment": score}
+        return gdpo_advantage(terms, mask, group, GdpoSettings()).advantages
+
     return {
         "hdpo": lambda: of(hdpo_advantage, HdpoSettings()),
         "naar": lambda: of(naar_advantage, NaarSettings()),
         "dtpo": lambda: of(dtpo_advantage, turns, DtpoSettings()),
         "pepo": pepo,
+        "gdpo": gdpo,
     }
 
 

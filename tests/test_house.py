@@ -4,25 +4,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
-import sys
-from pathlib import Path
 
 import pytest
 from rich.console import Console
+from support.scripts import load_script
 
-
-def load_script():
-    path = Path(__file__).parents[1] / "scripts" / "house.py"
-    spec = importlib.util.spec_from_file_location("house", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["house"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-house = load_script()
+house = load_script("house")
 
 FILES = {
     "__init__.py": "",

@@ -4,25 +4,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from support.scripts import load_script
 
-
-def load_script():
-    path = Path(__file__).parents[1] / "scripts" / "mutate.py"
-    spec = importlib.util.spec_from_file_location("mutate", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["mutate"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-mutate = load_script()
+mutate = load_script("mutate")
 
 CODE = """
 from typing import TYPE_CHECKING

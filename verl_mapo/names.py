@@ -16,7 +16,8 @@ HDPO = "hdpo"
 NAAR = "naar"
 DTPO = "dtpo"
 PEPO = "pepo"
-ESTIMATORS = (MAPO, AXPO, VGPO, HDPO, NAAR, DTPO, PEPO)
+GDPO = "gdpo"
+ESTIMATORS = (MAPO, AXPO, VGPO, HDPO, NAAR, DTPO, PEPO, GDPO)
 
 LENS = "lens"
 """Name of the method that trains nothing and measures gradients."""
@@ -94,6 +95,9 @@ ALIGNMENT_NODE = "reward.description_alignment"
 # Keys of ``extra_fields`` and of ``reward_extra_info``, which verl carries with a rollout.
 TRAJECTORY = "trajectory"
 """Key in ``extra_fields``: a Trajectory until the rollout is scored, its record (plain JSON) in the stored row."""
+
+REWARD_TERMS = "reward_extra_info"
+"""verl's key in ``extra_fields`` for what a reward manager returned besides the reward."""
 
 OUTCOME_ERROR = "outcome_error"
 """Key in ``reward_extra_info`` of a rollout whose outcome could not be computed: the reason, in a sentence."""

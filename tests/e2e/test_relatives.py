@@ -69,4 +69,20 @@ def check_pepo(metrics: dict[str, float], rollouts: list[dict], step: int) -> No
     assert 0 < metrics["pepo/factor/min"] < 1 < metrics["pepo/factor/max"]
 
 
-CHECKS = {"hdpo": check_hdpo, "naar": check_naar, "dtpo": check_dtpo, "pepo": check_pepo}
+def check_gdpo(metrics: dict[str, float], rollouts: list[dict], step: int) -> None:
+    sums = [sum(term["advantage"] for term in rollout["reward_terms"].values()) for rollout in rollouts]
+    spread = (sum(value * value for value in sums) / (len(sums) - 1)) ** 0.5
+    for rollout, value in zip(rollouts, sums, strict=True):
+        terms = rollout["reward_terms"]
+        assert terms["outcome"]["value"] == rollout["outcome"] and terms["alignment"]["value"] == rollout["alignment"]
+        assert rollout["advantage"] == pytest.approx(value / max(spread, 0.01), abs=1e-4)
+    assert {"gdpo/outcome/mean", "gdpo/format/mean"} <= set(metrics)
+
+
+CHECKS = {
+    "hdpo": check_hdpo,
+    "naar": check_naar,
+    "dtpo": check_dtpo,
+    "pepo": check_pepo,
+    "gdpo": check_gdpo,
+}

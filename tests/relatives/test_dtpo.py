@@ -192,3 +192,10 @@ def test_loss_that_averages_over_rollouts_is_refused(make_trainer):
     with pytest.raises(ConfigError, match=r"seq-mean-token-mean averages .*: set .*=token-mean, or .*by_turn=false"):
         make_trainer("method=dtpo", mode).methods[0].check()
     make_trainer("method=dtpo", mode, "algorithm.dtpo.by_turn=false").methods[0].check()
+
+
+def test_advantage_of_the_first_turn_needs_a_scorer_unless_its_weight_is_0(make_trainer):
+    unscored = "reward.description_alignment.scorer.kind=none"
+    with pytest.raises(ConfigError, match=r"kind=none scores nothing, which algorithm.dtpo.weight=0.3 needs"):
+        make_trainer("method=dtpo", unscored).methods[0].check()
+    make_trainer("method=dtpo", unscored, "algorithm.dtpo.weight=0").methods[0].check()

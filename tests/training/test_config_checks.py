@@ -69,7 +69,7 @@ def test_wrong_setting_is_refused_with_a_sentence(override, sentence):
     assert sentence in str(error.value)
 
 
-@pytest.mark.parametrize("method", ["mapo", "axpo", "hdpo", "naar", "dtpo"])
+@pytest.mark.parametrize("method", ["mapo", "axpo", "hdpo", "naar", "dtpo", "gdpo"])
 def test_method_that_reads_turns_is_refused_without_tools(method):
     with pytest.raises(ConfigError, match=rf"visual_tool.tools=\[\] lets no rollout call a tool, which {method} needs"):
         check_config(compose_config(f"method={method}", "visual_tool.tools=[]"))
@@ -121,6 +121,13 @@ def test_setting_that_visual_credit_cannot_work_with_is_refused(override, senten
         with pytest.raises(ConfigError) as error:
             check_config(compose_config(method, *enable, override))
         assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize("method", ["hdpo", "grpo"])
+def test_continuations_of_axpo_are_refused_under_an_estimator_without_groups_for_them(method):
+    manager = f"+{names.AGENT_LOOP_MANAGER}={names.RESAMPLING_MANAGER}"
+    with pytest.raises(ConfigError, match=f"adv_estimator={method} has no groups: leave it at null, or set .*=axpo"):
+        check_config(compose_config(f"method={method}", manager))
 
 
 def test_axpo_takes_any_reward_unless_it_is_coupled_with_alignment():

@@ -10,7 +10,7 @@ import torch
 from support.fake_queue import scored_rows
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, get_adv_estimator_fn
 
-from verl_mapo.names import ESTIMATORS
+from verl_mapo.names import ESTIMATORS, GDPO
 from verl_mapo.settings import ConfigError
 from verl_mapo.training.estimators import estimating, register_estimator
 from verl_mapo.training.step_batch import StepBatch
@@ -23,10 +23,22 @@ VERLS_ARGUMENTS = {
 }
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", sorted({*ESTIMATORS} - {GDPO}))
 def test_estimator_outside_a_step_names_the_setting_to_change(name):
     with pytest.raises(ConfigError, match=f"adv_estimator={name} needs the columns .* set trainer.use_v1=true"):
         get_adv_estimator_fn(name)(**VERLS_ARGUMENTS)
+
+
+def test_estimator_of_verl_with_the_name_of_a_method_computes_outside_its_step():
+    """verl's gdpo gets its terms from the legacy trainer, which calls no method."""
+    rewards = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    terms = {"good": [1.0, 0.0], "short": [0.0, 1.0]}
+    found, _ = get_adv_estimator_fn(GDPO)(
+        **VERLS_ARGUMENTS | {"token_level_rewards": rewards, "config": {"gdpo_reward_keys": ["good"]}},
+        non_tensor_batch=terms,
+        batch={"prompts": torch.zeros(2, 1), "attention_mask": torch.ones(2, 4).long()},
+    )
+    assert (found[0] > 0).all() and (found[1] < 0).all()
 
 
 @pytest.mark.parametrize(

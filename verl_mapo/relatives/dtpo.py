@@ -35,6 +35,7 @@ from verl_mapo.advantages.groups import group_normalise, group_stats, has_policy
 from verl_mapo.charts import BLUE, GREEN, VERMILION, Curve, Panel
 from verl_mapo.columns import CORRECT
 from verl_mapo.settings import STRICT, ConfigError, select
+from verl_mapo.training.mapo import check_alignment
 from verl_mapo.training.method import Method
 
 if TYPE_CHECKING:
@@ -238,7 +239,9 @@ class Dtpo(Method):
     settings: DtpoSettings
 
     def check(self) -> None:
-        """Check that the loss is a mean over tokens, where Eq. 4 has to act."""
+        """Check that crops are scored, where Eq. 2 has a weight, and that the loss is a mean over tokens (Eq. 4)."""
+        if self.settings.weight:
+            check_alignment(self.config, f"{DtpoSettings.NODE}.weight={self.settings.weight}")
         if self.settings.by_turn and (mode := select(self.config, LOSS_AGGREGATION)) != "token-mean":
             raise ConfigError(
                 f"{LOSS_AGGREGATION}={mode} averages over rollouts, so that {DtpoSettings.NODE}.by_turn=true cannot "

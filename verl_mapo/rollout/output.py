@@ -10,14 +10,11 @@ from pydantic import PrivateAttr
 from torch import Tensor
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 
-from verl_mapo.names import ALIGNMENT_SCORES, AUDIT_OUTCOMES, OUTCOME_ERROR, TRAJECTORY
+from verl_mapo.names import ALIGNMENT_SCORES, AUDIT_OUTCOMES, OUTCOME_ERROR, REWARD_TERMS, TRAJECTORY
 from verl_mapo.rollout.state import LoopState
 
 _OURS = (ALIGNMENT_SCORES, AUDIT_OUTCOMES, OUTCOME_ERROR)
 """Terms that become part of the trajectory; verl does not see them."""
-
-_REWARD_TERMS = "reward_extra_info"
-"""verl's key in ``extra_fields`` for what a reward manager returned besides the reward."""
 
 
 class VisualToolOutput(AgentLoopOutput):
@@ -54,7 +51,7 @@ class VisualToolOutput(AgentLoopOutput):
         Returns:
             Whether there are scores. Calling it again changes nothing.
         """
-        return self._state.trajectory.join_scores(self.extra_fields.get(_REWARD_TERMS, {}))
+        return self._state.trajectory.join_scores(self.extra_fields.get(REWARD_TERMS, {}))
 
     def as_dict(self) -> dict[str, Any]:
         """The row of TransferQueue: verl's fields, the record of the trajectory and, if it was scored, its columns.
@@ -64,9 +61,9 @@ class VisualToolOutput(AgentLoopOutput):
         scored = self.join_scores()
         extra = dict(self.extra_fields)
         extra.pop(TRAJECTORY)  # pydantic would take it apart, pixels and all
-        if _REWARD_TERMS in extra:
-            terms = extra[_REWARD_TERMS]
-            extra[_REWARD_TERMS] = {name: value for name, value in terms.items() if name not in _OURS}
+        if REWARD_TERMS in extra:
+            terms = extra[REWARD_TERMS]
+            extra[REWARD_TERMS] = {name: value for name, value in terms.items() if name not in _OURS}
         mask = [0] * len(self.response_mask) if self._state.trajectory.error else self.response_mask
         row = super(VisualToolOutput, self.model_copy(update={"extra_fields": extra, "response_mask": mask})).as_dict()
         row["extra_fields"][TRAJECTORY] = self._state.trajectory.to_record()

@@ -20,7 +20,6 @@ from verl_mapo import names
 from verl_mapo.overrides import check_data_path
 from verl_mapo.rewards.compute_score import check_plain_styles
 from verl_mapo.rewards.outcome import check_targets
-from verl_mapo.rewards.scorers.settings import NO_SCORER
 from verl_mapo.rewards.settings import DescriptionAlignmentSettings, alignment_settings
 from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
@@ -84,6 +83,7 @@ def check_config(config: DictConfig) -> None:
     else:
         _check_groups(config)
         _check_kl(config)
+    _check_continuations(config)
     for method in enabled_methods(config):
         method(config).check()
     check_dead_settings(config, TABLE)
@@ -118,7 +118,7 @@ def _own_nodes(config: DictConfig) -> set[str]:
 
 
 def _check_looks(config: DictConfig) -> None:
-    """Check that a training whose methods read turns has tools, and MAPO's a scorer; an evaluation needs neither."""
+    """Check that a training whose methods read turns has tools; an evaluation needs none."""
     if select(config, names.VAL_ONLY):
         return
     enabled = enabled_methods(config)
@@ -127,13 +127,6 @@ def _check_looks(config: DictConfig) -> None:
         raise ConfigError(
             f"{names.VISUAL_TOOL_NODE}.tools=[] lets no rollout call a tool, which {' and '.join(needing)} "
             f"needs: set {names.VISUAL_TOOL_NODE}.tools=[zoom], or evaluate with {names.VAL_ONLY}=true."
-        )
-    manager = select(config, names.REWARD_MANAGER_NAME)
-    kind = alignment_settings(config).scorer.kind if manager == names.REWARD_MANAGER else None
-    if kind == NO_SCORER and any(method.name == names.MAPO for method in enabled):
-        raise ConfigError(
-            f"{names.ALIGNMENT_NODE}.scorer.kind={kind} scores nothing, which {names.MAPO} needs: set it to clip, with "
-            f"{names.ALIGNMENT_NODE}.scorer.model=openai/clip-vit-base-patch32."
         )
 
 
@@ -177,6 +170,17 @@ def _check_kl(config: DictConfig) -> None:
             "divide the penalty by the spread of a group's rewards, whatever the coefficient: set "
             "algorithm.use_kl_in_reward=false and actor_rollout_ref.actor.use_kl_loss=true, which adds the KL to the "
             "loss."
+        )
+
+
+def _check_continuations(config: DictConfig) -> None:
+    """Refuse continuations under an estimator that would compare them with the rollouts that they go on from."""
+    manager, estimator = select(config, names.AGENT_LOOP_MANAGER), select(config, names.ADV_ESTIMATOR)
+    if manager == names.RESAMPLING_MANAGER and estimator != names.AXPO:
+        raise ConfigError(
+            f"{names.AGENT_LOOP_MANAGER}={manager} adds continuations of failed rollouts to a batch, for which "
+            f"{names.ADV_ESTIMATOR}={estimator} has no groups: leave it at null, or set {names.ADV_ESTIMATOR}="
+            f"{names.AXPO}, which chooses it by itself."
         )
 
 

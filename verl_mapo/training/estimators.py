@@ -24,6 +24,9 @@ from verl_mapo.training.step_batch import StepBatch
 
 _CURRENT: ContextVar[tuple[StepBatch, Method]] = ContextVar("verl_mapo_estimator")
 
+_REGISTERED: set[str] = set()
+"""The names under which estimators of methods are registered."""
+
 
 @contextmanager
 def estimating(step: StepBatch, method: Method) -> Iterator[None]:
@@ -36,14 +39,22 @@ def estimating(step: StepBatch, method: Method) -> Iterator[None]:
 
 
 def register_estimator(name: str) -> None:
-    """Register the estimator of a method with verl, once, under its name or its dotted path."""
-    if name in ADV_ESTIMATOR_REGISTRY:
+    """Register the estimator of a method with verl, once, under its name or its dotted path.
+
+    An estimator of verl that has the same name (``gdpo``) still computes in every trainer other than those of this
+    package.
+    """
+    if name in _REGISTERED:
         return
+    _REGISTERED.add(name)
+    of_verl = ADV_ESTIMATOR_REGISTRY.pop(name, None)
 
     @register_adv_est(name)
-    def estimate(token_level_rewards: Tensor, response_mask: Tensor, **_: Any) -> tuple[Tensor, Tensor]:
+    def estimate(token_level_rewards: Tensor, response_mask: Tensor, **others: Any) -> tuple[Tensor, Tensor]:
         """Advantages and returns, both (B, L) and the same tensor; see :meth:`Method.advantages`."""
         step, method = _CURRENT.get((None, None))
+        if step is None and of_verl is not None:
+            return of_verl(token_level_rewards=token_level_rewards, response_mask=response_mask, **others)
         if step is None:
             raise ConfigError(
                 f"algorithm.adv_estimator={name} needs the columns that verl's V1 trainers carry: set "

@@ -14,6 +14,8 @@ from verl_mapo import names
 from verl_mapo.advantages.mapo import MapoAdvantage, MapoSettings, mapo_advantage
 from verl_mapo.charts import BLUE, VERMILION, Alarm, Curve, Panel
 from verl_mapo.columns import ABSENT, TURN_COLUMNS, TURN_SCORES, TURN_SPANS, TURN_STATUS, UNSCORED
+from verl_mapo.rewards.scorers.settings import NO_SCORER
+from verl_mapo.rewards.settings import alignment_settings
 from verl_mapo.settings import ConfigError, select
 from verl_mapo.training.method import Method
 
@@ -56,16 +58,11 @@ class Mapo(Method):
         )
 
     def check(self) -> None:
-        """Check that the reward manager returns alignment scores."""
+        """See :func:`check_alignment`."""
         asker = f"{names.ADV_ESTIMATOR}=mapo"
         if select(self.config, names.ADV_ESTIMATOR) == names.AXPO:
             asker = f"{names.AXPO_NODE}.alignment=true"
-        reward = select(self.config, names.REWARD_MANAGER_NAME)
-        if self.config.reward.reward_manager.source == "register" and reward != names.REWARD_MANAGER:
-            raise ConfigError(
-                f"{names.REWARD_MANAGER_NAME}={reward} gives no alignment scores, which {asker} needs: set "
-                f"{names.REWARD_MANAGER_NAME}={names.REWARD_MANAGER} and {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
-            )
+        check_alignment(self.config, asker)
 
     def advantages(self, step: StepBatch, rewards: Tensor, response_mask: Tensor) -> Tensor:
         """See :func:`align`."""
@@ -151,6 +148,30 @@ class Mapo(Method):
             "others may not be representative.",
         ),
     )
+
+
+def check_alignment(config: DictConfig, asker: str) -> None:
+    """Check that a training has a reward manager and a scorer that give alignment scores.
+
+    Args:
+        config: the whole configuration.
+        asker: the setting that needs the scores, and its value.
+
+    Raises:
+        ConfigError: naming the setting to change.
+    """
+    manager = select(config, names.REWARD_MANAGER_NAME)
+    if config.reward.reward_manager.source == "register" and manager != names.REWARD_MANAGER:
+        raise ConfigError(
+            f"{names.REWARD_MANAGER_NAME}={manager} gives no alignment scores, which {asker} needs: set "
+            f"{names.REWARD_MANAGER_NAME}={names.REWARD_MANAGER} and {names.DEFAULT_AGENT_LOOP}={names.AGENT_LOOP}."
+        )
+    scores = manager != names.REWARD_MANAGER or alignment_settings(config).scorer.kind != NO_SCORER
+    if not scores and not select(config, names.VAL_ONLY):
+        raise ConfigError(
+            f"{names.ALIGNMENT_NODE}.scorer.kind={NO_SCORER} scores nothing, which {asker} needs: set it to clip, with "
+            f"{names.ALIGNMENT_NODE}.scorer.model=openai/clip-vit-base-patch32."
+        )
 
 
 def align(step: StepBatch, response_mask: Tensor, settings: MapoSettings, norm_by_std: bool) -> MapoAdvantage:

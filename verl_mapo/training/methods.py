@@ -28,6 +28,7 @@ RELATIVES = {
     names.NAAR: "verl_mapo.relatives.naar:Naar",
     names.DTPO: "verl_mapo.relatives.dtpo:Dtpo",
     names.PEPO: "verl_mapo.relatives.pepo:Pepo",
+    names.GDPO: "verl_mapo.relatives.gdpo:Gdpo",
 }
 """Value of ``algorithm.adv_estimator`` to the method, for the estimators of one file each."""
 
