@@ -31,6 +31,7 @@ from verl_mapo.lens.passes import SKETCH, sketched_step
 from verl_mapo.names import ENGINES
 from verl_mapo.packed_rows import padded_index, policy_tokens
 from verl_mapo.training.frozen_tower import FREEZE, freeze, write_note
+from verl_mapo.views.passes import VIEWS, viewed_log_probs
 
 FOCUS = VISUAL_FOCUS.name
 """The column, and the key under which a batch asks for it (:meth:`VisualCredit.log_prob_request`)."""
@@ -64,26 +65,38 @@ class FocusEngine(FSDPEngineWithLMHead):
             write_note(local_path, bool(self.engine_config.get(FREEZE)))
 
     def forward_step(self, micro_batch: TensorDict, loss_function: Any, forward_only: bool) -> tuple[Tensor, dict]:
-        """verl's forward step; on request ``model_output`` also holds a further column.
+        """verl's forward step; on request ``model_output`` also holds further columns.
 
         ``visual_focus`` is jagged, one score per position. ``gradient_sketch`` is that of the gradient lens, see
-        :func:`verl_mapo.lens.passes.sketched_step`.
+        :func:`verl_mapo.lens.passes.sketched_step`. The columns of changed views are those of
+        :func:`verl_mapo.views.passes.viewed_log_probs`, of a further pass each.
 
         Args:
             micro_batch: verl's micro-batch; its non-tensor key with the name of a column holds the request for it.
             loss_function: verl's loss function.
             forward_only: whether this is a pass without gradients; a training pass ignores the request.
         """
-        request = tu.get_non_tensor_data(data=micro_batch, key=FOCUS, default=None)
+        views = tu.get_non_tensor_data(data=micro_batch, key=VIEWS, default=None)
         measured = tu.get_non_tensor_data(data=micro_batch, key=SKETCH, default=None)
         fused = tu.get_non_tensor_data(data=micro_batch, key="use_fused_kernels", default=False)
         with whole_head(self.module, forward_only) if fused else nullcontext():
             if measured is not None and forward_only:
                 step = partial(super().forward_step, micro_batch, forward_only=True)
                 return sketched_step(self.module, micro_batch, measured, step)
-            if request is None or not forward_only:
-                return super().forward_step(micro_batch, loss_function, forward_only)
-            return self._step_with_scores(micro_batch, loss_function, request)
+            loss, output = self._own_step(micro_batch, loss_function, forward_only)
+            if views is not None and forward_only:
+                step = partial(super().forward_step, loss_function=None, forward_only=True)
+                device = output["model_output"]["log_probs"].device
+                for column, view in views.items():
+                    output["model_output"][column] = viewed_log_probs(micro_batch, view, step, device)
+            return loss, output
+
+    def _own_step(self, micro_batch: TensorDict, loss_function: Any, forward_only: bool) -> tuple[Tensor, dict]:
+        """The step under the rows' own view, with scores on request."""
+        request = tu.get_non_tensor_data(data=micro_batch, key=FOCUS, default=None)
+        if request is None or not forward_only:
+            return super().forward_step(micro_batch, loss_function, forward_only)
+        return self._step_with_scores(micro_batch, loss_function, request)
 
     def _step_with_scores(self, micro_batch: TensorDict, loss_function: Any, request: dict) -> tuple[Tensor, dict]:
         """verl's step without gradients, with the scores that are requested."""
