@@ -19,7 +19,7 @@ class Column(NamedTuple):
         name: its name in TransferQueue.
         dtype: the dtype of its tensor.
         shape: the shape of one row. ``T`` is the largest number of assistant turns of the run, ``S`` the number of
-            tokens of the row, prompt and response; ``M`` the number of buckets of a sketch.
+            tokens of the row, prompt and response, ``R`` that of its response; ``M`` the number of buckets of a sketch.
         meaning: a description of its values.
         writer: dotted path of the function that computes it.
     """
@@ -105,6 +105,13 @@ CHANGED_LOG_PROBS = Column(
     "Log-prob of each response token with changed images, stored like verl's own; NaN in a row without images.",
     "verl_mapo.views.passes.viewed_log_probs",
 )
+PERCEPTION = Column(
+    "perception",
+    torch.int64,
+    ("R",),
+    "1 on the policy tokens of the response that write down what is seen, else 0.",
+    "verl_mapo.relatives.srpo.PerceptionSpans.of",
+)
 UNSEEN_LOG_PROBS = Column(
     "unseen_log_probs",
     torch.float32,
@@ -119,7 +126,7 @@ TURN_COLUMNS = (TURN_SCORES, TURN_STATUS, TURN_SPANS)
 AXPO_COLUMNS = (ROLE, PREFIX_LENGTH, PREFIX_ID, CONFIDENCE, LOST, EXPLORE_SECONDS)
 """The columns of a rollout under AXPO."""
 
-COLUMNS = (*TURN_COLUMNS, *AXPO_COLUMNS, VISUAL_FOCUS, GRADIENT_SKETCH, CHANGED_LOG_PROBS, UNSEEN_LOG_PROBS)
+COLUMNS = (*TURN_COLUMNS, *AXPO_COLUMNS, VISUAL_FOCUS, GRADIENT_SKETCH, CHANGED_LOG_PROBS, PERCEPTION, UNSEEN_LOG_PROBS)
 """Every column that this package adds."""
 
 ABSENT, SCORED, UNSCORED = 0, 1, 2

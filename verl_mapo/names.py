@@ -16,7 +16,12 @@ HDPO = "hdpo"
 NAAR = "naar"
 DTPO = "dtpo"
 PEPO = "pepo"
-ESTIMATORS = (MAPO, AXPO, VGPO, HDPO, NAAR, DTPO, PEPO)
+VPPO = "vppo"
+SRPO = "srpo"
+PAPO = "papo"
+PGPO = "pgpo"
+VIEWED = (VPPO, SRPO, PAPO, PGPO)
+ESTIMATORS = (MAPO, AXPO, VGPO, HDPO, NAAR, DTPO, PEPO, *VIEWED)
 
 LENS = "lens"
 """Name of the method that trains nothing and measures gradients."""

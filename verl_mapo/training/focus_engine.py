@@ -31,6 +31,7 @@ from verl_mapo.lens.passes import SKETCH, sketched_step
 from verl_mapo.names import ENGINES
 from verl_mapo.packed_rows import padded_index, policy_tokens
 from verl_mapo.training.frozen_tower import FREEZE, freeze, write_note
+from verl_mapo.views.auxiliary import AUXILIARY, with_terms
 from verl_mapo.views.passes import VIEWS, viewed_log_probs
 
 FOCUS = VISUAL_FOCUS.name
@@ -74,10 +75,14 @@ class FocusEngine(FSDPEngineWithLMHead):
         Args:
             micro_batch: verl's micro-batch; its non-tensor key with the name of a column holds the request for it.
             loss_function: verl's loss function.
-            forward_only: whether this is a pass without gradients; a training pass ignores the request.
+            forward_only: whether this is a pass without gradients; a training pass ignores the requests for columns, and
+                gets the terms of :mod:`verl_mapo.views.auxiliary` on request.
         """
         views = tu.get_non_tensor_data(data=micro_batch, key=VIEWS, default=None)
         measured = tu.get_non_tensor_data(data=micro_batch, key=SKETCH, default=None)
+        terms = tu.get_non_tensor_data(data=micro_batch, key=AUXILIARY, default=None)
+        if terms is not None and not forward_only:
+            loss_function = with_terms(loss_function, terms)
         fused = tu.get_non_tensor_data(data=micro_batch, key="use_fused_kernels", default=False)
         with whole_head(self.module, forward_only) if fused else nullcontext():
             if measured is not None and forward_only:
