@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""SRPO (arXiv 2605.07274), **a reconstruction**: its abstract is public, its formulas, its corruption and its code are not.
+"""SRPO (arXiv 2605.07274), **a reconstruction**: the abstract is public; formulas, corruption and code are not.
 
 The abstract says: GRPO's advantage of a sequence is refined into advantages of tokens by role; perception tokens are
 emphasised by their visual dependency (original against corrupted input), reasoning tokens by their consistency with the

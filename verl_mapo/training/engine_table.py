@@ -143,7 +143,8 @@ _TRTLLM = _is(ROLLOUT_NAME, "trtllm")
 _SHARED_GPUS = _is(names.TRAINER_MODE, "sync", "colocate_async")
 
 _NO_STATES = refused(
-    "its log-prob pass gives log-probs alone, without what visual credit and the methods with changed images read in it",
+    "its log-prob pass gives log-probs alone, without what visual credit and the methods with changed images read "
+    "in it",
     "model_engine=dp and actor_rollout_ref.actor.strategy=fsdp2 or fsdp",
 )
 _SCORES = "the scores, not in a real run"
@@ -195,7 +196,8 @@ TABLE = (
         untested(),
         {
             names.VGPO: refused(
-                "visual credit and the methods with changed images need an engine that is there for NVIDIA and AMD GPUs and for CPUs",
+                "visual credit and the methods with changed images need an engine that is there for NVIDIA and AMD "
+                "GPUs and for CPUs",
                 "algorithm.adv_estimator=mapo or axpo, or trainer.device=cuda",
             )
         },

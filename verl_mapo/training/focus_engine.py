@@ -75,8 +75,8 @@ class FocusEngine(FSDPEngineWithLMHead):
         Args:
             micro_batch: verl's micro-batch; its non-tensor key with the name of a column holds the request for it.
             loss_function: verl's loss function.
-            forward_only: whether this is a pass without gradients; a training pass ignores the requests for columns, and
-                gets the terms of :mod:`verl_mapo.views.auxiliary` on request.
+            forward_only: whether this is a pass without gradients; a training pass ignores the requests for columns,
+                but not that for the terms of :mod:`verl_mapo.views.auxiliary`.
         """
         views = tu.get_non_tensor_data(data=micro_batch, key=VIEWS, default=None)
         measured = tu.get_non_tensor_data(data=micro_batch, key=SKETCH, default=None)

@@ -7,8 +7,8 @@
 The means are those of verl's ``loss_agg_mode`` over the policy tokens; tokens without log q add 0 to the first. The
 log-probs q under the changed view are those of the log-prob pass, so that no gradient flows through them.
 
-verl's registry of policy losses takes functions that get one log-prob, one advantage and one mask, and no further column
-of the batch; so the terms are added around verl's loss function and go with any loss of the registry.
+The functions of verl's registry of policy losses get log-probs, advantages and a mask, but no further column of the
+batch; so the terms are added around verl's loss function, and go with any policy loss of the registry.
 """
 
 from __future__ import annotations
