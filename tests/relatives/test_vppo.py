@@ -17,7 +17,7 @@ from support.views import NAN, k3, score_rows, scores_of, viewed_fields
 from verl_mapo.relatives.vppo import Vppo, vppo_factors
 from verl_mapo.settings import ConfigError
 from verl_mapo.views.auxiliary import AUXILIARY
-from verl_mapo.views.method import divergence
+from verl_mapo.views.divergence import divergence
 
 
 def by_loop(rows, kept=0.4, least=0.9):

@@ -29,7 +29,8 @@ from verl_mapo import names
 from verl_mapo.advantages.groups import grpo_advantage
 from verl_mapo.charts import BLUE, GREY, VERMILION, Curve, Panel
 from verl_mapo.settings import STRICT
-from verl_mapo.views.method import ViewMethod, default_view, min_max
+from verl_mapo.training.view_method import ViewMethod, default_view
+from verl_mapo.views.divergence import min_max
 from verl_mapo.views.pixels import ViewSettings
 
 if TYPE_CHECKING:

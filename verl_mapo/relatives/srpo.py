@@ -42,7 +42,8 @@ from verl_mapo.advantages.groups import grpo_advantage
 from verl_mapo.charts import BLUE, VERMILION, Curve, Panel
 from verl_mapo.columns import PERCEPTION, UNSEEN_LOG_PROBS
 from verl_mapo.settings import STRICT, ConfigError
-from verl_mapo.views.method import OLD_LOG_PROBS, ViewMethod, default_view, min_max
+from verl_mapo.training.view_method import OLD_LOG_PROBS, ViewMethod, default_view
+from verl_mapo.views.divergence import min_max
 from verl_mapo.views.passes import VIEWS
 from verl_mapo.views.pixels import ViewSettings
 

@@ -25,7 +25,7 @@ from verl.workers.utils.padding import no_padding_2_padding
 
 from verl_mapo.columns import CHANGED_LOG_PROBS
 from verl_mapo.settings import select
-from verl_mapo.views.method import divergence
+from verl_mapo.views.divergence import divergence
 
 AUXILIARY = "auxiliary_loss"
 """The key under which a batch asks for the terms (:meth:`verl_mapo.training.method.Method.update_request`)."""

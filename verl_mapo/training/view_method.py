@@ -1,18 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the methods have in common that compare the log-probs of a row with those under a view with changed images.
-
-    k3(d) = e^d - d - 1,    d = log q - log p
-
-p is the policy, q the same policy under the changed view, both at the sampled tokens. k3 is 0 where they agree and
-positive elsewhere, and its mean over tokens sampled from p estimates KL(p || q).
-"""
+"""What the methods have in common that compare the log-probs of a row with those under changed images."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from verl_mapo import names
@@ -20,6 +13,7 @@ from verl_mapo.columns import CHANGED_LOG_PROBS
 from verl_mapo.settings import ConfigError, select
 from verl_mapo.training.method import Method
 from verl_mapo.training.visual_credit import check_pass, visual_token_ids
+from verl_mapo.views.divergence import divergence
 from verl_mapo.views.passes import VIEWS
 from verl_mapo.views.pixels import PatchLayout, ViewSettings
 
@@ -29,37 +23,6 @@ if TYPE_CHECKING:
 
 OLD_LOG_PROBS = "old_log_probs"
 """Field of verl: (B, L) jagged, the log-probs of the log-prob pass."""
-
-LARGEST_STEP, LARGEST = 20.0, 10.0
-"""Bounds of d and of k3, those of the authors of VPPO and of verl's low_var_kl."""
-
-
-def divergence(log_probs: Tensor, changed: Tensor) -> Tensor:
-    """k3 of each token, cut to [0, 10]; NaN where ``changed`` is. Gradients flow through ``log_probs``.
-
-    Args:
-        log_probs: (B, L) float, log p.
-        changed: (B, L) float, log q.
-    """
-    step = (changed - log_probs).clamp(-LARGEST_STEP, LARGEST_STEP)
-    return (torch.expm1(step) - step).clamp(0, LARGEST)
-
-
-def min_max(values: Tensor, at: Tensor, dim: int | None = None) -> Tensor:
-    """Values scaled to [0, 1] over the places where ``at`` is true, of each row (``dim=1``) or of all; 0 elsewhere.
-
-    Values that are all the same are 0.
-
-    Args:
-        values: float; not read elsewhere.
-        at: bool, of the same shape.
-        dim: the dimension to scale over; None for all.
-    """
-    dims = tuple(range(values.dim())) if dim is None else (dim,)
-    most = torch.finfo(values.dtype).max
-    lowest = torch.where(at, values, most).amin(dim=dims, keepdim=True)
-    extent = torch.where(at, values, -most).amax(dim=dims, keepdim=True) - lowest
-    return torch.where(at & (extent > 0), (values - lowest) / extent.clamp_min(torch.finfo(values.dtype).tiny), 0.0)
 
 
 class ViewMethod(Method):
