@@ -24,19 +24,17 @@ from verl.utils.metric import AggregationType, Metric
 from verl.workers.utils.padding import no_padding_2_padding
 
 from verl_mapo.columns import CHANGED_LOG_PROBS
-from verl_mapo.settings import select
 from verl_mapo.views.divergence import divergence
 
 AUXILIARY = "auxiliary_loss"
 """The key under which a batch asks for the terms (:meth:`verl_mapo.training.method.Method.update_request`)."""
 
-_ACTOR = "actor_rollout_ref.actor"
-
 
 def auxiliary_request(config: DictConfig, gain: float = 0.0, entropy: float = 0.0) -> dict[str, Any]:
     """The request for the terms; g is ``gain``, e is ``entropy``."""
-    actor = {name: select(config, f"{_ACTOR}.{name}") for name in ("loss_agg_mode", "loss_scale_factor")}
-    return {AUXILIARY: {"gain": gain, "entropy": entropy, **actor}}
+    actor = config.actor_rollout_ref.actor
+    means = {name: actor.get(name) for name in ("loss_agg_mode", "loss_scale_factor")}
+    return {AUXILIARY: {"gain": gain, "entropy": entropy, **means}}
 
 
 def with_terms(loss_function: Callable[..., Any], request: dict[str, Any]) -> Callable[..., tuple[Tensor, dict]]:

@@ -25,7 +25,7 @@ from verl_mapo.packed_rows import policy_tokens
 from verl_mapo.views.pixels import PatchLayout, ViewSettings, changed_pixels
 
 VIEWS = "changed_views"
-"""The key under which a batch asks for views: column to request, of :class:`verl_mapo.training.view_method.ViewMethod`."""
+"""The key under which a batch asks for views: column to request."""
 
 _PIXELS = (("pixel_values", "image_grid_thw"), ("pixel_values_videos", "video_grid_thw"))
 _FEATURES = "multi_modal_inputs"
