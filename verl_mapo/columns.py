@@ -19,7 +19,7 @@ class Column(NamedTuple):
         name: its name in TransferQueue.
         dtype: the dtype of its tensor.
         shape: the shape of one row. ``T`` is the largest number of assistant turns of the run, ``S`` the number of
-            tokens of the row, prompt and response; ``M`` the number of buckets of a sketch.
+            tokens of the row, prompt and response, ``R`` that of its response; ``M`` the number of buckets of a sketch.
         meaning: a description of its values.
         writer: dotted path of the function that computes it.
     """
@@ -98,13 +98,35 @@ GRADIENT_SKETCH = Column(
     "verl_mapo.lens.passes.sketched_step",
 )
 
+CHANGED_LOG_PROBS = Column(
+    "changed_log_probs",
+    torch.float32,
+    ("S",),
+    "Log-prob of each response token with changed images, stored like verl's own; NaN in a row without images.",
+    "verl_mapo.views.passes.viewed_log_probs",
+)
+PERCEPTION = Column(
+    "perception",
+    torch.int64,
+    ("R",),
+    "1 on the policy tokens of the response that write down what is seen, else 0.",
+    "verl_mapo.relatives.srpo.PerceptionSpans.of",
+)
+UNSEEN_LOG_PROBS = Column(
+    "unseen_log_probs",
+    torch.float32,
+    ("S",),
+    "Log-prob of each response token without the perception text of its row; NaN in a row without such text.",
+    "verl_mapo.views.passes.viewed_log_probs",
+)
+
 TURN_COLUMNS = (TURN_SCORES, TURN_STATUS, TURN_SPANS)
 """The columns of a rollout of this package's agent loop whose alignment was scored."""
 
 AXPO_COLUMNS = (ROLE, PREFIX_LENGTH, PREFIX_ID, CONFIDENCE, LOST, EXPLORE_SECONDS)
 """The columns of a rollout under AXPO."""
 
-COLUMNS = (*TURN_COLUMNS, *AXPO_COLUMNS, VISUAL_FOCUS, GRADIENT_SKETCH)
+COLUMNS = (*TURN_COLUMNS, *AXPO_COLUMNS, VISUAL_FOCUS, GRADIENT_SKETCH, CHANGED_LOG_PROBS, PERCEPTION, UNSEEN_LOG_PROBS)
 """Every column that this package adds."""
 
 ABSENT, SCORED, UNSCORED = 0, 1, 2

@@ -17,7 +17,12 @@ NAAR = "naar"
 DTPO = "dtpo"
 PEPO = "pepo"
 GDPO = "gdpo"
-ESTIMATORS = (MAPO, AXPO, VGPO, HDPO, NAAR, DTPO, PEPO, GDPO)
+VPPO = "vppo"
+SRPO = "srpo"
+PAPO = "papo"
+PGPO = "pgpo"
+VIEWED = (VPPO, SRPO, PAPO, PGPO)
+ESTIMATORS = (MAPO, AXPO, VGPO, HDPO, NAAR, DTPO, PEPO, GDPO, *VIEWED)
 
 LENS = "lens"
 """Name of the method that trains nothing and measures gradients."""

@@ -72,6 +72,15 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.utils.ulysses.get_ulysses_sequence_parallel_group",
         "verl.utils.ulysses.get_ulysses_sequence_parallel_rank",
     ),
+    "changed views": (
+        "verl.trainer.ppo.core_algos.agg_loss",
+        *_members(
+            "verl.utils.tensordict_utils",
+            "assign_non_tensor index_select_tensor_dict nested_tensor_from_tensor_list",
+        ),
+        *_members("verl.utils.metric", "AggregationType.SUM Metric"),
+        "verl.workers.utils.padding.no_padding_2_padding",
+    ),
     "frozen vision tower": (
         *_members("verl.workers.config.actor.FSDPActorConfig", "__post_init__ engine freeze_vision_tower"),
         "verl.workers.config.engine.FSDPEngineConfig",

@@ -79,10 +79,37 @@ def check_gdpo(metrics: dict[str, float], rollouts: list[dict], step: int) -> No
     assert {"gdpo/outcome/mean", "gdpo/format/mean"} <= set(metrics)
 
 
+def check_vppo(metrics: dict[str, float], rollouts: list[dict], step: int) -> None:
+    assert metrics["vppo/factor/mean"] == pytest.approx(1, abs=1e-6)
+    assert metrics["vppo/factor/min"] == pytest.approx(0.9) and metrics["vppo/factor/max"] > 1
+    assert 0.4 <= metrics["vppo/kept_share"] < 0.6
+    assert metrics["vppo/divergence/kept"] > metrics["vppo/divergence/mean"] > 0
+
+
+def check_srpo(metrics: dict[str, float], rollouts: list[dict], step: int) -> None:
+    assert 0 < metrics["srpo/perception_share"] < 1 and metrics["srpo/dependency/mean"] > 0
+    assert 0.5 <= metrics["srpo/factor/min"] < 1 < metrics["srpo/factor/max"] <= 1.5
+
+
+def check_papo(metrics: dict[str, float], rollouts: list[dict], step: int) -> None:
+    assert metrics["papo/divergence/mean"] > 0
+    for name in ("divergence", "entropy", "entropy_changed"):
+        assert metrics[f"actor/auxiliary/{name}"] > 0
+
+
+def check_pgpo(metrics: dict[str, float], rollouts: list[dict], step: int) -> None:
+    assert metrics["pgpo/factor/mean"] == pytest.approx(1, abs=1e-3)
+    assert metrics["pgpo/factor/min"] == 0 and metrics["pgpo/factor/max"] > 1
+
+
 CHECKS = {
     "hdpo": check_hdpo,
     "naar": check_naar,
     "dtpo": check_dtpo,
     "pepo": check_pepo,
     "gdpo": check_gdpo,
+    "vppo": check_vppo,
+    "srpo": check_srpo,
+    "papo": check_papo,
+    "pgpo": check_pgpo,
 }

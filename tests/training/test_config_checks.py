@@ -109,7 +109,7 @@ def test_setting_that_axpo_cannot_work_with_is_refused(override, sentence):
     [
         ("algorithm.visual_credit.kappa=0", "algorithm.visual_credit.kappa=0 is refused"),
         ("+algorithm.visual_credit.gama=0.5", "did you mean algorithm.visual_credit.gamma?"),
-        ("model_engine=megatron", "refused with vgpo: it gives no hidden states"),
+        ("model_engine=megatron", "refused with vgpo: its log-prob pass gives log-probs alone"),
         ("algorithm.rollout_correction.bypass_mode=true", "bypass_mode=True leaves out the log-prob pass"),
     ],
 )

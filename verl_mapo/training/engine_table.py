@@ -67,8 +67,10 @@ def refused(why: str, instead: str) -> Verdict:
 COLUMNS = (names.MAPO, names.AXPO, names.VGPO)
 """The methods with a column in the documentation."""
 
-COLUMN_OF = {name: names.MAPO for name in names.ESTIMATORS if name not in COLUMNS} | {names.PEPO: names.VGPO}
-"""Every other method to the one that needs the same of an engine: PEPO reads hidden states, too."""
+COLUMN_OF = {name: names.MAPO for name in names.ESTIMATORS if name not in COLUMNS} | {
+    name: names.VGPO for name in (names.PEPO, *names.VIEWED)
+}
+"""Every other method to the one that needs the same of an engine: more of the log-prob pass than verl's own gives."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ _TRTLLM = _is(ROLLOUT_NAME, "trtllm")
 _SHARED_GPUS = _is(names.TRAINER_MODE, "sync", "colocate_async")
 
 _NO_STATES = refused(
-    "it gives no hidden states of the log-prob pass, in which visual credit reads its scores",
+    "its log-prob pass gives log-probs alone, without what visual credit and the methods with changed images read "
+    "in it",
     "model_engine=dp and actor_rollout_ref.actor.strategy=fsdp2 or fsdp",
 )
 _SCORES = "the scores, not in a real run"
@@ -193,7 +196,8 @@ TABLE = (
         untested(),
         {
             names.VGPO: refused(
-                "visual credit reads its scores in an engine that is there for NVIDIA and AMD GPUs and for CPUs",
+                "visual credit and the methods with changed images need an engine that is there for NVIDIA and AMD "
+                "GPUs and for CPUs",
                 "algorithm.adv_estimator=mapo or axpo, or trainer.device=cuda",
             )
         },

@@ -31,6 +31,8 @@ from verl_mapo.lens.passes import SKETCH, sketched_step
 from verl_mapo.names import ENGINES
 from verl_mapo.packed_rows import padded_index, policy_tokens
 from verl_mapo.training.frozen_tower import FREEZE, freeze, write_note
+from verl_mapo.views.auxiliary import AUXILIARY, with_terms
+from verl_mapo.views.passes import VIEWS, viewed_log_probs
 
 FOCUS = VISUAL_FOCUS.name
 """The column, and the key under which a batch asks for it (:meth:`VisualCredit.log_prob_request`)."""
@@ -64,37 +66,51 @@ class FocusEngine(FSDPEngineWithLMHead):
             write_note(local_path, bool(self.engine_config.get(FREEZE)))
 
     def forward_step(self, micro_batch: TensorDict, loss_function: Any, forward_only: bool) -> tuple[Tensor, dict]:
-        """verl's forward step; on request ``model_output`` also holds a further column.
+        """verl's forward step; on request ``model_output`` also holds further columns.
 
         ``visual_focus`` is jagged, one score per position. ``gradient_sketch`` is that of the gradient lens, see
-        :func:`verl_mapo.lens.passes.sketched_step`.
+        :func:`verl_mapo.lens.passes.sketched_step`. The columns of changed views are those of
+        :func:`verl_mapo.views.passes.viewed_log_probs`, of a further pass each.
 
         Args:
             micro_batch: verl's micro-batch; its non-tensor key with the name of a column holds the request for it.
             loss_function: verl's loss function.
-            forward_only: whether this is a pass without gradients; a training pass ignores the request.
+            forward_only: whether this is a pass without gradients; a training pass ignores the requests for columns,
+                but not that for the terms of :mod:`verl_mapo.views.auxiliary`.
         """
-        request = tu.get_non_tensor_data(data=micro_batch, key=FOCUS, default=None)
-        measured = tu.get_non_tensor_data(data=micro_batch, key=SKETCH, default=None)
+        views = tu.get_non_tensor_data(data=micro_batch, key=VIEWS, default=None)
+        terms = tu.get_non_tensor_data(data=micro_batch, key=AUXILIARY, default=None)
+        if terms is not None and not forward_only:
+            loss_function = with_terms(loss_function, terms)
         fused = tu.get_non_tensor_data(data=micro_batch, key="use_fused_kernels", default=False)
         with whole_head(self.module, forward_only) if fused else nullcontext():
-            if not forward_only or (request is None and measured is None):
+            if not forward_only:
                 return super().forward_step(micro_batch, loss_function, forward_only)
-            with ExitStack() as stack:
-                asked = {} if request is None else {FOCUS: request}
-                asked |= {} if measured is None else measured["weights"]
-                scores = {name: stack.enter_context(self._scores(micro_batch, each)) for name, each in asked.items()}
-                if measured is None:
-                    loss, output = super().forward_step(micro_batch, loss_function, forward_only=True)
-                else:
-                    step = partial(super().forward_step, micro_batch, forward_only=True)
-                    loss, output = sketched_step(self.module, micro_batch, measured, step, scores)
-            if request is not None:
-                values, offsets = scores[FOCUS](), micro_batch["input_ids"].offsets()
-                output["model_output"][FOCUS] = torch.nested.nested_tensor_from_jagged(
-                    values, offsets.to(values.device)
-                )
+            loss, output = self._own_step(micro_batch, loss_function)
+            if views is not None:
+                step = partial(super().forward_step, loss_function=None, forward_only=True)
+                device = output["model_output"]["log_probs"].device
+                for column, view in views.items():
+                    output["model_output"][column] = viewed_log_probs(micro_batch, view, step, device)
             return loss, output
+
+    def _own_step(self, micro_batch: TensorDict, loss_function: Any) -> tuple[Any, dict]:
+        """The pass without gradients under the rows' own view, with the scores and sketches that are requested."""
+        request = tu.get_non_tensor_data(data=micro_batch, key=FOCUS, default=None)
+        measured = tu.get_non_tensor_data(data=micro_batch, key=SKETCH, default=None)
+        with ExitStack() as stack:
+            asked = {} if request is None else {FOCUS: request}
+            asked |= {} if measured is None else measured["weights"]
+            scores = {name: stack.enter_context(self._scores(micro_batch, each)) for name, each in asked.items()}
+            if measured is None:
+                loss, output = super().forward_step(micro_batch, loss_function, forward_only=True)
+            else:
+                step = partial(super().forward_step, micro_batch, forward_only=True)
+                loss, output = sketched_step(self.module, micro_batch, measured, step, scores)
+        if request is not None:
+            values, offsets = scores[FOCUS](), micro_batch["input_ids"].offsets()
+            output["model_output"][FOCUS] = torch.nested.nested_tensor_from_jagged(values, offsets.to(values.device))
+        return loss, output
 
     @contextmanager
     def _scores(self, micro_batch: TensorDict, request: dict) -> Iterator[Callable[[], Tensor]]:

@@ -20,6 +20,8 @@ from verl_mapo.columns import Column
 from verl_mapo.settings import ConfigError, parse, select
 
 if TYPE_CHECKING:
+    from transfer_queue import KVBatchMeta
+
     from verl_mapo.lens.estimators import Estimator
     from verl_mapo.training.step_batch import StepBatch
 
@@ -110,8 +112,16 @@ class Method:
         if any(column.name not in step.columns for column in self.required_columns):
             raise ConfigError(self.without_columns)
 
+    def before_log_prob(self, batch: KVBatchMeta) -> KVBatchMeta:
+        """Add columns to the queue that the log-prob pass reads; returns the batch with them."""
+        return batch
+
     def log_prob_request(self) -> dict[str, Any]:
         """The requests to the log-prob pass, by key; they are in the batch's ``extra_info`` during that pass only."""
+        return {}
+
+    def update_request(self) -> dict[str, Any]:
+        """The requests to the update, by key; they are in the batch's ``extra_info`` during the update only."""
         return {}
 
     def before_advantage(self, step: StepBatch) -> None:

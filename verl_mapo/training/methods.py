@@ -29,6 +29,10 @@ RELATIVES = {
     names.DTPO: "verl_mapo.relatives.dtpo:Dtpo",
     names.PEPO: "verl_mapo.relatives.pepo:Pepo",
     names.GDPO: "verl_mapo.relatives.gdpo:Gdpo",
+    names.VPPO: "verl_mapo.relatives.vppo:Vppo",
+    names.SRPO: "verl_mapo.relatives.srpo:Srpo",
+    names.PAPO: "verl_mapo.relatives.papo:Papo",
+    names.PGPO: "verl_mapo.relatives.pgpo:Pgpo",
 }
 """Value of ``algorithm.adv_estimator`` to the method, for the estimators of one file each."""
 

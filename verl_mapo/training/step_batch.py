@@ -198,4 +198,4 @@ def not_padding(batch: KVBatchMeta) -> Tensor:
 
 
 def _is_dense(column: Column, data: TensorDict) -> bool:
-    return column.name in data.keys() and "S" not in column.shape
+    return column.name in data.keys() and not {"S", "R"} & set(column.shape)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -173,13 +173,10 @@ class VisualTrainer(PPOTrainer):
     @collection_paused()
     def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Run verl's log-prob pass with the requests of the methods; no other pass gets them."""
-        request = {key: value for method in self.methods for key, value in method.log_prob_request().items()}
-        batch.extra_info.update(request)
-        after = super()._compute_old_log_prob(batch, metrics)
-        for each in (batch, after):
-            for key in request:
-                each.extra_info.pop(key, None)
-        return after
+        for method in self.methods:
+            batch = method.before_log_prob(batch)
+        requests = [method.log_prob_request() for method in self.methods]
+        return with_requests(super()._compute_old_log_prob, requests, batch, metrics)
 
     def _validate(self) -> dict[str, float]:
         """Run verl's validation, and keep its records and audits before verl removes its rollouts from the queue."""
@@ -304,9 +301,13 @@ class VisualTrainer(PPOTrainer):
         return batch
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        """Run verl's update with a fixed number of mini-batches; ``global_batch_size`` counts original rollouts."""
+        """Run verl's update with the requests of the methods.
+
+        If a method adds rows, the number of mini-batches is fixed, and ``global_batch_size`` counts original rollouts.
+        """
+        requests = [method.update_request() for method in self.methods]
         if self.kind_column is None:
-            return super()._update_actor(batch, metrics)
+            return with_requests(super()._update_actor, requests, batch, metrics)
         update = self.actor_rollout_wg.update_actor
 
         def update_by_number(batch: KVBatchMeta) -> TensorDict:
@@ -315,7 +316,7 @@ class VisualTrainer(PPOTrainer):
             return update(batch)
 
         with patched_attribute(self.actor_rollout_wg, "update_actor", update_by_number):
-            return super()._update_actor(batch, metrics)
+            return with_requests(super()._update_actor, requests, batch, metrics)
 
 
 def keep_marked_checkpoint(config: DictConfig) -> None:
@@ -335,6 +336,19 @@ def keep_marked_checkpoint(config: DictConfig) -> None:
                 setting,
             )
             trainer[setting] = 2
+
+
+def with_requests(
+    run: Callable[[KVBatchMeta, dict], KVBatchMeta], requests: list[dict[str, Any]], batch: KVBatchMeta, metrics: dict
+) -> KVBatchMeta:
+    """Run a stage of verl's step on a batch whose ``extra_info`` holds requests during that stage only."""
+    request = {key: value for each in requests for key, value in each.items()}
+    batch.extra_info.update(request)
+    after = run(batch, metrics)
+    for each in (batch, after):
+        for key in request:
+            each.extra_info.pop(key, None)
+    return after
 
 
 @contextmanager

@@ -1,0 +1,45 @@
+# SPDX-FileCopyrightText: 2026 The verl_mapo authors
+# SPDX-License-Identifier: Apache-2.0
+"""How far the log-probs of a row's tokens are from those under a changed view.
+
+    k3(d) = e^d - d - 1,    d = log q - log p
+
+p is the policy, q the same policy under the changed view, both at the sampled tokens. k3 is 0 where they agree and
+positive elsewhere, and its mean over tokens sampled from p estimates KL(p || q).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+LARGEST_STEP, LARGEST = 20.0, 10.0
+"""Bounds of d and of k3, those of the authors of VPPO and of verl's low_var_kl."""
+
+
+def divergence(log_probs: Tensor, changed: Tensor) -> Tensor:
+    """k3 of each token, cut to [0, 10]; NaN where ``changed`` is. Gradients flow through ``log_probs``.
+
+    Args:
+        log_probs: (B, L) float, log p.
+        changed: (B, L) float, log q.
+    """
+    step = (changed - log_probs).clamp(-LARGEST_STEP, LARGEST_STEP)
+    return (torch.expm1(step) - step).clamp(0, LARGEST)
+
+
+def min_max(values: Tensor, at: Tensor, dim: int | None = None) -> Tensor:
+    """Values scaled to [0, 1] over the places where ``at`` is true, of each row (``dim=1``) or of all; 0 elsewhere.
+
+    Values that are all the same are 0.
+
+    Args:
+        values: float; not read elsewhere.
+        at: bool, of the same shape.
+        dim: the dimension to scale over; None for all.
+    """
+    dims = tuple(range(values.dim())) if dim is None else (dim,)
+    most = torch.finfo(values.dtype).max
+    lowest = torch.where(at, values, most).amin(dim=dims, keepdim=True)
+    extent = torch.where(at, values, -most).amax(dim=dims, keepdim=True) - lowest
+    return torch.where(at & (extent > 0), (values - lowest) / extent.clamp_min(torch.finfo(values.dtype).tiny), 0.0)
