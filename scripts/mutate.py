@@ -231,23 +231,32 @@ def _pytest(tests: Sequence[str], log: int) -> None:
     sys.exit(pytest.main([*PYTEST, *tests]))
 
 
-def _usual(tests: Sequence[str]) -> tuple[float, str]:
-    """How long tests take without a mutant, and their output if they fail."""
-    began = time.monotonic()
-    outcome, output = _run(tests, LONGEST)
-    return time.monotonic() - began, "" if outcome == "survived" else f"{outcome}: {output}"
+def _try(mutant: Any, tests: Sequence[str], usual: float | None) -> tuple[float, str, Result | None]:
+    """Run the tests of one mutant, in the copy in which this process works.
 
+    Args:
+        mutant: what is changed.
+        tests: its test files.
+        usual: the seconds that they take without a mutant; None if they have to be measured first.
 
-def _try(mutant: Any, tests: Sequence[str], limit: float) -> Result:
-    """Run the tests of one mutant, in the copy in which this process works."""
+    Returns:
+        These seconds; the output of the tests if they fail without a mutant, else an empty text; and the result, None
+        if they fail.
+    """
     from cosmic_ray.mutating import use_mutation
     from cosmic_ray.plugins import get_operator
 
+    if usual is None:
+        began = time.monotonic()
+        outcome, output = _run(tests, LONGEST)
+        usual = time.monotonic() - began
+        if outcome != "survived":
+            return usual, f"{outcome}: {output}", None
     began = time.monotonic()
     operator = get_operator(mutant.operator_name)(**mutant.operator_args)
     with use_mutation(mutant.module_path, operator, mutant.occurrence) as (before, after):
-        outcome, _ = _run(tests, limit)
-    return Result(
+        outcome, _ = _run(tests, 5 * usual + 60)
+    result = Result(
         str(mutant.module_path),
         mutant.start_pos[0],
         mutant.operator_name.removeprefix("core/"),
@@ -256,6 +265,7 @@ def _try(mutant: Any, tests: Sequence[str], limit: float) -> Result:
         round(time.monotonic() - began, 1),
         "\n".join(list(unified_diff(before.splitlines(), after.splitlines(), n=2, lineterm=""))[2:]),
     )
+    return usual, "", result
 
 
 def explained(result: Result, equivalent: Iterable[dict[str, str]]) -> bool:
@@ -305,23 +315,26 @@ class Hunt:
             (out / name).write_text("")
 
     def run(self, pool: ProcessPoolExecutor, mutants: Sequence[Any]) -> None:
-        """Measure the tests without a mutant, then try the mutants in order."""
-        files = sorted({str(mutant.module_path) for mutant in mutants})
-        tests = {file: tests_of(file) for file in files}
-        usual = dict(zip(files, pool.map(_usual, tests.values()), strict=True))
-        for file, (_, output) in usual.items():
-            if output:
-                self.console.print(f"[red]The tests of {file} fail without a mutant, so it is left out:[/]\n", output)
-        ahead = deque(mutant for mutant in mutants if not usual[str(mutant.module_path)][1])
-        running: set[Future[Result]] = set()
+        """Try the mutants in order; the tests of a file are measured without a mutant before its first one."""
+        usual: dict[str, float] = {}
+        failing: set[str] = set()
+        ahead = deque(mutants)
+        running: dict[Future[Any], str] = {}
         while running or (ahead and time.monotonic() < self.ends):
             while ahead and len(running) < self.jobs and time.monotonic() < self.ends:
                 mutant = ahead.popleft()
                 file = str(mutant.module_path)
-                running.add(pool.submit(_try, mutant, tests[file], 5 * usual[file][0] + 60))
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                self._keep(future.result())
+                if file not in failing:
+                    running[pool.submit(_try, mutant, tests_of(file), usual.get(file))] = file
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                file = running.pop(future)
+                usual[file], output, result = future.result()
+                if result:
+                    self._keep(result)
+                elif file not in failing:
+                    failing.add(file)
+                    self.console.print(f"[red]The tests of {file} fail without a mutant, so it is left out:[/]")
+                    self.console.print(escape(output))
 
     def _keep(self, result: Result) -> None:
         if result.outcome == "survived" and explained(result, self.equivalent):
