@@ -82,7 +82,7 @@ class Lens(Method):
             )
 
     @property
-    def token_weights(self) -> list[str]:
+    def _token_weights(self) -> list[str]:
         """The token weightings that are measured, each once."""
         if self.settings.token_weights is not None:
             return list(dict.fromkeys(self.settings.token_weights))
@@ -97,12 +97,12 @@ class Lens(Method):
             ConfigError: the model has no image tokens.
         """
         self.focus: dict[str, dict[str, Any]] = {}
-        if not self.token_weights:
+        if not self._token_weights:
             return
         model = select(self.config, names.MODEL_PATH)
         request = focus_request(visual_token_ids(processor, model), VisualCreditSettings())
         every = request | {"layers": list(range(number_of_layers(model))), "similarity": "every_state"}
-        self.focus = {name: every if name == names.PEPO else request for name in self.token_weights}
+        self.focus = {name: every if name == names.PEPO else request for name in self._token_weights}
 
     def log_prob_request(self) -> dict[str, Any]:
         """The request that :func:`verl_mapo.lens.passes.sketched_step` answers."""
@@ -124,7 +124,7 @@ class Lens(Method):
         known = step.judged & step.original
         nothing = torch.zeros(len(step), 1)
         plain, weighted = split_sketches(
-            step.columns[GRADIENT_SKETCH.name][known], self.settings.size, self.token_weights
+            step.columns[GRADIENT_SKETCH.name][known], self.settings.size, self._token_weights
         )
         write_part(
             Path(self.settings.folder),
