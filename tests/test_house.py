@@ -8,9 +8,9 @@ import io
 
 import pytest
 from rich.console import Console
-from support.scripts import load_script
+from support.script_modules import script_module
 
-house = load_script("house")
+house = script_module("house")
 
 FILES = {
     "__init__.py": "",

@@ -8,9 +8,9 @@ import re
 from functools import cache
 
 import pytest
-from support.scripts import load_script
+from support.script_modules import script_module
 
-script = load_script("methods_table")
+script = script_module("methods_table")
 PAGE = script.PAGE.read_text()
 WRITTEN = PAGE.partition(script.BEGIN)[2].partition(script.END)[0]
 METHODS = script.methods()

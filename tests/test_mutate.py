@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from support.scripts import load_script
+from support.script_modules import script_module
 
-mutate = load_script("mutate")
+mutate = script_module("mutate")
 
 CODE = """
 from typing import TYPE_CHECKING
