@@ -19,11 +19,7 @@ ENVIRONMENT=${ENVIRONMENT-.venv}
 OPTIM=actor_rollout_ref.actor.optim
 RATE=("$OPTIM.lr_scheduler_type=cosine" "$OPTIM.lr_warmup_steps=2" "$OPTIM.min_lr_ratio=0.1")  # the quickstart's
 
-if [ -n "$ENVIRONMENT" ]; then
-    create_environment "$ENVIRONMENT" cpu
-    PATH="$(cd "$ENVIRONMENT" && pwd)/bin:$PATH"
-    export PATH
-fi
+use_environment
 eval "toy=($(verl-mapo toy --out "$FOLDER/toy"))"  # the overrides are quoted for a shell
 [ "${#toy[@]}" = 4 ] || { say "The toy was not made; the reason is above."; exit 1; }
 

@@ -22,11 +22,7 @@ OPTIM=actor_rollout_ref.actor.optim
 complete() { [ "$(cat "$1/checkpoints/latest_checkpointed_iteration.txt" 2>/dev/null)" = "$2" ]; }
 
 say "1/6 Environment"
-if [ -n "$ENVIRONMENT" ]; then
-    create_environment "$ENVIRONMENT" cpu
-    PATH="$(cd "$ENVIRONMENT" && pwd)/bin:$PATH"
-    export PATH
-fi
+use_environment
 
 say "2/6 Toy: images; a tiny Qwen2.5-VL and a tiny CLIP, which are trained already (half a minute)"
 eval "toy=($(verl-mapo toy --out "$FOLDER/toy"))" # the overrides are quoted for a shell

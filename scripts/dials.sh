@@ -40,11 +40,7 @@ train_grpo() {
         trainer.total_training_steps=30 trainer.save_freq=15 trainer.val_before_train=false trainer.test_freq=-1
 }
 
-if [ -n "$ENVIRONMENT" ]; then
-    create_environment "$ENVIRONMENT" cpu
-    PATH="$(cd "$ENVIRONMENT" && pwd)/bin:$PATH"
-    export PATH
-fi
+use_environment
 for letters in $LETTERS; do
     shared=()
     [ "$letters" -ge 5 ] || shared=(--shared-letters)

@@ -52,6 +52,15 @@ create_environment() {
     say "The environment in $dir is ready."
 }
 
+# use_environment: makes the environment in the folder ENVIRONMENT and puts its programs first; if ENVIRONMENT is empty,
+# those of the active environment stay.
+use_environment() {
+    [ -n "$ENVIRONMENT" ] || return 0
+    create_environment "$ENVIRONMENT" cpu
+    PATH="$(cd "$ENVIRONMENT" && pwd)/bin:$PATH"
+    export PATH
+}
+
 _empty_environment() {
     local dir=$1 python free_gb
     python=$(suitable_python) && mkdir -p "$dir" || return

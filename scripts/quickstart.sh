@@ -19,11 +19,7 @@ OPTIM=actor_rollout_ref.actor.optim
 RATE=("$OPTIM.lr_scheduler_type=cosine" "$OPTIM.lr_warmup_steps=2" "$OPTIM.min_lr_ratio=0.1")
 
 say "1/4 Environment"
-if [ -n "$ENVIRONMENT" ]; then
-    create_environment "$ENVIRONMENT" cpu
-    PATH="$(cd "$ENVIRONMENT" && pwd)/bin:$PATH"
-    export PATH
-fi
+use_environment
 
 say "2/4 Toy: images; a tiny Qwen2.5-VL and a tiny CLIP, which are trained already (half a minute)"
 eval "toy=($(verl-mapo toy --out "$FOLDER/toy"))" # the overrides are quoted for a shell

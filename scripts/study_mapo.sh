@@ -29,11 +29,7 @@ ENVIRONMENT=${ENVIRONMENT-.venv}
 . scripts/environment.sh
 . scripts/arms.sh
 
-if [ -n "$ENVIRONMENT" ]; then
-    create_environment "$ENVIRONMENT" cpu
-    PATH="$(cd "$ENVIRONMENT" && pwd)/bin:$PATH"
-    export PATH
-fi
+use_environment
 export PYTHONPATH="$PWD/scripts/placebo${PYTHONPATH:+:$PYTHONPATH}"
 mkdir -p "$RESULTS"
 shared=()
