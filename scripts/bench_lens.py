@@ -2,15 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the gradients of single rollouts cost in one log-prob pass, beside a backward pass for each rollout.
 
-    python scripts/bench_lens.py [--rows 16] [--repeats 5] [--model FOLDER]
+    python scripts/bench_lens.py [--rows 16] [--repeats 5] [--model FOLDER] [--device cpu] [--shape SHAPE]
 
 A row is an image of 64 tokens and an answer of 96. The model has the shape of the toy that ships with the package, or
-that of FOLDER, with random weights; its decoder's linear layers are measured. Compared are verl's own log-prob pass,
+that of FOLDER, or with ``--shape 3b`` or ``7b`` the widths of Qwen2.5-VL and 4 of its layers, with random weights; its
+decoder's linear layers are measured. Compared are verl's own log-prob pass,
 the same pass with sketches, the same with those of VGPO's token weights and their placebo beside them, and the scheme
 that needs no hooks: a pass and a backward pass for each row, whose weights' gradients are then sketched. The last line
 is the largest difference between the plain sketches of the two schemes, divided by the largest value.
 
-All times are medians of the CPU time of one thread.
+All times are medians: of the CPU time of one thread, or with ``--device cuda`` between CUDA events, in bfloat16.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_focus import IMAGE_TOKEN, bench_engine, micro_batch, seconds
+from bench_focus import IMAGE_TOKEN, KEPT_LAYERS, bench_engine, micro_batch, seconds
+from released_shapes import SHAPES, config_of
 from tensordict import TensorDict
 from transformers import Qwen2_5_VLConfig
 from verl.utils import tensordict_utils as tu
@@ -42,25 +44,26 @@ REQUEST = {"size": 16384, "seed": 0, "layers": None, "weights": {}}
 
 def one_by_one(engine: FocusEngine, row: TensorDict, rows: int, sketch: CountSketch) -> torch.Tensor:
     """(rows, M) sketches, from a forward and a backward pass for each row."""
-    found = torch.zeros(rows, sketch.size)
+    device = engine.module.device
+    found = torch.zeros(rows, sketch.size, device=device)
     layers = {
         f"{number}.{name}": layer
         for number, block in enumerate(engine.module.get_decoder().layers)
         for name, layer in block.named_modules()
         if isinstance(layer, torch.nn.Linear)
     }
-    policy = policy_tokens(row["response_mask"], row["input_ids"].offsets())
+    policy = policy_tokens(row["response_mask"], row["input_ids"].offsets()).to(device)
 
     def backward(*, model_output: dict[str, torch.Tensor], **_: Any) -> tuple[torch.Tensor, dict]:
         model_output["log_probs"].values()[policy.roll(-1)].sum().backward()
-        return torch.ones(()), {}
+        return torch.ones((), device=device), {}
 
     for number in range(rows):
         engine.module.zero_grad()
         with torch.enable_grad():
             engine.forward_step(row, backward, forward_only=True)
         for name, layer in layers.items():
-            sketch.add(found[number : number + 1], name, layer.weight.grad.reshape(1, -1))
+            sketch.add(found[number : number + 1], name, layer.weight.grad.float().reshape(1, -1))
     engine.module.zero_grad()
     return found
 
@@ -71,16 +74,21 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--model", type=Path, default=TOY)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--shape", choices=SHAPES)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    config = Qwen2_5_VLConfig.from_pretrained(asked.model)
+    if asked.shape:
+        config = config_of(asked.shape, KEPT_LAYERS)
+    else:
+        config = Qwen2_5_VLConfig.from_pretrained(asked.model)
     config.image_token_id = config.text_config.image_token_id = IMAGE_TOKEN
-    engine = bench_engine(config, "cpu")
+    engine = bench_engine(config, asked.device)
     engine.get_data_parallel_group = lambda: None
     torch.manual_seed(1)
-    plain = micro_batch(engine, "cpu", asked.rows)
+    plain = micro_batch(engine, asked.device, asked.rows)
     torch.manual_seed(1)
-    row = micro_batch(engine, "cpu", 1)
+    row = micro_batch(engine, asked.device, 1)
     with_sketches = plain.clone()
     tu.assign_non_tensor(with_sketches, **{SKETCH: REQUEST})
     with_weights = plain.clone()
@@ -94,11 +102,11 @@ def main() -> None:
         ),
         "a backward pass for each row": partial(one_by_one, engine, row, asked.rows, sketch),
     }
-    times = {name: seconds(call, asked.repeats, "cpu") for name, call in calls.items()}
+    times = {name: seconds(call, asked.repeats, asked.device) for name, call in calls.items()}
     ours = torch.stack(calls["log-prob pass with sketches"]()[1]["model_output"][SKETCH].unbind())
     apart = (ours - calls["a backward pass for each row"]()).abs().max() / ours.abs().max()
     measured = sum(weight.numel() for weight in engine.module.get_decoder().layers.parameters() if weight.ndim == 2)
-    print(f"{asked.rows} rows, {measured / 1e6:.2f} million measured parameters\n")
+    print(f"{asked.rows} rows on {asked.device}, {measured / 1e6:.2f} million measured parameters\n")
     print("| what | ms a row | ratio to sketches |\n|---|---|---|")
     for name, time in times.items():
         print(f"| {name} | {time * 1e3 / asked.rows:.2f} | {time / times['log-prob pass with sketches']:.2f} |")

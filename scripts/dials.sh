@@ -31,13 +31,13 @@ time_is_left() {
     [ "$SECONDS" -le $((MINUTES * 60)) ] || { say "The $MINUTES minutes are over. Run the same command again to continue."; exit 0; }
 }
 
-# train_grpo RUN: trains GRPO from the warm start and keeps the models of steps 15 and 30; goes on after an interruption.
+# train_grpo RUN STEPS: trains GRPO from the warm start up to a step and keeps its model; goes on where RUN has ended.
 train_grpo() {
-    [ "$(cat "$1/checkpoints/latest_checkpointed_iteration.txt" 2>/dev/null)" != 30 ] || return 0
+    [ "$(cat "$1/checkpoints/latest_checkpointed_iteration.txt" 2>/dev/null || echo 0)" -lt "$2" ] || return 0
     time_is_left
-    say "$(date +%H:%M) GRPO, 30 steps, $1"
+    say "$(date +%H:%M) GRPO, up to step $2, $1"
     verl-mapo train --run "$1" --timeout-h 0.6 task=toy method=grpo "${toy[@]}" "$CHECKPOINT=[model,optimizer,extra,hf_model]" \
-        trainer.total_training_steps=30 trainer.save_freq=15 trainer.val_before_train=false trainer.test_freq=-1
+        trainer.total_training_steps="$2" trainer.save_freq=15 trainer.val_before_train=false trainer.test_freq=-1
 }
 
 use_environment
@@ -52,7 +52,7 @@ for letters in $LETTERS; do
         [ "${#toy[@]}" = 4 ] || { say "The toy was not made; the reason is above."; exit 1; }
         model=()
         if [ "$start" != 0 ]; then
-            train_grpo "$FOLDER/grpo-$letters"
+            train_grpo "$FOLDER/grpo-$letters" "$start"
             model=("actor_rollout_ref.model.path=$FOLDER/grpo-$letters/checkpoints/global_step_$start/actor/huggingface")
         fi
         time_is_left

@@ -22,9 +22,9 @@ STEPS=${STEPS:-20}
 MINUTES=${MINUTES:-50}
 RUN_MINUTES=${RUN_MINUTES:-20}
 RESULTS=${RESULTS:-docs/evidence/study_mapo/letters_$LETTERS}
-GRPO_AND_MAPO_SEEDS=${SEEDS:-1 2 3 4 5}
-OTHER_SEEDS=${OTHER_SEEDS:-1 2 3}
-OTHERS=${OTHERS:-mapo_shuffled mapo_beta0 dapo gspo}
+GRPO_AND_MAPO_SEEDS=${SEEDS-1 2 3 4 5}
+OTHER_SEEDS=${OTHER_SEEDS-1 2 3}
+OTHERS=${OTHERS-mapo_shuffled mapo_beta0 dapo gspo}
 ENVIRONMENT=${ENVIRONMENT-.venv}
 . scripts/environment.sh
 . scripts/arms.sh
