@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every benchmark of docs/performance.md in sequence and prints markdown. About 45 minutes on two idle cores.
+# Runs every benchmark of docs/performance.md in sequence and prints markdown. About 50 minutes on two idle cores.
 #
 #   scripts/bench.sh [ENVIRONMENT]          # .venv by default
 set -euo pipefail
@@ -11,7 +11,7 @@ create_environment "$ENVIRONMENT" cpu,dev
 export PATH="$(cd "$ENVIRONMENT" && pwd)/bin:$PATH" OMP_NUM_THREADS=1
 
 printf '%s, %s x %s\n' "$(date +%F)" "$(nproc)" "$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs)"
-for bench in advantages focus ledger loop features images scoring data_stats compare step refusal; do
+for bench in advantages focus views ledger loop features images scoring data_stats compare step refusal; do
     printf '\n### scripts/bench_%s.py\n\n' "$bench"
     python "scripts/bench_$bench.py"
 done

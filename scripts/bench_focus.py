@@ -30,7 +30,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -77,6 +77,15 @@ def timed(call: Callable[[], Any], device: str) -> tuple[float, Any]:
 def seconds(call: Callable[[], Any], repeats: int, device: str) -> float:
     """Median seconds of a call, after one to warm up."""
     return statistics.median([timed(call, device)[0] for _ in range(repeats + 1)][1:])
+
+
+def paired_seconds(calls: Sequence[Callable[[], Any]], pairs: int, device: str) -> list[float]:
+    """Median seconds of each of two calls, made in pairs, in either order, after a pair to warm up."""
+    times: list[list[float]] = [[], []]
+    for pair in range(pairs + 1):
+        for side in (0, 1) if pair % 2 else (1, 0):
+            times[side].append(timed(calls[side], device)[0])
+    return [statistics.median(side[1:]) for side in times]
 
 
 def bandwidth(repeats: int, device: str) -> float:
@@ -190,12 +199,12 @@ def bench_engine(config: Qwen2_5_VLConfig, device: str) -> FocusEngine:
     return engine
 
 
-def micro_batch(engine: FocusEngine, device: str, rows: int = ROWS) -> TensorDict:
-    """Rows of an image and an answer, as verl's worker lays them out."""
-    image, tower = SIDE**2, engine.module.config.vision_config
+def micro_batch(engine: FocusEngine, device: str, rows: int = ROWS, side: int = SIDE) -> TensorDict:
+    """Rows of an image of side x side tokens and an answer, as verl's worker lays them out."""
+    image, tower = side**2, engine.module.config.vision_config
     ids = torch.tensor([IMAGE_TOKEN] * image + [TEXT_TOKEN] * ANSWER)
     patches = torch.randn(image * 4, 3 * tower.temporal_patch_size * tower.patch_size**2)
-    pixels = {"pixel_values": patches, "image_grid_thw": torch.tensor([[1, 2 * SIDE, 2 * SIDE]])}
+    pixels = {"pixel_values": patches, "image_grid_thw": torch.tensor([[1, 2 * side, 2 * side]])}
     pixels = {name: value.to(device) for name, value in pixels.items()}
     columns = {
         "input_ids": ids,
@@ -234,17 +243,18 @@ def bench_pass(pairs: int, device: str, config: Qwen2_5_VLConfig) -> None:
     plain, asked = micro_batch(engine, device), micro_batch(engine, device)
     tu.assign_non_tensor(asked, **{FOCUS: focus_request([IMAGE_TOKEN], VisualCreditSettings())})
     calls = [partial(engine.forward_step, batch, None, forward_only=True) for batch in (plain, asked)]
-    times: list[list[float]] = [[], []]
-    for pair in range(pairs + 1):  # the first warms up
-        for side in (0, 1) if pair % 2 else (1, 0):
-            times[side].append(timed(calls[side], device)[0])
-    medians = [statistics.median(side[1:]) for side in times]
+    medians = paired_seconds(calls, pairs, device)
     parameters = sum(weight.nbytes for weight in engine.module.parameters())
     peaks = [parameters + peak_bytes(call, device) for call in calls]
     print(f"\n| log-prob pass, {pairs} pairs | median ms | ratio | peak MB | ratio |\n|---|---|---|---|---|")
     for name, median, peak in zip(("plain", "with focus"), medians, peaks, strict=True):
         ratio, more = median / medians[0], peak / peaks[0]
         print(f"| {name} | {median * 1e3:.1f} | {ratio:.4f} | {peak / 1e6:.2f} | {more:.4f} |")
+
+
+def shape_of(name: str | None) -> Qwen2_5_VLConfig:
+    """The first layers of a released shape; without a name, the narrow model."""
+    return config_of(name, KEPT_LAYERS, image_token_id=IMAGE_TOKEN) if name else narrow_config()
 
 
 def main() -> None:
@@ -255,7 +265,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    config = config_of(asked.shape, KEPT_LAYERS, image_token_id=IMAGE_TOKEN) if asked.shape else narrow_config()
+    config = shape_of(asked.shape)
     bench_focus(asked.repeats, asked.device, config.text_config.hidden_size if asked.shape else DIM)
     if not asked.shape:
         bench_factors(asked.repeats)

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
+from torchvision.transforms.functional import gaussian_blur
 
 from verl_mapo.views.pixels import PatchLayout, ViewSettings, changed_pixels, to_patches, to_picture
 
@@ -78,6 +79,15 @@ def test_blur_is_that_of_a_gaussian_filter(model, layout):
     changed = shown(changed_pixels(pixels, grids, layout, ViewSettings("blur", sigma=3), draw()), grids[0], layout)
     expected = np.asarray(picture.filter(ImageFilter.GaussianBlur(3))).astype(float)
     assert np.abs(changed - expected)[10:-10, 10:-10].max() < 6 < np.abs(changed - np.asarray(picture)).max()
+
+
+def test_blur_is_that_of_a_kernel_of_both_axes(model, layout):
+    pixels, grids = features_of(model, pictures_of(layout))
+    changed = changed_pixels(pixels, grids, layout, ViewSettings("blur", sigma=4), draw())
+    sizes = grids.prod(1).tolist()
+    for patches, blurred, grid in zip(pixels.split(sizes), changed.split(sizes), grids.tolist(), strict=True):
+        picture, found = (to_picture(each, tuple(grid), layout) for each in (patches, blurred))
+        torch.testing.assert_close(found, gaussian_blur(picture, [25, 25], [4.0, 4.0]), rtol=0, atol=1e-5)
 
 
 def test_blur_wider_than_a_picture_leaves_its_mean(model, layout):

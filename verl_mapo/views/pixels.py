@@ -124,5 +124,7 @@ def _changed(
     else:
         # a reflection at the border reaches no further than the picture
         reach = min(round(3 * view.sigma), height - 1, width - 1)
-        picture = gaussian_blur(picture, [2 * reach + 1] * 2, [view.sigma] * 2)
+        # a Gaussian is the product of one along each axis, and torchvision's kernel of both has the square of the work
+        for size in ([2 * reach + 1, 1], [1, 2 * reach + 1]):
+            picture = gaussian_blur(picture, size, [view.sigma] * 2)
     return to_patches(picture, grid, layout).to(patches.dtype)
