@@ -31,6 +31,7 @@ from verl.utils import tensordict_utils as tu
 import verl_mapo.toy
 from verl_mapo import names
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
+from verl_mapo.columns import VISUAL_FOCUS
 from verl_mapo.lens.passes import SKETCH
 from verl_mapo.lens.sketch import CountSketch
 from verl_mapo.packed_rows import policy_tokens
@@ -38,7 +39,7 @@ from verl_mapo.training.focus_engine import FocusEngine
 from verl_mapo.training.visual_credit import focus_request
 
 TOY = Path(verl_mapo.toy.__file__).parent / "models" / "qwen2_5_vl-full"
-VGPO = focus_request([IMAGE_TOKEN], VisualCreditSettings())
+VGPO = {VISUAL_FOCUS.name: focus_request([IMAGE_TOKEN], VisualCreditSettings())}
 REQUEST = {"size": 16384, "seed": 0, "layers": None, "weights": {}}
 
 
