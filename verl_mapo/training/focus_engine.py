@@ -126,11 +126,11 @@ class FocusEngine(FSDPEngineWithLMHead):
             micro_batch: verl's micro-batch.
             requests: name of a reader to its columns and the view of each.
         """
-        step, device = partial(super().forward_step, loss_function=None, forward_only=True), self.module.device
+        step = partial(super().forward_step, loss_function=None, forward_only=True)
         passed: dict[str, Tensor] = {}
         for view in (view for columns in requests.values() for view in columns.values()):
             if repr(view) not in passed:
-                passed[repr(view)] = viewed_log_probs(micro_batch, view, step, device).values()
+                passed[repr(view)] = viewed_log_probs(micro_batch, view, step, self.module.device).values()
         return {
             name: {column: passed[repr(view)] for column, view in columns.items()} for name, columns in requests.items()
         }
