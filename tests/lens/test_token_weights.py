@@ -12,6 +12,7 @@ from support.fake_queue import jagged
 from support.tool_credit import step_of
 from support.views import NAN, viewed_fields
 from tensordict import TensorDict
+from torch.nn.functional import pad
 
 from verl_mapo import names
 from verl_mapo.columns import PERCEPTION, UNSEEN_LOG_PROBS, VISUAL_FOCUS
@@ -86,34 +87,25 @@ def test_weights_and_factors_make_the_advantages_of_the_methods_own_step(queue, 
     make = lambda method: make_trainer(method, "trainer.total_training_steps=1")  # noqa: E731
     trainer, _ = step_of(queue, make, f"method={name}", [1.0, 0.0, 0.0, 1.0], [0] * 4, length=4, **fields)
     step, method = trainer.last_step, find_method(name)
-    # what the pass gives lies one place before its token, and the row has a token of the prompt
+    # jagged as verl's engine makes them, of values and offsets; a row has one token of the prompt
+    whole, ends = torch.arange(5) * 5, torch.arange(5) * 4
+    columns = {"input_ids": (torch.arange(20), whole), "response_mask": (torch.ones(16, dtype=torch.int64), ends)}
+    columns[PERCEPTION.name] = (fields[PERCEPTION.name].values(), ends)
     rows = TensorDict(
-        {
-            "input_ids": jagged([torch.arange(5)] * 4),
-            "response_mask": fields_mask(4, 4),
-            PERCEPTION.name: fields[PERCEPTION.name],
-        }
+        {key: torch.nested.nested_tensor_from_jagged(*each) for key, each in columns.items()}, batch_size=4
     )
-    wanted = {column.name for column in method.columns} - {PERCEPTION.name}
-    given = {name: {column: fields[column].values() for column in wanted}}
-    own = {
-        field: jagged([torch.cat([row, row.new_zeros(1)]) for row in fields[field].unbind()]).values()
-        for field in method.fields
-    }
-    (packed, _), (row_score,) = weightings(given, own, rows, seed=0)
-    factor = to_response(packed, rows["input_ids"].offsets(), torch.tensor([4] * 4), 0.0)
+    given = {column.name: fields[column.name].values() for column in method.columns if column != PERCEPTION}
+    # verl's fields are of the response; in the pass, they lie at packed positions, one before their token
+    of_pass = {field: pad(fields[field].to_padded_tensor(0.0), (0, 1)).flatten() for field in method.fields}
+    (packed, _), (row_score,) = weightings({name: given}, of_pass, rows, seed=0)
+    factor = to_response(packed, whole, torch.tensor([4] * 4), 0.0)
     nothing = torch.zeros(4, 1)
-    rollouts = Rollouts(
-        step.outcome, nothing, nothing, nothing, nothing, row_score.float(), step.group, torch.zeros(4).long()
-    )
-    expected = torch.stack(queue.fields["advantages"].unbind())
+    score, one_batch = row_score.float(), torch.zeros(4, dtype=torch.int64)
+    rollouts = Rollouts(step.outcome, nothing, nothing, nothing, nothing, score, step.group, one_batch)
     found = method.lens_rows()[0].weights(rollouts, torch.Generator())[:, None] * factor
+    expected = torch.stack(queue.fields["advantages"].unbind())
     assert expected.unique().numel() > 4
     torch.testing.assert_close(found.float(), expected.float(), rtol=1e-5, atol=1e-5)
-
-
-def fields_mask(rows: int, length: int) -> torch.Tensor:
-    return jagged([torch.ones(length, dtype=torch.int64)] * rows)
 
 
 def test_methods_that_weigh_tokens_and_no_other_can_be_asked_for():

@@ -81,7 +81,8 @@ class Collection:
             vectors = self.weighted[WEIGHTED + weighting] if weighting else self.sketches
             vectors = torch.cat([vectors, self.sketches]) if and_plain else vectors
             among = (vectors @ vectors.T).double()
-            with_plain = (vectors @ self.sketches.T).double() if weighting else among
+            known = and_plain or not weighting  # the plain gradients are the last vectors
+            with_plain = among[:, -len(self.sketches) :] if known else (vectors @ self.sketches.T).double()
             self._products[key] = Products(among, with_plain)
         return self._products[key]
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from tensordict import TensorDict
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from verl_mapo.packed_rows import from_response, to_response
 
@@ -78,7 +79,7 @@ def weightings(
     from verl_mapo.training.methods import find_method  # which imports the lens
 
     ids, masks = micro_batch["input_ids"].cpu(), micro_batch["response_mask"].cpu()
-    policy = masks.to_padded_tensor(0) != 0
+    policy = padded(masks) != 0
     offsets, lengths = ids.offsets(), masks.offsets().diff()
     seeds = [seed + int(row.sum()) for row in ids.unbind()]
     weights, row_scores = [], []
@@ -110,10 +111,18 @@ def signals(method: type[Method], packed: dict[str, Tensor], micro_batch: Tensor
         if name in packed:
             values[name] = to_response(packed[name].cpu().float(), offsets, lengths, torch.nan)
         elif name in micro_batch.keys():
-            values[name] = micro_batch[name].cpu().to_padded_tensor(0)
+            values[name] = padded(micro_batch[name].cpu())
         else:
             raise RuntimeError(f"The log-prob pass gave no {name}, which the weights of {method.name} need.")
     return Signals(policy, values)
+
+
+def padded(rows: Tensor) -> Tensor:
+    """(B, L): jagged rows with 0 after their end, as wide as the longest.
+
+    torch's ``to_padded_tensor`` makes rows as wide as all of them together where a jagged tensor was made of offsets.
+    """
+    return pad_sequence(list(rows.unbind()), batch_first=True)
 
 
 def exchange(factor: Tensor, part: Tensor, seeds: list[int]) -> Tensor:
