@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from support.passes import add_adapters, log_prob_pass, rows_of, shard, tiny_engine
+from support.passes import add_adapters, log_prob_pass, rows_of, shard, tiny_engine, use_verl_forward
 from support.scripted import compose_config
 from torch import distributed
 
@@ -40,6 +40,14 @@ def engine(model, monkeypatch):
 
 def sketches(engine, rows: list[dict], request: dict = REQUEST, **asked) -> torch.Tensor:
     return torch.stack(log_prob_pass(engine, rows, None, **{SKETCH: request, **asked})[SKETCH].unbind())
+
+
+def request_of_both_kinds(model) -> dict:
+    """A request for a weighting by states of the pass itself, and for one by another pass."""
+    ids = [model.processor.image_token_id]
+    hidden = {"view": {"change": "hidden"}, "layout": (), "visual_token_ids": ids}
+    vgpo = {FOCUS: focus_request(ids, VisualCreditSettings())}
+    return REQUEST | {"weights": {names.VGPO: vgpo, names.PGPO: {VIEWS: {CHANGED_LOG_PROBS.name: hidden}}}}
 
 
 def full(engine, row: dict, layers: int | None = None, weights: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
@@ -239,10 +247,7 @@ def test_weighted_sketches_do_not_depend_on_the_micro_batch_and_leave_focus_scor
 def test_shards_take_several_backward_passes(engine, model, picture, tmp_path, strategy):
     """FSDP gathers the weights again for each backward pass over the same graph, and after that of a view."""
     rows = rows_of(engine.module, model, picture)
-    vgpo = focus_request([model.processor.image_token_id], VisualCreditSettings())
-    hidden = {"view": {"change": "hidden"}, "layout": (), "visual_token_ids": [model.processor.image_token_id]}
-    weights = {names.VGPO: {FOCUS: vgpo}, names.PGPO: {VIEWS: {CHANGED_LOG_PROBS.name: hidden}}}
-    request = REQUEST | {"weights": weights}
+    request = request_of_both_kinds(model)
     whole = sketches(engine, rows, request).nan_to_num(0.0)  # of pgpo, no group compares a score
     distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
     try:
@@ -251,3 +256,12 @@ def test_shards_take_several_backward_passes(engine, model, picture, tmp_path, s
     finally:
         distributed.destroy_process_group()
     assert all(torch.allclose(each, whole, atol=1e-3 * float(whole.abs().max())) for each in found)
+
+
+def test_packed_rows_have_the_sketches_of_padded_rows(engine, model, picture, monkeypatch):
+    rows = rows_of(engine.module, model, picture)
+    request = request_of_both_kinds(model)
+    padded = sketches(engine, rows, request).nan_to_num(0.0)
+    use_verl_forward(engine, monkeypatch)
+    packed = sketches(engine, rows, request, use_remove_padding=True).nan_to_num(0.0)
+    assert torch.allclose(packed, padded, atol=1e-3 * float(padded.abs().max()))

@@ -135,7 +135,7 @@ def test_step_without_sketches_is_an_error_in_words(queue, make_trainer, tmp_pat
 def test_lens_runs_beside_any_estimator_and_only_with_a_folder(tmp_path):
     assert Lens not in enabled_methods(compose_config())
     for estimator in ("method=mapo", "method=vgpo", "algorithm.adv_estimator=grpo"):
-        config = compose_config(estimator, f"lens.folder={tmp_path}")
+        config = compose_config(estimator, f"lens.folder={tmp_path}", f"lens.token_weights=[{','.join(WEIGHING)}]")
         assert enabled_methods(config)[-1] is Lens
         check_config(config)
 

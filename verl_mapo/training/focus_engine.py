@@ -108,9 +108,10 @@ class FocusEngine(FSDPEngineWithLMHead):
                 loss, output = super().forward_step(micro_batch, loss_function, forward_only=True)
             else:
                 step = partial(super().forward_step, micro_batch, forward_only=True)
-                given = lambda: {  # noqa: E731
-                    name: {FOCUS: scores[name]()} if name in scores else views[name] for name in weighed
-                }
+
+                def given() -> dict[str, dict[str, Tensor]]:
+                    return {name: {FOCUS: scores[name]()} if name in scores else views[name] for name in weighed}
+
                 loss, output = sketched_step(self.module, micro_batch, measured, step, given)
         if request is not None:
             values, offsets = scores[FOCUS](), micro_batch["input_ids"].offsets()
