@@ -6,10 +6,11 @@
 
 A row is an image of 64 tokens and an answer of 96. The model has the shape of the toy that ships with the package, or
 that of FOLDER, or with ``--shape 3b`` or ``7b`` the widths of Qwen2.5-VL and 4 of its layers, with random weights; its
-decoder's linear layers are measured. Compared are verl's own log-prob pass,
-the same pass with sketches, the same with those of VGPO's token weights and their placebo beside them, and the scheme
-that needs no hooks: a pass and a backward pass for each row, whose weights' gradients are then sketched. The last line
-is the largest difference between the plain sketches of the two schemes, divided by the largest value.
+decoder's linear layers are measured. Compared are verl's own log-prob pass, the same pass with sketches, the same with
+those of VGPO's token weights and their placebo beside them, the same with all token weights that there are, whose views
+take four further passes, and the scheme that needs no hooks: a pass and a backward pass for each row, whose weights'
+gradients are then sketched. The last line is the largest difference between the plain sketches of the two schemes,
+divided by the largest value.
 
 All times are medians: of the CPU time of one thread, or with ``--device cuda`` between CUDA events, in bfloat16.
 """
@@ -22,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_focus import IMAGE_TOKEN, KEPT_LAYERS, bench_engine, micro_batch, seconds
-from released_shapes import SHAPES, config_of
+from bench_focus import IMAGE_TOKEN, bench_engine, micro_batch, seconds, shape_of
+from released_shapes import SHAPES
 from tensordict import TensorDict
 from transformers import Qwen2_5_VLConfig
 from verl.utils import tensordict_utils as tu
@@ -31,15 +32,40 @@ from verl.utils import tensordict_utils as tu
 import verl_mapo.toy
 from verl_mapo import names
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
+from verl_mapo.columns import CHANGED_LOG_PROBS, PERCEPTION, UNSEEN_LOG_PROBS, VISUAL_FOCUS
 from verl_mapo.lens.passes import SKETCH
 from verl_mapo.lens.sketch import CountSketch
 from verl_mapo.packed_rows import policy_tokens
 from verl_mapo.training.focus_engine import FocusEngine
 from verl_mapo.training.visual_credit import focus_request
+from verl_mapo.views.passes import VIEWS
+from verl_mapo.views.pixels import PatchLayout, ViewSettings
 
 TOY = Path(verl_mapo.toy.__file__).parent / "models" / "qwen2_5_vl-full"
-VGPO = focus_request([IMAGE_TOKEN], VisualCreditSettings())
+VGPO = {VISUAL_FOCUS.name: focus_request([IMAGE_TOKEN], VisualCreditSettings())}
 REQUEST = {"size": 16384, "seed": 0, "layers": None, "weights": {}}
+
+
+def every_weighting(model: Any) -> dict[str, dict[str, Any]]:
+    """The requests of all methods of :data:`verl_mapo.names.WEIGHING`; a row's perception is its first tokens."""
+    text, vision = model.config.get_text_config(), model.config.vision_config
+    layout = PatchLayout(
+        vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size, (0.5,) * 3, (0.3,) * 3
+    )
+    focus = VGPO[VISUAL_FOCUS.name] | {"layers": list(range(text.num_hidden_layers)), "similarity": "every_state"}
+
+    def view(**settings: Any) -> dict[str, Any]:
+        request = {"view": vars(ViewSettings(**settings)), "layout": tuple(layout), "visual_token_ids": [IMAGE_TOKEN]}
+        return {CHANGED_LOG_PROBS.name: request}
+
+    views = {
+        names.VPPO: view(),
+        names.SRPO: view() | {UNSEEN_LOG_PROBS.name: {"hidden": PERCEPTION.name}},
+        names.PAPO: view(share=0.6),
+        names.PGPO: view(change="hidden"),
+    }
+    columns = {name: {VIEWS: each} for name, each in views.items()}
+    return {names.VGPO: VGPO, names.PEPO: {VISUAL_FOCUS.name: focus}} | columns
 
 
 def one_by_one(engine: FocusEngine, row: TensorDict, rows: int, sketch: CountSketch) -> torch.Tensor:
@@ -74,14 +100,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--model", type=Path, default=TOY)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--shape", choices=SHAPES)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    if asked.shape:
-        config = config_of(asked.shape, KEPT_LAYERS)
-    else:
-        config = Qwen2_5_VLConfig.from_pretrained(asked.model)
+    config = shape_of(asked.shape) if asked.shape else Qwen2_5_VLConfig.from_pretrained(asked.model)
     config.image_token_id = config.text_config.image_token_id = IMAGE_TOKEN
     engine = bench_engine(config, asked.device)
     engine.get_data_parallel_group = lambda: None
@@ -93,12 +116,23 @@ def main() -> None:
     tu.assign_non_tensor(with_sketches, **{SKETCH: REQUEST})
     with_weights = plain.clone()
     tu.assign_non_tensor(with_weights, **{SKETCH: REQUEST | {"weights": {names.VGPO: VGPO}}})
+    with_all = plain.clone()
+    tu.assign_non_tensor(
+        with_all, calculate_entropy=True, **{SKETCH: REQUEST | {"weights": every_weighting(engine.module)}}
+    )
+    mask = plain["response_mask"]
+    with_all[PERCEPTION.name] = torch.nested.nested_tensor_from_jagged(
+        (torch.arange(len(mask.values())) % len(mask[0]) < 8).long(), mask.offsets()
+    )
     sketch = CountSketch(REQUEST["size"], REQUEST["seed"])
     calls = {
         "log-prob pass": partial(engine.forward_step, plain, None, forward_only=True),
         "log-prob pass with sketches": partial(engine.forward_step, with_sketches, None, forward_only=True),
         "log-prob pass with sketches, also of vgpo": partial(
             engine.forward_step, with_weights, None, forward_only=True
+        ),
+        "log-prob pass with sketches, also of all token weights": partial(
+            engine.forward_step, with_all, None, forward_only=True
         ),
         "a backward pass for each row": partial(one_by_one, engine, row, asked.rows, sketch),
     }

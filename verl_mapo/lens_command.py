@@ -58,7 +58,7 @@ def lens(
     if measured.left_out:
         typer.echo(
             f"Not measured: {', '.join(measured.left_out)}, which weigh tokens: no gradients with their weights were "
-            "collected. Collect into another folder with 'lens.token_weights=[vgpo,pepo]'."
+            f"collected. Collect into another folder with 'lens.token_weights=[{','.join(measured.left_out)}]'."
         )
     typer.echo(f"Wrote {write_page(measured, run)}")
 

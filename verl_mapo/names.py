@@ -22,6 +22,8 @@ SRPO = "srpo"
 PAPO = "papo"
 PGPO = "pgpo"
 VIEWED = (VPPO, SRPO, PAPO, PGPO)
+WEIGHING = (VGPO, PEPO, *VIEWED)
+"""Those whose update weighs the tokens of a rollout by what the log-prob pass gives, which the lens can measure."""
 ESTIMATORS = (MAPO, AXPO, VGPO, HDPO, NAAR, DTPO, PEPO, GDPO, *VIEWED)
 
 LENS = "lens"

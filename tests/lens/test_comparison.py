@@ -12,7 +12,7 @@ import torch
 from support.policies import coin, two_tokens
 
 from verl_mapo.advantages.mapo import MapoSettings
-from verl_mapo.lens.comparison import Plan, compare, where_it_comes_from
+from verl_mapo.lens.comparison import Figure, Plan, compare, where_it_comes_from
 from verl_mapo.lens.estimators import Estimator, grpo, mapo, rloo, shuffled, token_weighted
 from verl_mapo.settings import ConfigError
 
@@ -74,6 +74,27 @@ def test_token_weighted_row_has_the_figures_computed_by_hand(factors, gain):
     cosine = (gradient[:, 0] / np.maximum(np.linalg.norm(gradient, axis=1), 1e-9)).mean()
     assert found.cosine.value == pytest.approx(cosine, abs=0.03)
     assert gain * found.gain.value > 0.05 and placebo.snr.value < found.snr.value
+
+
+def test_row_that_adds_plain_gradients_has_the_figures_of_the_sum():
+    """a A v + (b A + c) g of two collections of vectors is a A + b A + c of the sum of the vectors by rollout.
+
+    With v = g f, the row is one whose gradients have the factors a f + b; c, which no outcome changes, adds noise.
+    """
+    factors, (a, b) = (1.2, 0.8), (0.5, 2.0)
+    together = two_tokens(200, tuple(a * factor + b for factor in factors))
+    scaled = lambda share: lambda rollouts, random: share * rloo(rollouts)  # noqa: E731
+    apart = token_weighted("vgpo", scaled(a), scaled(b))
+    plan = replace(PLAN, passes=5)
+    expected = compare(together, [Estimator("rloo", rloo), *token_weighted("vgpo", rloo)], plan)[1]
+    found = compare(two_tokens(200, factors), [Estimator("rloo", rloo), *apart], plan)[1]
+    assert [each.value for each in vars(found).values() if isinstance(each, Figure)] == pytest.approx(
+        [each.value for each in vars(expected).values() if isinstance(each, Figure)], rel=1e-4
+    )
+    noisy = token_weighted("vgpo", scaled(a), lambda rollouts, random: scaled(b)(rollouts, random) + 1.0)[0]
+    assert compare(two_tokens(200, factors), [Estimator("rloo", rloo), noisy], plan)[1].snr.value < found.snr.value
+    shares = where_it_comes_from(two_tokens(200, factors), apart[0], plan)
+    assert shares["mixed"][1] == pytest.approx(1)
 
 
 def test_intervals_hold_the_true_value_as_often_as_they_say():

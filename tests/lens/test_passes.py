@@ -4,19 +4,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from support.passes import add_adapters, log_prob_pass, rows_of, shard, tiny_engine
+from support.passes import add_adapters, log_prob_pass, rows_of, shard, tiny_engine, use_verl_forward
+from support.scripted import compose_config
 from torch import distributed
 
 from verl_mapo import names
 from verl_mapo.advantages.visual_credit import VisualCreditSettings, token_factor
+from verl_mapo.columns import CHANGED_LOG_PROBS, PERCEPTION, UNSEEN_LOG_PROBS, Column
 from verl_mapo.lens.collection import split_sketches
 from verl_mapo.lens.passes import SKETCH
 from verl_mapo.lens.sketch import CountSketch, cosine_error
 from verl_mapo.relatives.pepo import pepo_factor
+from verl_mapo.relatives.pgpo import pgpo_factor
+from verl_mapo.relatives.srpo import PerceptionSpans, srpo_factors
+from verl_mapo.relatives.vppo import vppo_factors
 from verl_mapo.training.focus_engine import FOCUS
+from verl_mapo.training.lens import Lens
 from verl_mapo.training.visual_credit import focus_request
+from verl_mapo.views.divergence import divergence
+from verl_mapo.views.passes import VIEWS
 
 REQUEST = {"size": 512, "seed": 2, "layers": None, "weights": {}}
 
@@ -30,6 +40,14 @@ def engine(model, monkeypatch):
 
 def sketches(engine, rows: list[dict], request: dict = REQUEST, **asked) -> torch.Tensor:
     return torch.stack(log_prob_pass(engine, rows, None, **{SKETCH: request, **asked})[SKETCH].unbind())
+
+
+def request_of_both_kinds(model) -> dict:
+    """A request for a weighting by states of the pass itself, and for one by another pass."""
+    ids = [model.processor.image_token_id]
+    hidden = {"view": {"change": "hidden"}, "layout": (), "visual_token_ids": ids}
+    vgpo = {FOCUS: focus_request(ids, VisualCreditSettings())}
+    return REQUEST | {"weights": {names.VGPO: vgpo, names.PGPO: {VIEWS: {CHANGED_LOG_PROBS.name: hidden}}}}
 
 
 def full(engine, row: dict, layers: int | None = None, weights: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
@@ -115,7 +133,8 @@ def test_token_weighted_sketches_are_those_of_the_weighted_log_probs(engine, mod
     vgpo = focus_request([model.processor.image_token_id], VisualCreditSettings())
     pepo = vgpo | {"layers": list(range(count)), "similarity": "every_state"}
     asked = {names.VGPO: vgpo, names.PEPO: pepo}
-    found = sketches(engine, rows, REQUEST | {"weights": asked}, calculate_entropy=True)
+    wanted = {name: {FOCUS: each} for name, each in asked.items()}
+    found = sketches(engine, rows, REQUEST | {"weights": wanted}, calculate_entropy=True)
     plain, weighted = split_sketches(found, REQUEST["size"], asked)
     assert torch.allclose(plain, sketches(engine, rows), atol=1e-3 * float(plain.abs().max()))
     for number, row in enumerate(rows):
@@ -137,10 +156,65 @@ def test_token_weighted_sketches_are_those_of_the_weighted_log_probs(engine, mod
     assert weighted["row_score/pepo"].isnan().all()
 
 
+def test_sketches_of_methods_that_compare_views_are_those_of_the_weighted_log_probs(engine, model, picture, tmp_path):
+    """The request is the lens's own; views are compared here row by row, with the passes that training makes.
+
+    Five passes answer it: one under the own view, one for the view that vppo and srpo share, and one each for those of
+    papo, pgpo and srpo's reasoning.
+    """
+    rows = rows_of(engine.module, model, picture)[:2]  # the second one has no call, and so no written perception
+    overrides = [
+        f"lens.folder={tmp_path}",
+        "lens.size=512",
+        "lens.seed=2",
+        f"lens.token_weights=[{','.join(names.VIEWED)}]",
+    ]
+    lens = Lens(compose_config(*overrides, f"actor_rollout_ref.model.path={model.folder}"))
+    lens.check_model(model.tokenizer, model.processor)
+    spans = PerceptionSpans(model.tokenizer, True, ["description"])
+    for row in rows:
+        row[PERCEPTION.name] = spans.of(row["input_ids"][-len(row["response_mask"]) :], row["response_mask"])
+    passes = []
+    handle = engine.module.register_forward_pre_hook(lambda *_: passes.append(1))
+    request = lens.log_prob_request()[SKETCH]
+    plain, weighted = split_sketches(sketches(engine, rows, request), 512, request["weights"])
+    handle.remove()
+    assert len(passes) == 5
+    for number, row in enumerate(rows):
+        policy, written = row["response_mask"].bool()[None], row[PERCEPTION.name].bool()[None]
+        assert written.any() == (number == 0)
+
+        def of_response(values: torch.Tensor, row: dict = row) -> torch.Tensor:
+            return values[-len(row["response_mask"]) - 1 : -1][None]
+
+        def signal(name: str, column: Column, row: dict = row, read: Callable = of_response) -> torch.Tensor:
+            """log p and log q of the response under a view of a method."""
+            view = request["weights"][name][VIEWS][column.name]
+            output = log_prob_pass(engine, [row], None, **{VIEWS: {column.name: view}})
+            return read(output["log_probs"].values()), read(output[column.name].values())
+
+        shown = {name: divergence(*signal(name, CHANGED_LOG_PROBS)) for name in (names.VPPO, names.PGPO)}
+        own, unseen = signal(names.SRPO, UNSEEN_LOG_PROBS)
+        own, masked = signal(names.PAPO, CHANGED_LOG_PROBS)
+        expected = {
+            names.VPPO: vppo_factors(shown[names.VPPO], policy).kept.float(),
+            names.PGPO: pgpo_factor(shown[names.PGPO], policy),
+            names.SRPO: srpo_factors(shown[names.VPPO], own - unseen, written, policy).factor,
+            names.PAPO: 1 - (masked - own).exp(),
+        }
+        for name, (factor,) in expected.items():
+            sketch, tolerance = weighted[f"weighted/{name}"][number], 1e-3 * float(plain[number].abs().max())
+            assert torch.allclose(sketch, slow(engine, row, weights=factor), atol=tolerance), name
+            even = name == names.SRPO and not written.any()  # all factors are 1
+            assert even or not torch.allclose(sketch, weighted[f"weighted/{name}, shuffled"][number], atol=tolerance)
+        score = shown[names.VPPO][policy].double().mean()
+        assert weighted["row_score/vppo"][number] == pytest.approx(float(score), rel=1e-3)
+
+
 def test_cosines_of_weighted_sketches_are_those_of_full_gradients_within_the_bound(engine, model, picture):
     rows = rows_of(engine.module, model, picture)
     vgpo = focus_request([model.processor.image_token_id], VisualCreditSettings())
-    request = REQUEST | {"weights": {names.VGPO: vgpo}}
+    request = REQUEST | {"weights": {names.VGPO: {FOCUS: vgpo}}}
     plain, weighted = split_sketches(sketches(engine, rows, request), REQUEST["size"], request["weights"])
     vectors = []
     for row in rows:
@@ -161,7 +235,7 @@ def test_weighted_sketches_do_not_depend_on_the_micro_batch_and_leave_focus_scor
 ):
     rows = rows_of(engine.module, model, picture)
     vgpo = focus_request([model.processor.image_token_id], VisualCreditSettings())
-    request = REQUEST | {"weights": {names.VGPO: vgpo}}
+    request = REQUEST | {"weights": {names.VGPO: {FOCUS: vgpo}}}
     together, alone = sketches(engine, rows, request), sketches(engine, [rows[2]], request)
     assert torch.allclose(alone[0], together[2], atol=1e-3 * float(together.abs().max()))
     both = log_prob_pass(engine, rows, vgpo, **{SKETCH: request})
@@ -171,15 +245,23 @@ def test_weighted_sketches_do_not_depend_on_the_micro_batch_and_leave_focus_scor
 
 @pytest.mark.parametrize("strategy", ["fsdp", "fsdp2"])
 def test_shards_take_several_backward_passes(engine, model, picture, tmp_path, strategy):
-    """FSDP gathers the weights again for each backward pass over the same graph."""
+    """FSDP gathers the weights again for each backward pass over the same graph, and after that of a view."""
     rows = rows_of(engine.module, model, picture)
-    vgpo = focus_request([model.processor.image_token_id], VisualCreditSettings())
-    request = REQUEST | {"weights": {names.VGPO: vgpo}}
-    whole = sketches(engine, rows, request)
+    request = request_of_both_kinds(model)
+    whole = sketches(engine, rows, request).nan_to_num(0.0)  # of pgpo, no group compares a score
     distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
     try:
         shard(engine, strategy, adapters=False)
-        found = [sketches(engine, rows, request) for _ in range(2)]
+        found = [sketches(engine, rows, request).nan_to_num(0.0) for _ in range(2)]
     finally:
         distributed.destroy_process_group()
     assert all(torch.allclose(each, whole, atol=1e-3 * float(whole.abs().max())) for each in found)
+
+
+def test_packed_rows_have_the_sketches_of_padded_rows(engine, model, picture, monkeypatch):
+    rows = rows_of(engine.module, model, picture)
+    request = request_of_both_kinds(model)
+    padded = sketches(engine, rows, request).nan_to_num(0.0)
+    use_verl_forward(engine, monkeypatch)
+    packed = sketches(engine, rows, request, use_remove_padding=True).nan_to_num(0.0)
+    assert torch.allclose(packed, padded, atol=1e-3 * float(padded.abs().max()))

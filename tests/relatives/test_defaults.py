@@ -26,6 +26,6 @@ def test_yaml_of_a_method_has_its_settings_at_their_defaults_and_enables_it_alon
 def test_methods_that_the_lens_measures_bring_a_placebo():
     rows = {method.name: [row.name for row in method.lens_rows()] for method in relatives()}
     assert {name: names for name, names in rows.items() if names} == {
-        name: [name, f"{name}, shuffled"] for name in ("hdpo", "naar", "gdpo", "pepo")
+        name: [name, f"{name}, shuffled"] for name in ("hdpo", "naar", "pepo", "gdpo", "vppo", "srpo", "papo", "pgpo")
     }
     assert Method.lens_rows() == []

@@ -14,7 +14,7 @@ from support.scripted import compose_config
 from support.tool_credit import step_of
 from support.views import NAN, k3, score_rows, scores_of, viewed_fields
 
-from verl_mapo.relatives.vppo import Vppo, vppo_factors
+from verl_mapo.relatives.vppo import Vppo, mean_score, row_factor, vppo_factors
 from verl_mapo.settings import ConfigError
 from verl_mapo.views.auxiliary import AUXILIARY
 from verl_mapo.views.divergence import divergence
@@ -59,6 +59,15 @@ def test_factors_equal_those_of_a_loop_and_have_mean_1_over_the_batch(rows, kept
     assert found.row.tolist() == pytest.approx(factors) and found.kept.tolist() == masks
     live = scored.any(dim=1)
     assert not live.any() or found.row[live].mean().item() == pytest.approx(1)
+
+
+@given(st.lists(score_rows, min_size=1, max_size=3))
+def test_row_factors_of_several_batches_are_those_of_each_alone(batches):
+    scored = [scores_of(rows) for rows in batches]
+    alone = [row_factor(mean_score(*each), torch.zeros(len(each[0]), dtype=torch.int64)) for each in scored]
+    number = torch.arange(len(batches)).repeat_interleave(torch.tensor([len(rows) for rows in batches]))
+    together = row_factor(torch.cat([mean_score(*each) for each in scored]), number)
+    torch.testing.assert_close(together, torch.cat(alone))
 
 
 @given(score_rows, st.randoms(use_true_random=False))

@@ -7,10 +7,14 @@ from __future__ import annotations
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.fake_queue import scored_rows
+from support.fake_queue import jagged, scored_rows
 from support.scripted import compose_config
+from verl.trainer.ppo.v1 import PPOTrainer
 
-from verl_mapo.columns import GRADIENT_SKETCH, TURN_SCORES, TURN_STATUS
+from verl_mapo.columns import GRADIENT_SKETCH, PERCEPTION, TURN_SCORES, TURN_STATUS, UNSEEN_LOG_PROBS, VISUAL_FOCUS
+from verl_mapo.lens.collection import Collection
+from verl_mapo.lens_command import estimators
+from verl_mapo.names import VIEWED, WEIGHING
 from verl_mapo.rollout.statuses import TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
 from verl_mapo.settings import ConfigError
@@ -18,6 +22,7 @@ from verl_mapo.training.config_checks import check_config
 from verl_mapo.training.lens import Lens
 from verl_mapo.training.methods import enabled_methods
 from verl_mapo.training.step_batch import StepBatch
+from verl_mapo.views.passes import VIEWS
 
 
 def make_method(make_trainer, folder, *overrides: str) -> Lens:
@@ -65,6 +70,7 @@ def test_token_weights_are_those_of_the_method_unless_they_are_named(tmp_path, m
         ("method=vgpo", "lens.token_weights=[]"): [],
         ("method=mapo", "algorithm.visual_credit.enable=true"): ["vgpo"],
         ("method=mapo", "lens.token_weights=[pepo,vgpo,pepo]"): ["pepo", "vgpo"],
+        ("method=vppo", "algorithm.visual_credit.enable=true"): ["vgpo", "vppo"],
     }.items():
         path = f"actor_rollout_ref.model.path={model.folder}"
         method = Lens(compose_config(*overrides, f"lens.folder={tmp_path}", path))
@@ -72,7 +78,51 @@ def test_token_weights_are_those_of_the_method_unless_they_are_named(tmp_path, m
         request = method.log_prob_request()[GRADIENT_SKETCH.name]
         assert list(request["weights"]) == names
         if "pepo" in names:
-            assert request["weights"]["pepo"]["layers"] != request["weights"]["vgpo"]["layers"] == [-1]
+            layers = {name: each[VISUAL_FOCUS.name]["layers"] for name, each in request["weights"].items()}
+            assert layers["pepo"] != layers["vgpo"] == [-1]
+
+
+def test_trainers_pass_gets_the_requests_of_all_weightings_and_its_columns_come_back(
+    queue, make_trainer, model, tmp_path
+):
+    """The table then has a row and a placebo of each, from the parts that the steps wrote."""
+    seen, rows = [], 4
+    queue.fields |= scored_rows([torch.tensor([1, 1])] * rows, [1.0, 0.0] * 2, [None] * rows)
+    queue.fields["responses"] = jagged([torch.tensor([5, 6])] * rows)
+    batch = queue.batch([f"{uid}_{row}_0" for uid in "ab" for row in range(2)])
+
+    class Stock(PPOTrainer):
+        def _compute_old_log_prob(self, batch, metrics):
+            seen.append(batch.extra_info[GRADIENT_SKETCH.name])
+            queue.fields[GRADIENT_SKETCH.name] = torch.rand(rows, 4 + 6 * 9)
+            return batch
+
+    weights = f"lens.token_weights=[{','.join(WEIGHING)}]"
+    path = f"actor_rollout_ref.model.path={model.folder}"
+    trainer = make_trainer("method=grpo", f"lens.folder={tmp_path}", "lens.size=4", weights, path, stock=Stock)
+    for method in trainer.methods:
+        method.check_model(model.tokenizer, model.processor)
+    batch = trainer._compute_old_log_prob(batch, {})
+    [asked] = seen
+    assert list(asked["weights"]) == list(WEIGHING) and not batch.extra_info
+    views = {name: asked["weights"][name][VIEWS] for name in VIEWED}
+    assert views["srpo"] == views["vppo"] | {UNSEEN_LOG_PROBS.name: {"hidden": PERCEPTION.name}}
+    assert [row.tolist() for row in queue.fields[PERCEPTION.name].unbind()] == [[0, 0]] * rows
+    [lens] = [method for method in trainer.methods if isinstance(method, Lens)]
+    lens.after_advantage(StepBatch.fetch(batch, 1, Lens.columns))
+    found = Collection.of_parts(tmp_path, 2, {})
+    assert all(found.has(row.tokens) for row in estimators())
+    assert torch.equal(
+        found.weighted[f"weighted/{WEIGHING[-1]}, shuffled"], queue.fields[GRADIENT_SKETCH.name][:, -5:-1]
+    )
+
+
+def test_srpo_is_measured_beside_a_run_of_srpo_only_with_default_settings(tmp_path):
+    folder = f"lens.folder={tmp_path}"
+    Lens(compose_config("method=srpo", folder)).check()
+    with pytest.raises(ConfigError, match=r"refused with algorithm.srpo.* other than their defaults"):
+        Lens(compose_config("method=srpo", "algorithm.srpo.labels=false", folder)).check()
+    Lens(compose_config("method=srpo", "algorithm.srpo.labels=false", folder, "lens.token_weights=[vppo]")).check()
 
 
 def test_step_without_sketches_is_an_error_in_words(queue, make_trainer, tmp_path):
@@ -85,7 +135,7 @@ def test_step_without_sketches_is_an_error_in_words(queue, make_trainer, tmp_pat
 def test_lens_runs_beside_any_estimator_and_only_with_a_folder(tmp_path):
     assert Lens not in enabled_methods(compose_config())
     for estimator in ("method=mapo", "method=vgpo", "algorithm.adv_estimator=grpo"):
-        config = compose_config(estimator, f"lens.folder={tmp_path}")
+        config = compose_config(estimator, f"lens.folder={tmp_path}", f"lens.token_weights=[{','.join(WEIGHING)}]")
         assert enabled_methods(config)[-1] is Lens
         check_config(config)
 

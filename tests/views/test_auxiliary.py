@@ -21,6 +21,10 @@ from verl.workers.config import FSDPActorConfig
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 from verl.workers.utils.losses import ppo_loss
 
+from verl_mapo.columns import CHANGED_LOG_PROBS
+from verl_mapo.lens.estimators import Rollouts
+from verl_mapo.lens.token_weights import Signals
+from verl_mapo.relatives.papo import Papo, PapoSettings
 from verl_mapo.training.focus_engine import FocusEngine
 from verl_mapo.views.auxiliary import AUXILIARY, auxiliary_request, with_terms
 
@@ -80,6 +84,27 @@ def test_loss_of_the_terms_alone_moves_the_policy_away_from_the_changed_view():
     row = {"p": [-1.0, -3.0], "q": [-2.0, -2.0], "mask": [1, 1]}
     _, _, gradient = loss_of([row], request_of(gain=1.0))
     assert gradient[0] < 0 < gradient[1], "a step against the gradient raises the first log p and lowers the second"
+
+
+def test_lens_adds_the_terms_with_the_gradient_that_the_loss_has():
+    """Without advantages, the weights of papo's row are g times the token factors, and e times the plain gradient."""
+    rows = [{"p": [-1.0, -2.0, -3.0, -4.0], "q": [-2.0, -1.5, NAN, -9.0], "mask": [1, 1, 1, 0]}]
+    rows.append({"p": [-30.0, -9.0, -1.0], "q": [-1.0, -1.0, -1.0], "mask": [1, 1, 1]})  # cut at 20 and at 10
+    _, _, gradient = loss_of(rows, request_of(**{name: getattr(PapoSettings(), name) for name in ("gain", "entropy")}))
+    mask, own, changed = (
+        jagged([torch.tensor(row[name]) for row in rows]).to_padded_tensor(0) for name in ("mask", "p", "q")
+    )
+    signals = Signals(mask != 0, {"old_log_probs": own, CHANGED_LOG_PROBS.name: changed})
+    found = Papo.token_factors(signals)
+    assert found.factor[0, 0].item() == pytest.approx(1 - math.exp(-1)) and not found.factor[1, :2].any()
+    row, _ = Papo.lens_rows()
+    zero = torch.zeros(2)
+    rollouts = Rollouts(zero, zero[:, None], zero[:, None], zero, zero, zero, zero.long(), zero.long())
+    together = row.weights(rollouts, None)[:, None] * found.factor + row.plain(rollouts, None)[:, None] * mask
+    lengths = [slice(0, 4), slice(5, 8)]  # behind each row's last token, verl's packed log-probs have one place more
+    expected = [-6 * gradient[at] for at in lengths]
+    for values, of_loss in zip(together, expected, strict=True):
+        assert values[: len(of_loss)].tolist() == pytest.approx(of_loss.tolist(), abs=1e-6)
 
 
 numbers = st.integers(-40, 0).map(lambda n: n / 8)

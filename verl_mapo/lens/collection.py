@@ -26,11 +26,11 @@ WEIGHTED, ROW_SCORE = "weighted/", "row_score/"
 
 
 class Products(NamedTuple):
-    """Inner products of the gradients of N rollouts under one token weighting.
+    """Inner products of some vectors of N rollouts, see :meth:`Collection.products`.
 
     Attributes:
-        among: (N, N) float64, of all pairs.
-        with_plain: (N, N) float64, with the plain gradients, by rows.
+        among: (N, N) or (2 N, 2 N) float64, of all pairs of vectors.
+        with_plain: (N, N) or (2 N, N) float64, with the plain gradients.
     """
 
     among: Tensor
@@ -63,20 +63,28 @@ class Collection:
     calls: Tensor
     manifest: dict[str, Any]
     weighted: dict[str, Tensor] = field(default_factory=dict)
-    _products: dict[str, Products] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _products: dict[tuple[str, bool], Products] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def has(self, weighting: str) -> bool:
         """Whether the gradients of a token weighting were taken; the plain ones, ``""``, always are."""
         return not weighting or WEIGHTED + weighting in self.weighted
 
-    def products(self, weighting: str = "") -> Products:
-        """The inner products of the gradients of a token weighting; "" for the plain gradients."""
-        if weighting not in self._products:
+    def products(self, weighting: str = "", and_plain: bool = False) -> Products:
+        """The inner products of the gradients of the rollouts.
+
+        Args:
+            weighting: their token weighting; "" for the plain gradients.
+            and_plain: whether the plain gradients of all rollouts follow those with token weights as further vectors.
+        """
+        key = weighting, and_plain
+        if key not in self._products:
             vectors = self.weighted[WEIGHTED + weighting] if weighting else self.sketches
+            vectors = torch.cat([vectors, self.sketches]) if and_plain else vectors
             among = (vectors @ vectors.T).double()
-            with_plain = (vectors @ self.sketches.T).double() if weighting else among
-            self._products[weighting] = Products(among, with_plain)
-        return self._products[weighting]
+            known = and_plain or not weighting  # the plain gradients are the last vectors
+            with_plain = among[:, -len(self.sketches) :] if known else (vectors @ self.sketches.T).double()
+            self._products[key] = Products(among, with_plain)
+        return self._products[key]
 
     def row_score(self, weighting: str) -> Tensor:
         """(N,) float32, the score of each rollout under a token weighting; NaN for the plain gradients."""

@@ -189,8 +189,8 @@ def _measure(
         half = by_question[halves[own]]
         rows = _deal(half, plan, generator)
         figures = []
-        for weighting, alike in groupby(estimators, key=lambda each: each.tokens):
-            block, direction = _side(collection, rows, reference, weighting)
+        for vectors, alike in groupby(estimators, key=lambda each: (each.tokens, each.plain is not None)):
+            block, direction = _side(collection, rows, reference, *vectors)
             figures += [
                 _of_batches(each, collection, rows, block, direction, generator)
                 + (_of_expected(each, collection, half, direction, generator),)
@@ -203,21 +203,38 @@ def _measure(
     return np.stack([cosine, true_cosine, cosine - cosine[0], snr, variance, bias, idle, worth], axis=1)
 
 
-def _side(collection: Collection, rows: Tensor, reference: Tensor, weighting: str) -> tuple[Tensor, Tensor]:
-    """The blocks (passes, rows, rows) and the direction (N,) of :func:`_of_batches` under a token weighting."""
-    products, places = collection.products(weighting), rows.flatten(1)
+def _side(
+    collection: Collection, rows: Tensor, reference: Tensor, weighting: str, and_plain: bool
+) -> tuple[Tensor, Tensor]:
+    """The blocks and the direction of :func:`_of_batches`; the last two are those of :meth:`Collection.products`."""
+    products, places = collection.products(weighting, and_plain), _vectors(collection, rows, and_plain).flatten(1)
     return products.among[places.unsqueeze(2), places.unsqueeze(1)], products.with_plain @ reference
+
+
+def _vectors(collection: Collection, rows: Tensor, and_plain: bool) -> Tensor:
+    """(..., n) or (..., 2 n): the vectors of :meth:`Collection.products` that belong to some rollouts, (..., n)."""
+    return torch.cat([rows, rows + len(collection.outcome)], dim=-1) if and_plain else rows
+
+
+def _weights(
+    estimator: Estimator, collection: Collection, rows: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """The vectors of an estimator for some rollouts, see :func:`_vectors`, and float64 weights of the same shape."""
+    rollouts = batch_of(collection, rows, estimator.tokens)
+    kinds = (estimator.weights, estimator.plain) if estimator.plain else (estimator.weights,)
+    weights = torch.cat([kind(rollouts, generator).double().view(rows.shape) for kind in kinds], dim=-1)
+    return _vectors(collection, rows, estimator.plain is not None), weights
 
 
 def _reference(collection: Collection, rows: Tensor) -> Tensor:
     """(N,) float64: weights of all rollouts in the gradient of accuracy over the given questions, (Q, G)."""
-    weights = accuracy(batch_of(collection, rows))
-    return _of_all(collection, rows, weights)
+    return _of_all(len(collection.outcome), rows, accuracy(batch_of(collection, rows)))
 
 
-def _of_all(collection: Collection, rows: Tensor, weights: Tensor) -> Tensor:
-    """(N,) float64: the weight of each rollout of the collection, if ``rows`` have these weights."""
-    return torch.zeros(len(collection.outcome), dtype=torch.float64).index_add_(0, rows.flatten(), weights.double())
+def _of_all(count: int, places: Tensor, weights: Tensor) -> Tensor:
+    """(count,) float64: the weight of each of all vectors, if those at ``places`` have these weights."""
+    zeros = torch.zeros(count, dtype=torch.float64)
+    return zeros.index_add_(0, places.flatten(), weights.double().flatten())
 
 
 def _deal(rows: Tensor, plan: Plan, generator: torch.Generator) -> Tensor:
@@ -243,14 +260,13 @@ def _of_batches(
         estimator: the estimator.
         collection: the collection.
         rows: see :func:`_deal`.
-        block: (passes, rows, rows), the inner products of the rollouts of a pass.
-        direction: (N,), the projection of each rollout's gradient on the reference.
+        block: (passes, vectors, vectors), the inner products of the vectors of a pass.
+        direction: (vectors of the collection,), the projection of each on the reference.
         generator: random numbers of the estimator.
     """
-    passes, batches, size = rows.flatten(2).shape
-    weights = estimator.weights(batch_of(collection, rows, estimator.tokens), generator)
-    weights = weights.double().view(passes, batches, size)
-    projection = (weights * direction[rows.flatten(2)]).sum(dim=2).flatten()
+    places, weights = (each.flatten(2) for each in _weights(estimator, collection, rows, generator))
+    passes, batches, size = weights.shape
+    projection = (weights * direction[places]).sum(dim=2).flatten()
     among = torch.einsum("pbi,pbicj,pcj->pbc", weights, block.view(passes, batches, size, batches, size), weights)
     squared = among.diagonal(dim1=1, dim2=2)
     # |mean|^2 from pairs of batches without a common question: a batch with itself would count noise as signal
@@ -271,9 +287,8 @@ def _of_expected(
     generator: torch.Generator,
 ) -> float:
     """Cosine of the reference with the gradient over all rollouts of a half's questions, (Q, G)."""
-    weights = estimator.weights(batch_of(collection, half, estimator.tokens), generator)
-    whole = _of_all(collection, half, weights)
-    among = collection.products(estimator.tokens).among
+    among = collection.products(estimator.tokens, estimator.plain is not None).among
+    whole = _of_all(len(among), *_weights(estimator, collection, half, generator))
     return float(whole @ direction / (whole @ among @ whole).clamp_min(TINY).sqrt())
 
 
@@ -300,11 +315,10 @@ def where_it_comes_from(
     shares = dict.fromkeys(classes, 0.0)
     for own, other in ((0, 1), (1, 0)):
         reference = _reference(collection, by_question[halves[other]])
-        direction = collection.products(estimator.tokens).with_plain @ reference
-        rows = by_question[halves[own]]
+        direction = collection.products(estimator.tokens, estimator.plain is not None).with_plain @ reference
         random = torch.Generator().manual_seed(seed)
-        weights = estimator.weights(batch_of(collection, rows, estimator.tokens), random).double().view(rows.shape)
-        projection = (weights * direction[rows]).sum(dim=1)
+        places, weights = _weights(estimator, collection, by_question[halves[own]], random)
+        projection = (weights * direction[places]).sum(dim=1)
         for name, members in classes.items():
             shares[name] += float(projection[members[halves[own]]].sum() / projection.sum()) / 2
     return {name: (float(members.double().mean()), shares[name]) for name, members in classes.items()}

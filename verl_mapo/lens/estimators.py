@@ -50,24 +50,30 @@ class Rollouts:
     batch: Tensor
 
 
+Weights = Callable[[Rollouts, torch.Generator], Tensor]
+"""Rollouts and a generator of random numbers to the weight of each rollout, (B,) float64."""
+
+
 @dataclass(frozen=True)
 class Estimator:
     """One row of the lens's table.
 
     Attributes:
         name: its name in the table.
-        weights: rollouts and a generator of random numbers to the weight of each rollout, (B,) float64.
+        weights: of the rollouts' gradients.
         placebo: the estimator whose signal is taken out of this one; "" if it is no placebo.
         options: what is shown of its settings.
         tokens: the token weighting whose gradients it weighs, see :mod:`verl_mapo.lens.token_weights`; "" for the plain
             gradients.
+        plain: for an estimator that adds plain gradients to those with token weights: their weights, like ``weights``.
     """
 
     name: str
-    weights: Callable[[Rollouts, torch.Generator], Tensor]
+    weights: Weights
     placebo: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     tokens: str = ""
+    plain: Weights | None = None
 
 
 def grpo(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
@@ -104,7 +110,7 @@ def gspo(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
     return grpo(rollouts) / rollouts.tokens.double().clamp_min(1)
 
 
-def mapo(settings: MapoSettings) -> Callable[[Rollouts, torch.Generator], Tensor]:
+def mapo(settings: MapoSettings) -> Weights:
     """MAPO (arXiv 2604.06777) with any settings except ``credit: turn``, which weights tokens and not rollouts."""
 
     def weights(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
@@ -126,7 +132,7 @@ def with_placebo(settings: MapoSettings) -> list[Estimator]:
     ]
 
 
-def shuffled(weights: Callable[[Rollouts, torch.Generator], Tensor]) -> Callable[[Rollouts, torch.Generator], Tensor]:
+def shuffled(weights: Weights) -> Weights:
     """The placebo of an estimator: the turns' scores exchanged among the scored rollouts of their group.
 
     The scores keep their distribution in the group, and lose what they say about a rollout.
@@ -140,9 +146,7 @@ def shuffled(weights: Callable[[Rollouts, torch.Generator], Tensor]) -> Callable
     return of_exchanged
 
 
-def calls_exchanged(
-    weights: Callable[[Rollouts, torch.Generator], Tensor],
-) -> Callable[[Rollouts, torch.Generator], Tensor]:
+def calls_exchanged(weights: Weights) -> Weights:
     """The placebo of a method of tool credit: the numbers of calls exchanged among the right rollouts of their group.
 
     The right rollouts of a group keep the distribution of their calls, and the calls lose what they say about a
@@ -175,7 +179,7 @@ def tool_credit(name: str, advantage: Callable[..., Any], settings: Any) -> list
     ]
 
 
-def token_weighted(name: str, weights: Callable[[Rollouts, torch.Generator], Tensor] = grpo) -> list[Estimator]:
+def token_weighted(name: str, weights: Weights = grpo, plain: Weights | None = None) -> list[Estimator]:
     """An estimator whose token weights depend on the rollout alone, and its placebo.
 
     The placebo exchanges the token weights within each rollout, and the scores of the rollouts within their group.
@@ -183,6 +187,7 @@ def token_weighted(name: str, weights: Callable[[Rollouts, torch.Generator], Ten
     Args:
         name: its name, and that of its token weighting.
         weights: what it multiplies the weighted gradient of a rollout by.
+        plain: what it multiplies the plain gradient of a rollout by and adds; None for nothing.
     """
 
     def of_exchanged(rollouts: Rollouts, random: torch.Generator) -> Tensor:
@@ -191,8 +196,8 @@ def token_weighted(name: str, weights: Callable[[Rollouts, torch.Generator], Ten
 
     shuffled_name = placebo(name)
     return [
-        Estimator(name, weights, tokens=name),
-        Estimator(shuffled_name, of_exchanged, placebo=name, tokens=shuffled_name),
+        Estimator(name, weights, tokens=name, plain=plain),
+        Estimator(shuffled_name, of_exchanged, placebo=name, tokens=shuffled_name, plain=plain),
     ]
 
 

@@ -44,7 +44,7 @@ def sketched_step(
     micro_batch: TensorDict,
     request: dict[str, Any],
     step: Callable[[Callable[..., tuple[Tensor, dict]]], tuple[Tensor, dict]],
-    scores: dict[str, Callable[[], Tensor]],
+    given: Callable[[], dict[str, dict[str, Tensor]]],
 ) -> tuple[Tensor, dict]:
     """A forward step of verl whose ``model_output`` also holds ``gradient_sketch``, jagged, the same number a row.
 
@@ -55,11 +55,11 @@ def sketched_step(
         model: the model of the engine.
         micro_batch: verl's micro-batch.
         request: ``size`` (M), ``seed``, ``layers``, the number of last decoder layers, None for all, and ``weights``,
-            the names of the weightings.
+            the names of the weightings with their requests to the pass.
         step: verl's forward step of this micro-batch; it takes the loss function, which alone sees outputs of verl
             that gradients flow through.
-        scores: name of a weighting to a function that gives, once the forward pass is done, (N,) float32 focus scores
-            at packed positions, each one position before its token; NaN where there is none.
+        given: gives, once the forward pass is done, what each weighting asked for: the first argument of
+            :func:`verl_mapo.lens.token_weights.weightings`.
     """
     blocks = model.get_decoder().layers
     blocks = list(blocks)[-(request["layers"] or len(blocks)) :]
@@ -78,8 +78,10 @@ def sketched_step(
     def backward(*, model_output: dict[str, Tensor], **_: Any) -> tuple[Tensor, dict]:
         log_probs = model_output["log_probs"].values()
         plain = policy.roll(-1).to(log_probs.device)  # verl's log-prob of a token lies one position before it
-        read = {name: scores[name]() for name in request["weights"]}
-        weights, row_scores = weightings(read, model_output.get("entropy"), micro_batch, request["seed"])
+        fields = {"old_log_probs": log_probs.detach()}
+        if "entropy" in model_output:
+            fields["entropy"] = model_output["entropy"].values().detach()
+        weights, row_scores = weightings(given(), fields, micro_batch, request["seed"])
         for number, weight in enumerate([plain.to(log_probs.dtype), *weights]):
             sketches.zero_()
             last = number == len(weights)

@@ -3,25 +3,40 @@
 """The factors of token-weighted estimators inside a log-prob pass, each with its placebo.
 
 The lens keeps one vector a rollout for each weighting f: the gradient of sum_t f_t log pi_t. That suffices where f
-depends on the rollout alone, as the token factors of VGPO and PEPO do; what depends on the group, such as the
-advantage and VGPO's trajectory factor, is one number a rollout, which the comparison multiplies. All settings have
-their defaults.
+depends on the rollout alone; what depends on the group or the batch, such as the advantage and the trajectory factors
+of VGPO and VPPO, is one number a rollout, which the comparison multiplies. A method gives f in
+:meth:`verl_mapo.training.method.Method.token_factors`, with the default values of its settings.
 
-The placebo exchanges the factors among the tokens of a row that have a score: the same factors, in the same row, which
+The placebo exchanges the factors among the tokens of a row that have a signal: the same factors, in the same row, which
 say nothing about their tokens.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from tensordict import TensorDict
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from verl_mapo import names
-from verl_mapo.advantages.visual_credit import VisualCreditSettings, token_factor
 from verl_mapo.packed_rows import from_response, to_response
+
+if TYPE_CHECKING:
+    from verl_mapo.training.method import Method
+
+
+class Signals(NamedTuple):
+    """What the log-prob pass gave of B rows with L response positions.
+
+    Attributes:
+        policy: (B, L) bool, the policy tokens.
+        values: by name, (B, L): the columns and fields of verl that the method reads; float32 columns of a pass are NaN
+            where a token has no value.
+    """
+
+    policy: Tensor
+    values: dict[str, Tensor]
 
 
 class Factors(NamedTuple):
@@ -29,11 +44,15 @@ class Factors(NamedTuple):
 
     Attributes:
         factor: (B, L) float32.
-        row_score: (B,) float64, the number that the group compares; NaN where the row has none.
+        part: (B, L) bool or integer; the placebo exchanges the factors of a row among tokens with the same number, and
+            leaves those with 0.
+        row_score: (B,) float64, the number that the group or the batch compares, NaN in a row that has none; None if
+            there is no such number.
     """
 
     factor: Tensor
-    row_score: Tensor
+    part: Tensor
+    row_score: Tensor | None = None
 
 
 def placebo(name: str) -> str:
@@ -43,67 +62,81 @@ def placebo(name: str) -> str:
 
 @torch.no_grad()
 def weightings(
-    scores: dict[str, Tensor], entropy: Tensor | None, micro_batch: TensorDict, seed: int
+    given: dict[str, dict[str, Tensor]], fields: dict[str, Tensor], micro_batch: TensorDict, seed: int
 ) -> tuple[list[Tensor], list[Tensor]]:
     """The weights of all positions of a micro-batch, of each weighting and then of its placebo.
 
     Args:
-        scores: name of a weighting to (N,) float32 focus scores at packed positions, each one position before its
-            token; NaN where there is none.
-        entropy: jagged, the entropy at each packed position in nats; PEPO needs it.
+        given: name of a weighting to the columns that it asked the pass for, by name: (N,) float32 at packed positions,
+            each value one position before its token, NaN where there is none.
+        fields: the fields of verl that the pass gave, by name, laid out in the same way.
         micro_batch: verl's micro-batch.
         seed: of the placebos.
 
     Returns:
         (N,) float32 on the CPU twice for each weighting; and (B,) float64, the score of each row, once for each.
     """
+    from verl_mapo.training.methods import find_method  # which imports the lens
+
     ids, masks = micro_batch["input_ids"].cpu(), micro_batch["response_mask"].cpu()
-    mask = masks.to_padded_tensor(0)
+    policy = padded(masks) != 0
     offsets, lengths = ids.offsets(), masks.offsets().diff()
+    seeds = [seed + int(row.sum()) for row in ids.unbind()]
     weights, row_scores = [], []
-    for name, packed in scores.items():
-        score = to_response(packed.cpu(), offsets, lengths, torch.nan)
-        scored = (mask != 0) & ~score.isnan()
-        spread = None if entropy is None else to_response(entropy.values().cpu().float(), offsets, lengths, 0.0)
-        found = factors(name, score, scored, mask, spread)
-        exchanged = exchange(found.factor, scored, [seed + int(row.sum()) for row in ids.unbind()])
+    for name, columns in given.items():
+        method = find_method(name)
+        found = method.token_factors(signals(method, columns | fields, micro_batch, policy))
+        exchanged = exchange(found.factor, found.part, seeds)
         weights += [from_response(each, offsets, lengths) for each in (found.factor, exchanged)]
-        row_scores.append(found.row_score)
+        none = found.factor.new_full((len(policy),), torch.nan, dtype=torch.float64)
+        row_scores.append(none if found.row_score is None else found.row_score)
     return weights, row_scores
 
 
-def factors(name: str, score: Tensor, scored: Tensor, mask: Tensor, entropy: Tensor | None) -> Factors:
-    """The factors of one weighting.
+def signals(method: type[Method], packed: dict[str, Tensor], micro_batch: TensorDict, policy: Tensor) -> Signals:
+    """What a method reads, of a micro-batch.
 
     Args:
-        name: ``vgpo`` or ``pepo``.
-        score: (B, L) float32, the focus score of each token.
-        scored: (B, L) bool, the policy tokens that have one.
-        mask: (B, L), 1 on policy tokens.
-        entropy: (B, L) float32, in nats.
+        method: the method.
+        packed: by name, (N,) at packed positions, each value one position before its token.
+        micro_batch: verl's micro-batch, which holds the columns that were there before the pass.
+        policy: (B, L) bool, the policy tokens.
+
+    Raises:
+        RuntimeError: something is missing.
     """
-    if name == names.PEPO:
-        from verl_mapo.relatives.pepo import pepo_factor  # a run imports the relatives that it uses and no other
+    offsets, lengths = micro_batch["input_ids"].offsets().cpu(), micro_batch["response_mask"].offsets().diff().cpu()
+    values = {}
+    for name in (*(column.name for column in method.columns), *method.fields):
+        if name in packed:
+            values[name] = to_response(packed[name].cpu().float(), offsets, lengths, torch.nan)
+        elif name in micro_batch.keys():
+            values[name] = padded(micro_batch[name].cpu())
+        else:
+            raise RuntimeError(f"The log-prob pass gave no {name}, which the weights of {method.name} need.")
+    return Signals(policy, values)
 
-        if entropy is None:
-            raise RuntimeError("The log-prob pass gave no entropy, which the weights of pepo need.")
-        factor = pepo_factor(2 * score - 1, entropy, scored, progress=1.0)
-        return Factors(factor, score.new_full((len(score),), torch.nan, dtype=torch.float64))
-    found = token_factor(score, scored, mask, VisualCreditSettings())
-    return Factors(found.factor, found.trajectory_score.masked_fill(~found.visual, torch.nan))
+
+def padded(rows: Tensor) -> Tensor:
+    """(B, L): jagged rows with 0 after their end, as wide as the longest.
+
+    torch's ``to_padded_tensor`` makes rows as wide as all of them together where a jagged tensor was made of offsets.
+    """
+    return pad_sequence(list(rows.unbind()), batch_first=True)
 
 
-def exchange(factor: Tensor, scored: Tensor, seeds: list[int]) -> Tensor:
-    """(B, L): the factors of each row exchanged at random among its scored tokens.
+def exchange(factor: Tensor, part: Tensor, seeds: list[int]) -> Tensor:
+    """(B, L): the factors of each row exchanged at random among its tokens of the same part.
 
     Args:
         factor: (B, L).
-        scored: (B, L) bool.
+        part: (B, L) bool or integer, see :class:`Factors`.
         seeds: one a row, so that a row's placebo does not depend on its micro-batch.
     """
     exchanged = factor.clone()
-    for row, (at, seed) in enumerate(zip(scored, seeds, strict=True)):
-        there = at.nonzero().squeeze(1)
-        order = torch.randperm(len(there), generator=torch.Generator().manual_seed(seed))
-        exchanged[row, there] = factor[row, there[order]]
+    for row, (at, seed) in enumerate(zip(part, seeds, strict=True)):
+        random = torch.Generator().manual_seed(seed)
+        for number in at[at != 0].unique():
+            there = (at == number).nonzero().squeeze(1)
+            exchanged[row, there] = factor[row, there[torch.randperm(len(there), generator=random)]]
     return exchanged

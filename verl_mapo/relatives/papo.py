@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
@@ -24,12 +25,16 @@ from torch import Tensor
 from verl_mapo import names
 from verl_mapo.advantages.groups import grpo_advantage
 from verl_mapo.charts import BLUE, GREEN, VERMILION, Curve, Panel
+from verl_mapo.columns import CHANGED_LOG_PROBS
+from verl_mapo.lens.token_weights import Factors, Signals
 from verl_mapo.settings import STRICT
-from verl_mapo.training.view_method import ViewMethod, default_view
+from verl_mapo.training.view_method import OLD_LOG_PROBS, ViewMethod, default_view
 from verl_mapo.views.auxiliary import auxiliary_request
+from verl_mapo.views.divergence import divergence
 from verl_mapo.views.pixels import ViewSettings
 
 if TYPE_CHECKING:
+    from verl_mapo.lens.estimators import Estimator, Rollouts
     from verl_mapo.training.step_batch import StepBatch
 
 
@@ -71,6 +76,36 @@ class Papo(ViewMethod):
         """``papo/divergence/mean``: of the policy tokens before the update."""
         score: Tensor = step.results[self.name]
         return {"papo/divergence/mean": float(score.double().mean())} if len(score) else {}
+
+    @classmethod
+    def token_factors(cls, signals: Signals) -> Factors:
+        """The derivative of D_t by log p_t, which is 1 - q_t / p_t; 0 for tokens without a changed view."""
+        policy, own = signals.policy, signals.values[OLD_LOG_PROBS].detach()
+        changed = signals.values[CHANGED_LOG_PROBS.name]
+        scored = policy & ~changed.isnan()
+        with torch.enable_grad():
+            own.requires_grad_()
+            (slope,) = torch.autograd.grad(divergence(own, changed.where(scored, own.detach())).sum(), own)
+        return Factors(slope, scored)
+
+    @classmethod
+    def lens_rows(cls) -> list[Estimator]:
+        """PAPO with its default settings; its placebo exchanges the derivatives of D_t in a row.
+
+        At the policy that made the rollouts, the direction of Eq. 2 is the sum over the rollouts of
+        (A + e) grad(sum_t log p_t) + g sum_t (dD_t / dlog p_t) grad(log p_t).
+        """
+        from verl_mapo.lens.estimators import grpo, token_weighted
+
+        settings = cls.Settings()
+
+        def gain(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
+            return torch.full_like(rollouts.outcome, settings.gain, dtype=torch.float64)
+
+        def plain(rollouts: Rollouts, random: torch.Generator | None = None) -> Tensor:
+            return grpo(rollouts, random) + settings.entropy
+
+        return token_weighted(cls.name, gain, plain)
 
     panels = (
         Panel(

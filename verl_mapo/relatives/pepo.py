@@ -33,6 +33,7 @@ from verl_mapo.advantages.groups import EQUAL, grpo_advantage
 from verl_mapo.advantages.visual_credit import CHUNK
 from verl_mapo.charts import BLUE, GREY, VERMILION, Curve, Panel
 from verl_mapo.columns import VISUAL_FOCUS
+from verl_mapo.lens.token_weights import Factors, Signals
 from verl_mapo.settings import STRICT, ConfigError, select
 from verl_mapo.training.method import Method
 from verl_mapo.training.visual_credit import check_pass, number_of_layers, scores_of, visual_token_ids
@@ -195,6 +196,14 @@ class Pepo(Method):
             "pepo/factor/max": float(of_scored.max()),
             "pepo/factor/mean": float(of_scored.double().mean()),
         }
+
+    @classmethod
+    def token_factors(cls, signals: Signals) -> Factors:
+        """The factors of a row, which depend on that row alone, at the end of the schedule."""
+        settings, focus = cls.Settings(), signals.values[VISUAL_FOCUS.name]
+        scored = signals.policy & ~focus.isnan()
+        cosine, entropy = 2 * focus - 1, signals.values[ENTROPY]
+        return Factors(pepo_factor(cosine, entropy, scored, 1.0, settings.gain, settings.temperature), scored)
 
     @classmethod
     def lens_rows(cls) -> list[Estimator]:

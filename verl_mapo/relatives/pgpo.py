@@ -28,12 +28,14 @@ from torch import Tensor
 from verl_mapo import names
 from verl_mapo.advantages.groups import grpo_advantage
 from verl_mapo.charts import BLUE, GREY, VERMILION, Curve, Panel
+from verl_mapo.lens.token_weights import Factors, Signals
 from verl_mapo.settings import STRICT
-from verl_mapo.training.view_method import ViewMethod, default_view
+from verl_mapo.training.view_method import ViewMethod, default_view, viewed_divergence
 from verl_mapo.views.divergence import min_max
 from verl_mapo.views.pixels import ViewSettings
 
 if TYPE_CHECKING:
+    from verl_mapo.lens.estimators import Estimator
     from verl_mapo.training.step_batch import StepBatch
 
 
@@ -67,7 +69,7 @@ def pgpo_factor(score: Tensor, scored: Tensor, threshold: float = 0.4, gain: flo
     Returns:
         (B, L) in the dtype of ``score``, 1 where not scored.
     """
-    share = min_max(torch.where(scored, score, 0.0).log1p(), scored, dim=1)
+    share = min_max(torch.where(scored, score, 0.0).log1p(), scored)
     weight = torch.where(share < threshold, share / threshold, 1 + gain * (share - threshold) / (1 - threshold))
     weight = torch.where(scored, weight, 0.0)
     total = weight.sum(dim=1, keepdim=True)
@@ -101,6 +103,20 @@ class Pgpo(ViewMethod):
             "pgpo/factor/max": float(factor.max()),
             "pgpo/factor/mean": float(factor.double().mean()),
         }
+
+    @classmethod
+    def token_factors(cls, signals: Signals) -> Factors:
+        """The factors of a row, which depend on that row alone."""
+        settings, score = cls.Settings(), viewed_divergence(signals)
+        scored = signals.policy & ~score.isnan()
+        return Factors(pgpo_factor(score, scored, settings.threshold, settings.gain), scored)
+
+    @classmethod
+    def lens_rows(cls) -> list[Estimator]:
+        """PGPO with its default settings; its placebo exchanges the factors in a row."""
+        from verl_mapo.lens.estimators import token_weighted
+
+        return token_weighted(cls.name)
 
     panels = (
         Panel(

@@ -27,7 +27,7 @@ from __future__ import annotations
 import re
 from dataclasses import field
 from itertools import accumulate
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import torch
 import transfer_queue as tq
@@ -41,8 +41,9 @@ from verl_mapo import names
 from verl_mapo.advantages.groups import grpo_advantage
 from verl_mapo.charts import BLUE, VERMILION, Curve, Panel
 from verl_mapo.columns import PERCEPTION, UNSEEN_LOG_PROBS
+from verl_mapo.lens.token_weights import Factors, Signals
 from verl_mapo.settings import STRICT, ConfigError
-from verl_mapo.training.view_method import OLD_LOG_PROBS, ViewMethod, default_view
+from verl_mapo.training.view_method import OLD_LOG_PROBS, ViewMethod, default_view, viewed_divergence
 from verl_mapo.views.divergence import min_max
 from verl_mapo.views.passes import VIEWS
 from verl_mapo.views.pixels import ViewSettings
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase
 
+    from verl_mapo.lens.estimators import Estimator
     from verl_mapo.training.step_batch import StepBatch
 
 _LABEL = r'"label":\s*"((?:[^"\\]|\\.)*)"'
@@ -129,9 +131,47 @@ def role_factor(signal: Tensor, role: Tensor, strength: float = 0.5) -> Tensor:
     Returns:
         (B, L) in the dtype of ``signal``, 1 outside of the role.
     """
-    share = min_max(signal, role, dim=1)
+    share = min_max(signal, role)
     mean = share.sum(dim=1, keepdim=True) / role.sum(dim=1, keepdim=True).clamp_min(1)
     return torch.where(role, 1 + strength * (share - mean), 1.0)
+
+
+class SrpoFactors(NamedTuple):
+    """Result of :func:`srpo_factors`, all of (B, L).
+
+    Attributes:
+        dependency: float, s of Eq. 2, NaN where a row has no corrupted view.
+        perception: bool, P, where it has a signal.
+        support: float, s of Eq. 3, NaN where a row has no perception.
+        reasoning: bool, R, where it has a signal.
+        factor: float, f; 1 elsewhere.
+    """
+
+    dependency: Tensor
+    perception: Tensor
+    support: Tensor
+    reasoning: Tensor
+    factor: Tensor
+
+
+@torch.no_grad()
+def srpo_factors(
+    dependency: Tensor, support: Tensor, written: Tensor, policy: Tensor, strength: float = 0.5
+) -> SrpoFactors:
+    """The factors of both roles (Eq. 2 to 5); a row's factors depend on that row alone.
+
+    Args:
+        dependency: (B, L) float, s of Eq. 2; NaN where there is none.
+        support: (B, L) float, log p - log r; NaN where there is none.
+        written: (B, L) bool, the tokens of the written perception.
+        policy: (B, L) bool, the policy tokens.
+        strength: a.
+    """
+    perception = policy & written & ~dependency.isnan()
+    reasoning = policy & ~written & ~support.isnan()
+    support = support.clamp_min(0)
+    factor = role_factor(dependency, perception, strength) * role_factor(support, reasoning, strength)
+    return SrpoFactors(dependency, perception, support, reasoning, factor)
 
 
 class Srpo(ViewMethod):
@@ -178,19 +218,15 @@ class Srpo(ViewMethod):
 
     def advantages(self, step: StepBatch, rewards: Tensor, response_mask: Tensor) -> Tensor:
         """GRPO's advantages times the factors (Eq. 6)."""
-        policy = response_mask != 0
-        written = step.fields[PERCEPTION.name].to_padded_tensor(0).bool() & policy
+        written = step.fields[PERCEPTION.name].to_padded_tensor(0).bool()
         dependency = self.divergence(step)
-        perception = written & ~dependency.isnan()
-        factor = role_factor(dependency, perception, self.settings.strength)
-        reasoning, support = torch.zeros_like(perception), torch.zeros_like(dependency)
         unseen = step.response_values(UNSEEN_LOG_PROBS) if self.settings.reasoning else None
-        if unseen is not None:
-            support = (step.fields[OLD_LOG_PROBS].to_padded_tensor(0.0) - unseen).clamp_min(0)
-            reasoning = policy & ~written & ~unseen.isnan()
-            factor = factor * role_factor(support, reasoning, self.settings.strength)
-        step.results[self.name] = (dependency, perception, support, reasoning, factor)
-        return grpo_advantage(step.outcome, response_mask, step.group, by_std=self.norm_by_std).mul_(factor)
+        if unseen is None:
+            unseen = torch.full_like(dependency, torch.nan)
+        support = step.fields[OLD_LOG_PROBS].to_padded_tensor(0.0) - unseen
+        found = srpo_factors(dependency, support, written, response_mask != 0, self.settings.strength)
+        step.results[self.name] = found
+        return grpo_advantage(step.outcome, response_mask, step.group, by_std=self.norm_by_std).mul_(found.factor)
 
     def metrics(self, step: StepBatch) -> dict[str, float]:
         """``srpo/*``: share of perception tokens, mean signal of both roles, smallest and largest factor."""
@@ -208,6 +244,25 @@ class Srpo(ViewMethod):
             of_roles = factor[every]
             metrics |= {"srpo/factor/min": float(of_roles.min()), "srpo/factor/max": float(of_roles.max())}
         return metrics
+
+    @classmethod
+    def token_factors(cls, signals: Signals) -> Factors:
+        """The factors of a row, which depend on that row alone; a placebo exchanges those of each role."""
+        found = srpo_factors(
+            viewed_divergence(signals),
+            signals.values[OLD_LOG_PROBS] - signals.values[UNSEEN_LOG_PROBS.name],
+            signals.values[PERCEPTION.name].bool(),
+            signals.policy,
+            cls.Settings().strength,
+        )
+        return Factors(found.factor, found.perception + 2 * found.reasoning)
+
+    @classmethod
+    def lens_rows(cls) -> list[Estimator]:
+        """SRPO with its default settings; its placebo exchanges the factors of a role in a row."""
+        from verl_mapo.lens.estimators import token_weighted
+
+        return token_weighted(cls.name)
 
     panels = (
         Panel(

@@ -31,13 +31,14 @@ from torch import Tensor
 from verl_mapo import names
 from verl_mapo.advantages.groups import grpo_advantage
 from verl_mapo.charts import BLUE, VERMILION, Curve, Panel
+from verl_mapo.lens.token_weights import Factors, Signals
 from verl_mapo.settings import STRICT
-from verl_mapo.training.view_method import ViewMethod, default_view
+from verl_mapo.training.view_method import ViewMethod, default_view, viewed_divergence
 from verl_mapo.views.auxiliary import auxiliary_request
-from verl_mapo.views.divergence import min_max
 from verl_mapo.views.pixels import ViewSettings
 
 if TYPE_CHECKING:
+    from verl_mapo.lens.estimators import Estimator, Rollouts
     from verl_mapo.training.step_batch import StepBatch
 
 
@@ -83,18 +84,42 @@ def vppo_factors(score: Tensor, scored: Tensor, kept: float = 0.4, least: float 
         kept: the share of Eq. 2; tokens that tie are taken from the left.
         least: b.
     """
-    count = scored.sum(dim=1, keepdim=True)
+    mean = mean_score(score, scored)
+    return VppoFactors(row_factor(mean, torch.zeros_like(mean, dtype=torch.int64), least), most(score, scored, kept))
+
+
+def most(score: Tensor, scored: Tensor, kept: float = 0.4) -> Tensor:
+    """(B, L) bool, m of Eq. 2, true where not scored; the arguments are those of :func:`vppo_factors`."""
     # float64: 0.4 * 5 is exactly 2, and must not become 3
-    number = torch.ceil(kept * count.double() - 1e-9)
+    number = torch.ceil(kept * scored.sum(dim=1, keepdim=True).double() - 1e-9)
     order = score.masked_fill(~scored, -1.0).argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(score.shape[1]).expand_as(order))
-    live = count.squeeze(1) > 0
-    mean = torch.where(scored, score, 0.0).double().sum(dim=1) / count.squeeze(1).clamp_min(1)
-    n = min_max(mean, live)
-    average = n.sum() / live.sum().clamp_min(1)
-    slope = (1 - least) / average if average > 0 else 0.0
-    row = torch.where(live, least + n * slope, 1.0) if average > 0 else torch.ones_like(n)
-    return VppoFactors(row, (rank < number) | ~scored)
+    return (rank < number) | ~scored
+
+
+def mean_score(score: Tensor, scored: Tensor) -> Tensor:
+    """(B,) float64, S of Eq. 3, NaN in a row without scored tokens; the arguments are those of :func:`vppo_factors`."""
+    return torch.where(scored, score, 0.0).double().sum(dim=1) / scored.sum(dim=1)
+
+
+def row_factor(mean: Tensor, batch: Tensor, least: float = 0.9) -> Tensor:
+    """(B,) float64, f of Eq. 4 and 5; 1 where there is no S, and in a batch whose rows have the same S.
+
+    Args:
+        mean: (B,) float64, S; NaN in a row without scored tokens.
+        batch: (B,) int64, the number of the batch that a row belongs to.
+        least: b.
+    """
+    live = ~mean.isnan()
+    s, of = mean[live], batch[live]
+    count = s.new_zeros(int(batch.max()) + 1).index_add_(0, of, torch.ones_like(s))
+    low, high = (
+        torch.full_like(count, bound).scatter_reduce_(0, of, s, how)[of]
+        for bound, how in ((torch.inf, "amin"), (-torch.inf, "amax"))
+    )
+    n = torch.where(high > low, (s - low) / (high - low), 0.0)
+    average = (torch.zeros_like(count).index_add_(0, of, n) / count)[of]
+    return torch.ones_like(mean).masked_scatter_(live, torch.where(average > 0, least + n * (1 - least) / average, 1.0))
 
 
 class Vppo(ViewMethod):
@@ -131,6 +156,24 @@ class Vppo(ViewMethod):
             "vppo/factor/max": float(row.max()),
             "vppo/factor/mean": float(row.mean()),
         }
+
+    @classmethod
+    def token_factors(cls, signals: Signals) -> Factors:
+        """m of each token; S of each row, whose f depends on the batch."""
+        settings, score = cls.Settings(), viewed_divergence(signals)
+        scored = signals.policy & ~score.isnan()
+        kept = most(score, scored, settings.kept)
+        return Factors(kept.to(score.dtype), scored, mean_score(score, scored))
+
+    @classmethod
+    def lens_rows(cls) -> list[Estimator]:
+        """VPPO with its default settings; its placebo exchanges m in a row, and S among the rollouts of a question."""
+        from verl_mapo.lens.estimators import grpo, token_weighted
+
+        def weights(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
+            return grpo(rollouts) * row_factor(rollouts.row_score.double(), rollouts.batch, cls.Settings().least)
+
+        return token_weighted(cls.name, weights)
 
     panels = (
         Panel(

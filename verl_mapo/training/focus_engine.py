@@ -98,19 +98,43 @@ class FocusEngine(FSDPEngineWithLMHead):
         """The pass without gradients under the rows' own view, with the scores and sketches that are requested."""
         request = tu.get_non_tensor_data(data=micro_batch, key=FOCUS, default=None)
         measured = tu.get_non_tensor_data(data=micro_batch, key=SKETCH, default=None)
+        weighed = {} if measured is None else measured["weights"]
+        views = self._views(micro_batch, {name: each[VIEWS] for name, each in weighed.items() if VIEWS in each})
         with ExitStack() as stack:
             asked = {} if request is None else {FOCUS: request}
-            asked |= {} if measured is None else measured["weights"]
+            asked |= {name: each[FOCUS] for name, each in weighed.items() if FOCUS in each}
             scores = {name: stack.enter_context(self._scores(micro_batch, each)) for name, each in asked.items()}
             if measured is None:
                 loss, output = super().forward_step(micro_batch, loss_function, forward_only=True)
             else:
                 step = partial(super().forward_step, micro_batch, forward_only=True)
-                loss, output = sketched_step(self.module, micro_batch, measured, step, scores)
+
+                def given() -> dict[str, dict[str, Tensor]]:
+                    return {name: {FOCUS: scores[name]()} if name in scores else views[name] for name in weighed}
+
+                loss, output = sketched_step(self.module, micro_batch, measured, step, given)
         if request is not None:
             values, offsets = scores[FOCUS](), micro_batch["input_ids"].offsets()
             output["model_output"][FOCUS] = torch.nested.nested_tensor_from_jagged(values, offsets.to(values.device))
         return loss, output
+
+    def _views(
+        self, micro_batch: TensorDict, requests: dict[str, dict[str, dict[str, Any]]]
+    ) -> dict[str, dict[str, Tensor]]:
+        """The columns of changed views that some readers ask for, (N,) packed; a view of several is passed once.
+
+        Args:
+            micro_batch: verl's micro-batch.
+            requests: name of a reader to its columns and the view of each.
+        """
+        step = partial(super().forward_step, loss_function=None, forward_only=True)
+        passed: dict[str, Tensor] = {}
+        for view in (view for columns in requests.values() for view in columns.values()):
+            if repr(view) not in passed:
+                passed[repr(view)] = viewed_log_probs(micro_batch, view, step, self.module.device).values()
+        return {
+            name: {column: passed[repr(view)] for column, view in columns.items()} for name, columns in requests.items()
+        }
 
     @contextmanager
     def _scores(self, micro_batch: TensorDict, request: dict) -> Iterator[Callable[[], Tensor]]:

@@ -8,6 +8,7 @@ policy that is not updated.
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -17,15 +18,15 @@ from pydantic import PositiveInt
 from pydantic.dataclasses import dataclass
 
 from verl_mapo import names
-from verl_mapo.advantages.visual_credit import VisualCreditSettings
 from verl_mapo.columns import GRADIENT_SKETCH, TURN_SCORES, TURN_STATUS
 from verl_mapo.lens.collection import split_sketches, write_part
 from verl_mapo.settings import STRICT, ConfigError, select
 from verl_mapo.training.engine_table import STRATEGY, ULYSSES, sequence_parallel, uses_fsdp
 from verl_mapo.training.method import Method
-from verl_mapo.training.visual_credit import focus_request, number_of_layers, visual_token_ids
 
 if TYPE_CHECKING:
+    from transfer_queue import KVBatchMeta
+
     from verl_mapo.training.step_batch import StepBatch
 
 
@@ -38,9 +39,9 @@ class LensSettings:
         size: buckets of a sketch, M. The standard error of a cosine is about sqrt(1 / M): 0.008 for 16,384 [ours].
         seed: seed of the sketch; collections with other seeds cannot be compared.
         layers: number of last decoder layers whose trainable linear layers are measured; None for all [ours].
-        token_weights: estimators to measure that weigh tokens, ``vgpo`` and ``pepo``, with default settings;
-            each takes two more backward passes, for its factors and for its placebo's. None for that of the run's own
-            method, if it is one of them [ours].
+        token_weights: estimators to measure that weigh tokens (:data:`verl_mapo.names.WEIGHING`), with default
+            settings; each takes two more backward passes, for its factors and for its placebo's, and a further pass for
+            each view that it compares. None for that of the run's own method, if it is one of them [ours].
     """
 
     NODE: ClassVar[str] = names.LENS_NODE
@@ -49,7 +50,7 @@ class LensSettings:
     size: PositiveInt = 16384
     seed: int = 0
     layers: PositiveInt | None = None
-    token_weights: list[Literal[names.VGPO, names.PEPO]] | None = None
+    token_weights: list[Literal[names.WEIGHING]] | None = None
 
 
 class Lens(Method):
@@ -80,6 +81,18 @@ class Lens(Method):
                 f"{folder} is refused where GPUs share a sequence: set {ULYSSES}=1, and {names.LENS_NODE}.layers to a "
                 "small number if the memory does not suffice."
             )
+        for method in self._weighing:
+            self._check_columns(method)
+
+    def _check_columns(self, method: Method) -> None:
+        """Check that the run's own method does not write a column of a token weighting with other settings."""
+        writes = type(method).before_log_prob is not Method.before_log_prob
+        if writes and method.enabled(self.config) and type(method)(self.config).settings != method.settings:
+            raise ConfigError(
+                f"{names.LENS_NODE}.token_weights={self._token_weights} is refused with {method.Settings.NODE}.* other "
+                f"than their defaults, with which the lens measures {method.name}: leave {method.name} out of "
+                f"{names.LENS_NODE}.token_weights, or do not set {method.Settings.NODE}."
+            )
 
     @property
     def _token_weights(self) -> list[str]:
@@ -87,28 +100,45 @@ class Lens(Method):
         if self.settings.token_weights is not None:
             return list(dict.fromkeys(self.settings.token_weights))
         estimator = select(self.config, names.ADV_ESTIMATOR)
-        credited = estimator == names.VGPO or select(self.config, f"{names.VISUAL_CREDIT_NODE}.enable")
-        return [names.VGPO] * bool(credited) + [names.PEPO] * (estimator == names.PEPO)
+        credited = {names.VGPO} if select(self.config, f"{names.VISUAL_CREDIT_NODE}.enable") else set()
+        return [name for name in names.WEIGHING if name in {estimator, *credited}]
+
+    @cached_property
+    def _weighing(self) -> list[Method]:
+        """The methods of the token weightings, with default settings."""
+        from verl_mapo.training.methods import find_method  # which imports this module
+
+        found = [find_method(name)(self.config) for name in self._token_weights]
+        for method in found:
+            method.settings = method.Settings()
+        return found
 
     def check_model(self, tokenizer: Any, processor: Any) -> None:
-        """Keep the requests for the focus scores that the token weightings read.
+        """Let the methods of the token weightings keep what their requests need of the model.
 
         Raises:
             ConfigError: the model has no image tokens.
         """
-        self.focus: dict[str, dict[str, Any]] = {}
-        if not self._token_weights:
-            return
-        model = select(self.config, names.MODEL_PATH)
-        request = focus_request(visual_token_ids(processor, model), VisualCreditSettings())
-        every = request | {"layers": list(range(number_of_layers(model))), "similarity": "every_state"}
-        self.focus = {name: every if name == names.PEPO else request for name in self._token_weights}
+        for method in self._weighing:
+            method.check_model(tokenizer, processor)
+
+    def before_log_prob(self, batch: KVBatchMeta) -> KVBatchMeta:
+        """Write the columns that the token weightings read and that the run's own method has not written."""
+        for method in self._weighing:
+            if not method.enabled(self.config):
+                batch = method.before_log_prob(batch)
+        return batch
 
     def log_prob_request(self) -> dict[str, Any]:
-        """The request that :func:`verl_mapo.lens.passes.sketched_step` answers."""
+        """The request that :func:`verl_mapo.lens.passes.sketched_step` answers.
+
+        Its ``weights`` are, by name of a weighting, what the method itself asks of the log-prob pass.
+        """
         settings = self.settings
-        request = {"size": settings.size, "seed": settings.seed, "layers": settings.layers, "weights": self.focus}
-        return {GRADIENT_SKETCH.name: request}
+        request = {"size": settings.size, "seed": settings.seed, "layers": settings.layers}
+        return {
+            GRADIENT_SKETCH.name: request | {"weights": {each.name: each.log_prob_request() for each in self._weighing}}
+        }
 
     def after_advantage(self, step: StepBatch) -> None:
         """Write what the lens needs of the rollouts whose outcome is known.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from transfer_queue import KVBatchMeta
 
     from verl_mapo.lens.estimators import Estimator
+    from verl_mapo.lens.token_weights import Factors, Signals
     from verl_mapo.training.step_batch import StepBatch
 
 
@@ -85,6 +86,15 @@ class Method:
     def lens_rows(cls) -> list[Estimator]:
         """The method's rows in the table of the gradient lens: each estimator that weighs rollouts, and its placebo."""
         return []
+
+    @classmethod
+    def token_factors(cls, signals: Signals) -> Factors:
+        """The factors of the tokens' gradients in the lens, for a method of :data:`verl_mapo.names.WEIGHING`.
+
+        Settings have their defaults. The log-prob pass calls this for each micro-batch, so that a factor may depend on
+        its row alone; what depends on the group or the batch belongs to the weights of :meth:`lens_rows`.
+        """
+        raise TypeError(f"{cls.__name__} does not define token_factors(), so the lens has no token weights of it")
 
     def check(self) -> None:
         """Check the configuration before anything is started.

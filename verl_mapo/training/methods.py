@@ -49,9 +49,14 @@ def is_built_in(method: type[Method]) -> bool:
     return _path(method) in _REGISTRY.builtin.values()
 
 
+def find_method(name: str) -> type[Method]:
+    """The built-in method of a name, imported."""
+    return _REGISTRY.find(name)
+
+
 def relatives() -> list[type[Method]]:
     """The methods of :data:`RELATIVES`, imported."""
-    return [_REGISTRY.find(name) for name in RELATIVES]
+    return [find_method(name) for name in RELATIVES]
 
 
 def enabled_methods(config: DictConfig) -> list[type[Method]]:

@@ -19,6 +19,7 @@ from verl_mapo.views.pixels import PatchLayout, ViewSettings
 
 if TYPE_CHECKING:
     from verl_mapo.columns import Column
+    from verl_mapo.lens.token_weights import Signals
     from verl_mapo.training.step_batch import StepBatch
 
 OLD_LOG_PROBS = "old_log_probs"
@@ -63,6 +64,11 @@ class ViewMethod(Method):
                 "what is registered)."
             )
         return divergence(step.fields[OLD_LOG_PROBS].to_padded_tensor(0.0), changed)
+
+
+def viewed_divergence(signals: Signals) -> Tensor:
+    """(B, L) k3 of each token of the lens's log-prob pass, NaN where a row has no changed view."""
+    return divergence(signals.values[OLD_LOG_PROBS], signals.values[CHANGED_LOG_PROBS.name])
 
 
 def default_view(change: str, share: float = 0.5) -> Any:

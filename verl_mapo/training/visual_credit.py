@@ -18,10 +18,12 @@ from verl_mapo.advantages.visual_credit import (
     VisualCreditSettings,
     VisualFactors,
     apply_credit,
+    token_factor,
     trajectory_factor,
     visual_factors,
 )
 from verl_mapo.columns import VISUAL_FOCUS
+from verl_mapo.lens.token_weights import Factors, Signals
 from verl_mapo.settings import ConfigError, select
 from verl_mapo.training.method import Method
 from verl_mapo.training.token_records import describe_tokens
@@ -111,6 +113,14 @@ class VisualCredit(Method):
     def records(self, step: StepBatch) -> dict[int, dict[str, Any]]:
         """See :func:`verl_mapo.training.token_records.describe_tokens`."""
         return {row: {"credit": tokens} for row, tokens in describe_tokens(step, self.tokenizer).items()}
+
+    @classmethod
+    def token_factors(cls, signals: Signals) -> Factors:
+        """The token factors; the trajectory score of each row, whose factor depends on the group."""
+        score = signals.values[VISUAL_FOCUS.name]
+        scored = signals.policy & ~score.isnan()
+        found = token_factor(score, scored, signals.policy, cls.Settings())
+        return Factors(found.factor, scored, found.trajectory_score.masked_fill(~found.visual, torch.nan))
 
     @classmethod
     def lens_rows(cls) -> list[Estimator]:

@@ -28,18 +28,16 @@ def divergence(log_probs: Tensor, changed: Tensor) -> Tensor:
     return (torch.expm1(step) - step).clamp(0, LARGEST)
 
 
-def min_max(values: Tensor, at: Tensor, dim: int | None = None) -> Tensor:
-    """Values scaled to [0, 1] over the places where ``at`` is true, of each row (``dim=1``) or of all; 0 elsewhere.
+def min_max(values: Tensor, at: Tensor) -> Tensor:
+    """Values of each row scaled to [0, 1] over the places where ``at`` is true; 0 elsewhere.
 
     Values that are all the same are 0.
 
     Args:
-        values: float; not read elsewhere.
-        at: bool, of the same shape.
-        dim: the dimension to scale over; None for all.
+        values: (B, L) float; not read elsewhere.
+        at: (B, L) bool.
     """
-    dims = tuple(range(values.dim())) if dim is None else (dim,)
     most = torch.finfo(values.dtype).max
-    lowest = torch.where(at, values, most).amin(dim=dims, keepdim=True)
-    extent = torch.where(at, values, -most).amax(dim=dims, keepdim=True) - lowest
+    lowest = torch.where(at, values, most).amin(dim=1, keepdim=True)
+    extent = torch.where(at, values, -most).amax(dim=1, keepdim=True) - lowest
     return torch.where(at & (extent > 0), (values - lowest) / extent.clamp_min(torch.finfo(values.dtype).tiny), 0.0)
