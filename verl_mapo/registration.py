@@ -63,6 +63,7 @@ TABLE = (
         "verl.models.transformers.qwen2_vl",
         "verl_mapo.training.rows_without_images",
     ),
+    Entry("rows of one length", (), "verl.workers.engine_workers", "verl_mapo.training.equal_lengths"),
     Entry(
         "packed rows of linear attention",
         (),

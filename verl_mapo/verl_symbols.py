@@ -98,6 +98,11 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
         "verl.models.transformers.qwen2_vl._get_input_embeds",
         "verl.utils.transformers_compat.unpack_visual_output",
     ),
+    "rows of one length": (
+        *_members("verl.utils.tensordict_utils", "maybe_fix_3d_position_ids nested_tensor_from_tensor_list"),
+        "verl.workers.engine.base.maybe_fix_3d_position_ids",
+        "verl.workers.engine_workers.maybe_fix_3d_position_ids",
+    ),
     "packed rows of linear attention": ("verl.models.transformers.qwen3_5._call_accepts_kwarg",),
     "agent loop": (
         *_members(_AGENT_LOOP, "AgentLoopMetrics _agent_loop_registry register"),

@@ -30,6 +30,8 @@ def environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         # torch.compile does not make a small model faster, and adds about 12 seconds to the start of vLLM.
         "TORCHDYNAMO_DISABLE": "1",
+        # Where flash-attn is installed, verl would otherwise use its cross entropy, which needs a GPU.
+        "VERL_DISABLE_FLASH_ATTN_CE": "1",
         # ray would otherwise change CUDA_VISIBLE_DEVICES in actors that ask for no GPU.
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # ray would otherwise run its workers at nice 15: beside other work, a run would hardly go on.
