@@ -41,6 +41,7 @@ from verl_mapo.settings import ConfigError
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import NullLocator
 
 Scorer = Callable[[Turn, Rollout], float]
 """The score of a turn with a crop, given its rollout."""
@@ -203,13 +204,22 @@ def read_points(folder: Path) -> list[dict[str, Any]]:
     return sorted(points, key=lambda point: (point["start"], -point["letters"]))
 
 
+def grpo_snr(point: dict[str, Any]) -> list[float]:
+    """The SNR of GRPO at a point, and its interval; it is the same under every scorer."""
+    return point["scorers"]["clean"]["rows"]["grpo"]["snr"]
+
+
 def as_table(points: list[dict[str, Any]]) -> str:
-    """The markdown table: worth of MAPO and its placebo under each scorer, a row for each point and scorer."""
+    """The markdown table: worth of MAPO and its placebo under each scorer, a row for each point and scorer.
+
+    A worth is a ratio to the SNR of GRPO, and says nothing where the interval of that SNR reaches 0.
+    """
     shown = (MAIN, f"{MAIN}, shuffled", "mapo beta=1", "mapo gated")
-    head = ["guess", "start", "accuracy", "right without the target", "scorer", "score ~ outcome", *shown, "verdict"]
+    head = ["guess", "start", "accuracy", "right without the target", "SNR of grpo", "scorer", "score ~ outcome"]
+    head += [*shown, "verdict"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for point in points:
-        known = point["facts"]
+        known, (snr, low, high) = point["facts"], grpo_snr(point)
         for kind, found in point["scorers"].items():
             worths = [found["rows"][name]["worth"] for name in shown]
             relation = found["score ~ outcome"]
@@ -217,9 +227,10 @@ def as_table(points: list[dict[str, Any]]) -> str:
                 f"{1 / point['letters']:.0%}",
                 f"step {point['start']}",
                 *(f"{known[name]:.0%}" for name in ("accuracy", "right without the target")),
+                f"{snr:.2f} ({low:.2f} to {high:.2f})",
                 kind,
                 "" if relation is None else f"{relation:.2f}",
-                *(f"{value:.2f} ({low:.2f} to {high:.2f})" for value, low, high in worths),
+                *(f"{value:.2f} ({below:.2f} to {above:.2f})" for value, below, above in worths),
                 verdict(worths[0]),
             ]
             lines.append(f"| {' | '.join(cells)} |")
@@ -239,22 +250,29 @@ def hurting(points: list[dict[str, Any]]) -> list[str]:
 
 
 def draw(points: list[dict[str, Any]], file: Path) -> None:
-    """Draw MAPO's worth against the guess rate, a panel for each start and a line for each scorer, and the placebo."""
+    """Draw MAPO's worth against the guess rate, a panel for each start and a line for each scorer, and the placebo.
+
+    Points at which the interval of GRPO's SNR reaches 0 are left out.
+    """
     starts = sorted({point["start"] for point in points})
     figure, panels = plt.subplots(1, len(starts), figsize=(4 * len(starts) + 2, 4.5), sharey=True, squeeze=False)
     lines = [(kind, kind, MAIN) for kind in SCORERS] + [("placebo: shuffled", "clean", f"{MAIN}, shuffled")]
     for panel, start in zip(panels[0], starts, strict=True):
-        here = [point for point in points if point["start"] == start]
+        panel.axhline(1, color="grey", linewidth=0.8)
+        panel.set(title=f"policy after {start} steps of GRPO", xlabel="guess rate, %")
+        here = [point for point in points if point["start"] == start and grpo_snr(point)[1] > 0]
+        if not here:
+            continue
         for number, (label, kind, row) in enumerate(lines):
             worths = [point["scorers"][kind]["rows"][row]["worth"] for point in here]
             at = [100 / point["letters"] + 0.8 * (number - len(lines) / 2) for point in here]
             value, low, high = zip(*worths, strict=True)
             panel.vlines(at, low, high, color=f"C{number}", alpha=0.5)
             panel.plot(at, value, "o-", color=f"C{number}", label=label, markersize=4, linewidth=1)
-        panel.axhline(1, color="grey", linewidth=0.8)
-        panel.set(title=f"policy after {start} steps of GRPO", xlabel="guess rate, %")
         panel.set_xticks(sorted({round(100 / point["letters"]) for point in here}))
-    panels[0][0].set_ylabel("rollouts of GRPO that one of MAPO is worth")
+    panels[0][0].set(ylabel="rollouts of GRPO that one of MAPO is worth", yscale="log", yticks=(0.5, 1, 2, 4, 8))
+    panels[0][0].yaxis.set_major_formatter("{x:g}")
+    panels[0][0].yaxis.set_minor_locator(NullLocator())
     panels[0][-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(file, dpi=120, bbox_inches="tight")
     plt.close(figure)

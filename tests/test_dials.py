@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,7 +94,10 @@ def test_a_point_holds_every_scorer_and_estimator_and_the_guess_rate(point):
     assert point["facts"]["right with the target"] == 1 and point["facts"]["right without the target"] == 0
 
 
-def test_the_table_and_the_figure_show_all_points(point, tmp_path):
+@pytest.mark.parametrize("snr", [[1.5, 0.2, 2.0], [0.1, -0.8, 0.9]], ids=["signal", "no signal"])
+def test_the_table_and_the_figure_show_all_points(point, snr, tmp_path):
+    point = deepcopy(point)
+    point["scorers"]["clean"]["rows"]["grpo"]["snr"] = snr
     for start in (0, 15):
         (tmp_path / f"{start}.json").write_text(json.dumps(point | {"start": start}))
     points = dials.read_points(tmp_path)
