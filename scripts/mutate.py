@@ -10,7 +10,7 @@ cosmic-ray makes the mistakes, called mutants: another operator, another number,
 removed. At each place of the code where it can make one, a single mutant is drawn; the places are visited in random
 order until the time is up. The seed determines both.
 
-The tests of a mutant are the test file that mirrors the changed file, then the other test files of the room that import
+The tests of a mutant are the test files that mirror the changed file, then the other test files of the room that import
 the changed module; tests marked e2e are left out. A mutant is *killed* if a test fails, and *timeout* if the tests take
 far longer than usual. It *survives* if all tests pass. Some mutants compute the same as the original: those that
 ``scripts/equivalent_mutants.yaml`` names with a reason are counted apart. The score is the share of killed and timeout
@@ -105,14 +105,18 @@ def source_files(rooms: Iterable[str], root: Path = ROOT) -> list[str]:
 
 
 def tests_of(file: str, root: Path = ROOT) -> list[str]:
-    """The test file that mirrors a source file, then those of the same room that import its module."""
+    """The test files that mirror a source file, then those of the same room that import its module.
+
+    ``loop.py`` is mirrored by ``test_loop.py``, ``test_loop_calls.py`` and so on, in the folder of the same name.
+    """
     source = Path(file)
     module = ".".join(source.with_suffix("").parts).removesuffix(".__init__")
     folder = Path("tests", *source.parts[1:-1])
     room = root / Path("tests", *source.parts[1:2]) if len(source.parts) > 2 else root / folder
     importing = [str(test.relative_to(root)) for test in sorted(room.rglob("test_*.py")) if module in _imports(test)]
-    mirror = str(folder / f"test_{source.name}")
-    return [mirror] * (root / mirror).exists() + [test for test in importing if test != mirror]
+    mirrors = [str(folder / f"test_{source.name}")] * (root / folder / f"test_{source.name}").exists()
+    mirrors += sorted(str(test.relative_to(root)) for test in (root / folder).glob(f"test_{source.stem}_*.py"))
+    return mirrors + [test for test in importing if test not in mirrors]
 
 
 def _imports(test: Path) -> set[str]:

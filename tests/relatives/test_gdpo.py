@@ -181,6 +181,10 @@ def test_terms_that_no_rollout_would_have_are_refused_at_the_start(overrides, me
         Gdpo(compose_config("method=gdpo", *overrides)).check()
 
 
+def test_every_term_but_the_number_of_calls_has_the_weight_1_by_default():
+    assert GdpoSettings().reward_terms == {"outcome": 1, "format": 1, "alignment": 1, "calls": 0}
+
+
 def test_terms_with_weight_0_are_left_out_and_need_nothing():
     overrides = ["algorithm.gdpo.reward_terms.alignment=0", "reward.description_alignment.scorer.kind=none"]
     method = Gdpo(compose_config("method=gdpo", *overrides))

@@ -14,6 +14,7 @@ from support.fake_queue import jagged
 from support.scripted import compose_config
 from support.tool_credit import step_of
 from support.views import NAN, k3, score_rows, scores_of, viewed_fields
+from verl.trainer.ppo.v1 import PPOTrainer
 
 from verl_mapo.columns import PERCEPTION, UNSEEN_LOG_PROBS
 from verl_mapo.relatives.srpo import PerceptionSpans, Srpo, role_factor
@@ -109,17 +110,23 @@ def test_reasoning_can_be_left_out_with_its_pass(queue, make_trainer, model):
         assert list(method.log_prob_request()[VIEWS]) == columns
 
 
-def test_trainer_writes_the_perception_before_the_pass(queue, make_trainer, model):
+def test_trainer_writes_the_perception_before_the_pass(queue, make_trainer, model, monkeypatch):
     ids = [torch.tensor(model.tokenizer.encode(text)) for text in (f"I look. {CALL}", "no call")]
     queue.fields |= {"responses": jagged(ids), "response_mask": jagged([torch.ones_like(row) for row in ids])}
     trainer = make_trainer("method=srpo")
-    (method,) = (each for each in trainer.methods if isinstance(each, Srpo))
-    method.check_model(model.tokenizer, model.processor)
+    for method in trainer.methods:
+        method.check_model(model.tokenizer, model.processor)
+    seen = []
+
+    def stock(self, batch, metrics):
+        seen.extend(queue.fields[PERCEPTION.name].unbind())
+        return batch
+
+    monkeypatch.setattr(PPOTrainer, "_compute_old_log_prob", stock)
     batch = queue.batch(["a_0_0", "a_1_0"], prompt_len=[1, 1])
     batch.extra_info["temperature"] = 1.0
-    after = method.before_log_prob(batch)
-    found = queue.fields[PERCEPTION.name].unbind()
-    assert "red" in text_of(model.tokenizer, ids[0], found[0]) and not found[1].any()
+    after = trainer._compute_old_log_prob(batch, {})
+    assert "red" in text_of(model.tokenizer, ids[0], seen[0]) and not seen[1].any()
     assert after.extra_info == {"temperature": 1.0}
 
 

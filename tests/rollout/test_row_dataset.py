@@ -31,12 +31,17 @@ RED = encoded(Image.new("RGB", (40, 30), "red"))
 BROKEN = encoded(Image.effect_noise((64, 64), 90), "PNG")[:200]
 
 
-def read(model, tmp_path, table: pa.Table | datasets.Dataset, kind: type = RowDataset, **settings) -> list[dict]:
-    """The rows of a parquet file, read by one of the dataset classes."""
+def opened(model, tmp_path, table: pa.Table | datasets.Dataset, kind: type = RowDataset, **settings) -> RowDataset:
+    """A data set of a parquet file, of one of the dataset classes."""
     file = tmp_path / "rows.parquet"
     table.to_parquet(file) if isinstance(table, datasets.Dataset) else pq.write_table(table, file)
     config = OmegaConf.create({"cache_dir": str(tmp_path), "filter_overlong_prompts": False, **settings})
-    dataset = kind(str(file), model.tokenizer, config, model.processor)
+    return kind(str(file), model.tokenizer, config, model.processor)
+
+
+def read(model, tmp_path, table: pa.Table | datasets.Dataset, kind: type = RowDataset, **settings) -> list[dict]:
+    """The rows of such a data set."""
+    dataset = opened(model, tmp_path, table, kind, **settings)
     return [dataset[index] for index in range(len(dataset))]
 
 
@@ -175,8 +180,12 @@ def test_folder_is_the_one_that_is_set_and_one_that_cannot_be_written_stops_the_
     table = pa.table({"prompt": prompts(1), "images": [[{"bytes": RED, "path": None}]]})
     (row,) = read(tiny_models["qwen2_5_vl"], tmp_path, table, picture_dir=str(tmp_path / "mine"))
     assert Path(row["raw_prompt"][0]["content"][0]["image"]).is_relative_to(tmp_path / "mine")
+    blocked = str(tmp_path / "file/mine")
+    dataset = opened(tiny_models["qwen2_5_vl"], tmp_path, table, picture_dir=blocked)
     with pytest.raises(ConfigError, match=r"data.picture_dir=.*file/mine .*for example data.picture_dir="):
-        read(tiny_models["qwen2_5_vl"], tmp_path, table, picture_dir=str(tmp_path / "file/mine"))
+        dataset.check_files()
+    dataset.dataframe = dataset.dataframe.select([])
+    dataset.check_files()
 
 
 def test_dataset_is_used_where_the_visual_tools_run_and_no_other_is_chosen():

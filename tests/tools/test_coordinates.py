@@ -113,6 +113,16 @@ def test_outward_and_iou_by_hand():
     assert iou((1, 1, 1, 1), (1, 1, 1, 1)) == 0, "nothing is shared"
 
 
+@given(*[st.tuples(*[st.integers(0, 6)] * 4)] * 2)
+def test_iou_is_that_of_the_unit_squares_of_both_boxes(a, b):
+    def squares(box):
+        return {(x, y) for x in range(box[0], box[2]) for y in range(box[1], box[3])}
+
+    a, b = ((min(x, u), min(y, v), max(x, u), max(y, v)) for x, y, u, v in (a, b))
+    union = squares(a) | squares(b)
+    assert iou(a, b) == pytest.approx(len(squares(a) & squares(b)) / len(union) if union else 0)
+
+
 PIXELS, THOUSAND, ONE = CoordinateSpace.pixels, CoordinateSpace.normalized_1000, CoordinateSpace.normalized_1
 
 

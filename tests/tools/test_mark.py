@@ -86,11 +86,15 @@ def test_place_outside_the_image_is_refused(history, context, arguments):
         call(Mark(context), history, **arguments)
 
 
-@pytest.mark.parametrize(("point", "inside"), [([50, 20], True), ([20, 50], False), ([57, 20], False)])
+@pytest.mark.parametrize(
+    ("point", "inside"),
+    [([50, 20], True), ([0, 0], True), ([56, 28], True), ([20, 50], False), ([57, 20], False), ([-1, 20], False)],
+)
 def test_point_is_compared_with_the_width_and_the_height_as_seen(context, point, inside):
     wide = ImageHistory.of([full_view(Image.new("RGB", (200, 100)), 0, lambda _: (56, 28))], lambda _: (56, 28))
     if inside:
-        assert call(Mark(context), wide, point_2d=point).pixels.getpixel((179, 71)) == RED
+        x, y = point[0] * 200 / 56, point[1] * 100 / 28
+        assert call(Mark(context), wide, point_2d=point).pixels.getpixel((min(round(x), 199), min(round(y), 99))) == RED
         return
     with pytest.raises(BoxError, match="the point lies outside the image"):
         call(Mark(context), wide, point_2d=point)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support.fake_queue import FakeQueue, jagged
+from transformers import AutoConfig
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 
 from verl_mapo.advantages.axpo import AxpoSettings, axpo_groups
@@ -173,7 +174,9 @@ def test_placeholders_of_images_and_videos_are_found_and_a_text_model_is_refused
 def test_layer_that_the_model_lacks_is_refused(model):
     check_layer(-1, "not/read")
     check_layer(0, str(model.folder))
-    with pytest.raises(
-        ConfigError, match=r"algorithm.visual_credit.layer=99, but .* has \d+ decoder layers: set it to -1"
-    ):
-        check_layer(99, str(model.folder))
+    layers = AutoConfig.from_pretrained(model.folder).text_config.num_hidden_layers
+    check_layer(layers - 1, str(model.folder))
+    for layer in (layers, 99):
+        words = f"algorithm.visual_credit.layer={layer}, but .* has {layers} decoder layers: .* at most {layers - 1}"
+        with pytest.raises(ConfigError, match=words):
+            check_layer(layer, str(model.folder))
