@@ -4,21 +4,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import subprocess
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.upstream import patched_module
 from tensordict import TensorDict
 from transfer_queue.storage.managers.simple_storage_manager import AsyncSimpleStorageManager
 from verl.utils import tensordict_utils as tu
 from verl.workers import engine_workers
 from verl.workers.engine import base
 
-PATCH = Path(__file__).parents[2] / "docs" / "upstream" / "verl-0.9.1-position-ids-of-equal-lengths.patch"
+PATCH = "verl-0.9.1-position-ids-of-equal-lengths.patch"
 
 LENGTHS = st.one_of(
     st.lists(st.integers(5, 30), min_size=1, max_size=6),
@@ -74,15 +71,8 @@ def test_verl_still_needs_the_correction():
 
 
 @pytest.mark.parametrize("lengths", [[7, 7, 7], [7], [3, 7]])
-def test_patch_for_verl_applies_to_the_installed_verl_and_mends_it(tmp_path, lengths):
-    name = "verl.utils.tensordict_utils"
-    file = tmp_path.joinpath(*name.split(".")).with_suffix(".py")
-    file.parent.mkdir(parents=True)
-    file.write_text(Path(importlib.util.find_spec(name).origin).read_text())
-    subprocess.run(["git", "apply", "--unsafe-paths", f"--directory={tmp_path}", PATCH], check=True, cwd=tmp_path)
-    spec = importlib.util.spec_from_file_location("patched_tensordict_utils", file)
-    patched = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(patched)
+def test_patch_for_verl_applies_to_the_installed_verl_and_mends_it(tmp_path, monkeypatch, lengths):
+    patched = patched_module("verl.utils.tensordict_utils", PATCH, tmp_path, monkeypatch)
     batch, ids = batch_of(lengths)
     patched.maybe_fix_3d_position_ids(batch)
     assert same(patched.index_select_tensor_dict(batch, [*range(len(ids))])["position_ids"], ids)

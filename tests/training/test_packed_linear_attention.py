@@ -4,21 +4,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from support.passes import log_prob_pass, rows_of, verl_engine
+from support.upstream import patched_module
 from transformers.models.qwen3_5.modeling_qwen3_5 import torch_chunk_gated_delta_rule
 
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
 from verl_mapo.training.focus_engine import FOCUS
 from verl_mapo.training.visual_credit import focus_request
 
-PATCH = Path(__file__).parents[2] / "docs" / "upstream" / "verl-0.9.1-qwen3_5-packed-rows.patch"
+PATCH = "verl-0.9.1-qwen3_5-packed-rows.patch"
 
 PIXELS = ("pixel_values", "image_grid_thw")
 
@@ -97,15 +93,7 @@ def test_verl_still_needs_the_correction(engine, rows, monkeypatch):
 def test_patch_for_verl_applies_to_the_installed_verl_and_mends_it(tmp_path, monkeypatch):
     from verl.models.transformers import qwen3_5
 
-    name = "verl.models.transformers.qwen3_5"
-    file = tmp_path.joinpath(*name.split(".")).with_suffix(".py")
-    file.parent.mkdir(parents=True)
-    file.write_text(Path(importlib.util.find_spec(name).origin).read_text())
-    subprocess.run(["git", "apply", "--unsafe-paths", f"--directory={tmp_path}", PATCH], check=True, cwd=tmp_path)
-    spec = importlib.util.spec_from_file_location("patched_qwen3_5", file)
-    patched = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, patched)
-    spec.loader.exec_module(patched)
+    patched = patched_module("verl.models.transformers.qwen3_5", PATCH, tmp_path, monkeypatch)
     for function in (torch_chunk_gated_delta_rule, lambda x, cu_seqlens: x, lambda x: x):
         for keyword in ("cu_seqlens", "cp_context"):
             assert patched._call_accepts_kwarg(function, keyword) is qwen3_5._call_accepts_kwarg(function, keyword)

@@ -5,18 +5,18 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 from support.passes import log_prob_pass, rows_of, verl_engine
+from support.upstream import patched_file
 
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
 from verl_mapo.training.focus_engine import FOCUS
 from verl_mapo.training.visual_credit import focus_request
 
-PATCH = Path(__file__).parents[2] / "docs" / "upstream" / "verl-0.9.1-qwen2_vl-rows-without-images.patch"
+PATCH = "verl-0.9.1-qwen2_vl-rows-without-images.patch"
 
 
 def row_without_images(model, text: str, answer: str | None) -> dict:
@@ -80,12 +80,8 @@ def test_verl_still_needs_the_correction(engine, rows, monkeypatch):
 
 def test_patch_for_verl_applies_to_the_installed_verl_and_mends_it(tmp_path):
     name = "verl.models.transformers.qwen2_vl"
-    file = tmp_path.joinpath(*name.split(".")).with_suffix(".py")
-    file.parent.mkdir(parents=True)
     installed = Path(importlib.util.find_spec(name).origin).read_text()
-    file.write_text(installed)
-    subprocess.run(["git", "apply", "--unsafe-paths", f"--directory={tmp_path}", PATCH], check=True, cwd=tmp_path)
-    assert file.read_text() == installed.replace(
+    assert patched_file(name, PATCH, tmp_path).read_text() == installed.replace(
         "image_embeds = model.visual(pixel_values, grid_thw=image_grid_thw)",
         "image_embeds, _ = unpack_visual_output(model.visual(pixel_values, grid_thw=image_grid_thw))",
     )
