@@ -4,6 +4,7 @@
 
 import asyncio
 import math
+import re
 import threading
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 from support.rewards import answer_turn, row_of, same_length, visual_turn
+from support.scripted import compose_config
 from transformers import AutoTokenizer
 
 from verl_mapo.rewards import outcome as outcome_module
@@ -292,8 +294,11 @@ def test_rows_that_need_a_judge_are_refused_without_one_with_the_three_ways_out(
         check_targets(config_of(), targets)
     message = str(error.value)
     assert "2 rows, of which row 1 is the first, have reward_model.style=judge" in message
-    for way in ("reward.description_alignment.judge.url", "reward.custom_reward_function.path", "--without-judged"):
+    for way in ("reward.custom_reward_function.path", "--without-judged"):
         assert way in message
+    (override,) = re.findall(r"'(reward[^']*judge=[^']*)'", message)
+    judge = compose_config("method=mapo", override).reward.description_alignment.judge
+    assert judge == {"url": "http://HOST:8000/v1", "model": "NAME"}, "hydra takes the override as it is printed"
     assert check_targets(config_of(judge=JUDGE), targets) is None
     assert check_targets(config_of(outcome="exact"), targets) is None, "the user compares them in another way"
     with pytest.raises(ConfigError, match="3 rows, of which row 0 is the first"):

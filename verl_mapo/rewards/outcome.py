@@ -305,8 +305,8 @@ def _require_no_judge(styles: Iterable[Any]) -> None:
     if needed:
         raise ConfigError(
             f"In the data, {len(needed)} rows, of which row {needed[0]} is the first, have reward_model.style={JUDGE}: "
-            f"no rule can check their answers, and no judge is configured. Set {names.ALIGNMENT_NODE}.judge.url and "
-            f"{names.ALIGNMENT_NODE}.judge.model to a model on an OpenAI-compatible server; or set "
+            f"no rule can check their answers, and no judge is configured. Name a model on an OpenAI-compatible "
+            f"server, '{names.ALIGNMENT_NODE}.judge={{url: \"http://HOST:8000/v1\", model: NAME}}'; or set "
             f"{names.CUSTOM_REWARD_FUNCTION} to a reward function of your own; or convert the data without these rows "
             "(verl-mapo data convert ... --without-judged)."
         )
