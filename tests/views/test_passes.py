@@ -133,6 +133,15 @@ def test_packed_rows_in_any_order_have_the_log_probs_of_padded_rows(engine, mode
             torch.testing.assert_close(values[:-1], padded[number][:-1], rtol=0, atol=1e-5, equal_nan=True)
 
 
+def test_views_of_one_pass_do_not_change_each_other(engine, model, rows):
+    """All rows have images, so that no view selects rows."""
+    requests = {change: request_of(model, change=change)[COLUMN] for change in ("hidden", "squares", "noise")}
+    together = viewed(engine, rows[::2], requests)
+    for change, request in requests.items():
+        alone = viewed(engine, rows[::2], {COLUMN: request})[COLUMN]
+        torch.testing.assert_close(together[change].values(), alone.values(), rtol=0, atol=0, equal_nan=True)
+
+
 def test_micro_batch_without_images_is_passed_as_often_and_has_no_log_probs(engine, model, rows, monkeypatch):
     """Ranks that share a model have to call it equally often."""
     use_verl_forward(engine, monkeypatch)
