@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 from bench_focus import IMAGE_TOKEN, bench_engine, micro_batch, seconds, shape_of
+from bench_views import HIDDEN_REQUEST, batch_with, image_request
 from released_shapes import SHAPES
 from tensordict import TensorDict
 from transformers import Qwen2_5_VLConfig
@@ -32,37 +33,30 @@ from verl.utils import tensordict_utils as tu
 import verl_mapo.toy
 from verl_mapo import names
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
-from verl_mapo.columns import CHANGED_LOG_PROBS, PERCEPTION, UNSEEN_LOG_PROBS, VISUAL_FOCUS
+from verl_mapo.columns import VISUAL_FOCUS
 from verl_mapo.lens.passes import SKETCH
 from verl_mapo.lens.sketch import CountSketch
 from verl_mapo.packed_rows import policy_tokens
 from verl_mapo.training.focus_engine import FocusEngine
 from verl_mapo.training.visual_credit import focus_request
 from verl_mapo.views.passes import VIEWS
-from verl_mapo.views.pixels import PatchLayout, ViewSettings
+from verl_mapo.views.pixels import ViewSettings
 
 TOY = Path(verl_mapo.toy.__file__).parent / "models" / "qwen2_5_vl-full"
 VGPO = {VISUAL_FOCUS.name: focus_request([IMAGE_TOKEN], VisualCreditSettings())}
 REQUEST = {"size": 16384, "seed": 0, "layers": None, "weights": {}}
 
 
-def every_weighting(model: Any) -> dict[str, dict[str, Any]]:
-    """The requests of all methods of :data:`verl_mapo.names.WEIGHING`; a row's perception is its first tokens."""
-    text, vision = model.config.get_text_config(), model.config.vision_config
-    layout = PatchLayout(
-        vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size, (0.5,) * 3, (0.3,) * 3
-    )
-    focus = VGPO[VISUAL_FOCUS.name] | {"layers": list(range(text.num_hidden_layers)), "similarity": "every_state"}
-
-    def view(**settings: Any) -> dict[str, Any]:
-        request = {"view": vars(ViewSettings(**settings)), "layout": tuple(layout), "visual_token_ids": [IMAGE_TOKEN]}
-        return {CHANGED_LOG_PROBS.name: request}
-
+def every_weighting(engine: FocusEngine) -> dict[str, dict[str, Any]]:
+    """The requests of all methods of :data:`verl_mapo.names.WEIGHING`."""
+    layers = engine.module.config.get_text_config().num_hidden_layers
+    focus = VGPO[VISUAL_FOCUS.name] | {"layers": list(range(layers)), "similarity": "every_state"}
+    masked = image_request(engine, ViewSettings())
     views = {
-        names.VPPO: view(),
-        names.SRPO: view() | {UNSEEN_LOG_PROBS.name: {"hidden": PERCEPTION.name}},
-        names.PAPO: view(share=0.6),
-        names.PGPO: view(change="hidden"),
+        names.VPPO: masked,
+        names.SRPO: masked | HIDDEN_REQUEST,
+        names.PAPO: image_request(engine, ViewSettings(share=0.6)),
+        names.PGPO: image_request(engine, ViewSettings(change="hidden")),
     }
     columns = {name: {VIEWS: each} for name, each in views.items()}
     return {names.VGPO: VGPO, names.PEPO: {VISUAL_FOCUS.name: focus}} | columns
@@ -109,7 +103,7 @@ def main() -> None:
     engine = bench_engine(config, asked.device)
     engine.get_data_parallel_group = lambda: None
     torch.manual_seed(1)
-    plain = micro_batch(engine, asked.device, asked.rows)
+    plain = batch_with(engine, asked.device, asked.rows)
     torch.manual_seed(1)
     row = micro_batch(engine, asked.device, 1)
     with_sketches = plain.clone()
@@ -117,13 +111,7 @@ def main() -> None:
     with_weights = plain.clone()
     tu.assign_non_tensor(with_weights, **{SKETCH: REQUEST | {"weights": {names.VGPO: VGPO}}})
     with_all = plain.clone()
-    tu.assign_non_tensor(
-        with_all, calculate_entropy=True, **{SKETCH: REQUEST | {"weights": every_weighting(engine.module)}}
-    )
-    mask = plain["response_mask"]
-    with_all[PERCEPTION.name] = torch.nested.nested_tensor_from_jagged(
-        (torch.arange(len(mask.values())) % len(mask[0]) < 8).long(), mask.offsets()
-    )
+    tu.assign_non_tensor(with_all, calculate_entropy=True, **{SKETCH: REQUEST | {"weights": every_weighting(engine)}})
     sketch = CountSketch(REQUEST["size"], REQUEST["seed"])
     calls = {
         "log-prob pass": partial(engine.forward_step, plain, None, forward_only=True),

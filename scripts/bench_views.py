@@ -63,8 +63,11 @@ HIDDEN = slice(8, 8 + ANSWER // 4)
 """The tokens of an answer that are hidden text."""
 
 
-def requests_of(engine: FocusEngine) -> dict[str, dict[str, Any]]:
-    """The request for each view, by its name in the table."""
+HIDDEN_REQUEST = {UNSEEN_LOG_PROBS.name: {"hidden": PERCEPTION.name}}
+
+
+def image_request(engine: FocusEngine, view: ViewSettings) -> dict[str, Any]:
+    """The request for the log-probs under changed images."""
     tower = engine.module.config.vision_config
     layout = PatchLayout(
         tower.patch_size,
@@ -73,14 +76,15 @@ def requests_of(engine: FocusEngine) -> dict[str, dict[str, Any]]:
         tuple(OPENAI_CLIP_MEAN),
         tuple(OPENAI_CLIP_STD),
     )
-    images = {
-        name: {CHANGED_LOG_PROBS.name: {"view": vars(view), "layout": layout, "visual_token_ids": [IMAGE_TOKEN]}}
-        for name, view in CHANGES.items()
-    }
-    return images | {HIDDEN_TEXT: {UNSEEN_LOG_PROBS.name: {"hidden": PERCEPTION.name}}}
+    return {CHANGED_LOG_PROBS.name: {"view": vars(view), "layout": layout, "visual_token_ids": [IMAGE_TOKEN]}}
 
 
-def batch_with(engine: FocusEngine, device: str, rows: int, side: int) -> TensorDict:
+def requests_of(engine: FocusEngine) -> dict[str, dict[str, Any]]:
+    """The request for each view, by its name in the table."""
+    return {name: image_request(engine, view) for name, view in CHANGES.items()} | {HIDDEN_TEXT: HIDDEN_REQUEST}
+
+
+def batch_with(engine: FocusEngine, device: str, rows: int, side: int = SIDE) -> TensorDict:
     """The micro-batch, with the column of the hidden text."""
     batch = micro_batch(engine, device, rows, side)
     hidden = torch.zeros(ANSWER, dtype=torch.int64)

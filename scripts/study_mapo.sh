@@ -10,8 +10,9 @@
 # with FlashAttention, which needs a GPU (recipes/baselines/README.md). No run starts in the last RUN_MINUTES (20) of
 # MINUTES (50); run the same command again to continue. All that has to be kept is RESULTS
 # (docs/evidence/study_mapo/letters_LETTERS), a JSON file a run. Further settings: SEEDS (1 2 3 4 5 of GRPO and MAPO);
-# OTHER_SEEDS (1 2 3); OTHERS (the other arms, "mapo_shuffled mapo_beta0 dapo gspo"); MODEL, the folder of another policy
-# to begin with; ENVIRONMENT as in quickstart.sh; scripts/arms.sh. The table and the figure, at any time:
+# OTHER_SEEDS (1 2 3); OTHERS (the other arms, "mapo_shuffled mapo_beta0 dapo gspo"); an empty list of these means no such
+# runs; MODEL, the folder of another policy to begin with; ENVIRONMENT as in quickstart.sh; scripts/arms.sh. The table and
+# the figure, at any time:
 #
 #   python scripts/study_mapo.py show docs/evidence/study_mapo/letters_LETTERS --figure FILE.png
 set -euo pipefail

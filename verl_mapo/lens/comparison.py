@@ -189,7 +189,7 @@ def _measure(
         half = by_question[halves[own]]
         rows = _deal(half, plan, generator)
         figures = []
-        for vectors, alike in groupby(estimators, key=lambda each: (each.tokens, each.plain is not None)):
+        for vectors, alike in groupby(estimators, key=lambda each: each.vectors):
             block, direction = _side(collection, rows, reference, *vectors)
             figures += [
                 _of_batches(each, collection, rows, block, direction, generator)
@@ -221,9 +221,10 @@ def _weights(
 ) -> tuple[Tensor, Tensor]:
     """The vectors of an estimator for some rollouts, see :func:`_vectors`, and float64 weights of the same shape."""
     rollouts = batch_of(collection, rows, estimator.tokens)
-    kinds = (estimator.weights, estimator.plain) if estimator.plain else (estimator.weights,)
+    _, and_plain = estimator.vectors
+    kinds = (estimator.weights, estimator.plain) if and_plain else (estimator.weights,)
     weights = torch.cat([kind(rollouts, generator).double().view(rows.shape) for kind in kinds], dim=-1)
-    return _vectors(collection, rows, estimator.plain is not None), weights
+    return _vectors(collection, rows, and_plain), weights
 
 
 def _reference(collection: Collection, rows: Tensor) -> Tensor:
@@ -287,7 +288,7 @@ def _of_expected(
     generator: torch.Generator,
 ) -> float:
     """Cosine of the reference with the gradient over all rollouts of a half's questions, (Q, G)."""
-    among = collection.products(estimator.tokens, estimator.plain is not None).among
+    among = collection.products(*estimator.vectors).among
     whole = _of_all(len(among), *_weights(estimator, collection, half, generator))
     return float(whole @ direction / (whole @ among @ whole).clamp_min(TINY).sqrt())
 
@@ -315,7 +316,7 @@ def where_it_comes_from(
     shares = dict.fromkeys(classes, 0.0)
     for own, other in ((0, 1), (1, 0)):
         reference = _reference(collection, by_question[halves[other]])
-        direction = collection.products(estimator.tokens, estimator.plain is not None).with_plain @ reference
+        direction = collection.products(*estimator.vectors).with_plain @ reference
         random = torch.Generator().manual_seed(seed)
         places, weights = _weights(estimator, collection, by_question[halves[own]], random)
         projection = (weights * direction[places]).sum(dim=1)

@@ -75,6 +75,11 @@ class Estimator:
     tokens: str = ""
     plain: Weights | None = None
 
+    @property
+    def vectors(self) -> tuple[str, bool]:
+        """The arguments of :meth:`verl_mapo.lens.collection.Collection.products` for the vectors that it weighs."""
+        return self.tokens, self.plain is not None
+
 
 def grpo(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
     """GRPO (arXiv 2402.03300): the outcome, centred and divided by the standard deviation of its group."""

@@ -88,10 +88,8 @@ class FocusEngine(FSDPEngineWithLMHead):
                 return super().forward_step(micro_batch, loss_function, forward_only)
             loss, output = self._own_step(micro_batch, loss_function)
             if views is not None:
-                step = partial(super().forward_step, loss_function=None, forward_only=True)
                 device = output["model_output"]["log_probs"].device
-                for column, view in views.items():
-                    output["model_output"][column] = viewed_log_probs(micro_batch, view, step, device)
+                output["model_output"].update(self._views(micro_batch, {"": views}, device)[""])
             return loss, output
 
     def _own_step(self, micro_batch: TensorDict, loss_function: Any) -> tuple[Any, dict]:
@@ -99,7 +97,11 @@ class FocusEngine(FSDPEngineWithLMHead):
         request = tu.get_non_tensor_data(data=micro_batch, key=FOCUS, default=None)
         measured = tu.get_non_tensor_data(data=micro_batch, key=SKETCH, default=None)
         weighed = {} if measured is None else measured["weights"]
-        views = self._views(micro_batch, {name: each[VIEWS] for name, each in weighed.items() if VIEWS in each})
+        viewing = {name: each[VIEWS] for name, each in weighed.items() if VIEWS in each}
+        views = {
+            name: {column: found.values() for column, found in columns.items()}
+            for name, columns in self._views(micro_batch, viewing).items()
+        }
         with ExitStack() as stack:
             asked = {} if request is None else {FOCUS: request}
             asked |= {name: each[FOCUS] for name, each in weighed.items() if FOCUS in each}
@@ -119,19 +121,23 @@ class FocusEngine(FSDPEngineWithLMHead):
         return loss, output
 
     def _views(
-        self, micro_batch: TensorDict, requests: dict[str, dict[str, dict[str, Any]]]
+        self,
+        micro_batch: TensorDict,
+        requests: dict[str, dict[str, dict[str, Any]]],
+        device: torch.device | None = None,
     ) -> dict[str, dict[str, Tensor]]:
-        """The columns of changed views that some readers ask for, (N,) packed; a view of several is passed once.
+        """The columns of changed views that some readers ask for, jagged; a view of several is passed once.
 
         Args:
             micro_batch: verl's micro-batch.
             requests: name of a reader to its columns and the view of each.
+            device: where pixels are changed; None for the device of the weights.
         """
         step = partial(super().forward_step, loss_function=None, forward_only=True)
         passed: dict[str, Tensor] = {}
         for view in (view for columns in requests.values() for view in columns.values()):
             if repr(view) not in passed:
-                passed[repr(view)] = viewed_log_probs(micro_batch, view, step, self.module.device).values()
+                passed[repr(view)] = viewed_log_probs(micro_batch, view, step, device or self.module.device)
         return {
             name: {column: passed[repr(view)] for column, view in columns.items()} for name, columns in requests.items()
         }
