@@ -290,3 +290,25 @@ def test_time_of_a_check_grows_no_faster_than_the_answer(piece):
                     break
             else:
                 pytest.fail(f"{name} takes {short:.3f} s for {length} characters and {long:.3f} s for {4 * length}")
+
+
+@pytest.mark.parametrize(
+    "pair", [("5", "6"), ("-5", "5"), (r"\frac{1}{2}", r"\frac{1}{3}"), (r"\pi", r"\sqrt{2}"), ("(1,2)", "(3,4)")]
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Answer: {}. It is {}.",
+        "Answer: {}\nSo {}",
+        "Answer: {}. Wait, it is {}.",
+        "Answer: {}\nActually, it is {}.",
+        "The answer is {}. The result is {}",
+        "final answer: {}; so {}",
+        "The final answer is ${}$. I hope {} is correct.",
+        "The answer is {} apples, while the total is {} pears",
+    ],
+)
+def test_one_response_is_not_right_for_two_different_numbers(text, pair):
+    response = extract(text.format(*pair))
+    with cpu_limit(PATIENCE_S):
+        assert not all(math_equal(response, truth) for truth in pair)

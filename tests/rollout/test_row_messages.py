@@ -52,6 +52,8 @@ def every_form(path: str) -> list[dict]:
         {"type": "image", "image": uri},
         {"type": "image", "image": uri.replace("image/png", "image")},
         {"type": "image", "image": uri.replace(";", ";charset=utf-8;")},
+        {"type": "image", "image": uri.replace(";", ';name="a,b.png"; ')},
+        {"type": "image", "image": f"data:image/png;base64,{base64.urlsafe_b64encode(RED).decode()}"},
         {"type": "image", "image": base64.b64encode(RED).decode()},
         {"type": "image", "image": base64.encodebytes(RED).decode()},
         {"type": "image", "image": RED},
@@ -91,6 +93,15 @@ def test_every_form_of_a_picture_is_shown(red):
         shown = picture.pixels()
         assert shown.size == (40, 30) and shown.getpixel((5, 5)) == (255, 0, 0)
         assert len(picture.reference) <= LONGEST_REFERENCE and ";base64," not in picture.reference
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
+def test_base64_of_every_file_format_is_a_picture(form):
+    """Bare, and in a data URI in the plain and the URL-safe alphabet."""
+    content = encoded(Image.effect_noise((40, 30), 90).convert("RGB"), form)
+    plain, safe = (encode(content).decode() for encode in (base64.b64encode, base64.urlsafe_b64encode))
+    for source in (plain, f"data:image/{form.lower()};base64,{plain}", f"data:;base64,{safe}"):
+        assert Picture(source).pixels().size == (40, 30)
 
 
 def test_reference_is_the_path_or_a_hash_of_the_content(red):

@@ -53,6 +53,12 @@ _CHATTER = re.compile(
 )
 _POLAR_LINE = re.compile(r"\W*(?:yes|no)\W*", re.IGNORECASE)
 _SENTENCE_LINE = re.compile(r"\W*[^\W\d_]+,? .*[^\W\d_]\.?")
+_CORRECTION = re.compile(
+    r"\W*(?:(?:wait|no|hmm+|sorry|oops|actually)(?=\s*(?:[,.:;!?…-]|$))|wait\s+(?:no|i|it)(?![^\W_])"
+    r"|(?:correction|or|alternatively|(?:on\s+)?second\s+thoughts?|scratch\s+that|my\s+mistake|i\s+(?:meant|was\s+wrong)"
+    r"|actually\s+(?:it|i|the|no))(?![^\W_])|其实|其實|不对|不對|更正|抱歉|等等|或者|或)",
+    re.IGNORECASE,
+)
 _ITEM = re.compile(r"[A-Za-z](?:$|[)\].:*]{1,4}\s)|\d[\d.,]*$")
 _DISPLAY = re.compile(r"\$\$([^$]*)\$\$|\\\[([^\\\]]*(?:\\[^\]\[][^\\\]]*)*)\\\]")
 
@@ -193,8 +199,8 @@ def stated_line(text: str) -> str:
 
     Introductions are ``Answer:``, ``the answer is`` and their like in 30 languages, and ``####``. Without one, a first
     line such as ``C. dog`` before an explanation is the answer, and ``No`` together with the sentence at the end. Lines
-    that are items of one list belong together. Farewells such as ``I hope this helps`` are passed over. Only the last
-    4,000 characters are read.
+    that are items of one list belong together, and so does a later line that corrects the answer (``Wait, it is D``).
+    Farewells such as ``I hope this helps`` are passed over. Only the last 4,000 characters are read.
     """
     text = _DISPLAY.sub(lambda found: found.group().replace("\n", " "), text[-_TAIL:])
     lines = [line.strip() for line in text.splitlines()]
@@ -205,11 +211,11 @@ def stated_line(text: str) -> str:
         stated = _introduction(lines[place]) or _HASHES.match(lines[place])
         said = lines[place][stated.end() :] if stated else ""
         if said.strip(" *_$.:"):
-            return lines[place][: stated.end()] + _list_at_start([said, *lines[place + 1 :]])
+            return lines[place][: stated.end()] + _corrected([said, *lines[place + 1 :]])
         if stated and place + 1 < len(lines):
-            return _list_at_start(lines[place + 1 :])
+            return _corrected(lines[place + 1 :])
     if len(lines) > 1 and _is_item(lines[0]) and not _is_item(lines[1]) and not _is_item(lines[-1]):
-        return lines[0]
+        return _corrected(lines)
     if len(lines) > 1 and _POLAR_LINE.fullmatch(lines[0]) and _SENTENCE_LINE.fullmatch(lines[-1]):
         return " ".join(lines)  # what follows may take it back
     return "\n".join(reversed(_list_at_start(lines[::-1]).split("\n")))
@@ -264,6 +270,13 @@ def normalise(text: str) -> str:
     folded = unicodedata.normalize("NFKC", unwrap(text).casefold())
     words = re.sub(r"(?<![\d])[,;]|[,;](?!\d)|(?<=\d),(?!\d{3}(?!\d))", " ", folded).split()
     return " ".join(filter(None, map(_without_stops, words)))
+
+
+def _corrected(lines: list[str]) -> str:
+    """The answer in the first lines, in one sentence more with the first later line that corrects it."""
+    answer = _list_at_start(lines)
+    correction = next((line for line in lines[answer.count("\n") + 1 :] if _CORRECTION.match(line)), None)
+    return answer if correction is None else f"{answer.rstrip('. ')}. {correction}"
 
 
 def _list_at_start(lines: list[str]) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from verl_mapo.registry import Registry
-from verl_mapo.rewards.answer_text import MAX_LENGTH, boxed, normalise, stated_line, tagged, unwrap
+from verl_mapo.rewards.answer_text import MAX_LENGTH, boxed, normalise, stated_line, tagged, takes_back, unwrap
 from verl_mapo.rewards.choices import choice
 from verl_mapo.rewards.denied_answers import names_another
 from verl_mapo.rewards.quantities import (
@@ -57,6 +57,7 @@ _PRODUCT = re.compile(r"(?<![\w.^}\\])(\d+(?:\.\d+)?)\((?=[-+]?[\d.]+\))")
 _FUNCTION = re.compile(r"(?<![\\A-Za-z])(pi|sin|cos|tan|cot|sec|csc|log|ln|exp|theta|infty)(?![A-Za-z])")
 _ROOT = re.compile(r"(?<![\\A-Za-z])(sqrt|cbrt)\s*(?:\(([^()]*(?:\([^()]*\)[^()]*)*)\)|(\d+))|√\s*\(([^()]*)\)")
 _PAIR = re.compile(r"\d,(?:\d{1,2}|\d{4,})(?!\d)")
+_HAS_VALUE = re.compile(r"[\d\\π√]")
 _SEVERAL = re.compile(r"[,;|/]\s|\n|\b(?:and|or)\b")
 _UNCERTAIN = re.compile(
     r"(?:[<>≠≤≥]|\b(?:times|min|none))\s*$|\d[\w%.]*\s*(?:[,;|]|\s/|\band\b)[\s,;]*$", re.IGNORECASE
@@ -335,9 +336,8 @@ def math_equal(answer: str, truth: str) -> bool:
     ):
         return False
     unread = set(_DROPPED.findall(given)) - set(_DROPPED.findall(gold))
-    if unread - (_OR if _ALTERNATIVES.search(gold) else set()):
-        return False
-    return _verified(answer, given, truth, gold)
+    unread -= _OR if _ALTERNATIVES.search(gold) else set()
+    return not unread and _verified(answer, given, truth, gold)
 
 
 def _verified(answer: str, given: str, truth: str, gold: str) -> bool:
@@ -350,7 +350,6 @@ def _verified(answer: str, given: str, truth: str, gold: str) -> bool:
         return [one for form in forms for one in parse(f"\\boxed{{{form}}}", parsing_timeout=None)]
 
     given, gold = without_unit(given), without_unit(gold)
-    expected, found = read(truth, gold), []
     before, last, behind = _last_expression(given)
     if (
         names_another(re.split(r"[;!?\n]|\.\s", before)[-1])
@@ -360,12 +359,13 @@ def _verified(answer: str, given: str, truth: str, gold: str) -> bool:
         or changes(re.sub(r"\\[A-Za-z]+|[^\w\s'-]", " ", behind))
     ):
         return False
-    found.append(read(answer, given))
+    expected, found = read(truth, gold), [read(answer, given)]
     if last != given:
-        found.append(read(last, last))
-        if not _SEVERAL.search(last):
-            found.append(parse(answer, parsing_timeout=None))
+        found += [read(last, last), [] if _SEVERAL.search(last) else parse(answer, parsing_timeout=None)]
     keywords = {"allow_set_relation_comp": True, "timeout_seconds": None}
+    stated = last != given and _HAS_VALUE.search(before) and "answer" in answer.lower()  # math-verify begins there
+    if stated and all(found[1:]) and not verify(*found[1:], **keywords):
+        found = [] if takes_back("", given) else found[2:]
     return any(bool(expected and one) and verify(expected, one, **keywords) for one in found)
 
 
@@ -374,7 +374,7 @@ def _last_expression(text: str) -> tuple[str, str, str]:
     words = list(_ORDINARY_WORD.finditer(text))
     ends, starts = [word.end() for word in words], [word.start() for word in words]
     for start, end in zip([*ends[::-1], 0], [len(text), *starts[::-1]], strict=True):
-        if words and re.search(r"[\d\\π√]", text[start:end]) and text[start:][:1] != "^":
+        if words and _HAS_VALUE.search(text[start:end]) and text[start:][:1] != "^":
             return text[:start], text[start:end].strip(" ,.;:$"), text[end:]
     return "", text, ""
 

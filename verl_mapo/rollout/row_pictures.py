@@ -48,8 +48,17 @@ PROCESSOR_MAX_ASPECT = 200
 """Ratio of sides above which the Qwen processors refuse an image."""
 
 _REMOTE = re.compile(r"(?!file:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_BARE_BASE64 = re.compile(r"(/9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/\s]{40,}=*\s*")
-"""Base64 of a JPEG, PNG, GIF or WebP without ``data:`` before it, which transformers takes for an image, too."""
+_BARE_BASE64 = re.compile(
+    r"(/9j/|iVBORw0KGgo|R0lGOD|UklGR|Qk|SUkq|TU0AK|AAAA[A-Za-z0-9+/]{2}Z0eX)[A-Za-z0-9+/\s]{40,}=*\s*"
+)
+"""Base64 without ``data:`` before it, which transformers takes for an image, too: the first bytes of JPEG, PNG, GIF,
+WebP, BMP, TIFF and AVIF."""
+
+_DATA_HEADER = re.compile(r"data:(?:[^,\"]|\"[^\"]*\")*?(?P<base64>;\s*base64\s*)?,", re.IGNORECASE)
+"""What stands before the data of a data URI; a comma may stand in a quoted parameter (RFC 2397)."""
+
+_PLAIN_ALPHABET = bytes.maketrans(b"-_", b"+/")
+"""From the URL-safe alphabet of base64 (RFC 4648) to the plain one, of which Python drops what it does not know."""
 
 _LEAST_TOKENS, _MOST_TOKENS = 4, 16384
 """qwen_vl_utils' limits, in image tokens, for an image that names one of them or none."""
@@ -258,11 +267,11 @@ def embedded_bytes(source: str) -> bytes | None:
     """
     if source[:5].lower() != "data:":
         return base64.b64decode(source) if _BARE_BASE64.fullmatch(source) else None
-    header, comma, data = source.partition(",")
-    if not comma:
+    header = _DATA_HEADER.match(source)
+    if header is None:
         raise ValueError("it has no comma before its data")
-    content = unquote_to_bytes(data)
-    return base64.b64decode(content) if header.lower().endswith(";base64") else content
+    content = unquote_to_bytes(source[header.end() :])
+    return base64.b64decode(content.translate(_PLAIN_ALPHABET)) if header["base64"] else content
 
 
 def content_reference(content: bytes) -> str:
