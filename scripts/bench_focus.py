@@ -47,7 +47,7 @@ from verl.workers.engine.fsdp import transformer_impl
 from verl_mapo.advantages.focus import focus_scores, image_sums, plan_focus
 from verl_mapo.advantages.groups import group_ids
 from verl_mapo.advantages.visual_credit import VisualCreditSettings, apply_credit, visual_factors
-from verl_mapo.training.focus_engine import FOCUS, FocusEngine
+from verl_mapo.training.method_engine import FOCUS, MethodEngine
 from verl_mapo.training.visual_credit import credit_metrics, focus_request
 
 SEQUENCES, IMAGE, RESPONSE, PADDED, DIM = 64, 400, 400, 2048, 3584
@@ -186,11 +186,11 @@ def narrow_config() -> Qwen2_5_VLConfig:
     return Qwen2_5_VLConfig(text_config=text, vision_config=tower, image_token_id=IMAGE_TOKEN)
 
 
-def bench_engine(config: Qwen2_5_VLConfig, device: str) -> FocusEngine:
+def bench_engine(config: Qwen2_5_VLConfig, device: str) -> MethodEngine:
     """verl's engine around a model with random weights, in the parts that a forward pass touches."""
     torch.manual_seed(0)
     transformer_impl.get_device_id = transformer_impl.get_device_name = lambda: device
-    engine = FocusEngine.__new__(FocusEngine)
+    engine = MethodEngine.__new__(MethodEngine)
     engine._autocast_dtype = torch.float32 if device == "cpu" else torch.bfloat16
     with torch.device(device):
         engine.module = Qwen2_5_VLForConditionalGeneration(config).eval().to(engine._autocast_dtype)
@@ -199,7 +199,7 @@ def bench_engine(config: Qwen2_5_VLConfig, device: str) -> FocusEngine:
     return engine
 
 
-def micro_batch(engine: FocusEngine, device: str, rows: int = ROWS, side: int = SIDE) -> TensorDict:
+def micro_batch(engine: MethodEngine, device: str, rows: int = ROWS, side: int = SIDE) -> TensorDict:
     """Rows of an image of side x side tokens and an answer, as verl's worker lays them out."""
     image, tower = side**2, engine.module.config.vision_config
     ids = torch.tensor([IMAGE_TOKEN] * image + [TEXT_TOKEN] * ANSWER)

@@ -37,7 +37,7 @@ from verl_mapo.columns import VISUAL_FOCUS
 from verl_mapo.lens.passes import SKETCH
 from verl_mapo.lens.sketch import CountSketch
 from verl_mapo.packed_rows import policy_tokens
-from verl_mapo.training.focus_engine import FocusEngine
+from verl_mapo.training.method_engine import MethodEngine
 from verl_mapo.training.visual_credit import focus_request
 from verl_mapo.views.passes import VIEWS
 from verl_mapo.views.pixels import ViewSettings
@@ -47,7 +47,7 @@ VGPO = {VISUAL_FOCUS.name: focus_request([IMAGE_TOKEN], VisualCreditSettings())}
 REQUEST = {"size": 16384, "seed": 0, "layers": None, "weights": {}}
 
 
-def every_weighting(engine: FocusEngine) -> dict[str, dict[str, Any]]:
+def every_weighting(engine: MethodEngine) -> dict[str, dict[str, Any]]:
     """The requests of all methods of :data:`verl_mapo.names.WEIGHING`."""
     layers = engine.module.config.get_text_config().num_hidden_layers
     focus = VGPO[VISUAL_FOCUS.name] | {"layers": list(range(layers)), "similarity": "every_state"}
@@ -62,7 +62,7 @@ def every_weighting(engine: FocusEngine) -> dict[str, dict[str, Any]]:
     return {names.VGPO: VGPO, names.PEPO: {VISUAL_FOCUS.name: focus}} | columns
 
 
-def one_by_one(engine: FocusEngine, row: TensorDict, rows: int, sketch: CountSketch) -> torch.Tensor:
+def one_by_one(engine: MethodEngine, row: TensorDict, rows: int, sketch: CountSketch) -> torch.Tensor:
     """(rows, M) sketches, from a forward and a backward pass for each row."""
     device = engine.module.device
     found = torch.zeros(rows, sketch.size, device=device)

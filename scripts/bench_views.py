@@ -47,7 +47,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from verl.utils import tensordict_utils as tu
 
 from verl_mapo.columns import CHANGED_LOG_PROBS, PERCEPTION, UNSEEN_LOG_PROBS
-from verl_mapo.training.focus_engine import FocusEngine
+from verl_mapo.training.method_engine import MethodEngine
 from verl_mapo.views.passes import VIEWS, viewed_log_probs
 from verl_mapo.views.pixels import PatchLayout, ViewSettings
 
@@ -66,7 +66,7 @@ HIDDEN = slice(8, 8 + ANSWER // 4)
 HIDDEN_REQUEST = {UNSEEN_LOG_PROBS.name: {"hidden": PERCEPTION.name}}
 
 
-def image_request(engine: FocusEngine, view: ViewSettings) -> dict[str, Any]:
+def image_request(engine: MethodEngine, view: ViewSettings) -> dict[str, Any]:
     """The request for the log-probs under changed images."""
     tower = engine.module.config.vision_config
     layout = PatchLayout(
@@ -79,12 +79,12 @@ def image_request(engine: FocusEngine, view: ViewSettings) -> dict[str, Any]:
     return {CHANGED_LOG_PROBS.name: {"view": vars(view), "layout": layout, "visual_token_ids": [IMAGE_TOKEN]}}
 
 
-def requests_of(engine: FocusEngine) -> dict[str, dict[str, Any]]:
+def requests_of(engine: MethodEngine) -> dict[str, dict[str, Any]]:
     """The request for each view, by its name in the table."""
     return {name: image_request(engine, view) for name, view in CHANGES.items()} | {HIDDEN_TEXT: HIDDEN_REQUEST}
 
 
-def batch_with(engine: FocusEngine, device: str, rows: int, side: int = SIDE) -> TensorDict:
+def batch_with(engine: MethodEngine, device: str, rows: int, side: int = SIDE) -> TensorDict:
     """The micro-batch, with the column of the hidden text."""
     batch = micro_batch(engine, device, rows, side)
     hidden = torch.zeros(ANSWER, dtype=torch.int64)
@@ -94,7 +94,7 @@ def batch_with(engine: FocusEngine, device: str, rows: int, side: int = SIDE) ->
 
 
 def seconds_of_change(
-    engine: FocusEngine, batch: TensorDict, request: dict[str, Any], repeats: int, device: str
+    engine: MethodEngine, batch: TensorDict, request: dict[str, Any], repeats: int, device: str
 ) -> float:
     """Median seconds of a view without its forward pass."""
     passes: list[Any] = []

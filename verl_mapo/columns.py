@@ -88,7 +88,7 @@ VISUAL_FOCUS = Column(
     torch.float32,
     ("S",),
     "Focus score in [0, 1] of each response token, stored one position earlier, like its log-prob; NaN elsewhere.",
-    "verl_mapo.training.focus_engine.FocusEngine.forward_step",
+    "verl_mapo.training.method_engine.MethodEngine.forward_step",
 )
 GRADIENT_SKETCH = Column(
     "gradient_sketch",

@@ -45,7 +45,7 @@ TABLE = (
         "engine",
         names.ENGINES,
         "verl.workers.engine.fsdp.transformer_impl",
-        "verl_mapo.training.focus_engine",
+        "verl_mapo.training.method_engine",
     ),
     Entry("agent loop", (names.AGENT_LOOP,), "verl.experimental.agent_loop.agent_loop", "verl_mapo.rollout.loop"),
     Entry(

@@ -22,8 +22,8 @@ from verl_mapo.relatives.pepo import pepo_factor
 from verl_mapo.relatives.pgpo import pgpo_factor
 from verl_mapo.relatives.srpo import PerceptionSpans, srpo_factors
 from verl_mapo.relatives.vppo import vppo_factors
-from verl_mapo.training.focus_engine import FOCUS
 from verl_mapo.training.lens import Lens
+from verl_mapo.training.method_engine import FOCUS
 from verl_mapo.training.visual_credit import focus_request
 from verl_mapo.views.divergence import divergence
 from verl_mapo.views.passes import VIEWS

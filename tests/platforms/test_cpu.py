@@ -147,7 +147,7 @@ def test_verl_uses_the_cpu_as_its_device(on_cpu: dict) -> None:
 
 
 def test_verl_finds_its_fsdp2_engines(on_cpu: dict) -> None:
-    assert on_cpu["engines"] == ["FocusEngine", "FSDPEngineWithValueHead"]
+    assert on_cpu["engines"] == ["MethodEngine", "FSDPEngineWithValueHead"]
 
 
 def test_replay_buffers_poll_often_unless_told_otherwise(on_cpu: dict) -> None:
@@ -197,7 +197,7 @@ def test_registration_only_adds_a_name_where_another_platform_is_used() -> None:
     assert found["registered"]
     assert found["platform"] != "cpu"
     assert found["engines"] == ["('cuda', 'amd')", "('cuda', 'nvidia')", "cuda", "npu"], (
-        "FocusEngine is registered for two vendors"
+        "MethodEngine is registered for two vendors"
     )
     assert found["pinned"] is True
     assert "verl_mapo" not in found["version"]

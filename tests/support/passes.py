@@ -28,16 +28,16 @@ from verl.utils.ulysses import (
 from verl.workers.engine.fsdp import transformer_impl
 
 from support.scripted import compose_config, play, prompt_of
-from verl_mapo.training.focus_engine import FOCUS, FocusEngine
+from verl_mapo.training.method_engine import FOCUS, MethodEngine
 
 ZOOM = '<tool_call>{"name": "zoom", "arguments": {"label": "a square", "bbox_2d": [0, 0, 90, 90]}}</tool_call>'
 
 
-def tiny_engine(folder: Any, patch: pytest.MonkeyPatch) -> FocusEngine:
+def tiny_engine(folder: Any, patch: pytest.MonkeyPatch) -> MethodEngine:
     """verl's engine around a tiny model, in the parts that a forward pass touches."""
     patch.setattr(transformer_impl, "get_device_id", lambda: "cpu")
     patch.setattr(transformer_impl, "get_device_name", lambda: "cpu")
-    engine = FocusEngine.__new__(FocusEngine)
+    engine = MethodEngine.__new__(MethodEngine)
     engine.module = AutoModelForImageTextToText.from_pretrained(folder, attn_implementation="sdpa").eval()
     engine.pad_to_length = engine.use_ulysses_sp = False
     engine.pad_to_length_bucket = 64
@@ -47,7 +47,7 @@ def tiny_engine(folder: Any, patch: pytest.MonkeyPatch) -> FocusEngine:
     return engine
 
 
-def add_adapters(engine: FocusEngine, target: Any = "all-linear", excluded: Any = None) -> None:
+def add_adapters(engine: MethodEngine, target: Any = "all-linear", excluded: Any = None) -> None:
     """verl's own LoRA adapters of rank 4, in eval mode."""
     engine.model_config = SimpleNamespace(
         lora_rank=4, lora_alpha=8, target_modules=target, target_parameters=None, exclude_modules=excluded
@@ -55,7 +55,7 @@ def add_adapters(engine: FocusEngine, target: Any = "all-linear", excluded: Any 
     engine.module = engine._build_lora_module(engine.module).eval()
 
 
-def shard(engine: FocusEngine, strategy: str, adapters: bool) -> None:
+def shard(engine: MethodEngine, strategy: str, adapters: bool) -> None:
     """verl's own wrapping of layers, over a process group of one."""
     if strategy == "fsdp":
         policy = get_fsdp_wrap_policy(engine.module, is_lora=adapters)
@@ -88,7 +88,7 @@ def rows_of(module: nn.Module, model: Any, picture: str) -> list[dict]:
     return rows
 
 
-def log_prob_pass(engine: FocusEngine, rows: list[dict], request: dict | None, **asked: Any) -> dict[str, Tensor]:
+def log_prob_pass(engine: MethodEngine, rows: list[dict], request: dict | None, **asked: Any) -> dict[str, Tensor]:
     """One micro-batch through verl's own forward step, padded unless ``use_remove_padding`` is asked for."""
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     pixels = NonTensorStack(*columns.pop("multi_modal_inputs"))
@@ -101,7 +101,7 @@ def log_prob_pass(engine: FocusEngine, rows: list[dict], request: dict | None, *
         return engine.forward_step(data, None, forward_only=True)[1]["model_output"]
 
 
-def use_verl_forward(engine: FocusEngine, patch: pytest.MonkeyPatch, fused_kernels: str | None = None) -> None:
+def use_verl_forward(engine: MethodEngine, patch: pytest.MonkeyPatch, fused_kernels: str | None = None) -> None:
     """verl's own forward functions instead of transformers', as in a real run; what it replaces ``patch`` puts back.
 
     Its attention for packed rows needs flash-attn. Here transformers' own takes its place: it finds the rows in the
@@ -120,7 +120,7 @@ def use_verl_forward(engine: FocusEngine, patch: pytest.MonkeyPatch, fused_kerne
     engine.pass_packed_cu_seqlens = "cu_seqlens" in signature(engine.module.forward).parameters
 
 
-def verl_engine(folder: Any, patch: pytest.MonkeyPatch) -> FocusEngine:
+def verl_engine(folder: Any, patch: pytest.MonkeyPatch) -> MethodEngine:
     """:func:`tiny_engine` with verl's own forward functions."""
     engine = tiny_engine(folder, patch)
     use_verl_forward(engine, patch)

@@ -19,8 +19,8 @@ from verl_mapo.coldstart.command import composed
 from verl_mapo.coldstart.settings import check_sft
 from verl_mapo.settings import ConfigError
 from verl_mapo.training.config_checks import check_config
-from verl_mapo.training.focus_engine import FocusEngine
 from verl_mapo.training.frozen_tower import FREEZE, freeze, vision_tower
+from verl_mapo.training.method_engine import MethodEngine
 
 ACTOR = "actor_rollout_ref.actor"
 
@@ -91,7 +91,7 @@ def checkpoint(folder, monkeypatch, frozen: bool) -> None:
     """What the engine adds to a checkpoint of verl, which is marked as the latest of its run."""
     monkeypatch.setattr(FSDPEngine, "save_checkpoint", lambda self, local_path, **_: None)
     for rank in (1, 0):
-        engine = FocusEngine.__new__(FocusEngine)
+        engine = MethodEngine.__new__(MethodEngine)
         engine.rank, engine.engine_config = rank, {FREEZE: frozen}
         engine.save_checkpoint(local_path=str(folder), global_step=4, max_ckpt_to_keep=2)
         assert len(list(folder.glob("*"))) == (not rank)

@@ -11,7 +11,7 @@ from support.upstream import patched_module
 from transformers.models.qwen3_5.modeling_qwen3_5 import torch_chunk_gated_delta_rule
 
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
-from verl_mapo.training.focus_engine import FOCUS
+from verl_mapo.training.method_engine import FOCUS
 from verl_mapo.training.visual_credit import focus_request
 
 PATCH = "verl-0.9.1-qwen3_5-packed-rows.patch"

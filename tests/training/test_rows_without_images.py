@@ -13,7 +13,7 @@ from support.passes import log_prob_pass, rows_of, verl_engine
 from support.upstream import patched_file
 
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
-from verl_mapo.training.focus_engine import FOCUS
+from verl_mapo.training.method_engine import FOCUS
 from verl_mapo.training.visual_credit import focus_request
 
 PATCH = "verl-0.9.1-qwen2_vl-rows-without-images.patch"

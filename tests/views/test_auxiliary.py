@@ -25,7 +25,7 @@ from verl_mapo.columns import CHANGED_LOG_PROBS
 from verl_mapo.lens.estimators import Rollouts
 from verl_mapo.lens.token_weights import Signals
 from verl_mapo.relatives.papo import Papo, PapoSettings
-from verl_mapo.training.focus_engine import FocusEngine
+from verl_mapo.training.method_engine import MethodEngine
 from verl_mapo.views.auxiliary import AUXILIARY, auxiliary_request, with_terms
 
 NAN = float("nan")
@@ -145,7 +145,7 @@ def test_engine_adds_the_terms_to_an_update_and_to_nothing_else(monkeypatch):
         return None, {"model_output": {}}
 
     monkeypatch.setattr(FSDPEngineWithLMHead, "forward_step", step)
-    engine = FocusEngine.__new__(FocusEngine)
+    engine = MethodEngine.__new__(MethodEngine)
     asked = tu.get_tensordict({"input_ids": torch.zeros(1, 1)}, {AUXILIARY: request_of(gain=1.0)})
     bare = tu.get_tensordict({"input_ids": torch.zeros(1, 1)}, {})
     for batch, forward_only in ((asked, False), (asked, True), (bare, False)):

@@ -149,7 +149,7 @@ class Pepo(Method):
             )
 
     def log_prob_request(self) -> dict[str, Any]:
-        """The request that :class:`verl_mapo.training.focus_engine.FocusEngine` answers with (v + 1) / 2 (Eq. 1)."""
+        """The request that :class:`verl_mapo.training.method_engine.MethodEngine` answers with (v + 1) / 2 (Eq. 1)."""
         request = {
             "visual_token_ids": self.visual_token_ids,
             "prototype": self.settings.prototype,

@@ -3,7 +3,7 @@
 """Freezing of the vision tower: ``actor.freeze_vision_tower`` of verl, which verl 0.9.1 has and does not read.
 
 The parameters of the tower, its merger included, need no gradient before FSDP wraps the model, so they get none, and
-the optimizer does not hold them. :class:`verl_mapo.training.focus_engine.FocusEngine` does it; the setting reaches it
+the optimizer does not hold them. :class:`verl_mapo.training.method_engine.MethodEngine` does it; the setting reaches it
 as an attribute of the settings of its engine, which this module gives to the actor's alone. SFT has the setting in its
 node ``engine``, of the class :class:`TowerEngineConfig`.
 

@@ -82,7 +82,7 @@ class VisualCredit(Method):
         self.tokenizer = tokenizer
 
     def log_prob_request(self) -> dict[str, Any]:
-        """The request that :class:`verl_mapo.training.focus_engine.FocusEngine` answers with the focus scores."""
+        """The request that :class:`verl_mapo.training.method_engine.MethodEngine` answers with the focus scores."""
         return {VISUAL_FOCUS.name: focus_request(self.visual_token_ids, self.settings)}
 
     def advantages(self, step: StepBatch, rewards: Tensor, response_mask: Tensor) -> Tensor:

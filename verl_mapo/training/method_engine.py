@@ -1,10 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""verl's FSDP engines, which on request also return the focus score of each response token from the log-prob pass.
+"""verl's FSDP engine with what the methods ask of its passes.
 
-A log-prob pass computes the hidden states anyway. A forward hook reduces them to one number per token
-(:mod:`verl_mapo.advantages.focus`) and keeps none of them. A pass without a request is verl's own, and a request does
-not change the logits.
+A batch asks a log-prob pass for the focus score of each response token, for log-probs under changed images or texts
+(:mod:`verl_mapo.views.passes`) or for sketches of gradients (:mod:`verl_mapo.lens.passes`), and an update for further
+terms of the loss (:mod:`verl_mapo.views.auxiliary`). For the focus scores, a forward hook reduces the hidden states to
+one number per token (:mod:`verl_mapo.advantages.focus`) and keeps none of them; the logits stay as they are. A pass
+without a request is verl's own.
 """
 
 from __future__ import annotations
@@ -38,8 +40,8 @@ FOCUS = VISUAL_FOCUS.name
 """The column, and the key under which a batch asks for it (:meth:`VisualCredit.log_prob_request`)."""
 
 
-class FocusEngine(FSDPEngineWithLMHead):
-    """verl's FSDP engine with focus scores, and with a frozen vision tower where its settings ask for one.
+class MethodEngine(FSDPEngineWithLMHead):
+    """verl's FSDP engine with the requests above, and with a frozen vision tower where its settings ask for one.
 
     It is registered under (device, vendor). verl looks up this pair before the device alone, so it uses this class
     instead of its own.
@@ -254,4 +256,4 @@ def _padded(values: Tensor, index: Tensor, size: int) -> Tensor:
 for _backend in ENGINES:
     for _device, _vendors in {"cuda": ["nvidia", "amd"], "cpu": ["cpu"]}.items():
         if _device in EngineRegistry._engines["language_model"][_backend]:
-            EngineRegistry.register("language_model", _backend, device=_device, vendor=_vendors)(FocusEngine)
+            EngineRegistry.register("language_model", _backend, device=_device, vendor=_vendors)(MethodEngine)

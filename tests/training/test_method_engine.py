@@ -11,7 +11,7 @@ from verl.utils import tensordict_utils as tu
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
-from verl_mapo.training.focus_engine import FOCUS
+from verl_mapo.training.method_engine import FOCUS
 from verl_mapo.training.visual_credit import focus_request
 
 

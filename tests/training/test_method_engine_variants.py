@@ -23,7 +23,7 @@ from verl.utils.experimental.torch_functional import FusedLinearForPPO
 from verl.utils.kernel import linear_cross_entropy as triton_kernel
 
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
-from verl_mapo.training.focus_engine import FOCUS, whole_head
+from verl_mapo.training.method_engine import FOCUS, whole_head
 from verl_mapo.training.visual_credit import focus_request
 
 
