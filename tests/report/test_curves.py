@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.ticker import AutoLocator
 from PIL import Image
 
 from verl_mapo.charts import BLUE
-from verl_mapo.report.curves import panel_svg, running_mean, smoothing, write_curves
+from verl_mapo.report.curves import panel_svg, running_mean, share_label, smoothing, write_curves
 from verl_mapo.report.series import DrawnPanel, Series
 
 
@@ -32,6 +33,13 @@ def test_curves_are_written(count, tmp_path):
     write_curves([panel(5)] * count, "$run_", out)
     with Image.open(out) as image:
         assert image.width > 1000
+
+
+@given(st.floats(1e-3, 1.04))
+def test_ticks_of_an_axis_of_shares_have_labels_of_their_own(highest):
+    ticks = AutoLocator().tick_values(0, highest)
+    assert len({share_label(tick) for tick in ticks}) == len(ticks)
+    assert [share_label(share) for share in (0, 0.005, 0.5, 1)] == ["0%", "0.5%", "50%", "100%"]
 
 
 def test_smoothing_is_zero_for_short_series():

@@ -13,7 +13,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from verl_mapo.charts import GREY
 from verl_mapo.report.figure_style import STYLE
@@ -57,6 +57,11 @@ def write_curves(panels: list[DrawnPanel], title: str, out: Path) -> None:
         figure.savefig(out, metadata={"Software": None})
 
 
+def share_label(share: float) -> str:
+    """A share at the tick of an axis, in percent and with three digits at most."""
+    return f"{100 * share:.3g}%"
+
+
 def smoothing(panels: list[DrawnPanel]) -> int:
     """Steps in the window of the longest running mean that is drawn; 0 where no series is smoothed."""
     lengths = [len(s.steps) for panel in panels for s in panel.series if not s.held_out and not panel.stacked]
@@ -85,7 +90,7 @@ def _draw(axes: Axes, panel: DrawnPanel) -> None:
     if panel.from_zero:
         axes.set_ylim(0, 1 if panel.stacked else _top(panel))
     if panel.share:
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.yaxis.set_major_formatter(lambda share, _: share_label(share))
     if panel.stacked or len(axes.get_legend_handles_labels()[0]) > 1:
         shape = {"ncols": 3 if panel.stacked else 4, "handlelength": 1.4, "columnspacing": 1.2, "borderpad": 0.2}
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), frameon=False, fontsize=8, **shape)
