@@ -38,6 +38,13 @@ class Empty:
     pass
 
 
+def test_true_and_false_are_no_numbers_in_any_node():
+    node = {"limit": False, "inner": {"beta": True}}
+    assert message(Settings, node) == (
+        "a.b.limit=False is refused: it should be a number. a.b.inner.beta=True is refused: it should be a number."
+    )
+
+
 def test_values_of_the_node_are_read_and_others_have_defaults():
     config = OmegaConf.create({"algorithm": {"some": {"inner": {"beta": 1}}}})
     assert parse(Settings, config) == Settings(Inner(1.0, "mean"), 3)
@@ -67,6 +74,7 @@ def message(cls: type, node: dict) -> str:
         ({"beta": "much"}, "a.b.beta='much' is refused: it should be a valid number"),
         ({"beta": float("nan")}, "a.b.beta=nan is refused: it should be a finite number"),
         ({"how": "max"}, "a.b.how='max' is refused: it should be 'mean' or 'sum'"),
+        ({"beta": True}, "a.b.beta=True is refused: it should be a number."),
     ],
 )
 def test_message_names_setting_value_and_remedy(node, sentence):

@@ -9,8 +9,9 @@ Every settings class is a frozen pydantic dataclass that names its node of the c
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from itertools import chain
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -62,6 +63,8 @@ def parse_node(cls: type[T], node: Mapping[str, Any] | None, where: str) -> T:
     if node is not None and not isinstance(node, Mapping | DictConfig):
         raise ConfigError(f"{where}={node!r} is refused: it holds several settings, for example {where}.NAME=VALUE.")
     values = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else dict(node or {})
+    if sentences := list(_flags_for_numbers(cls, values, where)):
+        raise ConfigError(" ".join(sentences))
     try:
         return TypeAdapter(cls).validate_python(values)
     except ValidationError as error:
@@ -98,6 +101,23 @@ def count_at(config: Any, path: str) -> int:
 
 def _name_of(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _flags_for_numbers(cls: type, values: Mapping[str, Any], where: str) -> Iterator[str]:
+    """A sentence for each number that is given as true or false, which pydantic would read as 1 or 0."""
+    hints = get_type_hints(cls)
+    for name, value in values.items():
+        kinds = _kinds(hints.get(name))
+        if isinstance(value, bool) and bool not in kinds and (int in kinds or float in kinds):
+            yield f"{where}.{name}={value} is refused: it should be a number."
+        elif isinstance(value, Mapping):
+            for kind in filter(is_dataclass, kinds):
+                yield from _flags_for_numbers(kind, value, f"{where}.{name}")
+
+
+def _kinds(hint: Any) -> list[Any]:
+    """A type hint and those inside it."""
+    return [hint, *chain.from_iterable(map(_kinds, get_args(hint)))]
 
 
 def _sentence(fault: Mapping[str, Any], cls: type, where: str) -> str:

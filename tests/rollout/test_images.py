@@ -143,11 +143,31 @@ def test_all_limits_give_working_sizes_or_a_sentence_at_start(released):
         ({}, {"patch_size": 28}, r"data.mm_processor_kwargs.patch_size=28 is not supported"),
         ({}, {"images_kwargs": {"max_pixels": 9}}, r"data.mm_processor_kwargs.images_kwargs=.* is not supported"),
         ({}, {"do_resize": False}, r"data.mm_processor_kwargs.do_resize=False is not supported"),
+        ({}, {"common_kwargs": {"max_pixels": 9}}, r"data.mm_processor_kwargs.common_kwargs=.* is not supported"),
+        ({}, {"temporal_patch_size": 1}, r"data.mm_processor_kwargs.temporal_patch_size=1 is not supported"),
+        ({}, {"size": None}, r"data.mm_processor_kwargs.size=null is refused by the processor: leave it out"),
+        ({}, {"min_pixels": None, "max_pixels": None}, r"'~data.mm_processor_kwargs.min_pixels' removes it"),
     ],
 )
 def test_limits_that_cannot_work_are_refused_with_a_right_value(released, settings, kwargs, sentence):
     with pytest.raises(ConfigError, match=sentence):
         processor_resizes(VisualToolSettings(**settings), released, kwargs)
+
+
+@pytest.mark.parametrize("value", ["3136", 3136.0, 99999.5, math.nan, math.inf, [1], -3, True])
+@pytest.mark.parametrize("key", ["shortest_edge", "longest_edge", "patch_size", "merge_size"])
+def test_limits_of_a_processor_that_are_no_counts_are_refused_by_name(key, value):
+    size = {"shortest_edge": 3136, "longest_edge": 99999}
+    processor = SimpleNamespace(**({"patch_size": 14, "merge_size": 2, "size": size | {key: value}} | {key: value}))
+    with pytest.raises(ConfigError, match=rf"{key}=.* of the model's image processor is refused: .*an integer of at"):
+        processor_resizes(VisualToolSettings(), processor, {})
+
+
+@pytest.mark.parametrize("node", [[], [1], "abc", 5, True])
+def test_arguments_of_the_processor_are_a_mapping(node):
+    with pytest.raises(ConfigError, match=r"data.mm_processor_kwargs=.* is refused: it holds arguments by name"):
+        processor_kwargs(OmegaConf.create({"mm_processor_kwargs": node}))
+    assert processor_kwargs(OmegaConf.create({"mm_processor_kwargs": None})) == {}
 
 
 def test_value_that_a_refusal_names_works(released):

@@ -140,6 +140,20 @@ def test_free_settings_that_their_receivers_take_are_kept(tiny_models, family):
     assert check_model_settings(config, model.tokenizer, model.processor) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("min_pixels", 4), ("size", {"shortest_edge": 4, "longest_edge": 9}), ("do_resize", False)]
+)
+def test_sizes_of_images_that_vllm_alone_would_get_are_refused(tiny_models, name, value):
+    model, config = tiny_models["qwen2_5_vl"], with_setting(f"{VLLM}.mm_processor_kwargs", {name: value})
+    sentence = rf"{VLLM}.mm_processor_kwargs.{name}=.* is refused: .*, and set {PIXELS}.{name}, which vLLM gets, too"
+    for trainer in (None, {"min_pixels": 5}):
+        OmegaConf.update(config, PIXELS, trainer, force_add=True)
+        with pytest.raises(ConfigError, match=sentence):
+            check_model_settings(config, model.tokenizer, model.processor)
+    OmegaConf.update(config, PIXELS, {name: value}, force_add=True)
+    assert check_model_settings(config, model.tokenizer, model.processor) is None
+
+
 def test_receiver_that_takes_anything_or_is_not_known_is_not_asked(tiny_models):
     model = copy.copy(tiny_models["qwen2_5_vl"])
     model.processor = SimpleNamespace(chat_template=None)

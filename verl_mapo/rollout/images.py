@@ -38,8 +38,11 @@ _STEP = 1.2
 MOST_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
 """The largest number of pixels of a picture that Pillow decodes: 179 million."""
 
-_NOT_READ = ("images_kwargs", "patch_size", "merge_size", "do_resize")
+_NOT_READ = ("images_kwargs", "common_kwargs", "patch_size", "merge_size", "temporal_patch_size", "do_resize")
 """Arguments of the processor that change the size at which the model sees an image, and that are refused."""
+
+SIZE_ARGUMENTS = ("size", "min_pixels", "max_pixels", *_NOT_READ)
+"""Arguments of the processor that change the size at which the model sees an image."""
 
 
 def image_token_side(image_processor: Any) -> int:
@@ -52,9 +55,18 @@ def processor_kwargs(data: Any) -> dict[str, Any]:
 
     Args:
         data: the node ``data`` of the configuration.
+
+    Raises:
+        ConfigError: it is no mapping.
     """
     node = data.get("mm_processor_kwargs")
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else dict(node or {})
+    node = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    if node is not None and not isinstance(node, Mapping):
+        raise ConfigError(
+            f"{MM_PROCESSOR_KWARGS}={node!r} is refused: it holds arguments by name, for example "
+            f"{MM_PROCESSOR_KWARGS}.min_pixels=3136."
+        )
+    return dict(node or {})
 
 
 def pixel_limits(image_processor: Any, processor_kwargs: Mapping[str, Any], cap: int | None) -> tuple[int, int]:
@@ -232,13 +244,28 @@ def _least_cap(resize: ProcessorResize) -> int:
 
 def _check_kwargs(image_processor: Any, kwargs: Mapping[str, Any]) -> None:
     """Check that the processor has limits and will read those of the run."""
+    keys = ("shortest_edge", "longest_edge")
     own = getattr(image_processor, "size", None) or {}
-    if not all(key in own and own[key] for key in ("shortest_edge", "longest_edge")):
+    if not all(key in own and own[key] for key in keys):
         raise ConfigError(
             f"The model's image processor {type(image_processor).__name__} has no size.shortest_edge and no "
             "size.longest_edge: the visual tools work with the image processor of Qwen2-VL, Qwen2.5-VL, Qwen3-VL and "
             "Qwen3.5."
         )
+    counts = {f"size.{key}": own[key] for key in keys}
+    counts |= {key: getattr(image_processor, key) for key in ("patch_size", "merge_size")}
+    for key, value in counts.items():
+        if not _is_count(value):
+            raise ConfigError(
+                f"{key}={value!r} of the model's image processor is refused: in its preprocessor_config.json, write an "
+                "integer of at least 1."
+            )
+    for key, value in kwargs.items():
+        if value is None:
+            raise ConfigError(
+                f"{MM_PROCESSOR_KWARGS}.{key}=null is refused by the processor: leave it out; "
+                f"'~{MM_PROCESSOR_KWARGS}.{key}' removes it from a recipe."
+            )
     for key in _NOT_READ:
         if key in kwargs:
             raise ConfigError(
@@ -246,16 +273,15 @@ def _check_kwargs(image_processor: Any, kwargs: Mapping[str, Any]) -> None:
                 f"{MM_PROCESSOR_KWARGS}.min_pixels and {MM_PROCESSOR_KWARGS}.max_pixels limit the size of images."
             )
     size = kwargs.get("size")
-    keys = {"shortest_edge", "longest_edge"}
     example = f"{{shortest_edge: {own['shortest_edge']}, longest_edge: {own['longest_edge']}}}"
-    if size is not None and (not isinstance(size, Mapping) or set(size) != keys):
+    if size is not None and (not isinstance(size, Mapping) or set(size) != set(keys)):
         raise ConfigError(
             f"{MM_PROCESSOR_KWARGS}.size={size} is refused: it needs both limits, in pixels, for example {example}."
         )
     given = {f"size.{key}": value for key, value in (size or {}).items()}
-    given |= {key: kwargs[key] for key in ("min_pixels", "max_pixels") if kwargs.get(key) is not None}
+    given |= {key: kwargs[key] for key in ("min_pixels", "max_pixels") if key in kwargs}
     for key, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if not _is_count(value):
             raise ConfigError(
                 f"{MM_PROCESSOR_KWARGS}.{key}={value!r} is refused: it is a number of pixels, for example 1003520."
             )
@@ -266,6 +292,10 @@ def _check_kwargs(image_processor: Any, kwargs: Mapping[str, Any]) -> None:
                 f"{MM_PROCESSOR_KWARGS}.{key}={given[key]} alone is ignored by transformers and used by vLLM: set "
                 f"{MM_PROCESSOR_KWARGS}.{other} as well, for example to {default}."
             )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def thumbnail(image: Image.Image, side: int) -> bytes:

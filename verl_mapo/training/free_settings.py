@@ -25,6 +25,7 @@ from ray.runtime_env import RuntimeEnv
 from transformers import AutoConfig, PretrainedConfig
 
 from verl_mapo import names
+from verl_mapo.rollout.images import SIZE_ARGUMENTS, processor_kwargs
 from verl_mapo.settings import ConfigError, select
 from verl_mapo.training.dead_settings_conditions import MODEL, ROLLOUT
 from verl_mapo.training.setting_hints import nearest
@@ -81,7 +82,7 @@ def check_free_settings(config: DictConfig) -> None:
 
 
 def check_model_settings(config: DictConfig, tokenizer: Any, processor: Any) -> None:
-    """Check the free settings that the model's processor and chat template receive.
+    """Check the free settings that the model's processor and chat template receive, in the trainer and in vLLM.
 
     Args:
         config: the whole configuration.
@@ -89,8 +90,9 @@ def check_model_settings(config: DictConfig, tokenizer: Any, processor: Any) -> 
         processor: the model's processor; None for a model of texts.
 
     Raises:
-        ConfigError: with a sentence for each setting that is not taken.
+        ConfigError: with a sentence for each setting that is not taken, or that vLLM alone would get.
     """
+    _check_sizes_in_engine(config)
     of_processor = None if processor is None else _processor(processor)
     receivers = {
         names.MM_PROCESSOR_KWARGS: of_processor,
@@ -102,6 +104,21 @@ def check_model_settings(config: DictConfig, tokenizer: Any, processor: Any) -> 
         sentence
         for path, node in nodes.items()
         for sentence in _refused(receivers[path], OmegaConf.to_container(node), path)
+    )
+
+
+def _check_sizes_in_engine(config: DictConfig) -> None:
+    """Refuse arguments with which vLLM would see images at another size than the trainer.
+
+    vLLM gets ``data.mm_processor_kwargs`` with every request, and joins its own arguments to them.
+    """
+    path = f"{VLLM_NODE}.mm_processor_kwargs"
+    engine, trainer = select(config, path, {}), processor_kwargs(config.data)
+    different = [name for name in SIZE_ARGUMENTS if name in engine and engine[name] != trainer.get(name)]
+    _refuse(
+        f"{path}.{name}={engine[name]} is refused: vLLM would see images at another size than the trainer; leave it "
+        f"out, and set {names.MM_PROCESSOR_KWARGS}.{name}, which vLLM gets, too."
+        for name in different
     )
 
 
