@@ -68,6 +68,7 @@ def launch(
     env: Mapping[str, str],
     log: Path | None = None,
     echo: Callable[[str], object] | None = None,
+    inherited: Sequence[int] = (),
 ) -> int:
     """Run verl's main_ppo, as :mod:`verl_mapo.driver` starts it, and return its exit code.
 
@@ -77,12 +78,13 @@ def launch(
         env: the child's whole environment.
         log: file to which the output is appended; None for no file.
         echo: called with each line of the output; None writes it to stdout.
+        inherited: see :func:`supervise`.
 
     Returns:
         The exit code, see :func:`supervise`.
     """
     command = [sys.executable, "-m", "verl_mapo.driver", *arguments]
-    return supervise(command, timeout_s=timeout_s, env=env, log=log, echo=echo)
+    return supervise(command, timeout_s=timeout_s, env=env, log=log, echo=echo, inherited=inherited)
 
 
 def supervise(
@@ -93,6 +95,7 @@ def supervise(
     log: Path | None = None,
     echo: Callable[[str], object] | None = None,
     grace_s: float = GRACE_S,
+    inherited: Sequence[int] = (),
 ) -> int:
     """Run a command in its own session, and stop it early if it cannot succeed any more.
 
@@ -106,6 +109,7 @@ def supervise(
         log: file to which the output is appended; None for no file.
         echo: called with each line of the output; None writes it to stdout.
         grace_s: seconds that the command has to end by itself after a needed process has died.
+        inherited: descriptors of open files that the command inherits, such as that of :func:`verl_mapo.run_lock.held`.
 
     Returns:
         The command's exit code, where death by a signal gives 128 + its number; or :data:`TIMED_OUT` at the time limit;
@@ -129,6 +133,7 @@ def supervise(
             text=True,
             errors="replace",
             start_new_session=True,
+            pass_fds=inherited,
             preexec_fn=_end_with_launcher if _LIBC else None,
         )
         reader = threading.Thread(target=lambda: [write(line) for line in driver.stdout], daemon=True)

@@ -5,6 +5,7 @@
 ::
 
     RUN/run.json                              command, arguments, start, versions
+    RUN/run.lock                              held by the command that writes into the folder, see run_lock.py
     RUN/train.log                             everything the run printed
     RUN/hydra/.hydra/config.yaml              the whole configuration, as hydra records it
     RUN/metrics/<attempt>.jsonl               metrics by step, one file for every time the run was started
@@ -46,6 +47,11 @@ class RunFolder:
     def about(self) -> Path:
         """The command, the arguments, the start and the versions of the run."""
         return self.path / "run.json"
+
+    @property
+    def lock(self) -> Path:
+        """The file that is locked while a command writes into the folder, see :mod:`verl_mapo.run_lock`."""
+        return self.path / "run.lock"
 
     @property
     def identity(self) -> Path:

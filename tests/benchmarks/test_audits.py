@@ -73,6 +73,7 @@ def test_adaptiveness_needs_five_answers_without_tools():
     looked = [answered("1", [True] * 5, [True] * 5), answered("2", [True] * 5, [False, False, False, False, True])]
     direct = [answered("1", [False] * 5, [False] * 5), answered("2", [True] * 5, [False] * 5)]
     assert causes_of(looked, direct)["toy"].adaptiveness == pytest.approx((1 + 4 / 5) / 2)
+    assert causes_of(looked[:1], direct[:1])["toy"].adaptiveness is None, "no question is easy"
 
 
 def test_runs_that_do_not_fit_are_refused():

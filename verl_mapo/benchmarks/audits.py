@@ -83,7 +83,7 @@ class Causes:
         lost: numbers of samples that an error left without an answer, with tools and without; they are not right.
         effects: MED's terms.
         swaps: in the order of the audits' settings; empty without audits.
-        adaptiveness: Beacon's mode adaptiveness; NaN where no question is hard, or none is easy; None with fewer than
+        adaptiveness: Beacon's mode adaptiveness; None where no question is hard, or none is easy, and with fewer than
             :data:`DIRECT_SAMPLES` answers without tools.
         alignment: mean alignment of label and crop over the samples that have one; None without any.
         iou: mean best IoU of the executed boxes with the true ones, over all samples of questions with boxes; None

@@ -80,7 +80,7 @@ EASY, HARD = 4, 1
 """Beacon: a question is easy with at least 4 of 5 right answers without tools, hard with at most 1, else dropped."""
 
 
-def mode_adaptiveness(called: np.ndarray, right_of_five: np.ndarray) -> float:
+def mode_adaptiveness(called: np.ndarray, right_of_five: np.ndarray) -> float | None:
     """How well tool calls follow need: the mean of P(call | hard) and P(no call | easy).
 
     A policy that always calls, or never does, has exactly 0.5, as Beacon says of its measure; that it is this mean is
@@ -91,14 +91,14 @@ def mode_adaptiveness(called: np.ndarray, right_of_five: np.ndarray) -> float:
         right_of_five: of five answers without tools, how many are right, (N,) int.
 
     Returns:
-        NaN where no question is hard, or none is easy.
+        None where no question is hard, or none is easy.
     """
     called, counts = np.asarray(called, bool), np.asarray(right_of_five)
     if called.shape != counts.shape:
         raise ValueError(f"there are {called.size} calls and {counts.size} counts: each question needs both")
     hard, easy = counts <= HARD, counts >= EASY
     if not hard.any() or not easy.any():
-        return float("nan")
+        return None
     return float((called[hard].mean() + (~called[easy]).mean()) / 2)
 
 
