@@ -41,7 +41,8 @@ def stats(
 
     The limits are those of the run: of --recipe, or the defaults, with the overrides.
 
-    With --model, prompts are rendered with its template and counted; without, image tokens of each released family.
+    With --model, prompts are rendered with its template and counted; without, only image tokens are: those of the
+    family of the run's model, or of each released family where its name does not tell.
 
     The command writes stats.json and stats.png. No image is decoded: what is cut short is found from its structure.
     """
