@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from verl.utils.config import omega_conf_to_dataclass
 
 from verl_mapo import names
+from verl_mapo.hub import check_reachable
 from verl_mapo.machine import FLASH_ATTENTION, flash_attention_fault, flash_attention_remedy
 from verl_mapo.rollout.row_dataset import UNREADABLE, unreadable_file
 from verl_mapo.settings import ConfigError, select
@@ -117,9 +118,10 @@ def tokenizer_and_processor(config: DictConfig, setting: str = names.MODEL_PATH)
         setting: dotted path of the model's path; the node around it holds verl's settings of the model.
 
     Raises:
-        ConfigError: there is no such model.
+        ConfigError: there is no such model, or the hub cannot be reached.
     """
     path = select(config, setting)
+    check_reachable(setting, str(path))
     try:
         model = omega_conf_to_dataclass(OmegaConf.select(config, setting.rpartition(".")[0]))
     except InstantiationException as error:  # hydra's, around any error of verl and transformers
