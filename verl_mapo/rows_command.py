@@ -51,8 +51,9 @@ def stats(
     from verl_mapo.data.stats_tables import tables
     from verl_mapo.planning.compose import PRIMARY, composed
 
+    config = composed(recipe or PRIMARY, overrides or [])
     folder = out_folder(place, out)
-    found = stats_of(place, composed(recipe or PRIMARY, overrides or []), model)
+    found = stats_of(place, config, model)
     text = json.dumps(found.as_json(), indent=2, ensure_ascii=False)
     (folder / "stats.json").write_text(text + "\n", encoding="utf-8")
     write_picture(found, folder / "stats.png")

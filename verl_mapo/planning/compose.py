@@ -114,14 +114,14 @@ def _sentence(override: Override, reason: str, config: DictConfig, groups: Seque
     text, key = override.input_line, _key(override)
     value, settings = override.value(), dict(_settings(OmegaConf.to_container(config, resolve=False)))
     if override.is_add() and key in settings:
-        return f"{text} is refused: {key} is a setting that there is; write {text.lstrip('+')}"
+        return f"{text} is refused: write {text.lstrip('+')}, because {key} is a setting that there is."
     if key in settings:
         return f"{text} is refused: {reason}"
     fitting = [path for path, is_node in settings.items() if is_node <= isinstance(value, dict)]
     if near := nearest(key, fitting if "." in key else [*groups, *fitting]):
         return f"{text} is refused: {key} is not a setting; did you mean {near}?"
-    write = "remove it" if override.is_delete() else f"if code of yours reads it, write +{text}"
-    return f"{text} is refused: {key} is not a setting of verl or of this package; {write}"
+    write = "leave this out" if override.is_delete() else f"write +{text} if code of yours reads it"
+    return f"{text} is refused: {key} is not a setting of verl or of this package; {write}."
 
 
 def _settings(node: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, bool]]:
