@@ -79,6 +79,28 @@ def test_all_misspelt_settings_are_named_at_once():
         composed(PRIMARY, ["algorithm.mapo.bta=1", "method=mapo", "data.seedd=2"])
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.train_batch_size=${data.val_batchsize}", r"not a setting; did you mean \$\{data.val_batch_size\}\?"),
+        ("data.train_files=[a.parquet,'${nowhere}']", "refers to nowhere, which is not a setting: give a value"),
+        ("trainer.project_name=${nowhere}", "trainer.project_name is refused: it refers to nowhere, which"),
+        ("data.seed=${.nowhere}", "data.seed is refused: it refers to .*nowhere.*, which is not a setting: give"),
+    ],
+)
+def test_value_that_refers_to_no_setting_is_refused(override, words):
+    with pytest.raises(ConfigError, match=words) as refused:
+        composed(PRIMARY, [override])
+    assert str(refused.value).startswith(override.partition("=")[0])
+
+
+@pytest.mark.parametrize(
+    "value", ["${hydra:runtime.output_dir}", "${oc.env:A_VARIABLE_OF_THE_RUN}", "${data.val_files}"]
+)
+def test_value_that_is_known_only_in_the_run_is_kept(value):
+    assert composed(PRIMARY, [f"trainer.project_name={value}"]) is not None
+
+
 def test_choice_in_a_folder_of_a_group_is_taken(tmp_path):
     (tmp_path / "mine" / "deep").mkdir(parents=True)
     (tmp_path / "mine" / "deep" / "a.yaml").write_text("# @package _global_\nfound: 3\n")

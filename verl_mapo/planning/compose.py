@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,7 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError, OmegaConfBaseException
 
 from verl_mapo import names
 from verl_mapo.overrides import check_overrides, last_value, name_groups, path_override, quoted
@@ -29,6 +30,9 @@ PRIMARY = Path(__file__).parents[1] / "config" / "run.yaml"
 """The primary configuration of a run that has no recipe."""
 
 _SEARCHPATH = "hydra.searchpath"
+
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+"""A reference to another setting in a value."""
 
 _KINDS = (ObjectType.CONFIG, ObjectType.GROUP)
 
@@ -45,8 +49,8 @@ def composed(recipe: Path, overrides: Sequence[str], data: Path | None = None) -
         data: its training data; None for what the configuration names.
 
     Raises:
-        ConfigError: the recipe cannot be read, or with a sentence for every override that names no setting or choice,
-            and the one that was probably meant.
+        ConfigError: the recipe cannot be read; or with a sentence for every override that names no setting or choice,
+            and the one that was probably meant; or a value refers to a setting that there is not.
     """
     check_overrides(overrides)
     given = name_groups(overrides)
@@ -71,6 +75,7 @@ def composed(recipe: Path, overrides: Sequence[str], data: Path | None = None) -
         groups = _options("", recipe, searchpath, ObjectType.GROUP)
     if refused:
         raise ConfigError(" ".join(_sentence(override, reason, config, groups) for override, reason in refused))
+    _check_interpolations(config)
     return config
 
 
@@ -93,6 +98,22 @@ def _check_choices(recipe: Path, searchpath: list[str], overrides: Sequence[Over
                 )
 
 
+def _check_interpolations(config: DictConfig) -> None:
+    """Raise ConfigError if a value refers to a setting that there is not."""
+    try:
+        OmegaConf.to_container(config, resolve=True)
+    except InterpolationKeyError as error:
+        reason, settings = str(error).partition("\n")[0], dict(_settings(config))
+        written = {path: value for path, value in settings.items() if not isinstance(value, Mapping)}
+        given = ((path, reference) for path, value in written.items() for reference in _REFERENCE.findall(str(value)))
+        path, absent = next((pair for pair in given if f"'{pair[1]}'" in reason), (error.full_key, ""))
+        near = nearest(absent, settings)
+        hint = f"; did you mean ${{{near}}}?" if near else ": give a value, or refer to a setting that there is."
+        raise ConfigError(f"{path} is refused: it refers to {absent or reason}, which is not a setting{hint}") from None
+    except InterpolationResolutionError:  # a value that is known only in the run, such as hydra's folder
+        return
+
+
 def _options(group: str, recipe: Path, searchpath: list[str], kind: ObjectType = ObjectType.CONFIG) -> list[str]:
     """The choices of a group of configurations, or with ``ObjectType.GROUP`` the groups in it; none if hydra cannot
     read the recipe, of which :func:`composed` tells."""
@@ -112,25 +133,28 @@ def _sentence(override: Override, reason: str, config: DictConfig, groups: Seque
         groups: names of the groups of configurations.
     """
     text, key = override.input_line, _key(override)
-    value, settings = override.value(), dict(_settings(OmegaConf.to_container(config, resolve=False)))
+    value, settings = override.value(), dict(_settings(config))
     if override.is_add() and key in settings:
         return f"{text} is refused: write {text.lstrip('+')}, because {key} is a setting that there is."
     if key in settings:
         return f"{text} is refused: {reason}"
-    fitting = [path for path, is_node in settings.items() if is_node <= isinstance(value, dict)]
+    fitting = [path for path, held in settings.items() if not isinstance(held, Mapping) or isinstance(value, dict)]
     if near := nearest(key, fitting if "." in key else [*groups, *fitting]):
         return f"{text} is refused: {key} is not a setting; did you mean {near}?"
     write = "leave this out" if override.is_delete() else f"write +{text} if code of yours reads it"
     return f"{text} is refused: {key} is not a setting of verl or of this package; {write}."
 
 
-def _settings(node: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, bool]]:
-    """The dotted paths below a node, each with whether it is a node that holds settings."""
-    for name, value in node.items():
-        here, is_node = f"{path}.{name}" if path else str(name), isinstance(value, Mapping)
-        yield here, is_node
-        if is_node:
-            yield from _settings(value, here)
+def _settings(config: DictConfig) -> Iterator[tuple[str, Any]]:
+    """The dotted path of every setting and node with what is written there, as it is before it is resolved."""
+
+    def below(node: Mapping[Any, Any], path: str) -> Iterator[tuple[str, Any]]:
+        for name, value in node.items():
+            yield f"{path}{name}", value
+            if isinstance(value, Mapping):
+                yield from below(value, f"{path}{name}.")
+
+    return below(OmegaConf.to_container(config, resolve=False), "")
 
 
 def _key(override: Override) -> str:
