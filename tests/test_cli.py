@@ -99,13 +99,18 @@ def test_cluster_is_chosen_by_its_number_of_gpus(launches, tmp_path, choice):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--recipe", "no/such.yaml"], "is no .yaml file"),
+        (["--recipe", "no/such.yaml"], "--recipe no/such.yaml does not exist: give the path"),
         (["--recipe", "README.md"], "is no .yaml file"),
         (["--recipe", "recipes/mapo/qwen3_vl_8b.yaml", "--config", "run"], "are both given: leave one out"),
+        (["--config", "runn"], "--config runn is refused: choose one of bench, run, sft"),
+        (["algorithm.mapo.bta=1"], "algorithm.mapo.bta is not a setting; did you mean algorithm.mapo.beta?"),
+        (["--recipie", "recipes/mapo/qwen3_vl_8b.yaml"], "--recipie is no option of this command"),
     ],
 )
 @pytest.mark.parametrize("command", ["train", "eval", "probe"])
-def test_recipe_that_cannot_be_used_is_refused_before_anything_is_written(launches, tmp_path, command, options, words):
+def test_configuration_that_cannot_be_used_is_refused_before_anything_is_written(
+    launches, tmp_path, command, options, words
+):
     done = invoke(command, "--run", str(tmp_path / "run"), *options)
     assert done.exit_code == 2 and not launches and not (tmp_path / "run").exists()
     assert words in " ".join(re.sub("[│\n]", " ", done.output).split())

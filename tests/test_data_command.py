@@ -58,14 +58,22 @@ def test_options_and_limits_reach_the_conversion(tmp_path):
     ("arguments", "message"),
     [
         (["virl39", "--source", "."], "did you mean"),
-        (["virl39k", "--source", "nowhere"], "is no folder"),
+        (["virl39k", "--source", "nowhere.parquet"], "--source nowhere.parquet does not exist: give the folder"),
+        (["virl39k", "--source", "{file}"], "is a file: give its folder, "),
+        (["virl39k", "--source", "{folder}"], "It holds a.png, deep/."),
         (["virl39k", "--source", ".", "--option", "x"], "write NAME=VALUE"),
         (["deepeyes", "--source", ".", "--option", "x=1"], "has no options"),
     ],
 )
 def test_mistake_ends_with_a_message(tmp_path, arguments, message):
-    done = run("convert", *arguments, "--out", tmp_path)
-    assert done.exit_code == 2 and message in done.output and "Traceback" not in done.output
+    folder = tmp_path / "published"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.png").touch()
+    given = [text.format(folder=folder, file=folder / "a.png") for text in arguments]
+    done = run("convert", *given, "--out", tmp_path / "out")
+    words = " ".join(done.output.replace("│", " ").split())
+    assert done.exit_code == 2 and message in words and "Traceback" not in words
+    assert "data convert [OPTIONS]" in words and "data convert --help" in words
 
 
 def test_list_shows_every_built_in_data_set():

@@ -136,6 +136,11 @@ def test_text_without_a_value_is_refused():
         check_overrides(["mapo"])
 
 
+def test_option_that_the_command_does_not_have_is_refused():
+    with pytest.raises(ConfigError, match="--recipie is no option of this command: --help lists"):
+        check_overrides(["method=mapo", "--recipie"])
+
+
 def test_every_form_of_override_is_accepted():
     check_overrides(
         [
@@ -146,7 +151,6 @@ def test_every_form_of_override_is_accepted():
             "a=null",
             "a='x=y'",
             "data.x=${data.y}",
-            "--cfg=job",
             "method=axpo",
         ]
     )

@@ -50,6 +50,8 @@ def test_view_and_overlap_write_their_pages(place, tmp_path, tiny_models):
         (("stats", "{place}", "data.max_prompt_length=null"), "data.max_prompt_length=None is refused: use an integer"),
         (("stats", "{place}", "data.train_batch_size=many"), "data.train_batch_size=many is refused: use an integer"),
         (("stats", "{place}", "visual_tool.max_image_pixel=3"), "max_image_pixel"),
+        (("stats", "{place}", "visual_tool.tools=[zooom]"), "Invalid value: visual_tool.tools"),
+        (("stats", "{place}", "visual_tool.max_image_pixels=100"), "Invalid value: visual_tool.max_image_pixels=100 "),
         (("stats", "{place}", "--model", "{empty}"), "config.json"),
         (("overlap", "{place}", "--with", "{empty}"), "no image"),
     ],

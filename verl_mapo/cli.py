@@ -56,6 +56,9 @@ def doctor(
     ] = None,
     recipe: Recipe = None,
     data: Annotated[Path | None, typer.Option(help="Training data of the recipe's plan, a file.")] = None,
+    settings: Annotated[
+        bool, typer.Option("--settings", help="Only list the settings that would have no effect in a run.")
+    ] = False,
     gpu_memory: Annotated[
         float | None, typer.Option(help="GB of a GPU, to plan for another machine, for example 80.", min=1)
     ] = None,
@@ -67,12 +70,15 @@ def doctor(
 
     In a Ray cluster, every node is checked, compared with this one, and asked for each --path.
 
-    The command also lists the settings that would have no effect. The exit code is 1 if a run would fail.
+    The exit code is 1 if a run would fail.
 
     With --recipe, it prints instead what the run needs of GPUs, hosts and disk, what there is, and what would not fit.
     """
     from verl_mapo import doctor_tables as tables
 
+    if settings:
+        console.print(tables.dead_settings_table())
+        raise typer.Exit()
     if recipe is not None:
         if path:
             raise typer.BadParameter("--path belongs to the checks of nodes, which --recipe replaces by a plan.")
@@ -94,7 +100,6 @@ def doctor(
     with quiet() as printed:
         findings, about = examine(ray and cluster is None), facts(Machine.found())
         nodes = examine_nodes(cluster, path or ())
-    console.print(tables.dead_settings_table())
     console.print(tables.versions_table(versions()))
     console.print(tables.machine_table(about))
     console.print(tables.checks_table(findings))

@@ -16,8 +16,10 @@ class ConfigErrorGroup(TyperGroup):
     """A group of commands that show the message of an invalid setting instead of a traceback."""
 
     def invoke(self, ctx: typer.Context) -> Any:
-        """Run the command; a :class:`ConfigError` becomes a usage error."""
+        """Run the command; a :class:`ConfigError` becomes an error of its usage."""
         try:
             return super().invoke(ctx)
         except ConfigError as error:
-            raise typer.BadParameter(str(error), ctx) from None
+            name = ctx.invoked_subcommand
+            command = self.get_command(ctx, name or "") or self
+            raise typer.BadParameter(str(error), type(ctx)(command, ctx, name)) from None

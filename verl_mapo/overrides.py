@@ -119,15 +119,17 @@ def check_overrides(overrides: Sequence[str]) -> None:
     """Check that hydra can read every override as one value, before a run is started.
 
     Args:
-        overrides: arguments of the command line; options of hydra, which start with ``-``, are not checked.
+        overrides: arguments of the command line.
 
     Raises:
-        ConfigError: with the form in which hydra reads the text.
+        ConfigError: with the form in which hydra reads the text; or it is an option that the command does not have.
     """
     for text in overrides:
+        if text.startswith("-"):
+            raise ConfigError(f"{text} is no option of this command: --help lists those that there are.")
         setting, equals, value = text.partition("=")
-        override = None if text.startswith("-") else _parsed(text)
-        if text.startswith("-") or (override is not None and not override.is_sweep_override()):
+        override = _parsed(text)
+        if override is not None and not override.is_sweep_override():
             continue
         if not equals:
             raise ConfigError(f"{text} is no override: write SETTING=VALUE, for example data.train_batch_size=128.")

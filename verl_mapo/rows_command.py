@@ -41,7 +41,8 @@ def stats(
 
     The limits are those of the run: of --recipe, or the defaults, with the overrides.
 
-    With --model, prompts are rendered with its template and counted; without, image tokens of each released family.
+    With --model, prompts are rendered with its template and counted; without, only image tokens are: those of the
+    family of the run's model, or of each released family where its name does not tell.
 
     The command writes stats.json and stats.png. No image is decoded: what is cut short is found from its structure.
     """
@@ -50,8 +51,9 @@ def stats(
     from verl_mapo.data.stats_tables import tables
     from verl_mapo.planning.compose import PRIMARY, composed
 
+    config = composed(recipe or PRIMARY, overrides or [])
     folder = out_folder(place, out)
-    found = stats_of(place, composed(recipe or PRIMARY, overrides or []), model)
+    found = stats_of(place, config, model)
     text = json.dumps(found.as_json(), indent=2, ensure_ascii=False)
     (folder / "stats.json").write_text(text + "\n", encoding="utf-8")
     write_picture(found, folder / "stats.png")

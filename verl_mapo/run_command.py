@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from verl_mapo import names
-from verl_mapo.overrides import check_overrides, hydra_folder_override, last_value, name_groups, path_override
+from verl_mapo.overrides import hydra_folder_override, last_value, name_groups, path_override
 from verl_mapo.run_folder import RunFolder, write_whole
 from verl_mapo.settings import ConfigError
 
@@ -34,16 +34,20 @@ def primary(config: str | None, recipe: Path | None) -> list[str]:
         recipe: a yaml file anywhere; None for ``config``.
 
     Raises:
-        ConfigError: both are given, or the recipe is no yaml file.
+        ConfigError: both are given, there is no such configuration, or the recipe is no yaml file.
     """
     if recipe is None:
-        return ["--config-path", OWN, "--config-name", config or "run"]
+        own = ["--config-path", OWN, "--config-name", config or "run"]
+        if not primary_file(own).is_file():
+            known = ", ".join(sorted(file.stem for file in primary_file(own).parent.glob("*.yaml")))
+            raise ConfigError(f"--config {config} is refused: choose one of {known}; or give a file, --recipe PATH.")
+        return own
     if config is not None:
         raise ConfigError(f"--recipe {recipe} and --config {config} are both given: leave one out.")
     if recipe.suffix != ".yaml" or not recipe.is_file():
+        fault = "is no .yaml file" if recipe.exists() else "does not exist"
         raise ConfigError(
-            f"--recipe {recipe} is refused: it is no .yaml file; give the path of one, such as "
-            "recipes/mapo/qwen2_5_vl_7b.yaml."
+            f"--recipe {recipe} {fault}: give the path of a .yaml file, such as recipes/mapo/qwen2_5_vl_7b.yaml."
         )
     return ["--config-path", str(recipe.resolve().parent), "--config-name", recipe.stem]
 
@@ -77,28 +81,32 @@ def launch_run(
 
     Returns:
         the exit code, see :func:`verl_mapo.launcher.supervise`.
+
+    Raises:
+        ConfigError: the configuration cannot be composed; nothing is written or launched.
     """
     import torch
 
     from verl_mapo.launcher import REFUSED, launch
+    from verl_mapo.planning.compose import composed
     from verl_mapo.platforms import cpu
     from verl_mapo.report.progress import Progress
 
-    check_overrides(overrides)
     folder = RunFolder(run.resolve())
     in_folder = [
         hydra_folder_override(folder.hydra),
         path_override(names.ROLLOUT_DATA_DIR, folder.trajectories),
         path_override(names.CHECKPOINT_DIR, folder.checkpoints),
     ]
+    without_gpu = on_cpu or not torch.cuda.is_available()
+    given = [*in_folder, *(["stack=cpu"] if without_gpu else []), *name_groups(overrides)]
+    composed(primary_file(config), given)
+    arguments = [*config, *given]
     metrics = folder.next_metrics()
     metrics.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics)}
-    arguments = [*config, *in_folder]
-    if on_cpu or not torch.cuda.is_available():
+    if without_gpu:
         environment = {**cpu.environment(), **environment}
-        arguments.append("stack=cpu")
-    arguments += name_groups(overrides)
     write_whole(folder.about, json.dumps(about(arguments), indent=1))
     progress = progress or Progress(typer.echo, last_value(overrides, names.TOTAL_STEPS))
     timeout_s = None if timeout_h is None else timeout_h * 3600

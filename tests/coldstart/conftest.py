@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from verl_mapo.coldstart.command import composed
+from verl_mapo.coldstart.command import CONFIG
 from verl_mapo.coldstart.dataset import SupervisedDataset
+from verl_mapo.planning.compose import composed
 
 SFT = ("model.path=/unused", "data.train_files=/unused", "sft.workers=1", "sft.replays=null")
 
@@ -16,7 +17,7 @@ SFT = ("model.path=/unused", "data.train_files=/unused", "sft.workers=1", "sft.r
 @pytest.fixture(scope="session")
 def sft_config() -> Callable[..., Any]:
     """The configuration ``sft`` with overrides."""
-    return lambda *overrides: composed([*SFT, *overrides])
+    return lambda *overrides: composed(CONFIG, [*SFT, *overrides])
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_mistakes_stop_the_command_with_a_sentence(tiny_models, rows, started, t
             run_sft(model, rows, run, [*SMALL, *overrides], None, False)
     with pytest.raises(ConfigError, match=r"model.path=.*absent gives no tokenizer"):
         run_sft(str(tmp_path / "absent"), rows, run, SMALL, None, False)
-    with pytest.raises(ConfigError, match="is no file on this machine"):
+    with pytest.raises(ConfigError, match="does not exist on this machine"):
         run_sft(model, tmp_path / "absent.parquet", run, SMALL, None, False)
     assert not started and not (run / "run.json").exists()
 
@@ -85,7 +85,7 @@ def test_the_command_line_shows_a_mistake_without_a_traceback(tiny_models, tmp_p
     model = str(tiny_models["qwen2_5_vl"].folder)
     arguments = ["--model", model, "--data", str(tmp_path / "absent.parquet"), "--run", str(tmp_path / "run")]
     shown = CliRunner().invoke(app, ["sft", *arguments])
-    assert shown.exit_code == 2 and "is no file on this machine" in " ".join(shown.output.replace("│", " ").split())
+    assert shown.exit_code == 2 and "does not exist on this machine" in " ".join(shown.output.replace("│", " ").split())
 
 
 def test_tools_have_the_same_settings_and_defaults_as_in_rl(sft_config):

@@ -88,6 +88,16 @@ def test_wrong_map_stops_with_a_sentence(tmp_path, options, message):
         convert(Columns(options), source, tmp_path / "out")
 
 
+@pytest.mark.parametrize("images", [None, "images"])
+def test_examples_with_a_video_are_left_out_on_purpose(tmp_path, images):
+    example = {"question": "Which?", "answer": "red", "images": ["a.jpg"]}
+    videos = [{"question": "<video>\nWhich?"}, {"videos": ["a.mp4"]}, {"videos": [{"video": "a.mp4"}]}]
+    empty = [{"videos": []}, {"videos": None}, {"videos": ""}]
+    source = written(tmp_path, [example | more for more in [*videos, *empty]])
+    done = convert(Columns({"images": images}), source, tmp_path / "out", max_left_out=0)
+    assert done.left_out == {"video": 3} and done.rows == 3
+
+
 def test_faulty_examples_are_left_out_by_reason(tmp_path):
     good = {"question": "Which?", "answer": "red", "images": ["a.jpg"], "boxes": None}
     source = written(

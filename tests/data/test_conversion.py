@@ -301,7 +301,7 @@ def test_source_without_rows_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("source", ["nowhere", "/nowhere/at/all", "./no/folder"])
 def test_source_that_does_not_exist_is_an_error(tmp_path, source):
-    with pytest.raises(ConfigError, match="is no folder and no id"):
+    with pytest.raises(ConfigError, match="does not exist: give the folder of the published files, or an id"):
         convert(Counting(), source, tmp_path)
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from omegaconf import OmegaConf
 
-from verl_mapo.data.families import RELEASED, Family
+from verl_mapo.data.families import RELEASED, Family, families_of
 from verl_mapo.planning.compose import PRIMARY, composed
 from verl_mapo.rollout.images import processor_resizes
 from verl_mapo.rollout.settings import VisualToolSettings
@@ -37,6 +38,22 @@ def test_folder_without_a_processor_of_the_families_is_refused(tmp_path, held):
         (tmp_path / "preprocessor_config.json").write_text(held)
     with pytest.raises(ConfigError, match="preprocessor_config.json"):
         Family.of_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("Qwen/Qwen2.5-VL-7B-Instruct", ["Qwen2.5-VL"]),
+        ("/models/Qwen3-VL-8B-Thinking", ["Qwen3-VL"]),
+        ("{folder}", ["Qwen3.5"]),
+        ("mine/model", ["Qwen2.5-VL", "Qwen3-VL", "Qwen3.5"]),
+        ("null", ["Qwen2.5-VL", "Qwen3-VL", "Qwen3.5"]),
+    ],
+)
+def test_family_of_a_run_is_known_by_the_name_or_the_folder_of_its_model(tmp_path, path, names):
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3_5_moe"}')
+    config = OmegaConf.create({"actor_rollout_ref": {"model": {"path": path.format(folder=tmp_path)}}})
+    assert [family.name for family in families_of(config)] == names
 
 
 def test_limit_of_the_run_that_a_family_cannot_keep_is_named():

@@ -63,6 +63,17 @@ def test_limit_of_the_run_applies_to_every_family_that_can_keep_it(place):
     assert "visual_tool.max_image_pixels=20000" in found["Qwen3-VL"]["refused"]
 
 
+def test_settings_that_no_family_can_use_are_refused_and_those_that_one_cannot_are_named_once(place):
+    limit, model = "visual_tool.max_image_pixels=20000", "actor_rollout_ref.model.path=Qwen/Qwen{}"
+    for overrides in ([limit, model.format("3-VL-8B-Instruct")], ["visual_tool.tools=[zooom]"]):
+        with pytest.raises(ConfigError, match="visual_tool.(max_image_pixels=20000|tools)"):
+            stats_of(place, composed(PRIMARY, overrides))
+    found = stats_of(place, composed(PRIMARY, [limit, model.format("2.5-VL-7B-Instruct")]))
+    assert [family.name for family in found.families] == ["Qwen2.5-VL"]
+    *_, shown, _ = tables(stats_of(place, composed(PRIMARY, [limit])))
+    assert shown.caption.startswith("Qwen3-VL, Qwen3.5: ") and shown.caption.count(limit) == 1
+
+
 def test_prompts_are_counted_with_a_model(place, tiny_models):
     model = tiny_models["qwen2_5_vl"]
     found = stats_of(place, composed(PRIMARY, ["data.max_prompt_length=200"]), model.folder).as_json()["families"]

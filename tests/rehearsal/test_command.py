@@ -70,10 +70,10 @@ def test_code_of_a_run_that_fails_is_the_code_of_the_rehearsal(starts, tmp_path,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--recipe", "no/such.yaml"], "--recipe no/such.yaml is refused"),
-        (["--recipe", RECIPE, "--data", "no/such.parquet"], "--data no/such.parquet is refused"),
+        (["--recipe", "no/such.yaml"], "--recipe no/such.yaml does not exist"),
+        (["--recipe", RECIPE, "--data", "no/such.parquet"], "--data no/such.parquet does not exist on this machine"),
         (["--recipe", RECIPE, "actor_rollout_ref.model.path=mine"], "model.path=mine is no folder"),
-        (["--recipe", RECIPE, "data.no_such_setting=1"], "cannot be composed"),
+        (["--recipe", RECIPE, "data.no_such_setting=1"], "data.no_such_setting is not a setting"),
     ],
 )
 def test_what_cannot_be_rehearsed_is_refused_before_anything_is_started(arguments, words, tmp_path, monkeypatch):

@@ -293,7 +293,7 @@ def test_rows_that_need_a_judge_are_refused_without_one_with_the_three_ways_out(
     with pytest.raises(ConfigError) as error:
         check_targets(config_of(), targets)
     message = str(error.value)
-    assert "2 rows, of which row 1 is the first, have reward_model.style=judge" in message
+    assert "2 rows have reward_model.style=judge (the first is row 1, counted from 0)" in message
     for way in ("reward.custom_reward_function.path", "--without-judged"):
         assert way in message
     (override,) = re.findall(r"'(reward[^']*judge=[^']*)'", message)
@@ -301,8 +301,10 @@ def test_rows_that_need_a_judge_are_refused_without_one_with_the_three_ways_out(
     assert judge == {"url": "http://HOST:8000/v1", "model": "NAME"}, "hydra takes the override as it is printed"
     assert check_targets(config_of(judge=JUDGE), targets) is None
     assert check_targets(config_of(outcome="exact"), targets) is None, "the user compares them in another way"
-    with pytest.raises(ConfigError, match="3 rows, of which row 0 is the first"):
+    with pytest.raises(ConfigError, match="3 rows have .*the first is row 0, counted"):
         check_targets(config_of(outcome="judge"), targets)
+    with pytest.raises(ConfigError, match=r"1 row has reward_model.style=judge \(row 1, counted from 0\): no rule"):
+        check_targets(config_of(), targets_of(["exact", "judge"]))
 
 
 def test_row_that_needs_a_judge_is_judged_unless_the_texts_are_equal():

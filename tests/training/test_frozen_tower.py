@@ -15,8 +15,9 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.config import FSDPOptimizerConfig
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngine
 
-from verl_mapo.coldstart.command import composed
+from verl_mapo.coldstart.command import CONFIG
 from verl_mapo.coldstart.settings import check_sft
+from verl_mapo.planning.compose import composed
 from verl_mapo.settings import ConfigError
 from verl_mapo.training.config_checks import check_config
 from verl_mapo.training.frozen_tower import FREEZE, freeze, vision_tower
@@ -103,7 +104,7 @@ CHECKS = {
         "",
         f"engine.{FREEZE}",
         "checkpoint.load_contents",
-        lambda *overrides: composed(["model.path=/unused", "data.train_files=/unused", *overrides]),
+        lambda *overrides: composed(CONFIG, ["model.path=/unused", "data.train_files=/unused", *overrides]),
         check_sft,
     ),
 }

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from support.scripted import compose_config
 from verl_mapo import machine
 from verl_mapo.settings import ConfigError
 from verl_mapo.training.start_checks import check_start
+
+FOLDER = Path(__file__).parent
 
 ROW = {
     "prompt": [{"role": "user", "content": "<image>What is it?"}],
@@ -52,9 +55,11 @@ def test_right_run_passes(run):
     [
         (["algorithm.mapo.beta=-1"], "algorithm.mapo.beta=-1 is refused"),
         (["trainer.logger=[wandbb]"], "asks for 'wandbb'"),
-        (["data.train_files=no/such.parquet"], "data.train_files=no/such.parquet is no file on this machine"),
-        (["data.val_files=[no/such.json]"], "data.val_files=no/such.json is no file on this machine"),
-        (["data.val_files=test.csv"], "data.val_files=test.csv is refused: verl reads .parquet"),
+        (["data.train_files=no/such.parquet"], "data.train_files=no/such.parquet does not exist on this machine"),
+        (["data.val_files=[no/such.json]"], "data.val_files=no/such.json does not exist on this machine"),
+        (["data.val_files=no/folder"], "data.val_files=no/folder does not exist on this machine"),
+        ([f"data.val_files={FOLDER}"], f"is a folder: give a file, such as {FOLDER}/train.parquet."),
+        ([f"data.val_files={__file__}"], "is refused: verl reads .parquet"),
         (["data.train_files=null"], "data.train_files must be set"),
         (["data.train_files=???"], "data.train_files must be set"),
         (

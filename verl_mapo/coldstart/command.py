@@ -14,29 +14,24 @@ from pathlib import Path
 
 import torch
 import typer
-from hydra import compose, initialize_config_module
-from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from verl_mapo import names
 from verl_mapo.coldstart.dataset import SupervisedDataset
 from verl_mapo.coldstart.settings import check_rows_fit, check_sft
 from verl_mapo.launcher import supervise
-from verl_mapo.overrides import (
-    check_data_path,
-    check_overrides,
-    hydra_folder_override,
-    in_shell,
-    path_override,
-)
+from verl_mapo.overrides import check_data_path, hydra_folder_override, in_shell, path_override
+from verl_mapo.planning.compose import PRIMARY, composed
 from verl_mapo.platforms import cpu
 from verl_mapo.report.progress import Progress
-from verl_mapo.run_command import about
+from verl_mapo.run_command import OWN, about
 from verl_mapo.run_folder import RunFolder, write_whole
 from verl_mapo.settings import ConfigError, select
 from verl_mapo.training.start_checks import check_attention, data_files, tokenizer_and_processor
 
-CONFIG_MODULE, CONFIG_NAME = "verl_mapo.config", "sft"
+CONFIG = PRIMARY.with_name("sft.yaml")
+"""The primary configuration of SFT."""
+
 MODEL, ATTENTION = "model.path", "model.override_config.attn_implementation"
 
 
@@ -59,7 +54,7 @@ def run_sft(model: str, data: Path, run: Path, overrides: Sequence[str], timeout
     """
     folder = RunFolder(run.resolve())
     arguments = _arguments(model, data, folder, overrides)
-    config = composed(arguments)
+    config = composed(CONFIG, arguments)
     total = check_run(config)
     if 0 < total <= folder.marked_step:
         typer.echo(f"{run} is complete: step {folder.marked_step} of {total}.")
@@ -69,20 +64,6 @@ def run_sft(model: str, data: Path, run: Path, overrides: Sequence[str], timeout
     if code == 0:
         _say_model(folder)
     return code
-
-
-def composed(arguments: Sequence[str]) -> DictConfig:
-    """The whole configuration that these overrides give.
-
-    Raises:
-        ConfigError: hydra refuses an override.
-    """
-    try:
-        with initialize_config_module(CONFIG_MODULE, version_base=None):
-            given = [text for text in arguments if not text.startswith("hydra.run.dir=")]
-            return compose(CONFIG_NAME, given)
-    except HydraException as error:
-        raise ConfigError(" ".join(str(error).split())) from None
 
 
 def rows_of(model: str, data: Path, overrides: Sequence[str]) -> SupervisedDataset:
@@ -96,8 +77,8 @@ def rows_of(model: str, data: Path, overrides: Sequence[str]) -> SupervisedDatas
     Raises:
         ConfigError: a setting is invalid, the file does not exist, or too many rows are left out.
     """
-    check_overrides(overrides)
-    config = composed([path_override(MODEL, model), path_override(names.TRAIN_FILES, data.resolve()), *overrides])
+    own = [path_override(MODEL, model), path_override(names.TRAIN_FILES, data.resolve())]
+    config = composed(CONFIG, [*own, *overrides])
     files = data_files(config, names.TRAIN_FILES)
     tokenizer, processor = tokenizer_and_processor(config, MODEL)
     return SupervisedDataset(files, tokenizer, config.data, processor)
@@ -163,7 +144,6 @@ def _samples(config: DictConfig, setting: str) -> int:
 
 def _arguments(model: str, data: Path, folder: RunFolder, overrides: Sequence[str]) -> list[str]:
     """The overrides of a run, those of the command line last."""
-    check_overrides(overrides)
     check_data_path("--data", data.resolve())
     place = Path(model).expanduser()
     own = [
@@ -191,7 +171,7 @@ def _train(
     ranks = config.trainer.n_gpus_per_node
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     command += ["-m", "verl.trainer.sft_trainer"]
-    command += ["--config-path", f"pkg://{CONFIG_MODULE}", "--config-name", CONFIG_NAME, *arguments]
+    command += ["--config-path", OWN, "--config-name", CONFIG.stem, *arguments]
     write_whole(folder.about, json.dumps(about(arguments), indent=1))
     progress = Progress(typer.echo, total)
     limit = None if timeout_h is None else timeout_h * 3600

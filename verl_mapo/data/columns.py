@@ -32,9 +32,14 @@ from verl_mapo.settings import STRICT, ConfigError
 _COLUMNS = ("question", "answer", "images", "options", "boxes", "id", "difficulty", "data_source")
 """The options that name a column."""
 
+_VIDEOS = "videos"
+"""The column in which verl's rows have their videos."""
+
 
 class Columns(DataSet):
     """Your own parquet, JSONL or JSON files; ``--option question=problem`` names a column.
+
+    An example with ``<video>`` in its question, or with anything in a column ``videos``, is left out on purpose.
 
     Images are paths, absolute or relative to the source, or bytes, data URIs, or what ``datasets`` writes; one or a
     list. Where a question has no ``<image>``, one for each image is put before it.
@@ -114,6 +119,8 @@ class Columns(DataSet):
 
     def row(self, index: int, example: Example, pictures: Pictures) -> Row:
         """See :class:`DataSet`."""
+        if is_filled(example.get(_VIDEOS)):
+            raise LeftOut("video", f"{_VIDEOS} is {example[_VIDEOS]!r:.60}")
         images = self._value(example, "images")
         if self.options.images is not None and not isinstance(images, list) and not is_filled(images):
             raise LeftOut("missing_image", f"{self.options.images} is {images!r}; an empty list is a row without image")

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from verl_mapo import __version__
 from verl_mapo.data.base import JUDGE, DataSet, Example, LeftOut, Pictures, Row, schema
 from verl_mapo.data.parts import Part, Parts
-from verl_mapo.data.reading import fingerprint, local_folder
+from verl_mapo.data.reading import content_of, fingerprint, local_folder
 from verl_mapo.data.reasons import FAULTS_OF_VALUES, INTENDED
 from verl_mapo.data.row_faults import check_row
 from verl_mapo.data.rows import SupervisedRow
@@ -165,7 +165,7 @@ class _Converter:
             fault = f"{type(error).__name__}: {error}"
             raise ConfigError(
                 f"--source {self.source} cannot be read as {self.dataset.name}: {fault}. Give the folder of the "
-                "published files."
+                f"published files; this one holds {content_of(self.source)}."
             ) from error
 
     def part(self, examples: Iterator[tuple[int, Example | LeftOut]], most: int | None, bar: tqdm) -> Part:

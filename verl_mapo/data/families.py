@@ -12,9 +12,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from verl_mapo.names import MODEL_PATH
 from verl_mapo.rollout.images import ProcessorResize, processor_kwargs, processor_resizes
 from verl_mapo.rollout.settings import VisualToolSettings
-from verl_mapo.settings import ConfigError, parse
+from verl_mapo.settings import ConfigError, parse, select
 
 _FILES = ("preprocessor_config.json", "processor_config.json")
 """Files of a model that hold the settings of its image processor; transformers 5 writes the second."""
@@ -80,6 +81,25 @@ RELEASED = (
     Family("Qwen3.5", 32, (64 * 32**2, 16384 * 32**2), "qwen3_5"),
 )
 """The families of released models, with the limits of their preprocessor_config.json."""
+
+
+def families_of(config: DictConfig) -> tuple[Family, ...]:
+    """The family of a run's model, by the name of the model or the config.json in its folder; all where neither tells.
+
+    Args:
+        config: the whole configuration; only the path of the model is read.
+
+    Raises:
+        ConfigError: the model's folder has a config.json that cannot be read.
+    """
+    path = Path(str(select(config, MODEL_PATH, "")))
+    model_type = str(json_file(path / "config.json", path).get("model_type", "")) if _is_model(path) else ""
+    found = [each for each in RELEASED if each.name in str(path) or model_type.startswith(each.model_type)]
+    return tuple(found) or RELEASED
+
+
+def _is_model(path: Path) -> bool:
+    return (path / "config.json").is_file()
 
 
 def json_file(file: Path, folder: Path) -> dict[str, Any]:

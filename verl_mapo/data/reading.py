@@ -28,6 +28,7 @@ _BATCH_BYTES = 16 * 2**20
 """Bytes of examples that are read at once, as far as the file tells their size."""
 
 _MOST_ROWS = 1000
+_MOST_NAMES = 10
 _BUFFER = 2**20
 _FORMATS = ("parquet", "jsonl", "json")
 _TEXT = "utf-8-sig"
@@ -53,13 +54,20 @@ def data_files(folder: Path, patterns: Sequence[str] = ()) -> list[Path]:
         files = next(filter(None, found), [])
         wanted = ".parquet, .jsonl or .json file, nor does its folder data"
     if not files:
-        raise ConfigError(f"{folder} holds no {wanted}.")
+        raise ConfigError(f"{folder} holds no {wanted}. It holds {content_of(folder)}.")
     if other := next((file for file in files if file.suffix not in _READERS), None):
         raise ConfigError(
             f"{other} is no data file: the formats are {', '.join(_READERS)}. Unpack or convert it, or name other "
             "files, for example --option files=*.jsonl."
         )
     return list(dict.fromkeys(files))
+
+
+def content_of(folder: Path) -> str:
+    """The first names in a folder, in words."""
+    names = sorted(f"{each.name}{'/' * each.is_dir()}" for each in folder.glob("[!.]*"))
+    more = [f"and {len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else []
+    return ", ".join([*names[:_MOST_NAMES], *more]) or "nothing"
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:
@@ -214,10 +222,12 @@ def local_folder(source: Path | str, download_to: Path) -> Path:
     folder = Path(source)
     if folder.is_dir():
         return folder.resolve()
+    if folder.exists():
+        raise ConfigError(f"--source {source} is a file: give its folder, {folder.resolve().parent}.")
     if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(source)):
         raise ConfigError(
-            f"--source {source} is no folder and no id on the Hugging Face hub: give a folder that exists, or an id of "
-            "the form OWNER/NAME."
+            f"--source {source} does not exist: give the folder of the published files, or an id on the Hugging Face "
+            "hub, of the form OWNER/NAME."
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -227,5 +237,5 @@ def local_folder(source: Path | str, download_to: Path) -> Path:
         return Path(snapshot_download(str(source), repo_type="dataset", local_dir=download_to)).resolve()
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise ConfigError(
-            f"--source {source} is no folder that exists, and cannot be downloaded from the Hugging Face hub: {error}"
+            f"--source {source} does not exist as a folder, and cannot be downloaded from the Hugging Face hub: {error}"
         ) from None

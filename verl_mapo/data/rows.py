@@ -18,6 +18,9 @@ T = TypeVar("T")
 MARK = "<image>"
 """What stands in a prompt for the next image of the row."""
 
+VIDEO_MARK = "<video>"
+"""What stands in a prompt for the next video of the row, which verl's data set would look for."""
+
 
 class Message(TypedDict):
     """One message of a prompt.
@@ -165,9 +168,11 @@ def make_row(
         more: what only this set has; what JSON cannot hold is written as text.
 
     Raises:
-        LeftOut: the question is empty, or has another number of ``<image>`` than there are pictures.
+        LeftOut: the question is empty, has ``<video>``, or has another number of ``<image>`` than there are pictures.
     """
     question = question.strip()
+    if VIDEO_MARK in question:
+        raise LeftOut("video", f"the question has {VIDEO_MARK}")
     if not question.replace(MARK, "").strip():
         raise LeftOut("empty_question", "the question has no text")
     marks = question.count(MARK)

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from verl_mapo import names
-from verl_mapo.data.families import RELEASED, Family
+from verl_mapo.data.families import families_of
 from verl_mapo.data.prompt_text import PromptText
 from verl_mapo.data.read_rows import ReadRow, count_rows, read_rows
 from verl_mapo.data.reasons import LeftOut
@@ -216,15 +216,13 @@ def stats_of(place: Path, config: DictConfig, model: Path | None = None) -> Data
         model: folder of the model; with it, prompts are rendered and counted.
 
     Raises:
-        ConfigError: there are no rows, the model's folder lacks a file, or the run's limits contradict the model or are
-            no numbers.
+        ConfigError: there are no rows, the model's folder lacks a file, a setting is invalid, or the run's limits can
+            be used with no family.
     """
     for setting in (names.PROMPT_LENGTH, names.TRAIN_BATCH_SIZE, names.ROLLOUT_N):
         count_at(config, setting)
     text = None if model is None else PromptText(model, config)
-    families = [_released(family, config) for family in RELEASED]
-    if text is not None:
-        families = [OfFamily(text.family.name, resize=text.resize)]
+    families = _released(config) if text is None else [OfFamily(text.family.name, resize=text.resize)]
     stats = DataStats(place, config, families)
     waiting: list[tuple[str, int]] = []
     for row in tqdm(read_rows(place), desc="rows", unit="row", total=count_rows(place)):
@@ -247,11 +245,22 @@ def stats_of(place: Path, config: DictConfig, model: Path | None = None) -> Data
     return stats
 
 
-def _released(family: Family, config: DictConfig) -> OfFamily:
-    try:
-        return OfFamily(family.name, resize=family.resize(config))
-    except ConfigError as error:
-        return OfFamily(family.name, refused=str(error))
+def _released(config: DictConfig) -> list[OfFamily]:
+    """The family of the run's model, or all released ones where it is not known.
+
+    Raises:
+        ConfigError: the run's settings can be used with none of them.
+    """
+    found, refusals = [], []
+    for family in families_of(config):
+        try:
+            found.append(OfFamily(family.name, resize=family.resize(config)))
+        except ConfigError as error:
+            found.append(OfFamily(family.name, refused=str(error)))
+            refusals.append(error)
+    if len(refusals) == len(found):
+        raise refusals[0]
+    return found
 
 
 def _count_prompts(text: PromptText, waiting: list[tuple[str, int]], family: OfFamily) -> None:

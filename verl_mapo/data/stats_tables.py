@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from rich.markup import escape
@@ -61,7 +62,11 @@ def _families(stats: DataStats) -> Table:
     }
     for key, title in titles.items():
         line(title, {name: f"{of_step[key] / GB:,.1f} GB" for name, of_step in needs.items()})
-    notes = [f"{escape(each.name)}: {escape(each.refused)}" for each in stats.families if each.refused]
+    refused = defaultdict(list)
+    for each in stats.families:
+        if each.refused:
+            refused[each.refused].append(each.name)
+    notes = [escape(f"{', '.join(names)}: {sentence}") for sentence, names in refused.items()]
     notes += ["Crops come on top: verl-mapo doctor --recipe PATH --data FILE. Without --model, no prompt is rendered."]
     table.caption = "\n".join(notes if not prompts else notes[:-1] + [notes[-1].partition(" Without")[0]])
     return table

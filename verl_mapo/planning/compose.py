@@ -5,22 +5,39 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError, OmegaConfBaseException
 
 from verl_mapo import names
 from verl_mapo.overrides import check_overrides, last_value, name_groups, path_override, quoted
 from verl_mapo.settings import ConfigError
+from verl_mapo.training.setting_hints import nearest
 
 PRIMARY = Path(__file__).parents[1] / "config" / "run.yaml"
 """The primary configuration of a run that has no recipe."""
 
 _SEARCHPATH = "hydra.searchpath"
+
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+"""A reference to another setting in a value."""
+
+_KINDS = (ObjectType.CONFIG, ObjectType.GROUP)
+
+_FAULTS = (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError)
+"""What hydra raises for a file or an override that cannot be used; ValueError, for one, for a file that is no text."""
 
 
 def composed(recipe: Path, overrides: Sequence[str], data: Path | None = None) -> DictConfig:
@@ -32,20 +49,127 @@ def composed(recipe: Path, overrides: Sequence[str], data: Path | None = None) -
         data: its training data; None for what the configuration names.
 
     Raises:
-        ConfigError: hydra cannot compose it, or an override is an option that the command does not have.
+        ConfigError: the recipe cannot be read; or with a sentence for every override that names no setting or choice,
+            and the one that was probably meant; or a value refers to a setting that there is not.
     """
-    if option := next((text for text in overrides if text.startswith("-")), None):
-        raise ConfigError(f"{option} is no option of this command: --help lists those that there are.")
     check_overrides(overrides)
     given = name_groups(overrides)
     if data is not None:
         given.append(path_override(names.TRAIN_FILES, data.resolve()))
+    searchpath = _searchpath(recipe, given)
+    left = OverridesParser.create().parse_overrides([*given, *searchpath])
+    refused: list[tuple[Override, str]] = []
+    with initialize_config_dir(str(recipe.resolve().parent), version_base=None):
+        _check_choices(recipe, searchpath, left)
+        while True:
+            try:
+                config = compose(recipe.stem, [override.input_line for override in left])
+                break
+            except _FAULTS as error:
+                reason = _reason(error)
+                found = next((each for each in left if f"'{_key(each)}'" in reason), None)
+                if found is None:
+                    raise ConfigError(f"{_named(recipe)} cannot be composed: {reason}") from None
+                refused.append((found, reason))
+                left.remove(found)
+        groups = _options("", recipe, searchpath, ObjectType.GROUP)
+    if refused:
+        raise ConfigError(" ".join(_sentence(override, reason, config, groups) for override, reason in refused))
+    _check_interpolations(config)
+    return config
+
+
+def _check_choices(recipe: Path, searchpath: list[str], overrides: Sequence[Override]) -> None:
+    """Raise ConfigError if an override of a group names no choice: hydra leaves out one of an optional group."""
+    for override in overrides:
+        group, value = override.key_or_group, override.value()
+        is_group = "." not in group and any(_options(group, recipe, searchpath, kind) for kind in _KINDS)
+        if override.is_delete() or not is_group:
+            continue
+        for name in value if isinstance(value, list) else [value]:
+            folder, slash, last = str(name).removesuffix(".yaml").rpartition("/")
+            known = _options(f"{group}{slash}{folder}", recipe, searchpath)
+            if last not in known and "$" not in last:
+                choices = [f"{folder}{slash}{each}" for each in known if not each.startswith("_")]
+                close = get_close_matches(f"{folder}{slash}{last}", choices, n=1)
+                raise ConfigError(
+                    f"{override.input_line} is refused: {f'did you mean {group}={close[0]}? The' if close else 'the'} "
+                    f"choices of {group} are {', '.join(choices)}."
+                )
+
+
+def _check_interpolations(config: DictConfig) -> None:
+    """Raise ConfigError if a value refers to a setting that there is not."""
     try:
-        with initialize_config_dir(str(recipe.resolve().parent), version_base=None):
-            return compose(recipe.stem, [*given, *_searchpath(recipe, given)])
-    except HydraException as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"--recipe {recipe} cannot be composed: {reason}") from None
+        OmegaConf.to_container(config, resolve=True)
+    except InterpolationKeyError as error:
+        reason, settings = str(error).partition("\n")[0], dict(_settings(config))
+        written = {path: value for path, value in settings.items() if not isinstance(value, Mapping)}
+        given = ((path, reference) for path, value in written.items() for reference in _REFERENCE.findall(str(value)))
+        path, absent = next((pair for pair in given if f"'{pair[1]}'" in reason), (error.full_key, ""))
+        near = nearest(absent, settings)
+        hint = f"; did you mean ${{{near}}}?" if near else ": give a value, or refer to a setting that there is."
+        raise ConfigError(f"{path} is refused: it refers to {absent or reason}, which is not a setting{hint}") from None
+    except InterpolationResolutionError:  # a value that is known only in the run, such as hydra's folder
+        return
+
+
+def _options(group: str, recipe: Path, searchpath: list[str], kind: ObjectType = ObjectType.CONFIG) -> list[str]:
+    """The choices of a group of configurations, or with ``ObjectType.GROUP`` the groups in it; none if hydra cannot
+    read the recipe, of which :func:`composed` tells."""
+    try:
+        return GlobalHydra.instance().config_loader().get_group_options(group, kind, recipe.stem, searchpath)
+    except _FAULTS:
+        return []
+
+
+def _sentence(override: Override, reason: str, config: DictConfig, groups: Sequence[str]) -> str:
+    """What is wrong with an override that hydra refuses.
+
+    Args:
+        override: the override.
+        reason: what hydra says.
+        config: the configuration without the override.
+        groups: names of the groups of configurations.
+    """
+    text, key = override.input_line, _key(override)
+    value, settings = override.value(), dict(_settings(config))
+    if override.is_add() and key in settings:
+        return f"{text} is refused: write {text.lstrip('+')}, because {key} is a setting that there is."
+    if key in settings:
+        return f"{text} is refused: {reason}"
+    fitting = [path for path, held in settings.items() if not isinstance(held, Mapping) or isinstance(value, dict)]
+    if near := nearest(key, fitting if "." in key else [*groups, *fitting]):
+        return f"{text} is refused: {key} is not a setting; did you mean {near}?"
+    write = "leave this out" if override.is_delete() else f"write +{text} if code of yours reads it"
+    return f"{text} is refused: {key} is not a setting of verl or of this package; {write}."
+
+
+def _settings(config: DictConfig) -> Iterator[tuple[str, Any]]:
+    """The dotted path of every setting and node with what is written there, as it is before it is resolved."""
+
+    def below(node: Mapping[Any, Any], path: str) -> Iterator[tuple[str, Any]]:
+        for name, value in node.items():
+            yield f"{path}{name}", value
+            if isinstance(value, Mapping):
+                yield from below(value, f"{path}{name}.")
+
+    return below(OmegaConf.to_container(config, resolve=False), "")
+
+
+def _key(override: Override) -> str:
+    """The setting or group of an override as hydra names it in its messages."""
+    return override.input_line.lstrip("+~").partition("=")[0]
+
+
+def _reason(error: Exception) -> str:
+    """What hydra says, without the list of the places where it has searched."""
+    return " ".join(str(error).partition("Config search path")[0].split())
+
+
+def _named(recipe: Path) -> str:
+    """A primary configuration as the command line names it."""
+    return f"--config {recipe.stem}" if recipe.parent == PRIMARY.parent else f"--recipe {recipe}"
 
 
 def _searchpath(recipe: Path, overrides: Sequence[str]) -> list[str]:

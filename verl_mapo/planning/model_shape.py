@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from verl_mapo.hub import check_reachable
 from verl_mapo.names import MODEL_PATH
 from verl_mapo.planning.arithmetic import BFLOAT16, FLOAT32, pinned
 from verl_mapo.settings import ConfigError
@@ -46,10 +47,11 @@ class ModelShape:
         """The shape of a model in a folder or on the Hugging Face hub.
 
         Raises:
-            ConfigError: there is no config.json, or it is of no vision-language model.
+            ConfigError: there is no config.json, it is of no vision-language model, or the hub cannot be reached.
         """
         from transformers import AutoConfig
 
+        check_reachable(MODEL_PATH, path)
         try:
             config = AutoConfig.from_pretrained(path)
         except Exception as error:  # whatever the hub and transformers raise

@@ -18,8 +18,8 @@ from pydantic import dataclasses
 from verl_mapo.data.base import DataSet, Example, Pictures, RewardModel, Row, make_row
 from verl_mapo.data.conversion import convert
 from verl_mapo.rewards.answers import truths_of
-from verl_mapo.settings import STRICT, ConfigError
-from verl_mapo.training.start_checks import FORMATS, data_rows
+from verl_mapo.settings import STRICT
+from verl_mapo.training.start_checks import check_data_file, data_rows
 
 ROWS = 24
 """Rows of a rehearsal; dynamic sampling may need more than the prompts of its steps."""
@@ -137,8 +137,7 @@ def first_rows(file: Path, folder: Path) -> Rows:
     Raises:
         ConfigError: there is no such file, or it cannot be read.
     """
-    if file.suffix not in FORMATS or not file.is_file():
-        raise ConfigError(f"--data {file} is refused: give a .parquet, .json or .jsonl file that exists.")
+    check_data_file(f"--data {file}", str(file))
     rows = data_rows([str(file)])
     rows = rows.select(range(min(ROWS, len(rows))))
     folder.mkdir(parents=True, exist_ok=True)

@@ -303,10 +303,11 @@ def _require_no_judge(styles: Iterable[Any]) -> None:
     """Raise ConfigError if a row needs a judge."""
     needed = [row for row, style in enumerate(styles) if style == JUDGE]
     if needed:
+        found, first = ("1 row has", "") if len(needed) == 1 else (f"{len(needed)} rows have", "the first is ")
         raise ConfigError(
-            f"In the data, {len(needed)} rows, of which row {needed[0]} is the first, have reward_model.style={JUDGE}: "
-            f"no rule can check their answers, and no judge is configured. Name a model on an OpenAI-compatible "
-            f"server, '{names.ALIGNMENT_NODE}.judge={{url: \"http://HOST:8000/v1\", model: NAME}}'; or set "
+            f"In the data, {found} reward_model.style={JUDGE} ({first}row {needed[0]}, counted from 0): no rule can "
+            "check such an answer, and no judge is configured. Name a model on an OpenAI-compatible server, "
+            f"'{names.ALIGNMENT_NODE}.judge={{url: \"http://HOST:8000/v1\", model: NAME}}'; or set "
             f"{names.CUSTOM_REWARD_FUNCTION} to a reward function of your own; or convert the data without these rows "
             "(verl-mapo data convert ... --without-judged)."
         )

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from verl.utils.config import omega_conf_to_dataclass
 
 from verl_mapo import names
+from verl_mapo.hub import check_reachable
 from verl_mapo.machine import FLASH_ATTENTION, flash_attention_fault, flash_attention_remedy
 from verl_mapo.rollout.row_dataset import UNREADABLE, unreadable_file
 from verl_mapo.settings import ConfigError, select
@@ -80,16 +81,32 @@ def data_files(config: DictConfig, setting: str) -> list[str]:
     """The files and patterns of a setting that are on this machine's file systems.
 
     Raises:
-        ConfigError: a file does not exist, or verl cannot read its kind.
+        ConfigError: see :func:`check_data_file`.
     """
     given = select(config, setting)
     files = [file for file in ([given] if isinstance(given, str) else given) if "://" not in file]
     for file in files:
-        if not any(file.endswith(end) for end in FORMATS):
-            raise ConfigError(f"{setting}={file} is refused: verl reads .parquet, .json and .jsonl.")
-        if not Path(file).expanduser().is_file() and not glob(file):
-            raise ConfigError(f"{setting}={file} is no file on this machine, where the trainer reads it.")
+        check_data_file(f"{setting}={file}", file)
     return files
+
+
+def check_data_file(given: str, file: str) -> None:
+    """Check that verl reads a file by the end of its name, and that it is there.
+
+    Args:
+        given: the setting or option with its value, for the message.
+        file: a path, or a pattern of paths.
+
+    Raises:
+        ConfigError: it does not exist, is a folder, or is of another kind.
+    """
+    path = Path(file).expanduser()
+    if path.is_dir():
+        raise ConfigError(f"{given} is a folder: give a file, such as {Path(file) / 'train.parquet'}.")
+    if not path.exists() and not glob(file):
+        raise ConfigError(f"{given} does not exist on this machine, where the trainer reads it: give a file.")
+    if path.suffix not in FORMATS:
+        raise ConfigError(f"{given} is refused: verl reads .parquet, .json and .jsonl.")
 
 
 def data_rows(files: list[str]) -> Dataset:
@@ -117,9 +134,10 @@ def tokenizer_and_processor(config: DictConfig, setting: str = names.MODEL_PATH)
         setting: dotted path of the model's path; the node around it holds verl's settings of the model.
 
     Raises:
-        ConfigError: there is no such model.
+        ConfigError: there is no such model, or the hub cannot be reached.
     """
     path = select(config, setting)
+    check_reachable(setting, str(path))
     try:
         model = omega_conf_to_dataclass(OmegaConf.select(config, setting.rpartition(".")[0]))
     except InstantiationException as error:  # hydra's, around any error of verl and transformers
