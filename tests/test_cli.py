@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from verl_mapo import cli, launcher
 from verl_mapo.run_folder import RunFolder
+from verl_mapo.run_lock import held
 
 RECIPE = """
 hydra:
@@ -134,6 +135,15 @@ def test_every_attempt_has_its_own_metrics_file(launches, tmp_path):
     invoke("train", "--run", str(tmp_path))
     [(_, options)] = launches
     assert options["env"]["VERL_FILE_LOGGER_PATH"].endswith("metrics/001.jsonl")
+
+
+def test_folder_that_another_command_uses_is_refused_and_stays_as_it_is(launches, tmp_path):
+    folder = RunFolder(tmp_path.resolve())
+    with held(folder):
+        done = invoke("train", "--run", str(tmp_path))
+    assert done.exit_code == 2 and "is in use by another command" in " ".join(done.output.replace("│", " ").split())
+    assert not launches and [*folder.path.iterdir()] == [folder.lock]
+    assert invoke("train", "--run", str(tmp_path)).exit_code == 0 and launches
 
 
 @pytest.mark.parametrize("cuda", [True, False])

@@ -13,7 +13,8 @@ from support.rewards import served
 from support.served_rows import QUESTIONS, config_of, script, server_run, write_questions
 
 from verl_mapo.report.load import RunData
-from verl_mapo.server_run import ServerDown, ServerRun, ServerSettings
+from verl_mapo.run_lock import held
+from verl_mapo.server_run import ServerDown, ServerRun, ServerSettings, made
 from verl_mapo.settings import ConfigError
 
 
@@ -75,6 +76,13 @@ def test_run_stops_when_the_server_gives_no_reply_or_refuses_the_model(model, da
     with pytest.raises(ServerDown, match="refuses the model teacher or the key"):
         run.roll_out()
     assert len(server.seen) == 9
+
+
+def test_folder_that_another_command_uses_is_refused(model, data, tmp_path, server):
+    run = server_run(model, data, tmp_path / "run", server)
+    with held(run.folder), pytest.raises(ConfigError, match="is in use by another command"):
+        made(run)
+    assert not server.seen and made(run)
 
 
 def test_rollouts_of_two_models_are_not_mixed(model, data, tmp_path, server, monkeypatch):

@@ -17,6 +17,7 @@ import typer
 from verl_mapo import names
 from verl_mapo.overrides import hydra_folder_override, last_value, name_groups, path_override
 from verl_mapo.run_folder import RunFolder, write_whole
+from verl_mapo.run_lock import held
 from verl_mapo.settings import ConfigError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def launch_run(
         the exit code, see :func:`verl_mapo.launcher.supervise`.
 
     Raises:
-        ConfigError: the configuration cannot be composed; nothing is written or launched.
+        ConfigError: the configuration cannot be composed, or another command uses the folder; nothing is launched.
     """
     import torch
 
@@ -102,15 +103,17 @@ def launch_run(
     given = [*in_folder, *(["stack=cpu"] if without_gpu else []), *name_groups(overrides)]
     composed(primary_file(config), given)
     arguments = [*config, *given]
-    metrics = folder.next_metrics()
-    metrics.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics)}
-    if without_gpu:
-        environment = {**cpu.environment(), **environment}
-    write_whole(folder.about, json.dumps(about(arguments), indent=1))
-    progress = progress or Progress(typer.echo, last_value(overrides, names.TOTAL_STEPS))
     timeout_s = None if timeout_h is None else timeout_h * 3600
-    code = launch(arguments, timeout_s=timeout_s, env=environment, log=folder.log, echo=None if verbose else progress)
+    progress = progress or Progress(typer.echo, last_value(overrides, names.TOTAL_STEPS))
+    echo = None if verbose else progress
+    with held(folder) as lock:
+        metrics = folder.next_metrics()
+        metrics.parent.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics)}
+        if without_gpu:
+            environment = {**cpu.environment(), **environment}
+        write_whole(folder.about, json.dumps(about(arguments), indent=1))
+        code = launch(arguments, timeout_s=timeout_s, env=environment, log=folder.log, echo=echo, inherited=[lock])
     if code and code != REFUSED and not verbose:
         typer.echo(f"{progress.explain()}\nThe run ended with code {code}. Its whole output is in {folder.log}.")
     if code and code != REFUSED:

@@ -36,6 +36,7 @@ from verl_mapo.rollout.state import LoopState
 from verl_mapo.run_command import about
 from verl_mapo.run_folder import RunFolder, append_records, rollouts_file, write_whole
 from verl_mapo.run_identity import claim, deciding_settings
+from verl_mapo.run_lock import held
 from verl_mapo.settings import STRICT, ConfigError, select
 from verl_mapo.training.questions import Questions
 from verl_mapo.training.records import rollout_record, waited
@@ -226,7 +227,8 @@ class ServerRun:
 def made(run: ServerRun) -> bool:
     """Make the rollouts that are missing, and print why some got no reply; returns whether the server stayed up."""
     try:
-        run.roll_out()
+        with held(run.folder):
+            run.roll_out()
         return True
     except ServerDown as error:
         typer.secho(f"verl-mapo: {error}", fg="red")

@@ -26,6 +26,7 @@ from verl_mapo.platforms import cpu
 from verl_mapo.report.progress import Progress
 from verl_mapo.run_command import OWN, about
 from verl_mapo.run_folder import RunFolder, write_whole
+from verl_mapo.run_lock import held
 from verl_mapo.settings import ConfigError, select
 from verl_mapo.training.start_checks import check_attention, data_files, tokenizer_and_processor
 
@@ -163,19 +164,20 @@ def _train(
     folder: RunFolder, config: DictConfig, arguments: list[str], total: int, timeout_h: float | None, verbose: bool
 ) -> int:
     """Start torchrun with verl's sft_trainer and wait for it."""
-    metrics = folder.next_metrics()
-    metrics.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics)}
-    if config.trainer.device == cpu.NAME:
-        environment = {**cpu.environment(), **environment}
     ranks = config.trainer.n_gpus_per_node
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     command += ["-m", "verl.trainer.sft_trainer"]
     command += ["--config-path", OWN, "--config-name", CONFIG.stem, *arguments]
-    write_whole(folder.about, json.dumps(about(arguments), indent=1))
     progress = Progress(typer.echo, total)
-    limit = None if timeout_h is None else timeout_h * 3600
-    code = supervise(command, timeout_s=limit, env=environment, log=folder.log, echo=None if verbose else progress)
+    echo, limit = None if verbose else progress, None if timeout_h is None else timeout_h * 3600
+    with held(folder) as lock:
+        metrics = folder.next_metrics()
+        metrics.parent.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics)}
+        if config.trainer.device == cpu.NAME:
+            environment = {**cpu.environment(), **environment}
+        write_whole(folder.about, json.dumps(about(arguments), indent=1))
+        code = supervise(command, timeout_s=limit, env=environment, log=folder.log, echo=echo, inherited=[lock])
     if code and not verbose:
         typer.echo(f"{progress.explain()}\nThe run ended with code {code}. Its whole output is in {folder.log}.")
     if code:
