@@ -145,16 +145,20 @@ def _latex(cell: object) -> str:
 
 def _draw(lines: Sequence[Line], file: Path) -> None:
     """Accuracies with their intervals; the first run is grey."""
+    import matplotlib
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.5, 0.6 + 0.28 * len(lines)), layout="constrained")
-    axes = figure.add_subplot()
-    for place, line in enumerate(lines):
-        found, colour = line.accuracy, BLUE if line.comparison else GREY
-        axes.plot([100 * found.low, 100 * found.high], [place, place], color=colour, linewidth=1.5)
-        axes.plot([100 * found.value], [place], "o", color=colour, markersize=4)
-    axes.set_yticks(range(len(lines)), [f"{line.benchmark}: {line.run}" for line in lines], fontsize=8)
-    axes.invert_yaxis()
-    axes.set_xlabel("accuracy in percent, with its 95 % interval over questions", fontsize=8)
-    axes.grid(axis="x", alpha=0.3)
-    figure.savefig(file, dpi=150)
+    from verl_mapo.report.figure_style import STYLE
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.5, 0.6 + 0.28 * len(lines)), layout="constrained")
+        axes = figure.add_subplot()
+        for place, line in enumerate(lines):
+            found, colour = line.accuracy, BLUE if line.comparison else GREY
+            axes.plot([100 * found.low, 100 * found.high], [place, place], color=colour, linewidth=1.5)
+            axes.plot([100 * found.value], [place], "o", color=colour, markersize=4)
+        axes.set_yticks(range(len(lines)), [f"{line.benchmark}: {line.run}" for line in lines])
+        axes.set_ylim(len(lines) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("accuracy in percent, with its 95 % interval over questions")
+        figure.savefig(file, dpi=150)
