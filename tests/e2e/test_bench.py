@@ -80,6 +80,6 @@ def test_model_behind_a_server_is_right_as_often_as_in_the_runs_own_engine(shelf
     paired = [one - other for one, other in zip(*shares, strict=True)]
     error = sqrt(sum((each - served + own) ** 2 for each in paired)) / QUESTIONS
     print(f"right: {served:.3f} behind the server, {own:.3f} in the run's own engine; standard error {error:.3f}")
-    assert abs(served - own) < 3 * error
+    assert abs(served - own) <= 3 * error
     assert min(served, own) > 0.25, "the warm start is right in 4 of 10 cases"
     assert min(calls) > 0.9, "the model looks behind a server, too"
