@@ -83,6 +83,17 @@ def test_advantage_by_hand():
     assert plain.advantages[0].tolist() == pytest.approx([out + 0.3 * turn, 0, out, out])
 
 
+def test_a_rollout_without_a_token_in_the_loss_changes_nothing():
+    """The turns of the others have rewards 0.1 and 0, so that A_turn is 1 and -1 over the root of 2."""
+    turns = first_turns([0.3, 0.1, 0.3], [NAN] * 3, [1] * 3, [0] * 3)
+    mask, outcome = torch.tensor([[1, 1], [1, 1], [0, 0]]), f64(1, 0, 1)
+    found = dtpo_advantage(outcome, torch.ones(3), turns, mask, ONE[:3], DtpoSettings())
+    assert found.a_turn.tolist() == pytest.approx([math.sqrt(0.5), -math.sqrt(0.5), 0], abs=1e-4)
+    two = FirstTurns(*(each[:2] for each in turns))
+    fewer = dtpo_advantage(outcome[:2], torch.ones(2), two, mask[:2], ONE[:2], DtpoSettings())
+    assert torch.equal(found.advantages[:2], fewer.advantages) and not found.advantages[2].any()
+
+
 rows = st.lists(
     st.tuples(
         st.sampled_from([0.0, 0.5, 1.0]),

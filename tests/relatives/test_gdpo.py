@@ -157,7 +157,8 @@ def test_step_of_the_trainer_writes_advantages_metrics_and_records(queue, make_t
 
 def test_terms_of_a_reward_function_are_read_by_name():
     method = Gdpo(compose_config("method=gdpo", "reward.custom_reward_function.path=mine.py"))
-    returned = [{"reward_extra_info": {"acc": 1.0, "brevity": True}}, {"reward_extra_info": {"brevity": None}}, {}]
+    returned = [{"reward_extra_info": {"acc": 1.0, "brevity": True}}, {"reward_extra_info": {"brevity": None}}]
+    returned.append({"reward_extra_info": {"brevity": 5.0}})  # of a rollout without an outcome
     step = SimpleNamespace(extra_fields=returned, judged=torch.tensor([True, True, False]), number=3)
     assert method.term(step, "brevity").nan_to_num(-1).tolist() == [1, -1, -1]
     with pytest.raises(ConfigError, match=r"reward_terms.charm names no term of any rollout of step 3: they have acc"):

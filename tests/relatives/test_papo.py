@@ -17,11 +17,11 @@ from verl_mapo.views.auxiliary import AUXILIARY
 
 
 def test_advantages_are_those_of_grpo_and_the_divergence_is_logged(queue, make_trainer):
-    fields = viewed_fields([[0.0, 2.0, -1.0], [NAN, NAN, NAN]])
+    fields = viewed_fields([[0.0, 2.0, -1.0, 3.0], [NAN] * 4]) | {"masks": [[1, 1, 1, 0]] * 2, "length": 4}
     _, metrics = step_of(queue, make_trainer, "method=papo", [1.0, 0.0], [0, 0], **fields)
     base = math.sqrt(0.5)
     found = torch.stack(queue.fields["advantages"].unbind())
-    assert found.flatten().tolist() == pytest.approx([base] * 3 + [-base] * 3, abs=1e-5)
+    assert found.flatten().tolist() == pytest.approx([*[base] * 3, 0, *[-base] * 3, 0], abs=1e-5)
     assert metrics["papo/divergence/mean"] == pytest.approx((k3(0.0) + k3(2.0) + k3(-1.0)) / 3)
 
 

@@ -77,11 +77,21 @@ def test_factor_equals_that_of_a_loop_is_positive_and_has_mean_1(rows, strength)
         assert not at.any() or factors[at].mean().item() == pytest.approx(1, abs=1e-6)
 
 
+def test_label_that_is_not_closed_ends_where_the_environment_writes(model):
+    encode = model.tokenizer.encode
+    parts = ['{"label": "a dog', " not JSON", ' sorry" {"label": "b"}']
+    ids = [encode(part, add_special_tokens=False) for part in parts]
+    mask = torch.tensor([int(number != 1) for number, part in enumerate(ids) for _ in part])
+    ids = torch.tensor(sum(ids, []))
+    found = PerceptionSpans(model.tokenizer, True, []).of(ids, mask)
+    assert "b" in (text := text_of(model.tokenizer, ids, found)) and not {"d", "s", "N"} & set(text)
+
+
 def step_of_roles(queue, make_trainer, *overrides):
-    """Rows of two perception tokens and two of reasoning; the second row has no image, the third no perception."""
+    """Rows of one or two perception tokens, then reasoning; the second row has no image, the third no perception."""
     fields = viewed_fields([[0.0, -2.0, 1.0, 1.0], [NAN] * 4, [0.0, 1.0, 2.0, 3.0]])
-    fields |= viewed_fields([[NAN, NAN, -1.0, 3.0], [NAN, NAN, -2.0, -1.0], [NAN] * 4], column=UNSEEN_LOG_PROBS)
-    fields[PERCEPTION.name] = jagged([torch.tensor(row) for row in ([1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0])])
+    fields |= viewed_fields([[NAN, NAN, -1.0, 3.0], [NAN, -2.0, -1.0, 3.0], [NAN] * 4], column=UNSEEN_LOG_PROBS)
+    fields[PERCEPTION.name] = jagged([torch.tensor(row) for row in ([1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0])])
     make = lambda method: make_trainer(method, *overrides)  # noqa: E731
     return step_of(queue, make, "method=srpo", [1.0, 0.0, 0.0], [0, 0, 0], length=4, **fields)
 
@@ -92,10 +102,11 @@ def test_step_of_the_trainer_multiplies_grpos_advantage_by_the_factors_of_both_r
     high, low = 2 / math.sqrt(3), -1 / math.sqrt(3)
     # perception: k3(0) < k3(-2); reasoning: the text makes its first token e times as likely, the second unlikelier
     assert found[0].tolist() == pytest.approx([high * f for f in (0.75, 1.25, 1.25, 0.75)], abs=1e-5)
-    assert found[1].tolist() == pytest.approx([low * f for f in (1, 1, 1.25, 0.75)], abs=1e-5)
+    # supports 2, 1 and -3, which counts as 0
+    assert found[1].tolist() == pytest.approx([low * f for f in (1, 1.25, 1, 0.75)], abs=1e-5)
     assert found[2].tolist() == pytest.approx([low] * 4, abs=1e-5)
     assert metrics["srpo/dependency/mean"] == pytest.approx((k3(0) + k3(-2)) / 2)
-    assert metrics["srpo/support/mean"] == pytest.approx((1 + 0 + 2 + 1) / 4)
+    assert metrics["srpo/support/mean"] == pytest.approx((1 + 0 + 2 + 1 + 0) / 5)
     assert metrics["srpo/perception_share"] == pytest.approx(2 / 12)
     assert (metrics["srpo/factor/min"], metrics["srpo/factor/max"]) == (0.75, 1.25)
 

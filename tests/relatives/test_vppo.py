@@ -79,15 +79,16 @@ def test_factors_do_not_depend_on_the_order_of_rows(rows, random):
 
 
 def test_step_of_the_trainer_multiplies_grpos_advantage(queue, make_trainer):
-    steps = [[0.0, 2.0, -1.0], [0.5, 0.0, 0.1], [NAN, NAN, NAN]]
-    fields = viewed_fields(steps)
-    _, metrics = step_of(queue, make_trainer, "method=vppo", [1.0, 0.0, 0.5], [0, 0, 0], **fields)
+    steps = [[0.0, 2.0, -1.0], [0.5, 0.0, 0.1], [NAN, NAN, NAN], [1.0, 1.0, 0.0]]
+    fields = viewed_fields(steps) | {"uids": "aabb"}
+    _, metrics = step_of(queue, make_trainer, "method=vppo", [1.0, 0.0, 0.0, 1.0], [0] * 4, **fields)
     found = torch.stack(queue.fields["advantages"].unbind())
     factors, masks = by_loop([[k3(value) for value in row] for row in steps])
     assert masks[0] == [False, True, True] and masks[2] == [True] * 3
-    for row, base in enumerate((1.0, -1.0, 0.0)):
+    half = math.sqrt(0.5)
+    for row, base in enumerate((half, -half, -half, half)):  # within a question, and the factors over both
         assert found[row].tolist() == pytest.approx([base * factors[row] * at for at in masks[row]], abs=1e-5)
-    assert metrics["vppo/factor/mean"] == pytest.approx(1) and metrics["vppo/kept_share"] == pytest.approx(4 / 6)
+    assert metrics["vppo/factor/mean"] == pytest.approx(1) and metrics["vppo/kept_share"] == pytest.approx(6 / 9)
     assert metrics["vppo/divergence/kept"] > metrics["vppo/divergence/mean"] > 0
 
 

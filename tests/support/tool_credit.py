@@ -67,14 +67,22 @@ def step_of(
     calls: list[int],
     trajectories: list[Trajectory] | None = None,
     length: int = 3,
+    masks: list[list[int]] | None = None,
+    uids: str | None = None,
     **fields: Any,
 ) -> tuple[Any, dict[str, float]]:
-    """One step of the trainer over rollouts of one question; returns the trainer, with ``last_step``, and metrics."""
+    """One step of the trainer over some rollouts; returns the trainer, with ``last_step``, and metrics.
+
+    All tokens are the policy's where there are no ``masks``. ``uids`` has a letter for the question of each rollout;
+    None for one question.
+    """
     called = Turn((0, 1), "x", TurnStatus.OK, tool="zoom")
     turns = [[called] * count + [Turn((0, length), "y")] for count in calls]
     trajectories = trajectories or [Trajectory([], [], each, EndReason.ANSWER) for each in turns]
-    queue.fields.update(scored_rows([torch.ones(length)] * len(outcomes), outcomes, trajectories))
-    queue.fields["uid"] = ["a"] * len(outcomes)
+    of_rows = [torch.tensor(mask) for mask in masks or [[1] * length] * len(outcomes)]
+    queue.fields.update(scored_rows(of_rows, outcomes, trajectories))
+    uids = uids or "a" * len(outcomes)
+    queue.fields["uid"] = list(uids)
     queue.fields.update(fields)
     trainer, metrics, steps = make_trainer(method), {}, []
     fetch = trainer._fetch
@@ -84,7 +92,7 @@ def step_of(
         return steps[-1]
 
     trainer._fetch = fetch_and_keep
-    keys = [f"a_{row}_0" for row in range(len(outcomes))]
+    keys = [f"{uid}_{row}_0" for row, uid in enumerate(uids)]
     prompts = {"prompt_len": [1] * len(keys), "response_len": [length] * len(keys)}
     trainer._compute_advantage(queue.batch(keys, **prompts), metrics)
     trainer.last_step = steps[-1]

@@ -36,8 +36,8 @@ def request_of(mode: str = "token-mean", **terms: float) -> dict:
     return auxiliary_request(config, **terms)[AUXILIARY]
 
 
-def batch_of(rows: list[dict], tokens: int | None = None) -> TensorDict:
-    """Rows of one prompt token; each has log q and the mask of its response."""
+def batch_of(rows: list[dict], whole: list[dict] | None = None) -> TensorDict:
+    """Rows of one prompt token, of the batch ``whole`` if it is given; each has log q and the mask of its response."""
     lengths = [len(row["mask"]) for row in rows]
     columns = {
         "prompts": [torch.zeros(1, dtype=torch.int64) for _ in rows],
@@ -48,17 +48,20 @@ def batch_of(rows: list[dict], tokens: int | None = None) -> TensorDict:
         "changed_log_probs": [torch.tensor([*row["q"], NAN]) for row in rows],
     }
     data = TensorDict({name: jagged(values) for name, values in columns.items()}, batch_size=len(rows))
-    tokens = tokens or sum(sum(row["mask"]) for row in rows)
-    tu.assign_non_tensor(data, dp_size=1, batch_num_tokens=tokens, global_batch_size=len(rows))
+    whole = whole or rows
+    tokens = sum(sum(row["mask"]) for row in whole)
+    tu.assign_non_tensor(data, dp_size=1, batch_num_tokens=tokens, global_batch_size=len(whole))
     return data
 
 
-def loss_of(rows: list[dict], request: dict, tokens: int | None = None) -> tuple[torch.Tensor, dict, torch.Tensor]:
-    """Loss, metrics and the gradient with respect to log p, packed."""
+def loss_of(
+    rows: list[dict], request: dict, whole: list[dict] | None = None
+) -> tuple[torch.Tensor, dict, torch.Tensor]:
+    """Loss, metrics and the gradient with respect to log p, packed; ``rows`` are a micro-batch of ``whole``."""
     config = FSDPActorConfig(
         strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1, loss_agg_mode=request["loss_agg_mode"]
     )
-    data = batch_of(rows, tokens)
+    data = batch_of(rows, whole)
     values = torch.cat([torch.tensor([*row["p"], 0.0]) for row in rows]).requires_grad_()
     log_probs = torch.nested.nested_tensor_from_jagged(values, data["changed_log_probs"].offsets())
     loss, metrics = with_terms(partial(ppo_loss, config=config), request)(
@@ -131,10 +134,9 @@ def test_loss_equals_a_loop_and_does_not_depend_on_the_micro_batch(drawn, mode):
     flat = [value for row in values for value in row]
     mean = sum(flat) / len(flat) if mode == "token-mean" else sum(sum(row) / len(row) for row in values) / len(values)
     assert loss.item() == pytest.approx(mean, abs=1e-5)
-    if mode == "token-mean":
-        parts = [loss_of([row], request, len(flat)) for row in rows]
-        assert sum(part[0].item() for part in parts) == pytest.approx(loss.item(), abs=1e-5)
-        torch.testing.assert_close(torch.cat([part[2] for part in parts]), gradient)
+    parts = [loss_of([row], request, rows) for row in rows]
+    assert sum(part[0].item() for part in parts) == pytest.approx(loss.item(), abs=1e-5)
+    torch.testing.assert_close(torch.cat([part[2] for part in parts]), gradient)
 
 
 def test_engine_adds_the_terms_to_an_update_and_to_nothing_else(monkeypatch):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""SRPO (arXiv 2605.07274), **a reconstruction**: the abstract is public; formulas, corruption and code are not.
+"""SRPO (arXiv 2605.07274), **a reconstruction** from the abstract: formulas and corruption were not read.
 
 The abstract says: GRPO's advantage of a sequence is refined into advantages of tokens by role; perception tokens are
 emphasised by their visual dependency (original against corrupted input), reasoning tokens by their consistency with the
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from verl_mapo.lens.estimators import Estimator
     from verl_mapo.training.step_batch import StepBatch
 
-_LABEL = r'"label":\s*"((?:[^"\\]|\\.)*)"'
+_LABEL = r'"label":\s*"((?:[^"\\\n]|\\.)*)"'
 """The label in the arguments of a call, as JSON."""
 
 
@@ -116,7 +116,7 @@ class PerceptionSpans:
             for match in pattern.finditer(text):
                 begin, end = match.span(1)
                 found |= ((starts < end) & (ends > begin)).long()
-        return found * (mask != 0)
+        return found
 
 
 @torch.no_grad()
