@@ -17,7 +17,7 @@ from verl_mapo.driver_threads import THREADS
 from verl_mapo.launcher import WORKER_DIED
 
 RUN = """
-import sys, threading
+import sys, threading, time
 import ray
 from verl_mapo import cluster
 cluster.POLL_S = 0.1
@@ -26,6 +26,10 @@ ray.init(sys.argv[1], log_to_driver=False, include_dashboard=False)
 
 @ray.remote(num_cpus=0)
 class WorkerDict:
+    def pid(self):
+        import os
+        return os.getpid()
+
     def die(self):
         import os
         os._exit(1)
@@ -35,6 +39,12 @@ class NotNeeded(WorkerDict.__ray_metadata__.modified_class):
     pass
 
 cluster.watch_cluster()
+released = WorkerDict.remote()
+print(ray.get(released.pid.remote()), flush=True)
+del released
+while not cluster.state.actors(actor_state_name="DEAD"):
+    time.sleep(0.1)
+time.sleep(0.5)
 for kind in (NotNeeded, WorkerDict):
     kind.remote().die.remote()
 threading.Event().wait()
@@ -120,4 +130,5 @@ def stopped_for_the_dead_actor(done: subprocess.CompletedProcess[str]) -> list[s
     lines = [line for line in done.stderr.splitlines() if line.startswith("verl-mapo: ")]
     assert lines[-1].startswith("verl-mapo: stopped: ") and "WorkerDict (pid " in lines[-1] and " on node " in lines[-1]
     assert "and verl was still waiting" in lines[-1] and "NotNeeded" not in done.stderr
+    assert f"pid {done.stdout.split()[0]} " not in done.stderr, "the owner of that actor released it"
     return lines

@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import ray
 from ray._private import state
+from ray.core.generated.common_pb2 import ActorDeathCause, ActorDiedErrorContext
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from verl_mapo import driver_threads
@@ -81,13 +82,14 @@ def watch_cluster() -> threading.Thread:
 def dead_actors() -> list[str]:
     """The beginning of a sentence for every needed actor of this process's job that has died.
 
-    It gives the actor's class, process and node, and Ray's reason.
+    An actor that its owner has released is none, as when a run has ended. The beginning gives the actor's class,
+    process and node, and Ray's reason.
     """
     job = ray.JobID(bytes.fromhex(ray.get_runtime_context().get_job_id()))
     dead = [
         actor
         for actor in state.actors(job_id=job, actor_state_name="DEAD").values()
-        if NEEDED.match(f"ray::{actor['ActorClassName'].rpartition('.')[2]}")
+        if NEEDED.match(f"ray::{actor['ActorClassName'].rpartition('.')[2]}") and not _is_released(actor["DeathCause"])
     ]
     alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]} if dead else set()
     return [_described(actor, alive) for actor in dead]
@@ -120,6 +122,11 @@ def watch(dead: Callable[[], list[str]], stop: Callable[[str], Any], grace_s: fl
             stop(f"stopped: {first}, and verl was still waiting {grace_s:g} seconds later.")
             return
         time.sleep(POLL_S)
+
+
+def _is_released(cause: ActorDeathCause) -> bool:
+    error = ActorDiedErrorContext
+    return cause.actor_died_error_context.reason in (error.OUT_OF_SCOPE, error.REF_DELETED)
 
 
 def _described(actor: Mapping[str, Any], alive: Container[str]) -> str:

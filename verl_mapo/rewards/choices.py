@@ -41,6 +41,11 @@ _SENTENCE = re.compile(
     r"clearly|definitely|obviously|most likely|probably|likely|really|indeed)\s)?(?:an?\s|the\s)?"
     r"|(?:the|an)\s)"
 )
+_VERBS = re.compile(
+    r"(?<![^\W_])(?:is|are|was|were|shows?|says)(?![^\W_])|'(?:s|re)(?=\s)|(?<![^\W_])(?:because|since|while|but|and)(?![^\W_])"
+)
+"""What a sentence that says one thing has once: a verb that joins its subject to an option, or a conjunction."""
+
 _ARTICLE = re.compile(r"^(?:an?|the)\s")
 _NUMBERED = re.compile(
     r"(?<![^\W_])(?:options?|choices?|answers?|numbers?|no\.|nr\.?)\s*#?\s*[\w]+\W*$|#", re.IGNORECASE
@@ -186,7 +191,10 @@ def _option(text: str, texts: list[str], letters: list[str]) -> str | None:
     plain = normalise(text)
     lead = _SENTENCE.match(plain)
     if lead and lead.group().strip() not in ("the", "an"):
-        lead = None if _DENIAL.search(lead.group()) or names_another(lead.group()) else lead
+        before = lead.group()
+        several = len(_VERBS.findall(before)) > 1 or any(f" {one} " in f" {before}" for one in texts if one)
+        unclear = several or _LABEL.match(text) or _DENIAL.search(before) or names_another(before)
+        lead = None if unclear else lead
     bare = [_ARTICLE.sub("", one) for one in texts]
     for said, known in (
         (plain, texts),
