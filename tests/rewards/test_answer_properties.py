@@ -312,3 +312,37 @@ def test_one_response_is_not_right_for_two_different_numbers(text, pair):
     response = extract(text.format(*pair))
     with cpu_limit(PATIENCE_S):
         assert not all(math_equal(response, truth) for truth in pair)
+
+
+COLOURS = ["blue", "red", "green", "yellow"]
+
+TWO_CLAUSES = [
+    "{letter}. {own}. The bus behind it is {other}.",
+    "The answer is {letter}. The car is {own} while the bus is {other}.",
+    "{letter}. The bus is {other}.",
+    "Answer: {letter}. The bus behind it is {other}.",
+    "{letter}, the other car is {other}",
+    "The answer is {letter} because {label} is {other}",
+    "The answer is {letter} because {label} is too bright",
+    "The answer is {letter}. Option {label} says {other}, which is not what we see.",
+    "The car is {own} and the bus is {other}",
+    "{letter}. I think this is right",
+    "The answer is {letter}. That is right",
+]
+
+
+@given(
+    st.permutations(range(4)),
+    st.sampled_from(TWO_CLAUSES),
+    st.sampled_from([COLOURS, ["left", "right", "above", "below"], ["one", "two", "three", "four"]]),
+)
+def test_second_clause_about_another_thing_does_not_choose_its_option(order, text, options):
+    mine, other = order[:2]
+    texts = {"own": options[mine], "other": options[other], "letter": "ABCD"[mine], "label": "ABCD"[other]}
+    assert choice(extract(text.format(**texts)), options) in ("ABCD"[mine], None)
+
+
+@pytest.mark.parametrize("text", TWO_CLAUSES[:1] + TWO_CLAUSES[5:8] + TWO_CLAUSES[9:])
+def test_letter_stands_beside_what_is_said_of_other_things(text):
+    text = text.format(letter="C", own="green", other="red", label="B")
+    assert choice(extract(text), COLOURS) == "C"

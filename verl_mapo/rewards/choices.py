@@ -23,8 +23,9 @@ _LETTER = r"[(\[\"'*]*([A-Z])(?![A-Za-z0-9])(?!['’*^_=+<>/-]\w)"
 _BEFORE = re.compile(
     r"(?:(?:i\s+(?:would\s+|will\s+)?(?:choose|chose|select|pick|go\s+with)|i'd\s+(?:choose|say|go\s+with)|"
     r"it\s+is|it's|so|thus|hence|therefore|both|the|my|correct|right|best|"
+    r"i\s+(?:think|believe|guess)|guess|probably|likely|clearly|definitely|conclusion|result|"
     r"options?|choices?|letters?|answers?|is|are)\b[\s:,]*"
-    r"|(?:因此|所以|我|故|应该|应当|应|應|本题|正确)?\s*(?:选项|選項|选择|選擇|选|選|是|为)\s*[:,]?\s*)+",
+    r"|→\s*|(?:因此|所以|我认为|我觉得|只有|我|故|应该|应当|应|應|本题|正确)?\s*(?:选项|選項|选择|選擇|选|選|是|为)\s*[:,]?\s*)+",
     re.IGNORECASE,
 )
 _BEHIND = re.compile(
@@ -40,6 +41,18 @@ _SENTENCE = re.compile(
     r"i (?:can )?see)\s(?:(?:"
     r"clearly|definitely|obviously|most likely|probably|likely|really|indeed)\s)?(?:an?\s|the\s)?"
     r"|(?:the|an)\s)"
+)
+_REASONS = ("because", "since", "due", "given", "因", "由")
+"""How a word begins that joins a reason to a claim."""
+
+_NAMES = re.compile(r"(?<![^\W_])(?:is|be|it's|choose|pick|select)\W*$", re.IGNORECASE)
+_ENDORSED_CJK = re.compile(r"\s*(?:选项|選項|项|項)?\s*(?:才)?\s*(?:是|为)?\s*(?:正确|正確|对|對)")
+_AGREED = re.compile(
+    r"(?<![^\W_])(?:i\s+(?:think|believe)\s+)?(?:that|this|it)(?:'s|\s+is)\s+(?:right|correct|true)(?![^\W_])",
+    re.IGNORECASE,
+)
+_OF_THE_ANSWER = re.compile(
+    r"(?:it|this|that|he|she|they|there|here|i|we|so|the answer|the correct|actually)(?![^\W_])"
 )
 _VERBS = re.compile(
     r"(?<![^\W_])(?:is|are|was|were|shows?|says)(?![^\W_])|'(?:s|re)(?=\s)|(?<![^\W_])(?:because|since|while|but|and)(?![^\W_])"
@@ -193,7 +206,7 @@ def _option(text: str, texts: list[str], letters: list[str]) -> str | None:
     if lead and lead.group().strip() not in ("the", "an"):
         before = lead.group()
         several = len(_VERBS.findall(before)) > 1 or any(f" {one} " in f" {before}" for one in texts if one)
-        unclear = several or _LABEL.match(text) or _DENIAL.search(before) or names_another(before)
+        unclear = several or _LABEL.match(text) or _BARE.match(text) or _DENIAL.search(before) or names_another(before)
         lead = None if unclear else lead
     bare = [_ARTICLE.sub("", one) for one in texts]
     for said, known in (
@@ -283,12 +296,16 @@ def _stands(letter: str, link: str, rest: str, texts: list[str], letters: list[s
         return True
     if own and plain.startswith(f"{own} "):
         rest = re.sub(rf"^\W*{re.escape(own)}(?!\w)", " ", rest, count=1, flags=re.IGNORECASE)
+        if own and re.match(r"\s*[.;!\n]", rest):
+            rest = _about_others_left_out(rest)
     left = _RULED_OUT.sub(" ", rest)
     if link == "not" and left != rest:
         link = "" if not re.search(r"\bbut\b", left) else link
     if takes_back(link, left.removeprefix("not ")) or (link == "not" and _TWICE.match(left)):
         return False
-    if _mentioned(left, letters) - set(letter) or _REJECTED.search(left):
+    left = _AGREED.sub(" ", _own_texts_left_out(left, texts, letters))
+    mentioned = _mentioned(left, letters, endorsed=link.startswith(_REASONS))
+    if mentioned - set(letter) or _REJECTED.search(left):
         return False
     if own and (_counted(left, texts, letters) or letter) != letter:
         return False
@@ -306,10 +323,48 @@ def _stands(letter: str, link: str, rest: str, texts: list[str], letters: list[s
     return not parts & (set(texts) - {own}) and len(named) <= 1 and not any(claims)
 
 
-def _mentioned(text: str, letters: list[str]) -> set[str]:
-    """The letters of options that a text mentions; ``angle C`` and the article ``A`` are none."""
+def _about_others_left_out(text: str) -> str:
+    """Sentences without those that say of another thing what it is, such as ``The bus behind it is red``."""
+    kept = [
+        sentence
+        for sentence in re.split(r"(?<=[.;!\n])", text)
+        if not (_SENTENCE.match(plain := normalise(sentence)) and not _OF_THE_ANSWER.match(plain))
+    ]
+    return " ".join(kept)
+
+
+def _own_texts_left_out(text: str, texts: list[str], letters: list[str]) -> str:
+    """A text without what it says of options by their letters, such as ``B is red``."""
+    known = "|".join(map(re.escape, filter(None, texts)))
+    return (
+        re.sub(
+            rf"(?<![A-Za-z0-9])\(?[{''.join(letters)}]\)?\s+(?:is|says|shows|reads|means)\s+(?i:an?\s+|the\s+)?(?i:{known})(?!\w)",
+            " ",
+            text,
+        )
+        if known
+        else text
+    )
+
+
+def _mentioned(text: str, letters: list[str], endorsed: bool = False) -> set[str]:
+    """The letters of options that a text mentions; ``angle C`` and the article ``A`` are none.
+
+    Args:
+        text: the text.
+        letters: of the options.
+        endorsed: only those of which the text says that they are right.
+    """
     found = ((one, next(filter(None, one.groups()))) for one in _MENTION.finditer(text))
-    return {letter.upper() for one, letter in found if not one["named"]} & set(letters)
+    meant = [letter for one, letter in found if not one["named"] and (not endorsed or _is_endorsed(text, one))]
+    return {letter.upper() for letter in meant} & set(letters)
+
+
+def _is_endorsed(text: str, letter: re.Match[str]) -> bool:
+    """Whether a text says of a letter in it that it is right, as ``B is right``, ``B fits best`` and ``it is B`` do."""
+    says = _SAYS.match(text, letter.end())
+    behind = _FITS.match(text, letter.end()) or (says and _RIGHT.match(text, says.end()))
+    return bool(behind or _ENDORSED_CJK.match(text, letter.end()) or _NAMES.search(text[: letter.start()]))
 
 
 def _chosen(text: str, letters: list[str]) -> str | None:
