@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import fields
+import math
+from dataclasses import fields, replace
 
 import pytest
 from rich.console import Console
@@ -54,6 +55,15 @@ def test_rows_with_token_weights_and_their_placebos_stand_beside_the_others(tmp_
     two_tokens(24, (1.6, 0.4)).save(lens_folder(tmp_path))
     measured = measure(tmp_path, Plan(questions=4, rollouts=2, passes=4, draws=2), estimators())
     assert {"vgpo", "vgpo, shuffled"} <= {row.name for row in measured.table} and measured.left_out == WEIGHTED[1:]
+
+
+def test_figure_that_cannot_be_told_is_a_dash_on_the_page(run, tmp_path):
+    measured = measure(run, Plan(questions=4, rollouts=4, passes=4, draws=4), estimators())
+    first = measured.table[0]
+    names = ("variance", "true_cosine")
+    first = replace(first, **{name: getattr(first, name)._replace(value=math.nan) for name in names})
+    page = write_page(replace(measured, table=[first]), tmp_path).read_text()
+    assert page.count("<td>–</td>") == 2 and "nan" not in page.partition("<h2>Larger")[0]
 
 
 def test_passes_fall_with_the_size_of_the_group():
