@@ -19,9 +19,11 @@ from verl_mapo.benchmarks import BENCHMARKS
 from verl_mapo.benchmarks.answers import LOST, answers_of_run, facts_in, read_answers, result_of, write_answers
 from verl_mapo.benchmarks.audits import causes_of
 from verl_mapo.benchmarks.comparison import compare_runs, markdown, table
+from verl_mapo.benchmarks.official import RULES
 from verl_mapo.benchmarks.verdicts import read_verdicts
 from verl_mapo.cli import app
 from verl_mapo.data import convert
+from verl_mapo.rewards.answers import Undecided
 from verl_mapo.rollout.trajectory import EndReason, Trajectory, Turn, TurnStatus
 from verl_mapo.run_folder import RunFolder
 from verl_mapo.settings import ConfigError
@@ -96,6 +98,17 @@ def test_sample_that_an_error_ended_has_no_verdict_and_is_counted(tmp_path, ques
     result = result_of(BOTH["vstar"], answers[:6], facts_in(questions)["vstar"])
     assert result.failed == {"zoom: ZeroDivisionError": 6}
     assert (result.unjudged, result.ours.value) == ((6, 6), 0.5)
+
+
+def test_reply_on_which_a_rule_comes_to_no_result_is_unjudged(tmp_path, questions, monkeypatch):
+    def undecided(reply, target):
+        raise Undecided("too slow")
+
+    monkeypatch.setitem(RULES, "vstar", undecided)
+    answers = list(answers_of_run(validated(tmp_path / "run", questions, right), questions, BOTH))
+    result = result_of(BOTH["vstar"], answers[:6], facts_in(questions)["vstar"])
+    assert (result.unjudged, result.failed) == ((0, 12), {})
+    assert (result.ours.value, result.official.value) == (1.0, 0.0)
 
 
 def test_samples_that_are_lost_are_counted_by_the_reason_and_are_not_right(tmp_path, questions):
