@@ -186,7 +186,18 @@ def test_runs_are_compared_with_the_first_one(tmp_path, questions):
     assert lines[3].accuracy.units == 2
     found = table(lines)
     assert found["difference"].tolist() == ["", "+100.0", "", "+100.0"]
+    assert found["questions"].tolist() == [6, 6, 8, 8]
     assert markdown(found).splitlines()[1] == "|" + " --- |" * len(found.columns)
+
+
+def test_one_right_answer_of_six_in_groups_of_four_and_two_is_a_sixth():
+    index = pd.MultiIndex.from_product([["hrbench_4k"], list("abcdef")], names=["benchmark", "id"])
+    runs = {
+        name: pd.DataFrame({"group": list("000011"), "right": [share, 0, 0, 0, 0, 0]}, index)
+        for name, share in (("base", 0.0), ("trained", 1.0))
+    }
+    found = table(compare_runs(runs)).to_dict("records")[1]
+    assert (found["questions"], found["accuracy"], found["difference"]) == (6, "16.7", "+16.7")
 
 
 def test_runs_that_answered_different_questions_are_not_compared(tmp_path, questions):
