@@ -32,8 +32,26 @@ def test_hrbench_is_the_mean_of_its_cycles():
         group=[0] * 4 + [1] * 4,
     )
     assert grouping.cycles(some) == {
-        "accuracy": 0.75, "fsp": 0.5, "fcp": 1.0, "mean_fsp_fcp": 0.75, "all_cycles": 0.5,
+        "accuracy": 0.75, "mean_of_cycles": 0.75, "fsp": 0.5, "fcp": 1.0, "mean_fsp_fcp": 0.75, "all_cycles": 0.5,
     }  # fmt: skip
+
+
+def test_accuracy_is_the_mean_over_questions_where_some_orders_or_variants_are_missing():
+    some = answers(
+        [1, 0, 0, 0, 0, 0],
+        category=["single"] * 6,
+        cycle_category=["c0", "c1", "c2", "c3", "c0", "c1"],
+        group=[0] * 4 + [1] * 2,
+        problem=["a"] * 2 + ["b"] * 4,
+    )
+    assert grouping.cycles(some)["accuracy"] == 1 / 6 and grouping.cycles(some)["mean_of_cycles"] == 1 / 8
+    assert grouping.variants(some)["accuracy"] == 1 / 6
+
+
+def test_fact_that_is_missing_or_empty_makes_no_row():
+    some = answers([1, 0, 1, 1], category=["a", "", None, "a"])
+    assert grouping.by_category(some, "category", "task") == {"accuracy": 0.75, "category/a": 1.0}
+    assert not any("//" in name for name in grouping.yes_no(some, "category"))
 
 
 def test_pope_counts_an_unclear_answer_as_wrong_and_not_as_no():
