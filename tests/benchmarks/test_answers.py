@@ -82,6 +82,15 @@ def test_answers_are_judged_by_both_rules_and_written(tmp_path, questions):
     assert result.reported["category/direct_attributes"] == 1.0 and result.iou == 1.0
 
 
+def test_run_without_tools_has_no_box_iou(tmp_path, questions):
+    run = validated(tmp_path / "run", questions, lambda row, session: trajectory("Answer: A"))
+    RunFolder(run).config.parent.mkdir(parents=True)
+    for tools, shown in (("[]", None), ("[zoom]", 0.0)):
+        RunFolder(run).config.write_text(f"visual_tool: {{tools: {tools}}}\n")
+        answers = list(answers_of_run(run, questions, BOTH))
+        assert result_of(BOTH["vstar"], answers[:6], facts_in(questions)["vstar"]).iou == shown
+
+
 def test_result_over_samples(tmp_path, questions):
     answers = list(answers_of_run(validated(tmp_path / "run", questions, half), questions, BOTH))
     result = result_of(BOTH["hrbench_4k"], answers[6:], facts_in(questions)["hrbench_4k"])

@@ -93,6 +93,16 @@ def test_we_math_sorts_problems_into_four_outcomes():
     assert found["rote_rate_strict"] == pytest.approx(2 / 3)
 
 
+def test_we_math_leaves_out_problems_of_which_a_question_is_missing():
+    names = ["2steps_1", "2steps_2", "2steps_multi", "2steps_1", "2steps_2", "3steps_multi", "3steps_1", "2steps_multi"]
+    some = answers([1, 1, 1, 1, 0, 1, 1, 1], problem=list("aaabbccd"), step=names)
+    found = grouping.steps(some)
+    assert found["problems_left_out"] == 3 and found["accuracy"] == 7 / 8
+    assert (found["score_strict"], found["score_loose"], found["cm_strict"]) == (1.0, 1.0, 1.0)
+    assert grouping.steps(some[3:5])["problems_left_out"] == 1
+    assert "problems_left_out" not in grouping.steps(some[:3])
+
+
 def test_dynamath_is_as_good_as_the_worst_variant():
     found = grouping.variants(answers([1, 1, 1, 0], problem=["a", "a", "b", "b"]))
     assert found == {"accuracy": 0.75, "worst_case": 0.5, "robustness": pytest.approx(2 / 3)}

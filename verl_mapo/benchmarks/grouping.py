@@ -157,13 +157,14 @@ def steps(answers: Sequence[Answer]) -> dict[str, float]:
 
         score = (N - 0.5 IG - RM - IK) / N,    RM rate = RM / (RM + CM)
 
-    As in the benchmark's evaluation (``wemath_utils.py``); an answer counts as right if all its samples are.
+    As in the benchmark's evaluation (``wemath_utils.py``); an answer counts as right if all its samples are. A problem
+    of which not all questions are there has no outcome: ``problems_left_out`` is the number of these, where there are
+    any, and N does not contain them.
     """
     totals = dict.fromkeys(("ik", "ig", "cm_strict", "cm_loose", "rm_strict", "rm_loose"), 0)
-    problems = grouped(answers, "problem").values()
-    for members in problems:
-        parts = [answer.right == 1 for answer in members if not answer.more["step"].endswith("multi")]
-        [whole] = [answer.right == 1 for answer in members if answer.more["step"].endswith("multi")]
+    all_problems = _steps_and_problems(answers)
+    problems = [found for found in all_problems if found]
+    for parts, whole in problems:
         if whole:
             totals["cm_strict" if all(parts) else "rm_strict"] += 1
             totals["cm_loose" if any(parts) else "rm_loose"] += 1
@@ -176,7 +177,25 @@ def steps(answers: Sequence[Answer]) -> dict[str, float]:
         lost = 0.5 * totals["ig"] + rote + totals["ik"]
         shares[f"score_{rule}"] = 1 - lost / len(problems) if problems else float("nan")
         shares[f"rote_rate_{rule}"] = rote / (rote + mastered) if rote + mastered else 0.0
-    return shares
+    left_out = len(all_problems) - len(problems)
+    return shares | ({"problems_left_out": left_out} if left_out else {})
+
+
+def _steps_and_problems(answers: Iterable[Answer]) -> list[tuple[list[bool], bool] | None]:
+    """Whether each step of a problem is right, and whether the problem is; None where a question of it is missing.
+
+    The questions of a problem of two steps are ``2steps_1``, ``2steps_2`` and ``2steps_multi``.
+    """
+    rights: dict[tuple[str, int], dict[str, bool]] = defaultdict(dict)
+    for answer in answers:
+        count, _, step = answer.more["step"].partition("steps_")
+        rights[str(answer.more["problem"]), int(count)][step] = answer.right == 1
+    found = []
+    for (_, count), right in rights.items():
+        names = [str(step) for step in range(1, count + 1)]
+        whole = {*names, "multi"} <= set(right)
+        found.append(([right[name] for name in names], right["multi"]) if whole else None)
+    return found
 
 
 def variants(answers: Sequence[Answer]) -> dict[str, float]:
