@@ -19,9 +19,11 @@ from verl_mapo.benchmarks import BENCHMARKS
 from verl_mapo.benchmarks.answers import LOST, answers_of_run, facts_in, read_answers, result_of, write_answers
 from verl_mapo.benchmarks.audits import causes_of
 from verl_mapo.benchmarks.comparison import compare_runs, markdown, table
+from verl_mapo.benchmarks.official import RULES
 from verl_mapo.benchmarks.verdicts import read_verdicts
 from verl_mapo.cli import app
 from verl_mapo.data import convert
+from verl_mapo.rewards.answers import Undecided
 from verl_mapo.rollout.trajectory import EndReason, Trajectory, Turn, TurnStatus
 from verl_mapo.run_folder import RunFolder
 from verl_mapo.settings import ConfigError
@@ -80,6 +82,15 @@ def test_answers_are_judged_by_both_rules_and_written(tmp_path, questions):
     assert result.reported["category/direct_attributes"] == 1.0 and result.iou == 1.0
 
 
+def test_run_without_tools_has_no_box_iou(tmp_path, questions):
+    run = validated(tmp_path / "run", questions, lambda row, session: trajectory("Answer: A"))
+    RunFolder(run).config.parent.mkdir(parents=True)
+    for tools, shown in (("[]", None), ("[zoom]", 0.0)):
+        RunFolder(run).config.write_text(f"visual_tool: {{tools: {tools}}}\n")
+        answers = list(answers_of_run(run, questions, BOTH))
+        assert result_of(BOTH["vstar"], answers[:6], facts_in(questions)["vstar"]).iou == shown
+
+
 def test_result_over_samples(tmp_path, questions):
     answers = list(answers_of_run(validated(tmp_path / "run", questions, half), questions, BOTH))
     result = result_of(BOTH["hrbench_4k"], answers[6:], facts_in(questions)["hrbench_4k"])
@@ -96,6 +107,17 @@ def test_sample_that_an_error_ended_has_no_verdict_and_is_counted(tmp_path, ques
     result = result_of(BOTH["vstar"], answers[:6], facts_in(questions)["vstar"])
     assert result.failed == {"zoom: ZeroDivisionError": 6}
     assert (result.unjudged, result.ours.value) == ((6, 6), 0.5)
+
+
+def test_reply_on_which_a_rule_comes_to_no_result_is_unjudged(tmp_path, questions, monkeypatch):
+    def undecided(reply, target):
+        raise Undecided("too slow")
+
+    monkeypatch.setitem(RULES, "vstar", undecided)
+    answers = list(answers_of_run(validated(tmp_path / "run", questions, right), questions, BOTH))
+    result = result_of(BOTH["vstar"], answers[:6], facts_in(questions)["vstar"])
+    assert (result.unjudged, result.failed) == ((0, 12), {})
+    assert (result.ours.value, result.official.value) == (1.0, 0.0)
 
 
 def test_samples_that_are_lost_are_counted_by_the_reason_and_are_not_right(tmp_path, questions):
@@ -173,7 +195,18 @@ def test_runs_are_compared_with_the_first_one(tmp_path, questions):
     assert lines[3].accuracy.units == 2
     found = table(lines)
     assert found["difference"].tolist() == ["", "+100.0", "", "+100.0"]
+    assert found["questions"].tolist() == [6, 6, 8, 8]
     assert markdown(found).splitlines()[1] == "|" + " --- |" * len(found.columns)
+
+
+def test_one_right_answer_of_six_in_groups_of_four_and_two_is_a_sixth():
+    index = pd.MultiIndex.from_product([["hrbench_4k"], list("abcdef")], names=["benchmark", "id"])
+    runs = {
+        name: pd.DataFrame({"group": list("000011"), "right": [share, 0, 0, 0, 0, 0]}, index)
+        for name, share in (("base", 0.0), ("trained", 1.0))
+    }
+    found = table(compare_runs(runs)).to_dict("records")[1]
+    assert (found["questions"], found["accuracy"], found["difference"]) == (6, "16.7", "+16.7")
 
 
 def test_runs_that_answered_different_questions_are_not_compared(tmp_path, questions):

@@ -32,8 +32,26 @@ def test_hrbench_is_the_mean_of_its_cycles():
         group=[0] * 4 + [1] * 4,
     )
     assert grouping.cycles(some) == {
-        "accuracy": 0.75, "fsp": 0.5, "fcp": 1.0, "mean_fsp_fcp": 0.75, "all_cycles": 0.5,
+        "accuracy": 0.75, "mean_of_cycles": 0.75, "fsp": 0.5, "fcp": 1.0, "mean_fsp_fcp": 0.75, "all_cycles": 0.5,
     }  # fmt: skip
+
+
+def test_accuracy_is_the_mean_over_questions_where_some_orders_or_variants_are_missing():
+    some = answers(
+        [1, 0, 0, 0, 0, 0],
+        category=["single"] * 6,
+        cycle_category=["c0", "c1", "c2", "c3", "c0", "c1"],
+        group=[0] * 4 + [1] * 2,
+        problem=["a"] * 2 + ["b"] * 4,
+    )
+    assert grouping.cycles(some)["accuracy"] == 1 / 6 and grouping.cycles(some)["mean_of_cycles"] == 1 / 8
+    assert grouping.variants(some)["accuracy"] == 1 / 6
+
+
+def test_fact_that_is_missing_or_empty_makes_no_row():
+    some = answers([1, 0, 1, 1], category=["a", "", None, "a"])
+    assert grouping.by_category(some, "category", "task") == {"accuracy": 0.75, "category/a": 1.0}
+    assert not any("//" in name for name in grouping.yes_no(some, "category"))
 
 
 def test_pope_counts_an_unclear_answer_as_wrong_and_not_as_no():
@@ -73,6 +91,16 @@ def test_we_math_sorts_problems_into_four_outcomes():
     assert found["score_strict"] == pytest.approx((5 - 0.5 - 2 - 1) / 5)
     assert found["score_loose"] == pytest.approx((5 - 0.5 - 1 - 1) / 5)
     assert found["rote_rate_strict"] == pytest.approx(2 / 3)
+
+
+def test_we_math_leaves_out_problems_of_which_a_question_is_missing():
+    names = ["2steps_1", "2steps_2", "2steps_multi", "2steps_1", "2steps_2", "3steps_multi", "3steps_1", "2steps_multi"]
+    some = answers([1, 1, 1, 1, 0, 1, 1, 1], problem=list("aaabbccd"), step=names)
+    found = grouping.steps(some)
+    assert found["problems_left_out"] == 3 and found["accuracy"] == 7 / 8
+    assert (found["score_strict"], found["score_loose"], found["cm_strict"]) == (1.0, 1.0, 1.0)
+    assert grouping.steps(some[3:5])["problems_left_out"] == 1
+    assert "problems_left_out" not in grouping.steps(some[:3])
 
 
 def test_dynamath_is_as_good_as_the_worst_variant():

@@ -23,6 +23,8 @@ from verl_mapo.benchmarks.official import (
     yes_or_no,
 )
 from verl_mapo.benchmarks.scoring import score
+from verl_mapo.rewards import math_process
+from verl_mapo.rewards.answers import Undecided
 
 COLOURS = ("red", "green", "blue", "yellow")
 CHOICE = Target("C", COLOURS, style="multiple_choice")
@@ -157,6 +159,24 @@ def test_every_benchmark_has_an_official_rule():
 @pytest.mark.parametrize("reply", ["", "  ", "\n", "(", r"\boxed{", "<answer>", "é" * 50])
 def test_no_rule_raises_because_of_a_reply(name, reply):
     assert score(BENCHMARKS.find(name), reply, CHOICE).official in (False, None)
+
+
+def test_tower_of_powers_that_math_verify_cannot_compute_has_no_verdict(monkeypatch):
+    monkeypatch.setattr(math_process._PROCESS, "cpu_s", 0.3)
+    for name in ("geo3k", "mathvision"):
+        found = score(BENCHMARKS.find(name), r"\boxed{9^{9^{9^{9^9}}}}", Target("9", style="math"))
+        assert (found.official, found.ours) == (None, None)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS.names)
+def test_comparison_without_a_result_stops_no_rule(monkeypatch, name):
+    def undecided(answer: str, truth: str, **_) -> bool:
+        raise Undecided("too slow")
+
+    monkeypatch.setattr(math_process, "check_math", undecided)
+    assert score(BENCHMARKS.find(name), r"\boxed{99}", CHOICE).official in (False, None)
+    if name == "mathvision":
+        assert score(BENCHMARKS.find(name), r"\boxed{blue}", CHOICE).official is True, "a later truth is met"
 
 
 def test_equal_answers_are_equal_votes():

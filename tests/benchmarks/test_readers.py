@@ -14,6 +14,7 @@ from support import official_files
 from support.official_files import WRITERS, jpeg, rows_of, written
 
 from verl_mapo.benchmarks import BENCHMARKS
+from verl_mapo.benchmarks.grouping import Answer
 from verl_mapo.data import convert
 from verl_mapo.settings import ConfigError
 
@@ -141,6 +142,67 @@ def test_short_image_of_a_table_is_the_image_of_an_earlier_row(tmp_path, monkeyp
     assert found[5]["images"] == found[4]["images"] != found[3]["images"]
 
 
+@pytest.mark.parametrize(
+    ("place", "changed", "message"),
+    [
+        (6, {"question": "Where is it?"}, r"rows 5 and 7 .* ask 'What is on .* and 'Where is it\?'"),
+        (7, {"image": official_files.base64_of(3)}, "rows 5 and 8 .* about one image and 'What is on .* about another"),
+        (4, {"image": official_files.base64_of(3)}, "rows 5 and 6 .* about another"),
+        (1, {"question": ' what is on  the "table" of the room?'}, None),
+    ],
+)
+def test_orders_of_options_that_are_not_of_one_question_are_an_error(tmp_path, monkeypatch, place, changed, message):
+    monkeypatch.setattr(BENCHMARKS.find("hrbench_8k"), "questions", 8)
+    rows = [official_files.hrbench(row) for row in range(8)]
+    rows[place] |= changed
+    official_files.tsv(tmp_path, "hr_bench_8k.tsv", rows)
+    if message is None:
+        assert len(prepared("hrbench_8k", tmp_path, tmp_path / "out")) == 8
+        return
+    with pytest.raises(ConfigError, match=message):
+        prepared("hrbench_8k", tmp_path, tmp_path / "out")
+
+
+def repackaged(name: str, folder: Path, monkeypatch, examples: list[dict]) -> list[dict]:
+    """The rows of some examples in the repackaged form, each with an image file of its own."""
+    folder.mkdir()
+    for place, example in enumerate(examples):
+        example |= {"image": f"{place}.jpg", "options": "A.27B\nB.37B\nC.27D\nD.27E", "answer": "ABCD"[place % 4]}
+        (folder / example["image"]).write_bytes(jpeg(place))
+    (folder / "rows.jsonl").write_text("".join(json.dumps(example) + "\n" for example in examples))
+    monkeypatch.setattr(BENCHMARKS.find(name), "questions", len(examples))
+    return prepared(name, folder, folder / "out")
+
+
+def test_orders_of_a_question_are_a_group_in_the_repackaged_form(tmp_path, monkeypatch):
+    examples = [
+        {"question_id": place, "question": f"What is {place // 4}?", "category": ("single", "cross")[place // 4]}
+        for place in range(8)
+    ]
+    rows = repackaged("hrbench_4k", tmp_path / "whole", monkeypatch, examples)
+    facts = [json.loads(row["extra_info"]["more"]) for row in rows]
+    assert [one["group"] for one in facts] == [0] * 4 + [1] * 4
+    assert [one["cycle_category"] for one in facts] == [f"cycle_{cycle}" for cycle in range(4)] * 2
+    right = [Answer(str(place), float(place != 5), one) for place, one in enumerate(facts)]
+    found = BENCHMARKS.find("hrbench_4k")().summary(right)
+    assert found == {
+        "accuracy": 7 / 8, "mean_of_cycles": 7 / 8, "all_cycles": 1 / 2,
+        "fsp": 1.0, "fcp": 3 / 4, "mean_fsp_fcp": 7 / 8,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match=r"rows 1 and 4 .* ask 'What is 0\?' and 'What is 1\?'"):
+        repackaged("hrbench_4k", tmp_path / "part", monkeypatch, examples[1:])
+
+
+def test_tasks_of_mme_realworld_are_told_by_the_ids_of_the_repackaged_form(tmp_path, monkeypatch):
+    names = ["perception/remote_sensing/position/2527", "reasoning/monitoring/calculate/12", "other"]
+    examples = [{"question_id": name, "question": "Where is it?", "category": "Monitoring"} for name in names]
+    rows = repackaged("mme_realworld_lite", tmp_path / "rows", monkeypatch, examples)
+    facts = [json.loads(row["extra_info"]["more"]) for row in rows]
+    found = BENCHMARKS.find("mme_realworld_lite")().summary([Answer(one["category"], 1.0, one) for one in facts])
+    assert facts[1]["l2_category"] == "calculate"
+    assert set(found) == {"accuracy", "accuracy_c", "category/Monitoring", "task/Perception", "task/Reasoning"}
+
+
 def test_free_answers_go_to_the_check_that_can_judge_them(benchmarks):
     styles = {name: Counter(row["reward_model"]["style"] for row in rows) for name, rows in benchmarks.items()}
     assert styles["visual_probe_hard"] == {"exact": 53, "judge": 53}
@@ -251,6 +313,8 @@ def test_real_questions_in_the_repackaged_form(tmp_path, monkeypatch, name, file
     monkeypatch.setattr(BENCHMARKS.find(name), "questions", 6)
     rows = prepared(name, tmp_path / "source", tmp_path / "out")
     assert len(rows) == 6
+    if name == "hrbench_4k":
+        assert [json.loads(row["extra_info"]["more"])["group"] for row in rows] == [0, 0, 0, 0, 1, 1]
     if name != "visual_probe_hard":
         assert all(len(row["reward_model"]["options"]) >= 4 for row in rows)
         assert not any(label in option for row in rows for option in row["reward_model"]["options"] for label in "()")

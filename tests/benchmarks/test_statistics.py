@@ -78,6 +78,23 @@ def test_interval_of_groups_is_wider_where_their_members_are_alike():
     assert (grouped.high - grouped.low) == pytest.approx(2 * (alone.high - alone.low), rel=0.1)
 
 
+def test_interval_of_groups_of_unequal_size_by_hand():
+    found = statistics.interval([1, 0, 0, 0, 0, 0], ["a", "a", "a", "a", "b", "b"])
+    assert found.value == 1 / 6 and found.units == 2
+    assert (found.low, found.high) == (0.0, 2 / 8), "of two groups drawn: b and b 0 / 4, a and b 1 / 6, a and a 2 / 8"
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), min_size=1, max_size=30), st.integers(0, 3))
+def test_mean_is_that_over_questions_whatever_the_groups_are(drawn, seed):
+    values, groups = [right / 4 for right, _ in drawn], [group for _, group in drawn]
+    found, zeros = statistics.interval(values, groups, seed), [0.0] * len(values)
+    assert found.value == pytest.approx(np.mean(values), abs=1e-12) and found.units == len(set(groups))
+    assert min(values) - 1e-12 <= found.low <= found.high <= max(values) + 1e-12
+    compared = statistics.compare(zeros, values, groups, seed)
+    assert compared.difference == found
+    assert statistics.interval(values, range(len(values)), seed) == statistics.interval(values, seed=seed)
+
+
 @pytest.mark.parametrize("values", [[], [1.0, float("nan")]])
 def test_interval_of_nothing_is_an_error(values):
     with pytest.raises(ValueError, match="one or more numbers"):
@@ -107,6 +124,21 @@ def test_permutation_p_is_that_of_all_exchanges(gaps):
     exact = np.mean(np.array(sums) >= abs(sum(gaps)) - 1e-12)
     found = statistics.compare([0.0] * len(gaps), gaps)
     assert found.permutation == pytest.approx(exact, abs=0.025)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 9)] * 2, st.integers(0, 3)), min_size=1, max_size=8))
+def test_permutation_p_of_ninths_in_groups_is_that_of_whole_numbers(drawn):
+    gaps = [sum(right - before for before, right, one in drawn if one == group) for group in range(4)]
+    sums = [abs(np.dot(signs, gaps)) for signs in product((-1, 1), repeat=4)]
+    exact = np.mean(np.array(sums) >= abs(sum(gaps)))
+    before, right, groups = zip(*drawn, strict=True)
+    found = statistics.compare(np.array(before) / 9, np.array(right) / 9, groups)
+    assert found.permutation == pytest.approx(exact, abs=0.025)
+
+
+def test_runs_whose_shares_have_the_same_sum_are_not_apart():
+    before, after = np.array([6, 7, 2, 0, 0]) / 9, np.array([2, 0, 6, 7, 0]) / 9
+    assert statistics.compare(before, after).permutation == 1.0
 
 
 def test_samples_that_are_shares_have_no_mcnemar_test():

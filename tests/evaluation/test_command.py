@@ -70,6 +70,7 @@ def test_a_run_counts_what_is_lost_and_goes_on_with_it(tmp_path, prepared, serve
     assert [one["pass"] for one in summary["results"]] == ["direct", "tools"]
     assert summary["passes"]["direct"]["settings"]["visual_tool.tools"] == []
     assert summary["passes"]["direct"]["judge"] is None and summary["versions"]["verl"]
+    assert answers[0].iou == [None, None] and None not in looked[0].iou, "without tools there is no look"
     shares = {answer.truth for answer in answers}
     assert shares >= {"A", "B"} and 0 < summary["results"][0]["ours"]["value"] < 1
     text = (tmp_path / "out" / "summary.md").read_text()

@@ -30,7 +30,7 @@ RESULT = Result(
     turns=2.0,
     seconds=None,
     iou=0.1234,
-    reported={"accuracy": 0.5, "category/left": 1.0},
+    reported={"accuracy": 0.5, "category/left": 1.0, "problems_left_out": 3},
 )
 GREEDY = replace(RESULT, samples=1, pass_at_k={1: 0.5}, failed={}, unjudged=(0, 0), iou=None, tokens=None)
 LINES = [Line("vstar", "tools", 4, False, RESULT), Line("vstar", "tools_greedy", 4, True, GREEDY)]
@@ -50,6 +50,7 @@ def test_the_details_have_every_number_of_a_benchmark():
     assert found.loc["no answer: no reply within 3 s"].tolist() == ["2", ""]
     assert found.loc["Pass@2"].tolist() == ["75.0", ""] and found.loc["box IoU", "tools"] == "0.123"
     assert found.loc["category/left"].tolist() == ["100.0", "100.0"]
+    assert found.loc["problems_left_out"].tolist() == ["3", "3"]
 
 
 @pytest.mark.parametrize("judged", [False, True])

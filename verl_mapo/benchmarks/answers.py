@@ -23,12 +23,13 @@ from verl_mapo.benchmarks.official import best_iou
 from verl_mapo.benchmarks.scoring import Scored, score, target_of_row
 from verl_mapo.benchmarks.statistics import Estimate, avg_at_k, interval, majority, pass_at_k
 from verl_mapo.made_rollouts import failure_of
-from verl_mapo.names import ALIGNMENT_NODE
+from verl_mapo.names import ALIGNMENT_NODE, VISUAL_TOOL_NODE
 from verl_mapo.rewards.answers import JUDGE
 from verl_mapo.rollout.statuses import EndReason
 from verl_mapo.rollout.trajectory import Trajectory
 from verl_mapo.run_folder import RunFolder, read_records
 from verl_mapo.settings import ConfigError, select
+from verl_mapo.tools.coordinates import Box
 
 Place = tuple[str, Any]
 """``data_source`` and ``extra_info.index`` of a question."""
@@ -48,7 +49,8 @@ class QuestionAnswers:
         called: whether each called a tool.
         error: why there is no answer although the model is not to blame, such as an error in the code of a tool, an
             image that cannot be read, or a server that gave no reply; empty where there is one.
-        iou: the mean best IoU of the executed boxes with the true ones; None where the question has no boxes.
+        iou: the mean best IoU of the executed boxes with the true ones; None where the question has no boxes, or the
+            model had no tool to look with.
         group: questions with the same value are one unit of the intervals; the question itself by default.
         tokens: number of tokens that the model wrote in each.
         turns: number of assistant turns of each.
@@ -138,7 +140,7 @@ def answers_of_run(
     if samples is None:
         _check_whole(run, places, found)
         samples = len(next(iter(found.values())))
-    lost, judge = _lost(folder), judge_of(folder) is not None
+    lost, judge, tools = _lost(folder), judge_of(folder) is not None, _has_tools(folder)
     for place, row in zip(places, tqdm(rows, desc="judged", unit="question"), strict=True):
         if place[0] not in benchmarks:
             raise ConfigError(
@@ -147,7 +149,8 @@ def answers_of_run(
         made = found.get(place, {})
         reasons = (lost.get((place, session), LOST) for session in range(samples))
         taken = [made.get(session) or Sample(Trajectory([]), reason) for session, reason in enumerate(reasons)]
-        yield _judged(benchmarks[place[0]], row, taken, judge)
+        boxes = row["extra_info"]["boxes"] if tools else None
+        yield _judged(benchmarks[place[0]], row, boxes, taken, judge)
 
 
 def _check_whole(run: Path, places: Sequence[Place], replies: Mapping[Place, Mapping[int, Sample]]) -> None:
@@ -180,14 +183,25 @@ def _lost(folder: RunFolder) -> dict[tuple[Place, int], str]:
 
 def judge_of(folder: RunFolder) -> dict[str, Any] | None:
     """The settings of the judge that scored the rollouts of a run; None without one."""
-    if not folder.config.is_file():
-        return None
-    judge = select(OmegaConf.load(folder.config), f"{ALIGNMENT_NODE}.judge")
+    judge = _setting(folder, f"{ALIGNMENT_NODE}.judge")
     return None if judge is None else OmegaConf.to_container(judge, resolve=True)
 
 
-def _judged(benchmark: Benchmark, row: Mapping[str, Any], samples: Sequence[Sample], judge: bool) -> QuestionAnswers:
-    target, boxes = target_of_row(row), row["extra_info"]["boxes"]
+def _has_tools(folder: RunFolder) -> bool:
+    """Whether the model could look: all but runs with an empty list of tools, as the direct pass has."""
+    return _setting(folder, f"{VISUAL_TOOL_NODE}.tools") != []
+
+
+def _setting(folder: RunFolder, path: str) -> Any:
+    """A value of the configuration of a run; None where it is absent, or no configuration was recorded."""
+    return select(OmegaConf.load(folder.config), path) if folder.config.is_file() else None
+
+
+def _judged(
+    benchmark: Benchmark, row: Mapping[str, Any], boxes: Sequence[Box] | None, samples: Sequence[Sample], judge: bool
+) -> QuestionAnswers:
+    """The judged samples of a question; ``boxes`` are those that a look can meet, and ``judge``: the run had one."""
+    target = target_of_row(row)
     paths = [sample.trajectory for sample in samples]
     replies = [path.turns[-1].text if path.turns else "" for path in paths]
     scored = [score(benchmark, reply, target) for reply in replies]
@@ -282,7 +296,7 @@ class Result:
         majority: the share of questions whose most frequent answer is right.
         tool_rate: the share of samples that called a tool.
         tokens, turns, seconds: means over the samples; None where they were not recorded.
-        iou: the mean box IoU of the looks; None where the benchmark has no boxes.
+        iou: the mean box IoU of the looks; None where the benchmark has no boxes, or the model had no tool.
         reported: what the benchmark reports, see :meth:`verl_mapo.benchmarks.base.Benchmark.summary`; a rule that reads
             yes and no reads those of the first sample.
     """

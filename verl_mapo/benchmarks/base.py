@@ -35,8 +35,8 @@ from verl_mapo.data.base import (
 from verl_mapo.data.reading import count_examples, data_files
 from verl_mapo.settings import STRICT, ConfigError
 
-Reported = dict[str, float]
-"""The numbers that a benchmark reports, by name; shares are from 0 to 1."""
+Reported = dict[str, float | int]
+"""The numbers that a benchmark reports, by name: shares from 0 to 1 are float, and counts are int."""
 
 IN_THE_IMAGE = "Answer the question in the image."
 """The text of a question that stands in the image alone [ours]."""

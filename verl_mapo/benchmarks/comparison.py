@@ -21,12 +21,14 @@ class Line:
 
     Attributes:
         benchmark, run: their names.
+        questions: number of questions; the intervals may resample groups of them.
         accuracy: with its interval.
         comparison: with the first run; None for the first one itself.
     """
 
     benchmark: str
     run: str
+    questions: int
     accuracy: Estimate
     comparison: Comparison | None
 
@@ -50,7 +52,7 @@ def compare_runs(runs: Mapping[str, pd.DataFrame]) -> list[Line]:
         for name, found in runs.items():
             now = found["right"].reindex(before.index).to_numpy()
             versus = None if name == first else compare(before["right"].to_numpy(), now, units)
-            lines.append(Line(benchmark, name, interval(now, units), versus))
+            lines.append(Line(benchmark, name, len(now), interval(now, units), versus))
     return lines
 
 
@@ -88,7 +90,7 @@ def table(lines: Sequence[Line]) -> pd.DataFrame:
     """One row for each run on each benchmark; shares in percent."""
     rows = []
     for line in lines:
-        row = {"benchmark": line.benchmark, "run": line.run, "questions": line.accuracy.units}
+        row = {"benchmark": line.benchmark, "run": line.run, "questions": line.questions}
         row |= {"accuracy": percent(line.accuracy.value), "95 % interval": _ends(line.accuracy)}
         found = line.comparison
         row |= {

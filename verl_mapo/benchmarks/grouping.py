@@ -53,9 +53,15 @@ def by_category(answers: Sequence[Answer], *keys: str) -> dict[str, float]:
     """``accuracy``, and the accuracy of each value of each fact, named ``fact/value``."""
     shares = {"accuracy": mean(answer.right for answer in answers)}
     for key in keys:
-        for (value,), members in sorted(grouped(answers, key).items()):
+        for value, members in by_value(answers, key):
             shares[f"{key}/{value}"] = mean(answer.right for answer in members)
     return shares
+
+
+def by_value(answers: Iterable[Answer], key: str) -> list[tuple[str, list[Answer]]]:
+    """The answers by the value of a fact, in alphabetical order; those that lack it are left out."""
+    known = [answer for answer in answers if answer.more.get(key) not in (None, "")]
+    return [(value, members) for (value,), members in sorted(grouped(known, key).items())]
 
 
 def mean_of_groups(answers: Sequence[Answer], *keys: str) -> float:
@@ -66,17 +72,20 @@ def mean_of_groups(answers: Sequence[Answer], *keys: str) -> float:
 def cycles(answers: Sequence[Answer]) -> dict[str, float]:
     """HR-Bench: mean of the accuracies of the four orders of options, and the two kinds of perception.
 
-    ``accuracy`` is the mean over the values of ``cycle_category`` (lmms-eval's ``hrbench_aggregate_results``, the
-    paper's rule); ``fsp`` and ``fcp`` are the accuracies of the categories single and cross, and ``mean_fsp_fcp`` is
-    their mean, which DeepEyes reports. ``all_cycles`` is the share of questions that are right in each of their orders
-    [ours].
+    ``mean_of_cycles`` is the mean over the values of ``cycle_category`` (lmms-eval's ``hrbench_aggregate_results``, the
+    paper's rule), which is ``accuracy`` where each order has as many questions; ``fsp`` and ``fcp`` are the accuracies
+    of the categories single and cross, and ``mean_fsp_fcp`` is their mean, which DeepEyes reports. ``all_cycles`` is
+    the share of questions that are right in each of their orders [ours].
     """
-    shares = {"accuracy": mean_of_groups(answers, "cycle_category")}
+    shares = {
+        "accuracy": mean(answer.right for answer in answers),
+        "mean_of_cycles": mean_of_groups(answers, "cycle_category"),
+    }
     for name, category in (("fsp", "single"), ("fcp", "cross")):
         shares[name] = mean(answer.right for answer in answers if answer.more.get("category") == category)
     shares["mean_fsp_fcp"] = (shares["fsp"] + shares["fcp"]) / 2
-    groups = grouped(answers, "group").values()
-    shares["all_cycles"] = mean(float(all(answer.right == 1 for answer in members)) for members in groups)
+    groups = by_value(answers, "group")
+    shares["all_cycles"] = mean(float(all(answer.right == 1 for answer in members)) for _, members in groups)
     return shares
 
 
@@ -108,7 +117,7 @@ def yes_no(answers: Sequence[Answer], *keys: str) -> dict[str, float]:
 
     shares = of(answers)
     for key in keys:
-        for (value,), members in sorted(grouped(answers, key).items()):
+        for value, members in by_value(answers, key):
             shares |= {f"{key}/{value}/{name}": share for name, share in of(members).items() if name in _OF_A_KEY}
     return shares
 
@@ -148,13 +157,14 @@ def steps(answers: Sequence[Answer]) -> dict[str, float]:
 
         score = (N - 0.5 IG - RM - IK) / N,    RM rate = RM / (RM + CM)
 
-    As in the benchmark's evaluation (``wemath_utils.py``); an answer counts as right if all its samples are.
+    As in the benchmark's evaluation (``wemath_utils.py``); an answer counts as right if all its samples are. A problem
+    of which not all questions are there has no outcome: ``problems_left_out`` is the number of these, where there are
+    any, and N does not contain them.
     """
     totals = dict.fromkeys(("ik", "ig", "cm_strict", "cm_loose", "rm_strict", "rm_loose"), 0)
-    problems = grouped(answers, "problem").values()
-    for members in problems:
-        parts = [answer.right == 1 for answer in members if not answer.more["step"].endswith("multi")]
-        [whole] = [answer.right == 1 for answer in members if answer.more["step"].endswith("multi")]
+    all_problems = _steps_and_problems(answers)
+    problems = [found for found in all_problems if found]
+    for parts, whole in problems:
         if whole:
             totals["cm_strict" if all(parts) else "rm_strict"] += 1
             totals["cm_loose" if any(parts) else "rm_loose"] += 1
@@ -167,7 +177,25 @@ def steps(answers: Sequence[Answer]) -> dict[str, float]:
         lost = 0.5 * totals["ig"] + rote + totals["ik"]
         shares[f"score_{rule}"] = 1 - lost / len(problems) if problems else float("nan")
         shares[f"rote_rate_{rule}"] = rote / (rote + mastered) if rote + mastered else 0.0
-    return shares
+    left_out = len(all_problems) - len(problems)
+    return shares | ({"problems_left_out": left_out} if left_out else {})
+
+
+def _steps_and_problems(answers: Iterable[Answer]) -> list[tuple[list[bool], bool] | None]:
+    """Whether each step of a problem is right, and whether the problem is; None where a question of it is missing.
+
+    The questions of a problem of two steps are ``2steps_1``, ``2steps_2`` and ``2steps_multi``.
+    """
+    rights: dict[tuple[str, int], dict[str, bool]] = defaultdict(dict)
+    for answer in answers:
+        count, _, step = answer.more["step"].partition("steps_")
+        rights[str(answer.more["problem"]), int(count)][step] = answer.right == 1
+    found = []
+    for (_, count), right in rights.items():
+        names = [str(step) for step in range(1, count + 1)]
+        whole = {*names, "multi"} <= set(right)
+        found.append(([right[name] for name in names], right["multi"]) if whole else None)
+    return found
 
 
 def variants(answers: Sequence[Answer]) -> dict[str, float]:
@@ -176,7 +204,7 @@ def variants(answers: Sequence[Answer]) -> dict[str, float]:
     ``robustness`` is worst / average, the paper's reasoning robustness.
     """
     groups = grouped(answers, "problem").values()
-    average = mean(mean(answer.right for answer in members) for members in groups)
+    average = mean(answer.right for answer in answers)
     worst = mean(min(answer.right for answer in members) for members in groups)
     return {"accuracy": average, "worst_case": worst, "robustness": worst / average if average else 0.0}
 

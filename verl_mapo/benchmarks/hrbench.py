@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,8 +13,10 @@ from verl_mapo.benchmarks import grouping
 from verl_mapo.benchmarks.base import REPACKAGED, Benchmark, Layout, Question, Reported, chosen
 from verl_mapo.benchmarks.options import in_columns
 from verl_mapo.data.base import Example, LeftOut, need
+from verl_mapo.settings import ConfigError
 
 _COLUMNS = ("index", "question", "image", "answer", "category", "A", "B", "C", "D", "cycle_category")
+_ORDERS = 4
 
 
 class HRBench(Benchmark):
@@ -38,9 +41,26 @@ class HRBench(Benchmark):
         return (Layout((f"{self.file}.tsv",), _COLUMNS, "tsv"), Layout(patterns, _COLUMNS, "parquet"), REPACKAGED)
 
     def read(self, source: Path, layout: Layout) -> Iterator[Example | LeftOut]:
-        """See :class:`Benchmark`; the group of an example is its question, whatever the order of its options."""
-        for place, example in enumerate(super().read(source, layout)):
-            yield example | {"group": place // 4} if isinstance(example, dict) else example
+        """See :class:`Benchmark`; the group of an example is its question, whatever the order of its options.
+
+        In every layout the four orders follow each other. The repackaged one has no ``cycle_category``: there it is the
+        place in the group.
+
+        Raises:
+            ConfigError: two rows of a group do not ask the same.
+        """
+        place, first = 0, {}
+        for example in super().read(source, layout):
+            if isinstance(example, LeftOut):
+                place += example.examples
+                yield example
+                continue
+            group, cycle = divmod(place, _ORDERS)
+            if first.get("group") != group:
+                first = {**example, "group": group, "place": place}
+            _check_same(first, example, place, layout, source)
+            yield {"cycle_category": f"cycle_{cycle}", **example, "group": group}
+            place += 1
 
     def question(self, example: Example) -> Question:
         """See :class:`Benchmark`."""
@@ -50,12 +70,32 @@ class HRBench(Benchmark):
             truth=chosen(example["answer"]),
             images=[need(example, "image")],
             options=in_columns(example),
-            more={name: example[name] for name in ("category", "cycle_category", "group")},
+            more={"category": example["category"]},
         )
+
+    def _question(self, example: Example) -> Question:
+        asked = super()._question(example)
+        return replace(asked, more={**asked.more, **{name: example[name] for name in ("cycle_category", "group")}})
 
     def summary(self, answers: Sequence[grouping.Answer]) -> Reported:
         """See :class:`Benchmark`."""
         return grouping.cycles(answers)
+
+
+def _check_same(first: Example, example: Example, place: int, layout: Layout, source: Path) -> None:
+    """Refuse a group whose rows do not ask the same; each row of the repackaged layout has an image file of its own."""
+    texts = [str(one.get("question")) for one in (first, example)]
+    if " ".join(texts[0].split()).casefold() != " ".join(texts[1].split()).casefold():
+        found = f"{texts[0]!r} and {texts[1]!r}"
+    elif layout != REPACKAGED and example.get("image") not in (first.get("image"), str(first.get("index"))):
+        found = f"{texts[0]!r} about one image and {texts[1]!r} about another"
+    else:
+        return
+    raise ConfigError(
+        f"--source {source} does not list the {_ORDERS} orders of each question one after another: rows "
+        f"{first['place'] + 1} and {place + 1} belong to one question by their places, and ask {found}. Give all rows "
+        "of the published file in their order."
+    )
 
 
 class HRBench4K(HRBench):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from verl_mapo.benchmarks import grouping
 from verl_mapo.benchmarks.base import REPACKAGED, Benchmark, Layout, Question, Reported, chosen
@@ -46,6 +47,13 @@ class MMERealWorldLite(Benchmark):
                 "l2_category": example["l2-category"],
             },
         )
+
+    def _question(self, example: Example) -> Question:
+        """The question; only its id tells the task in the repackaged layout, ``perception/monitoring/position/27``."""
+        asked = super()._question(example)
+        parts = asked.id.split("/")
+        told = {"task": parts[0].capitalize(), "l2_category": parts[2]} if len(parts) == 4 else {}
+        return replace(asked, more={**told, **asked.more})
 
     def summary(self, answers: Sequence[grouping.Answer]) -> Reported:
         """See :class:`Benchmark`; ``accuracy_c`` is the mean over the fields, the paper's Avg-C."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from verl_mapo.benchmarks.options import LETTERS
 from verl_mapo.rewards.answer_text import boxed
-from verl_mapo.rewards.answers import extract, find_check
+from verl_mapo.rewards.answers import extract, find_check, is_right
 from verl_mapo.tools.coordinates import Box, iou
 
 
@@ -44,7 +44,10 @@ class Target:
 
 
 Rule = Callable[[str, Target], bool | None]
-"""Whether a reply is right; None if the official evaluation asks a judge."""
+"""Whether a reply is right; None if the official evaluation asks a judge.
+
+A rule may raise :class:`~verl_mapo.rewards.answers.Undecided`, as an answer check may.
+"""
 
 _VSTAR = [
     re.compile(pattern, re.IGNORECASE)
@@ -326,7 +329,7 @@ def _mathvision(reply: str, target: Target) -> bool | None:
     truths = [target.truth]
     if target.options and target.truth in target.letters:
         truths.append(target.options[LETTERS.index(target.truth)])
-    return any(said.lower() == truth.lower() or (bool(said) and check_math(said, truth)) for truth in truths)
+    return is_right(lambda truth: said.lower() == truth.lower() or (bool(said) and check_math(said, truth)), truths)
 
 
 def _exact(reply: str, target: Target) -> bool | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from verl_mapo.benchmarks.base import Benchmark
 from verl_mapo.benchmarks.official import RULES, Target, yes_or_no
-from verl_mapo.rewards.answers import JUDGE, extract, find_check, is_right, options_of
+from verl_mapo.rewards.answers import JUDGE, Undecided, extract, find_check, is_right, options_of
 from verl_mapo.rewards.choices import choice
 
 TOLERANCE = 1e-4
@@ -26,7 +26,7 @@ class Scored:
         answer: what was extracted; empty if there is no answer.
         ours: whether it is right by the row's answer check; None where only a judge can tell, or where the check came
             to no result.
-        official: whether it is right by the benchmark's rule; None where that rule asks a judge.
+        official: whether it is right by the benchmark's rule; None where that rule asks a judge, or came to no result.
         said: the letters or the yes or no that the answer chooses; the answer itself where it has neither.
     """
 
@@ -62,7 +62,14 @@ def score(benchmark: Benchmark | type[Benchmark], reply: str, target: Target) ->
         target: what it is compared with.
     """
     answer = extract(reply)
-    return Scored(answer, _ours(answer, target), RULES[benchmark.rule](reply, target), said_in(answer, target))
+    return Scored(answer, _ours(answer, target), _official(benchmark.rule, reply, target), said_in(answer, target))
+
+
+def _official(rule: str, reply: str, target: Target) -> bool | None:
+    try:
+        return RULES[rule](reply, target)
+    except Undecided:
+        return None
 
 
 def _ours(answer: str, target: Target) -> bool | None:

@@ -23,6 +23,9 @@ RESAMPLES = 9999
 LEVEL = 0.95
 """Coverage of the intervals."""
 
+_ROUNDING = 1e-9
+"""Difference below which two sums are equal, relative to the sum of the absolute values of their terms."""
+
 
 def avg_at_k(right: np.ndarray) -> float:
     """Avg@k: the mean over the questions of the share of right samples.
@@ -85,7 +88,7 @@ class Estimate:
     Attributes:
         value: the mean.
         low, high: ends of the interval of coverage :data:`LEVEL`.
-        units: number of questions, or of groups of them.
+        units: number of questions that were resampled, or of groups of them.
     """
 
     value: float
@@ -97,58 +100,56 @@ class Estimate:
 def interval(values: Iterable[float], groups: Iterable[Hashable] | None = None, seed: int = 0) -> Estimate:
     """The mean over questions with its percentile bootstrap interval.
 
-    A resample of n questions is a draw of how often each distinct value occurs (multinomial). That has the distribution
-    of drawing the questions with replacement, and costs no memory for each question.
+    With groups, the mean is still that over questions, whatever the sizes of the groups; only what is resampled
+    changes. A resample draws whole groups with replacement, and its mean is the sum of their values over the number of
+    their questions (a ratio estimator), see :func:`ratio`.
 
     Args:
         values: one number for each question.
-        groups: the group of each question, such as the image that four orders of options share; the groups are drawn
-            then, each with the mean of its values. None to draw questions.
+        groups: the group of each question, such as the image that four orders of options share. None to draw
+            questions.
         seed: of the random numbers.
 
     Raises:
         ValueError: there is no value, or one is NaN.
     """
-    means = np.fromiter(values, dtype=float)
-    if groups is not None:
-        means = _means_of(means, groups)
-    if not means.size or np.isnan(means).any():
+    values = np.fromiter(values, dtype=float)
+    if not values.size or np.isnan(values).any():
         raise ValueError("an interval needs one or more numbers, and none of them may be NaN")
-    resampled = _resampled_means(means, seed)
-    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(means.mean()), float(low), float(high), len(means))
+    return ratio(values, np.ones(len(values)), groups, seed)
 
 
-def _means_of(values: np.ndarray, groups: Iterable[Hashable]) -> np.ndarray:
+def _sums_of(groups: Iterable[Hashable] | None, *columns: Sequence[float]) -> np.ndarray:
+    """The sums of some numbers over each unit that is resampled: a group, or a question without groups.
+
+    Returns:
+        (units, columns), float64.
+    """
+    if groups is None:
+        return np.column_stack(columns).astype(float)
     places, _ = pd.factorize(pd.Index(groups, tupleize_cols=False))
-    return np.bincount(places, values) / np.bincount(places)
-
-
-def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
-    distinct, counts = np.unique(values, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), size=RESAMPLES)
-    return drawn @ distinct / len(values)
+    return np.column_stack([np.bincount(places, column) for column in columns])
 
 
 def ratio(
-    parts: Sequence[float], wholes: Sequence[float], groups: Sequence[Hashable] | None = None, seed: int = 0
+    parts: Sequence[float], wholes: Sequence[float], groups: Iterable[Hashable] | None = None, seed: int = 0
 ) -> Estimate:
     """The sum of some numbers over the sum of others, with the percentile bootstrap interval over questions.
 
-    For a share of samples of which each question has another number, such as of the right ones with a look. As in
-    :func:`interval`, a resample draws how often each distinct pair occurs; one without any whole is left out.
+    For a share of samples of which each question has another number, such as of the right ones with a look. A resample
+    of n questions is a draw of how often each distinct pair occurs (multinomial). That has the distribution of drawing
+    the questions with replacement, and costs no memory for each question. A resample without any whole is left out.
 
     Args:
         parts, wholes: one number for each question; the wholes are not negative, and one is positive.
-        groups, seed: see :func:`interval`; the numbers of a group are added.
+        groups: the group of each question; whole groups are drawn then, and the numbers of a group are added. None to
+            draw questions.
+        seed: of the random numbers.
 
     Raises:
         ValueError: the sum of the wholes is 0.
     """
-    pairs = np.column_stack([parts, wholes]).astype(float)
-    if groups is not None:
-        places, _ = pd.factorize(pd.Index(groups, tupleize_cols=False))
-        pairs = np.column_stack([np.bincount(places, column) for column in pairs.T])
+    pairs = _sums_of(groups, parts, wholes)
     if pairs[:, 1].sum() <= 0:
         raise ValueError("a ratio needs a question whose whole is above 0")
     distinct, counts = np.unique(pairs, axis=0, return_counts=True)
@@ -195,13 +196,15 @@ def compare(
 ) -> Comparison:
     """Compare two runs question by question.
 
-    The difference is drawn over questions as in :func:`interval`. McNemar's test is the binomial test of the questions
-    on which the two differ. In the permutation test the two runs change places at random on each question; its p-value
-    is (1 + number of resamples at least as far from 0) / (1 + :data:`RESAMPLES`), which is never 0.
+    The difference is that of the means over questions, with or without groups. What is resampled is the question, or
+    the whole group where there are groups: for the interval, questions or groups are drawn with replacement, see
+    :func:`interval`; in the permutation test the two runs change places at random on each question or group. The
+    p-value is (1 + number of resamples at least as far from 0) / (1 + :data:`RESAMPLES`), which is never 0. McNemar's
+    test is the binomial test of the questions on which the two differ.
 
     Args:
         first, second: the values of the same questions in the same order.
-        groups: the group of each question, see :func:`interval`; the groups are drawn and exchanged then.
+        groups: the group of each question; None where each question is drawn and exchanged by itself.
         seed: of the random numbers.
 
     Raises:
@@ -211,17 +214,25 @@ def compare(
         raise ValueError(f"the runs have {len(first)} and {len(second)} questions: compare those that both have")
     one, two = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     gaps = two - one
-    units = gaps if groups is None else _means_of(gaps, groups)
+    units = _sums_of(groups, gaps)[:, 0]
     better, worse = int((gaps > 0).sum()), int((gaps < 0).sum())
     apart = len(units) == len(gaps) and bool(np.isin(np.concatenate([one, two]), (0.0, 1.0)).all())
     mcnemar = float(stats.binomtest(better, better + worse, 0.5).pvalue) if better + worse else 1.0
-    return Comparison(interval(units, seed=seed), better, worse, mcnemar if apart else None, _permutation(units, seed))
+    difference = interval(gaps, groups, seed)
+    return Comparison(difference, better, worse, mcnemar if apart else None, _permutation(units, seed))
 
 
 def _permutation(gaps: np.ndarray, seed: int) -> float:
-    """The p-value. Of m questions with the same size of gap, a resample has a binomial number with each sign."""
+    """The p-value. Of m units with the same size of gap, a resample has a binomial number with each sign.
+
+    Sums that differ by no more than rounding are equally far: shares such as 2/9 - 6/9 do not add up to 0 exactly.
+
+    Args:
+        gaps: of each question, or summed over each group.
+        seed: of the random numbers.
+    """
     sizes, counts = np.unique(np.abs(gaps), return_counts=True)
     positive = np.random.default_rng(seed).binomial(counts, 0.5, size=(RESAMPLES, len(counts)))
     sums = (2 * positive - counts) @ sizes
-    far = np.abs(sums) >= abs(gaps.sum()) * (1 - 1e-12)
+    far = np.abs(sums) >= abs(gaps.sum()) - _ROUNDING * np.abs(gaps).sum()
     return float((1 + far.sum()) / (1 + RESAMPLES))

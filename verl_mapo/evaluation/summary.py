@@ -88,7 +88,7 @@ def _numbers(found: Result) -> dict[str, str]:
         numbers["box IoU"] = f"{found.iou:.3f}"
     numbers["answers on which the rules differ"] = str(found.differ)
     numbers |= {f"no answer: {reason}": str(count) for reason, count in found.failed.items()}
-    return numbers | {name: percent(share) for name, share in found.reported.items()}
+    return numbers | {name: str(one) if isinstance(one, int) else percent(one) for name, one in found.reported.items()}
 
 
 def _unjudged(found: Result) -> str:
