@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Literal
 
 import pytest
@@ -9,7 +10,7 @@ from omegaconf import OmegaConf
 from pydantic import field_validator
 from pydantic.dataclasses import dataclass
 
-from verl_mapo.settings import STRICT, ConfigError, parse, parse_node, select
+from verl_mapo.settings import STRICT, ConfigError, parse, parse_node, parse_options, select
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -121,3 +122,24 @@ def test_settings_class_that_would_ignore_unknown_keys_is_refused():
 def test_settings_class_without_a_node_is_refused():
     with pytest.raises(ConfigError, match="has no NODE"):
         parse(int, OmegaConf.create({}))
+
+
+@dataclass(frozen=True, config=STRICT)
+class Sampling:
+    top_p: float = 1.0
+    how: Literal["mean", "sum"] = "mean"
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"top_p": "much"}, "--top-p='much' is refused: it should be a valid number"),
+        ({"top_p": True}, "--top-p=True is refused: it should be a number."),
+        ({"how": "max"}, "--how='max' is refused"),
+        ({"top_ps": 1}, "--top-ps=1 is not a setting; did you mean --top-p?"),
+    ],
+)
+def test_options_of_a_command_are_named_as_the_user_writes_them(given, sentence):
+    with pytest.raises(ConfigError, match=f"^{re.escape(sentence)}"):
+        parse_options(Sampling, given)
+    assert parse_options(Sampling, {"top_p": 0.5}) == Sampling(0.5)

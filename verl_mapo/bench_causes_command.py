@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from verl_mapo.overrides import make_folder
 from verl_mapo.run_folder import answers_file
 
 
@@ -29,15 +30,18 @@ def causes(
     Of a run with visual_tool.audit.share=1 it also tells what the model answers when it is shown something else.
     """
     from verl_mapo.benchmarks.answers import read_answers
-    from verl_mapo.benchmarks.audits import causes_of
+    from verl_mapo.benchmarks.audits import causes_of, check_order
     from verl_mapo.benchmarks.causes_table import table
     from verl_mapo.evaluation.command import frame_table
 
-    found = causes_of(*(read_answers(answers_file(run)) for run in (with_tools, without)), rule)
+    files = answers_file(with_tools), answers_file(without)
+    check_order(*(file.parent for file in files))
+    found = causes_of(*map(read_answers, files), rule)
     frame = table(found.values())
+    if out is not None:
+        make_folder("--out", out)
     Console().print(frame_table(frame))
     if out is not None:
         from verl_mapo.report.causes_page import write_causes
 
-        folder = with_tools if with_tools.is_dir() else with_tools.parent
-        typer.echo(f"Wrote {write_causes(found, frame, folder, out, rule, samples)}")
+        typer.echo(f"Wrote {write_causes(found, frame, files[0].parent, out, rule, samples)}")

@@ -18,7 +18,7 @@ from verl_mapo.bench_export_command import export
 from verl_mapo.command_group import ConfigErrorGroup
 from verl_mapo.data_command import given_options, summary_table
 from verl_mapo.evaluation.cli import run, suite
-from verl_mapo.overrides import check_data_path, in_shell, path_override
+from verl_mapo.overrides import check_data_path, in_shell, make_folder, path_override
 from verl_mapo.run_folder import answers_file
 from verl_mapo.settings import ConfigError
 
@@ -130,10 +130,14 @@ def score_run(
     for each question: actor_rollout_ref.rollout.val_kwargs.n=8.
     """
     from verl_mapo.evaluation.command import frame_table, judged
-    from verl_mapo.evaluation.prepared import benchmarks_in
+    from verl_mapo.evaluation.prepared import benchmarks_in, check_prepared
     from verl_mapo.evaluation.summary import details
 
+    check_prepared("--data", data)
     file = out or answers_file(run)
+    if file.is_dir():
+        raise ConfigError(f"--out {file} is a folder: give a file, for example {file / 'answers.jsonl'}.")
+    make_folder(f"--out {file}: the folder", file.parent)
     for line in judged(run, data, benchmarks_in(data), out=file):
         console.print(frame_table(details([line]), f"{line.benchmark}, {line.questions} questions"))
     typer.echo(f"Wrote {file}")
@@ -154,6 +158,7 @@ def compare(
     if len(set(names)) < max(len(names), 2):
         raise ConfigError(f"RUNS are {', '.join(names)}: give two or more different runs.")
     lines = compare_runs({name: read_verdicts(file, rule) for name, file in zip(names, files, strict=True)})
+    make_folder("--out", out)
     typer.echo(markdown(table(lines)))
     write_tables(lines, out)
     typer.echo(f"Wrote {out}")

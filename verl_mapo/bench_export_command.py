@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from verl_mapo.overrides import make_folder
 from verl_mapo.run_folder import answers_file
+from verl_mapo.settings import ConfigError
 
 
 def export(
@@ -28,10 +30,18 @@ def export(
 
     from verl_mapo.benchmarks.answers import read_answers
     from verl_mapo.benchmarks.vlmevalkit import DATASETS, prediction_table, write_predictions
+    from verl_mapo.evaluation.prepared import check_prepared
 
+    if Path(model).name != model:
+        raise ConfigError(
+            f"--model {model} is refused: it is the first part of a file's name; give a name without folders, for "
+            f"example {Path(model).name or 'Qwen2.5-VL-7B-Instruct'}."
+        )
+    check_prepared("--data", data)
     answers = read_answers(answers_file(run))
     found = [row for file in data for row in pq.read_table(file).to_pylist()]
     rows = {(row["data_source"], row["extra_info"]["id"]): row for row in found}
+    make_folder("--out", out)
     for name in dict.fromkeys(answer.benchmark for answer in answers):
         table = prediction_table([answer for answer in answers if answer.benchmark == name], rows, sample)
         file = write_predictions(table, out, model, DATASETS.get(name, name), form)

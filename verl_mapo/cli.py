@@ -24,7 +24,7 @@ from verl_mapo.lens_command import lens
 from verl_mapo.overrides import check_data_path, in_shell, path_override
 from verl_mapo.run_command import launch_run, primary
 from verl_mapo.run_folder import RunFolder
-from verl_mapo.settings import parse_node
+from verl_mapo.settings import parse_options
 
 if TYPE_CHECKING:
     from verl_mapo.report.recovery import Rate, Recovery
@@ -167,7 +167,7 @@ def toy(
     from verl_mapo.toy.visual_search import VisualSearch
 
     settings = {"letters": letters, "shared_letters": shared_letters, "no_zoom_share": no_zoom_share}
-    task = parse_node(VisualSearch, settings | {"background": background}, "verl-mapo toy")
+    task = parse_options(VisualSearch, settings | {"background": background})
     check_data_path("--out", out.resolve())
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     rates = {} if tool_rate is None else {"p_call": tool_rate, "p_call_optional": tool_rate}

@@ -23,6 +23,9 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 T = TypeVar("T")
 
+_OPTIONS = "--"
+"""The node of settings that are options of a command."""
+
 
 class ConfigError(ValueError):
     """A setting is invalid. The message names the setting, its value and a valid value."""
@@ -71,6 +74,19 @@ def parse_node(cls: type[T], node: Mapping[str, Any] | None, where: str) -> T:
         raise ConfigError(" ".join(_sentence(fault, cls, where) for fault in error.errors())) from None
 
 
+def parse_options(cls: type[T], options: Mapping[str, Any]) -> T:
+    """Build a settings object from the options of a command, which the messages name as the user writes them.
+
+    Args:
+        cls: see :func:`parse_node`.
+        options: by the name of the setting; an option has ``-`` in the place of ``_``.
+
+    Raises:
+        ConfigError: with one sentence for every invalid option, such as ``--top-p=2.0 is refused``.
+    """
+    return parse_node(cls, options, _OPTIONS)
+
+
 def select(config: Any, path: str, default: Any = None) -> Any:
     """Read one value of a hydra configuration.
 
@@ -99,6 +115,12 @@ def count_at(config: Any, path: str) -> int:
     return value
 
 
+def _path(where: str, *path: Any) -> str:
+    """The dotted path of a setting in a node, or the option of a command."""
+    text = ".".join(map(str, path))
+    return f"--{text.replace('_', '-')}" if where == _OPTIONS else ".".join(filter(None, (where, text)))
+
+
 def _name_of(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
@@ -109,10 +131,10 @@ def _flags_for_numbers(cls: type, values: Mapping[str, Any], where: str) -> Iter
     for name, value in values.items():
         kinds = _kinds(hints.get(name))
         if isinstance(value, bool) and bool not in kinds and (int in kinds or float in kinds):
-            yield f"{where}.{name}={value} is refused: it should be a number."
+            yield f"{_path(where, name)}={value} is refused: it should be a number."
         elif isinstance(value, Mapping):
             for kind in filter(is_dataclass, kinds):
-                yield from _flags_for_numbers(kind, value, f"{where}.{name}")
+                yield from _flags_for_numbers(kind, value, _path(where, name))
 
 
 def _kinds(hint: Any) -> list[Any]:
@@ -125,14 +147,14 @@ def _sentence(fault: Mapping[str, Any], cls: type, where: str) -> str:
     if isinstance(cause, ConfigError):  # raised by a validator; it names the setting itself
         return str(cause)
     *path, last = (str(part) for part in fault["loc"]) if fault["loc"] else ("",)
-    name = ".".join([where, *map(str, fault["loc"])])
+    name = _path(where, *fault["loc"])
     value = fault["input"]
     if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _known(cls, path)
         close = difflib.get_close_matches(last, known, n=1)
         hint = f"the settings here are {', '.join(known)}." if known else "there are no settings here."
         if close:
-            hint = f"did you mean {'.'.join([where, *path, *close])}?"
+            hint = f"did you mean {_path(where, *path, *close)}?"
         return f"{name}={value!r} is not a setting; {hint}"
     if fault["type"] == "missing":
         return f"{name} must be set."

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
+from functools import reduce
 from pathlib import Path
 
 import pandas as pd
@@ -16,8 +18,16 @@ from support.official_files import rows_of, written
 from typer.testing import CliRunner
 
 from verl_mapo.benchmarks import BENCHMARKS
-from verl_mapo.benchmarks.answers import LOST, answers_of_run, facts_in, read_answers, result_of, write_answers
-from verl_mapo.benchmarks.audits import causes_of
+from verl_mapo.benchmarks.answers import (
+    LOST,
+    QuestionAnswers,
+    answers_of_run,
+    facts_in,
+    read_answers,
+    result_of,
+    write_answers,
+)
+from verl_mapo.benchmarks.audits import JudgedAudit, JudgedSwap, causes_of
 from verl_mapo.benchmarks.comparison import compare_runs, markdown, table
 from verl_mapo.benchmarks.official import RULES
 from verl_mapo.benchmarks.verdicts import read_verdicts
@@ -31,6 +41,11 @@ from verl_mapo.tools.coordinates import View
 
 COUNTS = {"vstar": 6, "hrbench_4k": 8}
 BOTH = {name: BENCHMARKS.find(name)() for name in COUNTS}
+
+JUDGED = QuestionAnswers(
+    "toy", "1", "", "A", ["A", "B"], ["A", "B"], [True, None], [False, True], [True, False], ["", ""], [0.5, None], "g",
+    tokens=[3, 4], alignment=[1, None], audit=[JudgedAudit(-1.5, {"blank": JudgedSwap(None, True, None)}), None],
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -172,12 +187,64 @@ def test_run_that_did_not_answer_everything_is_an_error(tmp_path, questions, spo
         list(answers_of_run(run, questions, BOTH))
 
 
-def test_file_that_holds_something_else_is_an_error(tmp_path):
-    (tmp_path / "other.jsonl").write_text('{"id": "1"}\n')
-    with pytest.raises(ConfigError, match="line 1 of .*other.jsonl is no judged question"):
+def test_answers_are_read_as_they_were_written(tmp_path):
+    assert write_answers([JUDGED, replace(JUDGED, id="2", audit=[None, None])], tmp_path / "answers.jsonl") == 2
+    assert read_answers(tmp_path / "answers.jsonl") == [JUDGED, replace(JUDGED, id="2", audit=[None, None])]
+    older = {key: value for key, value in asdict(JUDGED).items() if key not in ("tokens", "alignment", "audit")}
+    (tmp_path / "older.jsonl").write_text(json.dumps(older) + "\n")
+    assert read_answers(tmp_path / "older.jsonl") == [replace(JUDGED, tokens=[], alignment=[], audit=[])]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "clause"),
+    [
+        (("ours",), "yes", "ours='yes' is refused, it should be a valid array"),
+        (("ours",), None, "ours=None is refused"),
+        (("ours", 0), "true", "ours.0='true' is refused, it should be a valid boolean"),
+        (("ours", 1), 1, "ours.1=1 is refused"),
+        (("official", 0), float("nan"), "official.0=nan is refused"),
+        (("iou", 0), float("nan"), "iou.0=nan is refused, it should be a finite number"),
+        (("audit", 0, "evidence"), float("-inf"), "audit.0.evidence=-inf is refused, it should be a finite number"),
+        (("audit", 0, "swaps", "blank", "evidence"), True, "audit.0.swaps.blank.evidence=True is refused"),
+        (("audit", 0), {"evidence": None}, "it has no audit.0.swaps"),
+        (("audit", 0, "swaps", "blank"), {"evidence": None, "ours": True}, "it has no audit.0.swaps.blank.official"),
+        (("called",), [True], "called has 1 values for 2 samples"),
+        (("audit",), [None], "audit has 1 values for 2 samples"),
+        (("replies",), [], "replies has no sample"),
+        (("group",), 3, "group=3 is refused, it should be a valid string"),
+        (("grade",), 3, "grade=3 is refused, unexpected keyword argument"),
+    ],
+)  # fmt: skip
+def test_line_of_another_form_is_an_error_with_its_key(tmp_path, place, value, clause):
+    line = asdict(replace(JUDGED, id="2"))
+    *way, last = place
+    reduce(lambda part, key: part[key], way, line)[last] = value
+    (tmp_path / "a.jsonl").write_text(f"{json.dumps(asdict(JUDGED))}\n{json.dumps(line)}\n")
+    sentence = rf"^line 2 of .*a.jsonl is no judged question, because {re.escape(clause)}.*: score the run again"
+    with pytest.raises(ConfigError, match=sentence):
+        read_answers(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"id": "1"}\n', "line 1 of .* is no judged question, because it has no benchmark: score the run again"),
+        (b'{"id": "\xff"}\n', "line 1 of .* because invalid JSON: .*: score the run again"),
+        (b"[]\n", "line 1 of .* because .*: score the run again"),
+        (json.dumps(asdict(JUDGED)).encode() * 2, "line 1 of .* because invalid JSON: .*: score the run again"),
+        (
+            (json.dumps(asdict(JUDGED)).encode() + b"\n") * 2,
+            "line 2 of .* because toy 1 is in an earlier line, too: score the run again",
+        ),
+        (b"", "holds no judged questions: score the run again"),
+        (None, "is no file: give the answers.jsonl"),
+    ],
+)
+def test_file_that_holds_something_else_is_an_error(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "other.jsonl").write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
         read_answers(tmp_path / "other.jsonl")
-    with pytest.raises(ConfigError, match="is no file"):
-        read_answers(tmp_path / "nothing.jsonl")
 
 
 def test_runs_are_compared_with_the_first_one(tmp_path, questions):

@@ -9,10 +9,11 @@ from dataclasses import replace
 import pytest
 
 from verl_mapo.benchmarks.answers import QuestionAnswers
-from verl_mapo.benchmarks.audits import causes_of, judged_audit
+from verl_mapo.benchmarks.audits import JudgedAudit, JudgedSwap, causes_of, check_order, judged_audit
 from verl_mapo.benchmarks.causes_table import table
 from verl_mapo.rollout.audit_record import Audit, Swap
 from verl_mapo.rollout.trajectory import Trajectory
+from verl_mapo.run_folder import RunFolder
 from verl_mapo.settings import ConfigError
 
 
@@ -23,11 +24,8 @@ def answered(name: str, right: list[bool | None], called: list[bool], **more) ->
     return replace(made, **more)
 
 
-def audit(real: float | None, **swaps) -> dict:
-    entries = {
-        kind: {"evidence": evidence, "ours": verdict, "official": True} for kind, (evidence, verdict) in swaps.items()
-    }
-    return {"evidence": real, "swaps": entries}
+def audit(real: float | None, **swaps) -> JudgedAudit:
+    return JudgedAudit(real, {kind: JudgedSwap(*found, True) for kind, found in swaps.items()})
 
 
 WITH = [
@@ -83,6 +81,24 @@ def test_runs_that_do_not_fit_are_refused():
         causes_of(WITH, [replace(WITHOUT[0], ours=[True]), *WITHOUT[1:]])
 
 
+def test_runs_in_the_wrong_order_are_refused(tmp_path):
+    silent = [replace(answer, audit=[], called=[False] * 2) for answer in WITH]
+    with pytest.raises(ConfigError, match="without tools has 3 audited looks: give the answers of the run with tools"):
+        causes_of(WITHOUT, WITH)
+    with pytest.raises(ConfigError, match="with tools has no call of a tool, and the run without has 3: give"):
+        causes_of(WITHOUT, [replace(answer, audit=[]) for answer in WITH])
+    assert causes_of(silent, WITHOUT)["toy"].effects.call_gain == 0.0, "a model may leave its tools alone"
+    for name, tools in (("direct", "[]"), ("tools", "[zoom]")):
+        RunFolder(tmp_path / name).config.parent.mkdir(parents=True)
+        RunFolder(tmp_path / name).config.write_text(f"visual_tool: {{tools: {tools}}}\n")
+    check_order(tmp_path / "tools", tmp_path / "direct")
+    check_order(tmp_path / "unknown", tmp_path / "unknown")
+    with pytest.raises(ConfigError, match=r"WITH_TOOLS .*direct is a run with visual_tool.tools=\[\]: give"):
+        check_order(tmp_path / "direct", tmp_path / "tools")
+    with pytest.raises(ConfigError, match=r"WITHOUT .*tools is a run with visual_tool.tools=\[zoom\]: give"):
+        check_order(tmp_path / "unknown", tmp_path / "tools")
+
+
 def test_table_has_a_column_for_each_benchmark():
     found = causes_of(WITH, WITHOUT)
     frame = table([found["toy"], replace(found["toy"], benchmark="other", swaps=[])])
@@ -99,11 +115,5 @@ def test_audit_of_a_sample_is_judged_as_its_answer_is():
     swaps = [Swap("blank", reply="A", evidence=-2.0, outcome=1.0), Swap("repeat", reply="A", error="zoom failed")]
     trajectory = Trajectory([], audit=Audit(0, -1.0, swaps))
     found = judged_audit(trajectory, lambda reply, outcome: {"ours": outcome == 1, "official": reply == "B"})
-    assert found == {
-        "evidence": -1.0,
-        "swaps": {
-            "blank": {"evidence": -2.0, "ours": True, "official": False},
-            "repeat": {"evidence": None, "ours": None, "official": None},
-        },
-    }
+    assert found == JudgedAudit(-1.0, {"blank": JudgedSwap(-2.0, True, False), "repeat": JudgedSwap(None, None, None)})
     assert judged_audit(Trajectory([]), lambda *_: {}) is None

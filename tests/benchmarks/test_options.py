@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verl_mapo.benchmarks.options import in_columns, listed, shuffled, split_options, with_options
+from verl_mapo.data.reasons import LeftOut
 
 
 @pytest.mark.parametrize(
@@ -41,9 +42,16 @@ def test_options_that_only_look_like_labels_are_kept():
         listed("red or blue")
 
 
-def test_options_in_columns_end_at_the_first_empty_one():
-    assert in_columns({"A": "1", "B": "2", "C": None, "D": "4"}) == ["1", "2"]
+def test_options_in_columns_end_at_the_last_text():
+    assert in_columns({"A": "1", "B": "2", "C": None, "D": " "}) == ["1", "2"]
     assert in_columns({"A": "1", "B": float("nan")}) == ["1"]
+    assert in_columns({"question": "Which?"}) == []
+
+
+@pytest.mark.parametrize("empty", [None, float("nan"), "  "])
+def test_question_with_an_empty_option_before_another_is_left_out(empty):
+    with pytest.raises(LeftOut, match="malformed.*the option C is empty, and D is not"):
+        in_columns({"A": "1", "B": "2", "C": empty, "D": "4"})
 
 
 @given(st.lists(st.integers(), min_size=1, max_size=8, unique=True), st.text())

@@ -9,6 +9,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from support import official_files
 from support.official_files import WRITERS, jpeg, rows_of, written
@@ -80,6 +81,21 @@ def test_number_of_questions_in_parquet_is_checked_before_anything_is_converted(
     with pytest.raises(ConfigError, match="has 12 questions, and hrbench_4k has 800"):
         prepared("hrbench_4k", source, tmp_path / "out")
     assert not (tmp_path / "out" / "images").exists()
+
+
+def test_file_that_is_cut_in_half_is_named_with_the_fault(tmp_path):
+    [file] = written("hrbench_4k", tmp_path / "source", 12).rglob("*.parquet")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(ConfigError, match=rf"cannot be read to its end \(broken_file\): .*{file.name} cannot be read"):
+        prepared("hrbench_4k", tmp_path / "source", tmp_path / "out")
+
+
+def test_question_with_an_empty_option_before_another_is_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(BENCHMARKS.find("hrbench_4k"), "questions", 2)
+    rows = pq.read_table(next(written("hrbench_4k", tmp_path / "made", 2).rglob("*.parquet"))).to_pylist()
+    official_files.parquet(tmp_path / "source", "hr_bench_4k.parquet", [rows[0], rows[1] | {"C": None, "answer": "B"}])
+    with pytest.raises(ConfigError, match="1 of 2 examples of hrbench_4k .* malformed 1"):
+        prepared("hrbench_4k", tmp_path / "source", tmp_path / "out")
 
 
 def test_missing_column_is_an_error_with_both_lists(tmp_path):

@@ -113,7 +113,9 @@ def test_a_scorer_that_takes_the_first_letter_of_a_reply_gives_another_table(
         (["vstar"], "vstar is not prepared in benchmarks: run 'verl-mapo bench prepare vstar"),
         (["--suite", "mapos"], "--suite mapos is refused: the suites are axpo, mapo, vgpo"),
         (["vstar", "--server", "http://h/v1"], "--server and --server-model belong together"),
-        (["vstar", "--k", "0"], "verl-mapo bench run.k=0 is refused"),
+        (["vstar", "--k", "0"], "--k=0 is refused: it should be greater than 0"),
+        (["vstar", "--top-p", "2"], "--top-p=2.0 is refused: it should be less than or equal to 1"),
+        (["toy"], "run 'verl-mapo bench prepare toy --source FOLDER --out benchmarks/toy' first, with the folder of"),
         (["vstar", "--run", "nowhere"], "--run nowhere has no checkpoint"),
     ],
 )
@@ -122,6 +124,12 @@ def test_mistakes_are_refused_in_words(tmp_path, monkeypatch, arguments, words):
     code, output = bench("run", *arguments, "--out", "out")
     assert code == 2 and words in output, output
     assert not any(tmp_path.iterdir()), "nothing is written"
+
+
+def test_file_that_is_not_prepared_is_refused(tmp_path):
+    (tmp_path / "rows.parquet").write_text("no parquet")
+    code, output = bench("run", tmp_path / "rows.parquet", "--out", tmp_path / "out")
+    assert code == 2 and f"NAME {tmp_path / 'rows.parquet'} cannot be read as parquet" in output, output
 
 
 def test_passes_are_named_by_protocol_and_greedy_ones_are_added_to_drawn_ones():

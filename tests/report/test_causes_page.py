@@ -14,6 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from verl_mapo.benchmarks.answers import QuestionAnswers, write_answers
+from verl_mapo.benchmarks.audits import JudgedAudit, JudgedSwap
 from verl_mapo.cli import app
 from verl_mapo.rollout.audit_record import Audit, Swap
 from verl_mapo.rollout.statuses import EndReason
@@ -49,10 +50,10 @@ def runs(tmp_path, picture):
     (tmp_path / "tools" / "config.yaml").write_text("{}\n")
     for name, called in (("tools", True), ("direct", False)):
         (tmp_path / name).mkdir(exist_ok=True)
-        swaps = {"blank": {"evidence": None, "ours": False, "official": None}}
+        swaps = {"blank": JudgedSwap(None, False, None)}
         answer = QuestionAnswers(
             "toy", "1", "", "A", [""], [None], [called], [None], [called], [""], [None], "1",
-            audit=[{"evidence": None, "swaps": swaps} if called else None],
+            audit=[JudgedAudit(None, swaps) if called else None],
         )  # fmt: skip
         write_answers([answer], tmp_path / name / "answers.jsonl")
     return tmp_path / "tools", tmp_path / "direct"
@@ -92,3 +93,10 @@ def test_run_without_recorded_rollouts_has_the_table_alone(runs, tmp_path):
     assert done.exit_code == 0, done.output
     page = (tmp_path / "out" / "causes.html").read_text()
     assert "call gain" in page and "<h3>" not in page
+
+
+def test_out_that_is_a_file_is_refused_before_the_table(runs, tmp_path):
+    (tmp_path / "out").write_text("")
+    done = CliRunner().invoke(app, ["bench", "causes", *map(str, runs), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2 and "is a file: give a folder" in " ".join(done.output.replace("│", " ").split())
+    assert not done.stdout

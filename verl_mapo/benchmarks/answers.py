@@ -9,14 +9,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from tqdm import tqdm
 
-from verl_mapo.benchmarks.audits import judged_audit
+from verl_mapo.benchmarks.audits import JudgedAudit, judged_audit
 from verl_mapo.benchmarks.base import Benchmark, Reported
 from verl_mapo.benchmarks.grouping import Answer
 from verl_mapo.benchmarks.official import best_iou
@@ -28,7 +29,7 @@ from verl_mapo.rewards.answers import JUDGE
 from verl_mapo.rollout.statuses import EndReason
 from verl_mapo.rollout.trajectory import Trajectory
 from verl_mapo.run_folder import RunFolder, read_records
-from verl_mapo.settings import ConfigError, select
+from verl_mapo.settings import STRICT, ConfigError, plain_reason, select
 from verl_mapo.tools.coordinates import Box
 
 Place = tuple[str, Any]
@@ -56,8 +57,7 @@ class QuestionAnswers:
         turns: number of assistant turns of each.
         seconds: what each waited for the model and for tools, beside other rollouts; None where it was not measured.
         alignment: the mean alignment of label and image over the scored looks of each; None without one.
-        audit: what each answers when it is shown something else, see
-            :func:`verl_mapo.benchmarks.audits.judged_audit`; None for one that was not audited.
+        audit: what each answers when it is shown something else; None for one that was not audited.
     """
 
     benchmark: str
@@ -76,7 +76,9 @@ class QuestionAnswers:
     turns: list[int] = field(default_factory=list)
     seconds: list[float | None] = field(default_factory=list)
     alignment: list[float | None] = field(default_factory=list)
-    audit: list[dict[str, Any] | None] = field(default_factory=list)
+    audit: list[JudgedAudit | None] = field(default_factory=list)
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def right(self, rule: str = "ours") -> float:
         """The share of right samples; one without a verdict is not right."""
@@ -262,23 +264,58 @@ def write_answers(answers: Iterable[QuestionAnswers], file: Path) -> int:
 
 
 def read_answers(file: Path) -> list[QuestionAnswers]:
-    """Read what :func:`write_answers` wrote.
+    """Read what :func:`write_answers` wrote, or an earlier version of it, which noted less of each sample.
 
     Raises:
-        ConfigError: there is no such file, or a line is something else.
+        ConfigError: there is no such file, it holds no line, or a line is something else, with line and key.
     """
     if not file.is_file():
         raise ConfigError(f"{file} is no file: give the answers.jsonl that 'verl-mapo bench score' writes.")
-    found = []
-    with file.open(encoding="utf-8") as lines:
+    found: dict[Place, QuestionAnswers] = {}
+    with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                found.append(QuestionAnswers(**json.loads(line)))
-            except (ValueError, TypeError) as error:
-                raise ConfigError(
-                    f"line {number} of {file} is no judged question ({error}): score the run again."
-                ) from None
-    return found
+                answer = _LINE.validate_json(line, strict=True)
+            except ValidationError as error:
+                fault = _fault(error.errors()[0])
+            else:
+                fault = _fault_of_samples(answer)
+                if (answer.benchmark, answer.id) in found:
+                    fault = f"{answer.benchmark} {answer.id} is in an earlier line, too"
+                found[answer.benchmark, answer.id] = answer
+            if fault:
+                raise ConfigError(f"line {number} of {file} is no judged question, because {fault}: {AGAIN}.")
+    if not found:
+        raise ConfigError(f"{file} holds no judged questions: {AGAIN}.")
+    return list(found.values())
+
+
+AGAIN = "score the run again, with 'verl-mapo bench score'"
+
+_LINE = TypeAdapter(QuestionAnswers)
+_OF_SAMPLES = ("said", "ours", "official", "called", "error", "iou")
+_OF_LATER_VERSIONS = ("tokens", "turns", "seconds", "alignment", "audit")
+"""What older files do not have."""
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    """What pydantic finds in a line, as a clause."""
+    key = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "missing":
+        return f"it has no {key}"
+    return f"{key}={fault['input']!r:.60} is refused, {plain_reason(fault)}" if key else plain_reason(fault)
+
+
+def _fault_of_samples(answer: QuestionAnswers) -> str:
+    """A clause about a list that does not have one value for each sample; empty without such a fault."""
+    samples = len(answer.replies)
+    if not samples:
+        return "replies has no sample"
+    for key in (*_OF_SAMPLES, *_OF_LATER_VERSIONS):
+        count = len(getattr(answer, key))
+        if count != samples and (count or key in _OF_SAMPLES):
+            return f"{key} has {count} values for {samples} samples"
+    return ""
 
 
 @dataclass(frozen=True)

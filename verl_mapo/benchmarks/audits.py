@@ -6,14 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from omegaconf import OmegaConf
+from pydantic import ConfigDict
 
 from verl_mapo.benchmarks.causes import ToolEffects, mode_adaptiveness, tool_effects
 from verl_mapo.benchmarks.comparison import check_same_questions
 from verl_mapo.benchmarks.statistics import Estimate, ratio
-from verl_mapo.settings import ConfigError
+from verl_mapo.names import VISUAL_TOOL_NODE
+from verl_mapo.run_folder import RunFolder
+from verl_mapo.settings import STRICT, ConfigError, select
 
 if TYPE_CHECKING:
     from verl_mapo.benchmarks.answers import QuestionAnswers
@@ -26,27 +31,57 @@ Verdicts = Callable[[str, float], dict[str, bool | None]]
 """The verdicts by rule on a reply and its reward."""
 
 
-def judged_audit(trajectory: Trajectory, verdicts: Verdicts) -> dict[str, Any] | None:
-    """The audit of a sample as an entry of ``answers.jsonl``; None without one.
+@dataclass(frozen=True)
+class JudgedSwap:
+    """What a sample answers after one swap.
+
+    Attributes:
+        evidence: log-probability of the right answer directly after the swapped look, in nats; None where it is not
+            known.
+        ours, official: the verdicts on the new reply; None without one.
+    """
+
+    evidence: float | None
+    ours: bool | None
+    official: bool | None
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+
+@dataclass(frozen=True)
+class JudgedAudit:
+    """The audit of a sample.
+
+    Attributes:
+        evidence: as that of a swap, after the real look.
+        swaps: by their kind, see :class:`verl_mapo.rollout.swaps.AuditSettings`.
+    """
+
+    evidence: float | None
+    swaps: dict[str, JudgedSwap]
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+
+def judged_audit(trajectory: Trajectory, verdicts: Verdicts) -> JudgedAudit | None:
+    """The audit of a sample with the verdicts on its replies; None without one.
 
     Args:
         trajectory: the sample.
         verdicts: judges a reply.
-
-    Returns:
-        ``evidence`` of the real look in nats, and ``swaps`` by kind: their ``evidence``, and the verdicts ``ours`` and
-        ``official`` on the new reply.
     """
     audit = trajectory.audit
     if audit is None:
         return None
     unknown = {"ours": None, "official": None}
     swaps = {
-        swap.kind: {"evidence": swap.evidence}
-        | (unknown if swap.error else verdicts(swap.reply, 0.0 if swap.outcome is None else swap.outcome))
+        swap.kind: JudgedSwap(
+            swap.evidence,
+            **(unknown if swap.error else verdicts(swap.reply, 0.0 if swap.outcome is None else swap.outcome)),
+        )
         for swap in audit.swaps
     }
-    return {"evidence": audit.evidence, "swaps": swaps}
+    return JudgedAudit(audit.evidence, swaps)
 
 
 @dataclass(frozen=True)
@@ -114,8 +149,10 @@ def causes_of(
         rule: ``ours`` or ``official``; a sample without verdict is not right.
 
     Raises:
-        ConfigError: the runs answered different questions, or a question a different number of times.
+        ConfigError: the runs answered different questions, or a question a different number of times; or the answers
+            show that the run without tools is the one with them.
     """
+    _check_looks(with_tools, without)
     direct = {(answer.benchmark, answer.id): answer for answer in without}
     looked = {(answer.benchmark, answer.id): answer for answer in with_tools}
     check_same_questions("the run with tools", looked, "the run without", direct)
@@ -135,12 +172,41 @@ def causes_of(
     return found
 
 
+_ORDER = "give the answers of the run with tools first, and then those of the run without."
+
+
+def check_order(with_tools: Path, without: Path) -> None:
+    """Refuse two runs in the wrong order, as far as their folders hold the settings of the run.
+
+    Args:
+        with_tools, without: the folders.
+
+    Raises:
+        ConfigError: the first run declared no tool, or the second one declared some.
+    """
+    for name, folder, wrong in (("WITH_TOOLS", with_tools, False), ("WITHOUT", without, True)):
+        file = RunFolder(folder).config
+        tools = select(OmegaConf.load(file), f"{VISUAL_TOOL_NODE}.tools") if file.is_file() else None
+        if tools is not None and bool(tools) is wrong:
+            raise ConfigError(f"{name} {folder} is a run with {VISUAL_TOOL_NODE}.tools=[{', '.join(tools)}]: {_ORDER}")
+
+
+def _check_looks(with_tools: Sequence[QuestionAnswers], without: Sequence[QuestionAnswers]) -> None:
+    """Refuse answers in the wrong order. A call that a model without tools writes all the same is none of its signs."""
+    looks = sum(audit is not None for answer in without for audit in answer.audit)
+    if looks:
+        raise ConfigError(f"The run without tools has {looks} audited looks: {_ORDER}")
+    with_calls, calls = (sum(sum(answer.called) for answer in answers) for answers in (with_tools, without))
+    if calls and not with_calls:
+        raise ConfigError(f"The run with tools has no call of a tool, and the run without has {calls}: {_ORDER}")
+
+
 def _causes(benchmark: str, looked: Sequence[QuestionAnswers], direct: Sequence[QuestionAnswers], rule: str) -> Causes:
     right = [[one is True for one in getattr(answer, rule)] for answer in looked]
     before = [[one is True for one in getattr(answer, rule)] for answer in direct]
     called = [answer.called for answer in looked]
     groups = [answer.group for answer in looked]
-    kinds = dict.fromkeys(kind for answer in looked for audit in answer.audit if audit for kind in audit["swaps"])
+    kinds = dict.fromkeys(kind for answer in looked for audit in answer.audit if audit for kind in audit.swaps)
     flat = [np.array([one for row in rows for one in row], bool) for rows in (before, right, called)]
     return Causes(
         benchmark,
@@ -170,13 +236,13 @@ def _swap_effect(
     gains = np.zeros(len(answers))
     for place, (answer, verdicts) in enumerate(zip(answers, right, strict=True)):
         for audit, real in zip(answer.audit, verdicts, strict=False):  # earlier versions have no audits
-            swap = audit and audit["swaps"].get(kind)
-            if not swap:
+            swap = audit and audit.swaps.get(kind)
+            if swap is None:
                 continue
-            after = swap[rule] is True
-            known = None not in (audit["evidence"], swap["evidence"])
+            after = getattr(swap, rule) is True
+            known = None not in (audit.evidence, swap.evidence)
             looks[place] += [1, real, after, real and after, known]
-            gains[place] += audit["evidence"] - swap["evidence"] if known else 0.0
+            gains[place] += audit.evidence - swap.evidence if known else 0.0
     groups = [answer.group for answer in answers]
     total, was_right, after, both, known = looks.T
     return SwapEffect(

@@ -158,19 +158,21 @@ class Benchmark(DataSet):
 
         Raises:
             ConfigError: the source has no file of this benchmark, a column is missing, or the number of questions is
-                not the official one.
+                not the official one, with the reason where a file is broken.
         """
         layout = self.layout(source)
         found = self.count(source)
         if found is not None:
             self._check_count(found, source)
-        read = 0
+        read, broken = 0, ""
         for example in self.read(source, layout):
             if read == 0 and isinstance(example, Mapping):
                 self._check_columns(example, layout, source)
             read += example.examples if isinstance(example, LeftOut) else 1
+            if isinstance(example, LeftOut) and example.reason == "broken_file":
+                broken = broken or example.detail
             yield example
-        self._check_count(read, source)
+        self._check_count(read, source, broken)
 
     def read(self, source: Path, layout: Layout) -> Iterator[Example | LeftOut]:
         """The examples of a layout, in published columns; overridden where names of files tell more."""
@@ -242,7 +244,12 @@ class Benchmark(DataSet):
                 f"is missing. Give the files of {self.origin}."
             )
 
-    def _check_count(self, found: int, source: Path) -> None:
+    def _check_count(self, found: int, source: Path, broken: str = "") -> None:
+        if found != self.questions and broken:
+            raise ConfigError(
+                f"--source {source} cannot be read to its end (broken_file): {broken}. Download it again from "
+                f"{self.origin}."
+            )
         if found != self.questions:
             raise ConfigError(
                 f"--source {source} has {found} questions, and {self.name} has {self.questions}: the files are not "

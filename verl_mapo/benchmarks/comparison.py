@@ -133,16 +133,10 @@ def write_tables(lines: Sequence[Line], folder: Path) -> list[Path]:
     found, files = table(lines), [folder / f"comparison.{ending}" for ending in ("md", "csv", "tex", "png")]
     files[0].write_text(markdown(found) + "\n", encoding="utf-8")
     found.to_csv(files[1], index=False)
-    latex = found.rename(columns=lambda name: name.replace("%", r"\%")).map(_latex)
-    files[2].write_text(
-        latex.to_latex(index=False, column_format="ll" + "r" * (len(found.columns) - 2)), encoding="utf-8"
-    )
+    columns = "ll" + "r" * (len(found.columns) - 2)
+    files[2].write_text(found.to_latex(index=False, column_format=columns, escape=True), encoding="utf-8")
     _draw(lines, files[3])
     return files
-
-
-def _latex(cell: object) -> str:
-    return str(cell).replace("_", r"\_").replace("%", r"\%").replace("&", r"\&")
 
 
 def _draw(lines: Sequence[Line], file: Path) -> None:

@@ -9,6 +9,8 @@ import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from verl_mapo.data.reasons import LeftOut
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 _LABEL = re.compile(r"(?:(?<=^)|(?<=[\s,;；)]))(?:[(（]([A-Z])[)）]|([A-Z])[.．:：、)])\s*")
@@ -65,13 +67,20 @@ def listed(value: object) -> list[str]:
 
 
 def in_columns(example: Mapping[str, object], letters: str = "ABCDEFGH") -> list[str]:
-    """The texts in the columns A, B, ... of VLMEvalKit's files, up to the first that is empty."""
-    texts = []
-    for letter in letters:
-        value = example.get(letter)
-        if value is None or value != value or not str(value).strip():
-            break
-        texts.append(str(value).strip())
+    """The texts in the columns A, B, ... of VLMEvalKit's files, up to the last that is not empty.
+
+    Raises:
+        LeftOut: ``malformed``, a column before it is empty. VLMEvalKit shows such a question with the letters that are
+            left, and a list of options has no place for a letter without a text.
+    """
+    values = [example.get(letter) for letter in letters]
+    texts = ["" if value is None or value != value else str(value).strip() for value in values]
+    while texts and not texts[-1]:
+        texts.pop()
+    if "" in texts:
+        raise LeftOut(
+            "malformed", f"the option {letters[texts.index('')]} is empty, and {letters[len(texts) - 1]} is not"
+        )
     return texts
 
 

@@ -19,7 +19,7 @@ from verl_mapo.planning.compose import composed
 from verl_mapo.run_command import primary_file
 from verl_mapo.run_folder import RunFolder
 from verl_mapo.server_run import ServerRun, ServerSettings, made
-from verl_mapo.settings import ConfigError, parse_node
+from verl_mapo.settings import ConfigError, parse_options
 from verl_mapo.validation_run import ValidationRun, sampling_overrides
 
 T = TypeVar("T")
@@ -101,4 +101,4 @@ def table_of(collection: Collection) -> Table:
 
 def _parsed(cls: type[T], options: Mapping[str, Any]) -> T:
     own = {each.name: options[each.name] for each in fields(cls) if each.name in options}
-    return parse_node(cls, own, "verl-mapo collect")
+    return parse_options(cls, own)

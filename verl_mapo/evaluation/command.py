@@ -18,13 +18,13 @@ from verl_mapo.benchmarks import Benchmark
 from verl_mapo.benchmarks.answers import answers_of_run, facts_in, read_answers, result_of, write_answers
 from verl_mapo.evaluation import suites
 from verl_mapo.evaluation.passes import PassSettings, checkpoint_overrides, run_pass
-from verl_mapo.evaluation.prepared import benchmarks_in, prepared_files
+from verl_mapo.evaluation.prepared import benchmarks_in, check_prepared, prepared_files
 from verl_mapo.evaluation.summary import Line, details, document, write_summary
 from verl_mapo.overrides import path_override
 from verl_mapo.run_command import primary
 from verl_mapo.run_folder import answers_file
 from verl_mapo.server_run import ServerSettings
-from verl_mapo.settings import ConfigError, parse_node
+from verl_mapo.settings import ConfigError, parse_options
 
 console = Console(highlight=False)
 
@@ -76,10 +76,11 @@ def run_command(out: Path, given: Sequence[str], options: Mapping[str, Any]) -> 
         overrides += checkpoint_overrides(options["run"])
     sampling = {name: options[name] for name in ("top_p", "seed", "batch")}
     sampling |= {name: value for name, value in chosen.items() if value is not None}
-    settings = parse_node(PassSettings, sampling, "verl-mapo bench run")
+    settings = parse_options(PassSettings, sampling)
     protocols = _PROTOCOLS.get(options["protocol"]) or (paper.protocols if paper else _PROTOCOLS["both"])
     server = _server(options)
     files = prepared_files(asked, options["folder"], options["source"])
+    check_prepared("NAME", files)
     return run_benchmarks(
         files,
         benchmarks_in(files, asked),
@@ -103,7 +104,7 @@ def _server(options: Mapping[str, Any]) -> ServerSettings | None:
     if url is None:
         return None
     limits = {name: options[name] for name in ("api_key_env", "concurrency", "timeout_s", "retries")}
-    return parse_node(ServerSettings, {"server": url, "model": model, **limits}, "verl-mapo bench run")
+    return parse_options(ServerSettings, {"server": url, "model": model, **limits})
 
 
 def run_benchmarks(

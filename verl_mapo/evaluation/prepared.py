@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from verl_mapo.benchmarks import BENCHMARKS, Benchmark
 from verl_mapo.data import convert
+from verl_mapo.data.rows import schema
 from verl_mapo.settings import ConfigError
 
 ROWS = "train.parquet"
@@ -33,13 +35,52 @@ def prepared_files(names: Sequence[str], folder: Path, source: str | None = None
     if source is None or len(missing) > 1:
         for name in missing:
             kind = _benchmark(name)
+            where = "the hub or a folder as source" if kind.hub_id else f"the folder of {kind().origin} as source"
             raise ConfigError(
-                f"{name} is not prepared in {folder}: run 'verl-mapo bench prepare {name} --source {kind.hub_id} --out "
-                f"{folder / kind.name}' first, with the hub or a folder as source; for one benchmark, --source does it."
+                f"{name} is not prepared in {folder}: run 'verl-mapo bench prepare {name} --source "
+                f"{kind.hub_id or 'FOLDER'} --out {folder / kind.name}' first, with {where}; for one benchmark, "
+                "--source does it."
             )
     for name in missing:
         convert(_benchmark(name)(), source, files[name].parent.resolve(), max_left_out=0.0)
     return list(files.values())
+
+
+def check_prepared(option: str, files: Iterable[Path]) -> None:
+    """Check that files hold neutral rows.
+
+    Args:
+        option: the option or argument that gives the files.
+        files: what was given.
+
+    Raises:
+        ConfigError: one is a folder, or cannot be read as parquet, or has other columns.
+    """
+    for file in files:
+        given, right = f"{option} {file}", "give a file of 'verl-mapo bench prepare', such as benchmarks/vstar/" + ROWS
+        if file.is_dir():
+            inside = f"give the file in it, {file / ROWS}" if (file / ROWS).is_file() else right
+            raise ConfigError(f"{given} is a folder: {inside}.")
+        try:
+            found = pq.read_table(file).schema
+        except (OSError, pa.ArrowException) as error:
+            fault = str(error).partition("\n")[0]
+            raise ConfigError(f"{given} cannot be read as parquet ({fault:.200}): {right}.") from None
+        if lacking := ", ".join(_lacking(found, schema())):
+            raise ConfigError(f"{given} holds other rows, for it has no {lacking} as prepared rows have: {right}.")
+
+
+def _lacking(found: Iterable[pa.Field], wanted: Iterable[pa.Field], path: str = "") -> Iterator[str]:
+    """The dotted names of the fields that are absent, or are no structs or texts where they should be."""
+    types = {field.name: field.type for field in found}
+    for field in wanted:
+        name, kind = f"{path}{field.name}", types.get(field.name)
+        if kind is None or (
+            pa.types.is_string(field.type) and not (pa.types.is_string(kind) or pa.types.is_null(kind))
+        ):
+            yield name
+        elif pa.types.is_struct(field.type):
+            yield from _lacking(kind, field.type, f"{name}.") if pa.types.is_struct(kind) else (name,)
 
 
 def benchmarks_in(files: Sequence[Path], named: Sequence[str] = ()) -> dict[str, Benchmark]:
