@@ -54,6 +54,51 @@ def test_lines_that_are_no_objects_are_left_out_by_themselves(tmp_path):
     assert [one.reason for one in found if isinstance(one, LeftOut)] == ["malformed"] * 4
 
 
+@pytest.mark.parametrize(
+    ("fault", "costs"),
+    [
+        (b'"caf\xe9"', 1),
+        (b'"a\tb"', 0),
+        (b"NaN", 0),
+        (b"-Infinity", 0),
+        (b"123456789012345678901234567890", 0),
+        (b'"' + "é".encode() * 700_000 + b'"', 0),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "list.json", "a.tsv"])
+def test_a_value_in_another_form_costs_its_own_example_at_most(tmp_path, name, fault, costs):
+    values = [b"%d" % number for number in range(1000)]
+    values[15] = fault
+    if name == "a.tsv":
+        content = b"x\n" + b"\n".join(value.replace(b"\t", b" ") for value in values)
+    else:
+        objects = [b'{"x": ' + value + b"}" for value in values]
+        content = b"\n".join(objects) if name == "a.jsonl" else b"[" + b",\n ".join(objects) + b"]"
+    (tmp_path / name).write_bytes(content)
+    found = [*read_examples(tmp_path, [name])]
+    left = [one for one in found if isinstance(one, LeftOut)]
+    assert len(found) == 1000 and [one.reason for one in left] == ["malformed"] * costs
+    assert found[-1] == {"x": "999" if name == "a.tsv" else 999}
+    assert all("no UTF-8" in one.detail and name in one.detail for one in left)
+
+
+def test_a_list_with_a_fault_counts_the_rest_by_its_own_bytes(tmp_path):
+    items = [json.dumps(one) for one in questions(1000)]
+    items[100] = '{"question": 1 "answer": 2}'
+    (tmp_path / "a.json").write_text(f"[{', '.join(items)}]")
+    *kept, broken = read_examples(tmp_path)
+    assert kept == questions(100) and broken.reason == "broken_file" and "Expecting ',' delimiter" in broken.detail
+    assert broken.examples == pytest.approx(900, rel=0.1)
+
+
+def test_a_first_parquet_file_without_head_counts_by_the_heads_of_the_others(tmp_path):
+    for name in "abc":
+        pq.write_table(pa.Table.from_pylist(questions(400)), tmp_path / f"{name}.parquet")
+    (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-20])
+    broken, *kept = read_examples(tmp_path)
+    assert len(kept) == 800 and broken.examples == pytest.approx(400, abs=10)
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "list.json", "a.tsv"])
 def test_a_byte_order_mark_belongs_to_no_example(tmp_path, name):
     text = {"a": '{"x": "1"}\n', "list": '[{"x": "1"}]'}[name.split(".")[0]] if "tsv" not in name else "x\n1\n"
