@@ -160,6 +160,24 @@ def test_archive_is_unpacked_once_and_a_half_unpacked_one_again(tmp_path, inside
     assert unpack(tmp_path / "images.zip", tmp_path / "images") == folder
 
 
+@pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_member_of_an_archive_costs_itself_alone(tmp_path, caplog, kind):
+    with zipfile.ZipFile(tmp_path / "images.zip", "w", kind) as file:
+        for name in ("a.txt", "b/b.txt", "c.txt"):
+            file.writestr(f"images/{name}", f"{name}{'x' * 200}")
+        place = file.getinfo("images/b/b.txt").header_offset + 30 + len("images/b/b.txt")
+    data = bytearray((tmp_path / "images.zip").read_bytes())
+    data[place : place + 3] = b"\xff" * 3
+    (tmp_path / "images.zip").write_bytes(data)
+    folder = unpack(tmp_path / "images.zip", tmp_path / "images")
+    assert {file.name: file.stat().st_size for file in folder.rglob("*.txt")} == {
+        "a.txt": 205,
+        "b.txt": 0,
+        "c.txt": 205,
+    }
+    assert "1 of" in caplog.text and "images/b/b.txt" in caplog.text
+
+
 def test_table_with_long_and_quoted_fields_is_read_and_a_short_row_costs_itself_alone(tmp_path):
     image = "x" * 200_000
     (tmp_path / "set.tsv").write_text(f'index\tquestion\timage\n0\t"a ""b""\nc"\t{image}\n1\talone\n2\tlast\t\n')

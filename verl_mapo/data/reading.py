@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import codecs
 import csv
+import logging
 import re
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ import pyarrow.parquet as pq
 from verl_mapo.data.json_items import DECODER, BrokenList, json_items
 from verl_mapo.data.reasons import LeftOut
 from verl_mapo.settings import ConfigError
+
+logger = logging.getLogger(__name__)
 
 Example = dict[str, Any]
 """One example as published: its columns by name."""
@@ -228,6 +232,8 @@ _READERS = {".parquet": _parquet, ".jsonl": _lines, ".json": _json, ".tsv": _tsv
 def unpack(archive: Path, folder: Path) -> Path:
     """Unpack an archive of images once; an interrupted unpacking leaves no such folder.
 
+    A damaged member becomes an empty file, with a warning.
+
     Args:
         archive: a zip file. Where it does not exist, the folder has to be there already.
         folder: the folder that is made; where everything in the archive is inside a folder of this name, that one.
@@ -237,8 +243,17 @@ def unpack(archive: Path, folder: Path) -> Path:
     """
     if archive.exists() and not folder.exists():
         draft = folder.with_name(f".{folder.name}")
+        damaged = []
         with zipfile.ZipFile(archive) as file:
-            file.extractall(draft)
+            for member in file.infolist():
+                try:
+                    file.extract(member, draft)
+                except (zipfile.BadZipFile, zlib.error, EOFError):
+                    _empty_file(draft, member.filename)
+                    damaged.append(member.filename)
+        if damaged:
+            first = ", ".join(damaged[:_MOST_NAMES])
+            logger.warning("%s of %s are damaged and are empty files now, among them %s", len(damaged), archive, first)
         inside = draft / folder.name
         if [*draft.iterdir()] == [inside]:
             inside.rename(folder)
@@ -246,6 +261,14 @@ def unpack(archive: Path, folder: Path) -> Path:
         else:
             draft.rename(folder)
     return folder
+
+
+def _empty_file(folder: Path, name: str) -> None:
+    """An empty file in the place of a damaged one: a row with it is left out as ``broken_image``."""
+    file = folder / name
+    if file.resolve().is_relative_to(folder.resolve()):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"")
 
 
 def local_folder(source: Path | str, download_to: Path) -> Path:
