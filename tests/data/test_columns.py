@@ -123,9 +123,11 @@ def test_faulty_examples_are_left_out_by_reason(tmp_path):
             good | {"boxes": {"x1": 1}},
             good | {"images": [], "answer": "green"},
             good | {"question": "<image><image> Which?"},
+            good | {"boxes": [0.1, 0.1, 0.5, 0.5]},
+            good | {"choices": ["red", *map(str, range(26))]},
         ],
     )
-    done = convert(Columns({"boxes": "boxes"}), source, tmp_path / "out", max_left_out=1)
+    done = convert(Columns({"boxes": "boxes", "options": "choices"}), source, tmp_path / "out", max_left_out=1)
     assert (done.rows, done.images) == (2, 1)
-    expected = {"missing_image": 4, "malformed": 3, "missing_column": 2, "box_outside": 1, "image_marks": 1}
+    expected = {"missing_image": 4, "malformed": 5, "missing_column": 2, "box_outside": 1, "image_marks": 1}
     assert done.left_out == expected

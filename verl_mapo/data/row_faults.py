@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from verl_mapo.data.reasons import LeftOut
-from verl_mapo.data.rows import MARK, ExtraInfo, ImagePath, Message, RewardModel, Row
+from verl_mapo.data.rows import MARK, ExtraInfo, ImagePath, Message, RewardModel, Row, check_options
 from verl_mapo.rewards.answers import can_be_met
 from verl_mapo.settings import ConfigError
 
@@ -47,6 +47,7 @@ def check_row(row: Row, name: str, kind: type = Row) -> None:
         raise LeftOut("tool_text", f"the prompt has {found}")
     _check_text(row)
     target = row["reward_model"]
+    check_options(target["options"] or ())
     if not target["ground_truth"].strip():
         raise LeftOut("empty_answer", "the truth is empty")
     if not can_be_met(target["style"], target["ground_truth"], target["options"] or ()):

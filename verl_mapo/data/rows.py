@@ -21,6 +21,9 @@ MARK = "<image>"
 VIDEO_MARK = "<video>"
 """What stands in a prompt for the next video of the row, which verl's data set would look for."""
 
+MOST_OPTIONS = 26
+"""Largest number of options of a multiple choice, which are named A to Z."""
+
 
 class Message(TypedDict):
     """One message of a prompt.
@@ -193,6 +196,16 @@ def make_row(
             "more": json.dumps(more or {}, ensure_ascii=False, default=str),
         },
     }
+
+
+def check_options(options: Sequence[str]) -> None:
+    """Check that every option of a multiple choice has a letter.
+
+    Raises:
+        LeftOut: ``malformed``, there are more than :data:`MOST_OPTIONS`.
+    """
+    if len(options) > MOST_OPTIONS:
+        raise LeftOut("malformed", f"there are {len(options)} options, and letters, from A to Z, for {MOST_OPTIONS}")
 
 
 def need(example: Mapping[str, Any], column: str, kind: type[T] = str) -> T:
