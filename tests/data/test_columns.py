@@ -90,9 +90,11 @@ def test_wrong_map_stops_with_a_sentence(tmp_path, options, message):
 
 def test_a_column_that_the_first_example_leaves_out_is_found_in_a_later_one(tmp_path):
     plain = {"question": "Which?", "answer": "red", "images": ["a.jpg"]}
-    source = written(tmp_path, [plain, {"answer": "red"}, plain | {"choices": ["red", "blue"]}])
+    source = written(
+        tmp_path, [plain, {"answer": "red"}, plain | {"choices": ["red", "blue"]}, plain | {"choices": ""}]
+    )
     done = convert(Columns({"options": "choices"}), source, tmp_path / "out", max_left_out=1)
-    assert done.styles == {"exact": 1, "multiple_choice": 1} and done.left_out == {"missing_image": 1}
+    assert done.styles == {"exact": 2, "multiple_choice": 1} and done.left_out == {"missing_image": 1}
 
 
 @pytest.mark.parametrize("images", [None, "images"])

@@ -150,7 +150,9 @@ class Columns(DataSet):
         )
 
     def _target(self, example: Example, question: str) -> RewardModel:
-        truth, options = self._text(example, "answer"), options_of(self._value(example, "options"))
+        listed = self._value(example, "options")
+        empty = isinstance(listed, str) and not listed.strip()  # as tables write a question without options
+        truth, options = self._text(example, "answer"), options_of(None if empty else listed)
         if self.options.style is None:
             return target_of(truth, options, question)
         return {"style": self.options.style, "ground_truth": truth, "options": options or None}

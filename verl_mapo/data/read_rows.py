@@ -132,7 +132,7 @@ def _image(image: Any, pictures: Pictures) -> tuple[Picture, AskedSize]:
         asked = AskedSize.of(image) if isinstance(image, Mapping) else AskedSize()
     except UnreadableImage as error:
         raise LeftOut("malformed", f"{source}: {error}") from None
-    return pictures.at(source.removeprefix("file://")), asked
+    return pictures.at(source), asked
 
 
 def _message(message: Any, has_images: bool) -> dict[str, Any]:
