@@ -46,6 +46,12 @@ def test_folder_without_data_files_is_an_error(tmp_path):
         next(read_examples(tmp_path))
 
 
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_lines_may_have_any_end(tmp_path, end):
+    (tmp_path / "a.jsonl").write_bytes(end.join(map(json.dumps, questions(3))).encode())
+    assert [*read_examples(tmp_path)] == questions(3)
+
+
 def test_lines_that_are_no_objects_are_left_out_by_themselves(tmp_path):
     too_many_digits, too_deep = '{"x": ' + "1" * 5000 + "}", "[" * 100_000
     (tmp_path / "a.jsonl").write_text(f'{{"x": 1}}\n{{"x": \n\n[2]\n{too_many_digits}\n{too_deep}\n{{"x": 3}}\n')

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import logging
 import re
@@ -168,12 +167,10 @@ def _parquet(file: Path) -> Iterator[Example]:
 
 
 def _lines(file: Path) -> Iterator[Example | LeftOut]:
-    """One object in each line. Lines are decoded one by one, so that a byte that is no UTF-8 costs its line alone."""
-    with file.open("rb") as lines:
+    with file.open(encoding=_TEXT, errors="surrogateescape") as lines:
         for number, line in enumerate(lines, 1):
-            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             if line.strip():
-                yield _object(line, f"line {number} of {file.name}")
+                yield _object(line.encode(errors="surrogateescape"), f"line {number} of {file.name}")
 
 
 def _object(line: bytes, name: str) -> Example | LeftOut:
