@@ -84,7 +84,7 @@ def test_truth_that_cannot_be_judged_is_left_out(truth, options, reason):
     ],
 )
 def test_options_that_a_question_lists(question, texts):
-    assert options_in(question) == texts
+    assert options_in(question) == options_in(question.replace("\n", "\r\n")) == texts
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from verl_mapo.data.boxes import pixel_boxes
@@ -40,6 +40,8 @@ def test_box_by_hand(box, unit, form, pixels):
         ([100, 50, 500, 150], "pixels", "box_outside"),
         ([100, 50, 200, 150], "fractions", "box_outside"),
         ([-100, -100, -50, -50], "pixels", "box_outside"),
+        ([0.25, 0.25, 0.5, 0.75], "pixels", "malformed"),
+        ([0, 0, 1, 1], "thousandths", "malformed"),
         ([1, 2, 3], "pixels", "malformed"),
         ([1, 2, 3, None], "pixels", "malformed"),
         ([1, 2, 3, float("nan")], "pixels", "malformed"),
@@ -49,6 +51,11 @@ def test_box_that_is_none_has_its_reason(box, unit, reason):
     with pytest.raises(LeftOut) as left:
         pixel_boxes([box], WIDE, unit)
     assert left.value.reason == reason
+
+
+def test_fractions_that_are_taken_for_pixels_name_the_option():
+    with pytest.raises(LeftOut, match="between 0 and 1, .* --option box_unit=fractions"):
+        pixel_boxes([[0.1, 0.1, 0.5, 0.5]], WIDE)
 
 
 @given(st.lists(st.floats(0, 1), min_size=4, max_size=4), st.integers(1, 9000), st.integers(1, 9000))
@@ -62,5 +69,6 @@ def test_boxes_of_all_units_agree_and_are_inside(box, width, height):
         assert x1 * width == x2 * width or y1 * height == y2 * height
         return
     assert 0 <= found[0] < found[2] <= width and 0 <= found[1] < found[3] <= height
+    assume(max(fractions) > 0.001)
     [thousandths] = pixel_boxes([[side * 1000 for side in fractions]], picture, "thousandths")
     assert thousandths == pytest.approx(found, abs=1e-6 * max(width, height))

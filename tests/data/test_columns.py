@@ -74,7 +74,7 @@ def test_style_and_files_are_chosen(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"question": "problem"}, "--option question=problem is refused: the first example of .* has the columns"),
+        ({"question": "problem"}, "--option question=problem is refused: of the first 1 examples .* have the columns"),
         ({"images": "img"}, "--option images=img is refused.*question, answer, images"),
         ({"boxes": "box.regions"}, "--option boxes=box.regions is refused"),
         ({"style": "exakt"}, "--option style=exakt is refused: there is no answer check 'exakt': did you mean 'exact'"),
@@ -86,6 +86,15 @@ def test_wrong_map_stops_with_a_sentence(tmp_path, options, message):
     source = written(tmp_path, [{"question": "Which?", "answer": "red", "images": ["a.jpg"]}])
     with pytest.raises(ConfigError, match=message):
         convert(Columns(options), source, tmp_path / "out")
+
+
+def test_a_column_that_the_first_example_leaves_out_is_found_in_a_later_one(tmp_path):
+    plain = {"question": "Which?", "answer": "red", "images": ["a.jpg"]}
+    source = written(
+        tmp_path, [plain, {"answer": "red"}, plain | {"choices": ["red", "blue"]}, plain | {"choices": ""}]
+    )
+    done = convert(Columns({"options": "choices"}), source, tmp_path / "out", max_left_out=1)
+    assert done.styles == {"exact": 2, "multiple_choice": 1} and done.left_out == {"missing_image": 1}
 
 
 @pytest.mark.parametrize("images", [None, "images"])
@@ -116,9 +125,11 @@ def test_faulty_examples_are_left_out_by_reason(tmp_path):
             good | {"boxes": {"x1": 1}},
             good | {"images": [], "answer": "green"},
             good | {"question": "<image><image> Which?"},
+            good | {"boxes": [0.1, 0.1, 0.5, 0.5]},
+            good | {"choices": ["red", *map(str, range(26))]},
         ],
     )
-    done = convert(Columns({"boxes": "boxes"}), source, tmp_path / "out", max_left_out=1)
+    done = convert(Columns({"boxes": "boxes", "options": "choices"}), source, tmp_path / "out", max_left_out=1)
     assert (done.rows, done.images) == (2, 1)
-    expected = {"missing_image": 4, "malformed": 3, "missing_column": 2, "box_outside": 1, "image_marks": 1}
+    expected = {"missing_image": 4, "malformed": 5, "missing_column": 2, "box_outside": 1, "image_marks": 1}
     assert done.left_out == expected

@@ -17,6 +17,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from verl_mapo.data import conversion, parts
 from verl_mapo.data.base import DataSet, LeftOut, Row, make_row, need, schema, target_of
 from verl_mapo.data.conversion import convert
+from verl_mapo.run_lock import locked
 from verl_mapo.settings import ConfigError
 
 
@@ -75,7 +76,7 @@ def test_all_rows_or_the_first_ones_are_written(tmp_path, monkeypatch, limit, ro
     assert table.schema == schema()
     assert [row["extra_info"]["index"] for row in table.to_pylist()] == list(range(rows))
     assert written.styles == {"numeric": rows} and not written.left_out
-    assert sorted(files_of(tmp_path / "out")) == ["conversion.json", "left_out.jsonl", "train.parquet"]
+    assert sorted(files_of(tmp_path / "out")) == [".lock", "conversion.json", "left_out.jsonl", "train.parquet"]
 
 
 def test_examples_that_become_no_row_are_counted_by_reason_and_listed(tmp_path):
@@ -257,6 +258,31 @@ def test_kill_between_the_files_of_a_part_or_of_the_result_is_mended(tmp_path, m
     assert not (out / "train.parquet").exists() and len(written) == (place if place != "join" else 4)
     convert(Mixed(), source, out)
     assert files_of(out) == whole
+
+
+@pytest.mark.parametrize(("ending", "number"), [("parquet", 0), ("parquet", 1), ("json", 1)])
+def test_a_damaged_part_of_a_killed_conversion_is_converted_again(tmp_path, monkeypatch, caplog, ending, number):
+    monkeypatch.setattr(conversion, "PART", 10)
+    source, out = write(tmp_path / "source", examples_of(35)), tmp_path / "out"
+
+    def kill(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(conversion, "_check_share", kill)
+        convert(Mixed(), source, out)
+    damaged = out / ".parts" / f"{number:06}.{ending}"
+    damaged.write_bytes(damaged.read_bytes()[:-10])
+    rows = pq.read_table(convert(Mixed(), source, out).file).to_pylist()
+    assert [row["extra_info"]["id"] for row in rows] == [f"e{index}" for index in range(35)]
+    assert f"Part {number} in" in caplog.text and "is converted again" in caplog.text
+
+
+def test_two_conversions_into_one_folder_are_refused(tmp_path):
+    with locked(tmp_path / "out" / conversion.LOCK):
+        with pytest.raises(ConfigError, match="out is in use by another command, .* or give another folder"):
+            convert(Counting(), tmp_path, tmp_path / "out")
+    assert convert(Counting(), tmp_path, tmp_path / "out", 3).rows == 3
 
 
 def test_other_settings_or_another_source_begin_anew(tmp_path, monkeypatch):

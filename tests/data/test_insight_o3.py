@@ -75,6 +75,12 @@ def test_region_is_asked_for_in_thousandths(as_packed, tmp_path):
     assert done.row["extra_info"]["boxes"] == [[10, 20, 110, 70]] and done.row["extra_info"]["id"] == "5_1"
 
 
+def test_region_without_description_is_left_out(tmp_path):
+    example = {"image": {"bytes": png(400, 200), "path": None}, "question_id": "5_1", "bbox": [10, 20, 110, 70]}
+    put(tmp_path / "a.parquet", [example | {"region_description": text} for text in ("the legend.", " ", ".")])
+    assert Converted(RegionLocalization, tmp_path, max_left_out=1).reasons == {"empty_question": 2}
+
+
 @pytest.mark.parametrize("value", [[1, 2, 3, 4], [[1, 2, 3, 4]], "[1, 2, 3, 4]", "[[1, 2, 3, 4]]"])
 def test_boxes_are_read_in_every_form(value):
     assert boxes_in(value) == [[1, 2, 3, 4]]

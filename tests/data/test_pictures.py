@@ -87,6 +87,9 @@ def test_every_fault_has_its_reason(pictures, tmp_path):
     assert reason_of(pictures.at, "page.jpg/x.jpg") == "missing_image"
     assert reason_of(pictures.at, "page.jpg") == reason_of(pictures.at, "empty.jpg") == "broken_image"
     assert reason_of(pictures.at, ".") == "broken_image", "a folder"
+    for image, detail in {"": "the image is an empty text", "http://x.org/a.jpg": "is no local file: download"}.items():
+        with pytest.raises(LeftOut, match=f"missing_image.*{detail}"):
+            pictures.of(image)
     assert reason_of(pictures.of_bytes, b"") == "missing_image"
     assert reason_of(pictures.of_bytes, image_bytes(size=(2010, 10))) == "thin_image"
 

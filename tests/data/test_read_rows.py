@@ -41,11 +41,17 @@ def test_rows_that_cannot_be_shown_are_named_by_reason(tmp_path):
         row(3, whole, question="There is no mark."),
         row(4, question="<image> of nothing"),
         row(5, whole, asked={"max_pixels": -1}),
+        row(6, whole, options=["red"] * 27),
+        row(7, whole, boxes=[[100, 100, 10, 10]]),
+        row(8, whole, boxes=[[0, 0, 9999, 9999]]),
+        row(9, whole, boxes=[[float("nan")] * 4]),
+        row(10, question="Where?", boxes=[[1, 2, 3, 4]]),
     ]
     found = [*read_rows(write_rows(tmp_path / "set", rows))]
     reasons = ["broken_image", "missing_image", "thin_image", "image_marks", "image_marks", "malformed"]
+    reasons += ["malformed", "box_outside", "box_outside", "malformed", "malformed"]
     assert [left.reason for left in found] == reasons
-    assert [left.detail.partition(":")[0] for left in found] == [f"row {number}" for number in range(6)]
+    assert [left.detail.partition(":")[0] for left in found] == [f"row {number}" for number in range(11)]
     assert "absent.jpg" in found[1].detail
 
 

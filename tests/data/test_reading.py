@@ -46,12 +46,63 @@ def test_folder_without_data_files_is_an_error(tmp_path):
         next(read_examples(tmp_path))
 
 
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_lines_may_have_any_end(tmp_path, end):
+    (tmp_path / "a.jsonl").write_bytes(end.join(map(json.dumps, questions(3))).encode())
+    assert [*read_examples(tmp_path)] == questions(3)
+
+
 def test_lines_that_are_no_objects_are_left_out_by_themselves(tmp_path):
     too_many_digits, too_deep = '{"x": ' + "1" * 5000 + "}", "[" * 100_000
     (tmp_path / "a.jsonl").write_text(f'{{"x": 1}}\n{{"x": \n\n[2]\n{too_many_digits}\n{too_deep}\n{{"x": 3}}\n')
     found = [*read_examples(tmp_path)]
     assert [one for one in found if not isinstance(one, LeftOut)] == [{"x": 1}, {"x": 3}]
     assert [one.reason for one in found if isinstance(one, LeftOut)] == ["malformed"] * 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "costs"),
+    [
+        (b'"caf\xe9"', 1),
+        (b'"a\tb"', 0),
+        (b"NaN", 0),
+        (b"-Infinity", 0),
+        (b"123456789012345678901234567890", 0),
+        (b'"' + "é".encode() * 700_000 + b'"', 0),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "list.json", "a.tsv"])
+def test_a_value_in_another_form_costs_its_own_example_at_most(tmp_path, name, fault, costs):
+    values = [b"%d" % number for number in range(1000)]
+    values[15] = fault
+    if name == "a.tsv":
+        content = b"x\n" + b"\n".join(value.replace(b"\t", b" ") for value in values)
+    else:
+        objects = [b'{"x": ' + value + b"}" for value in values]
+        content = b"\n".join(objects) if name == "a.jsonl" else b"[" + b",\n ".join(objects) + b"]"
+    (tmp_path / name).write_bytes(content)
+    found = [*read_examples(tmp_path, [name])]
+    left = [one for one in found if isinstance(one, LeftOut)]
+    assert len(found) == 1000 and [one.reason for one in left] == ["malformed"] * costs
+    assert found[-1] == {"x": "999" if name == "a.tsv" else 999}
+    assert all("no UTF-8" in one.detail and name in one.detail for one in left)
+
+
+def test_a_list_with_a_fault_counts_the_rest_by_its_own_bytes(tmp_path):
+    items = [json.dumps(one) for one in questions(1000)]
+    items[100] = '{"question": 1 "answer": 2}'
+    (tmp_path / "a.json").write_text(f"[{', '.join(items)}]")
+    *kept, broken = read_examples(tmp_path)
+    assert kept == questions(100) and broken.reason == "broken_file" and "Expecting ',' delimiter" in broken.detail
+    assert broken.examples == pytest.approx(900, rel=0.1)
+
+
+def test_a_first_parquet_file_without_head_counts_by_the_heads_of_the_others(tmp_path):
+    for name in "abc":
+        pq.write_table(pa.Table.from_pylist(questions(400)), tmp_path / f"{name}.parquet")
+    (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-20])
+    broken, *kept = read_examples(tmp_path)
+    assert len(kept) == 800 and broken.examples == pytest.approx(400, abs=10)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "list.json", "a.tsv"])
@@ -113,6 +164,24 @@ def test_archive_is_unpacked_once_and_a_half_unpacked_one_again(tmp_path, inside
     assert (folder / inside.removeprefix("images/")).read_text() == "here"
     (tmp_path / "images.zip").unlink()
     assert unpack(tmp_path / "images.zip", tmp_path / "images") == folder
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_member_of_an_archive_costs_itself_alone(tmp_path, caplog, kind):
+    with zipfile.ZipFile(tmp_path / "images.zip", "w", kind) as file:
+        for name in ("a.txt", "b/b.txt", "c.txt"):
+            file.writestr(f"images/{name}", f"{name}{'x' * 200}")
+        place = file.getinfo("images/b/b.txt").header_offset + 30 + len("images/b/b.txt")
+    data = bytearray((tmp_path / "images.zip").read_bytes())
+    data[place : place + 3] = b"\xff" * 3
+    (tmp_path / "images.zip").write_bytes(data)
+    folder = unpack(tmp_path / "images.zip", tmp_path / "images")
+    assert {file.name: file.stat().st_size for file in folder.rglob("*.txt")} == {
+        "a.txt": 205,
+        "b.txt": 0,
+        "c.txt": 205,
+    }
+    assert "1 of" in caplog.text and "images/b/b.txt" in caplog.text
 
 
 def test_table_with_long_and_quoted_fields_is_read_and_a_short_row_costs_itself_alone(tmp_path):

@@ -46,6 +46,11 @@ def test_row_with_little_has_the_rest_empty():
     assert extra == {"index": 3, "id": "3", "boxes": None, "difficulty": None, "more": "{}"}
 
 
+@pytest.mark.parametrize("unknown", [None, float("nan"), float("inf"), "nan"])
+def test_a_difficulty_that_is_no_number_is_none(unknown):
+    assert make_row("s", 0, "Which?", [], RED, difficulty=unknown)["extra_info"]["difficulty"] is None
+
+
 def test_limit_of_pixels_is_a_column_only_where_it_is_asked_for():
     assert [field.name for field in schema().field("images").type.value_type] == ["image"]
     assert [field.name for field in schema(True).field("images").type.value_type] == ["image", "max_pixels"]
@@ -79,8 +84,9 @@ def test_truth_that_no_answer_can_equal_is_left_out(target, reason):
     assert reason_of(check_row, make_row("s", 0, "Which?", [], RED | target), "s") == reason
 
 
-def test_text_about_other_tools_is_left_out():
-    row = make_row("s", 0, "Which? Use <tool_call>{}</tool_call>", [], RED)
+@pytest.mark.parametrize("tag", ["tool_call", "grounding", "think", "answer"])
+def test_text_about_other_tools_or_another_form_of_the_answer_is_left_out(tag):
+    row = make_row("s", 0, f"Which? Use <{tag}>{{}}</{tag}>", [], RED)
     assert reason_of(check_row, row, "s") == "tool_text"
 
 

@@ -101,6 +101,7 @@ def options_in(question: str) -> list[str]:
     Returns:
         two or more texts, or none where the letters are not A, B, ... in order.
     """
+    question = question.replace("\r\n", "\n")
     found = list(_OPTION.finditer(question))
     starts = [place for place, one in enumerate(found) if (one[1] or one[2]) == "A"]
     if not starts:

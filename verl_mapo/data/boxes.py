@@ -30,8 +30,9 @@ def pixel_boxes(
         form: two corners, or the first corner with width and height.
 
     Raises:
-        LeftOut: ``malformed``, a box is not four numbers; ``box_outside``, it reaches over the edge of the image by
-            more than :data:`OUTSIDE`, or it has no area.
+        LeftOut: ``malformed``, a box is not four numbers, or all of them are between 0 and 1 though they shall count
+            pixels or thousandths: such a box is no region, and its numbers are fractions. ``box_outside``, it reaches
+            over the edge of the image by more than :data:`OUTSIDE`, or it has no area.
     """
     sides = (picture.width, picture.height)
     return [_pixel_box(box, sides, unit, form) for box in boxes]
@@ -40,6 +41,12 @@ def pixel_boxes(
 def _pixel_box(box: Sequence[float], sides: tuple[int, int], unit: BoxUnit, form: str) -> list[float]:
     if len(box) != 4 or not all(isinstance(side, Real) and side == side for side in box):
         raise LeftOut("malformed", f"the box {list(box)!r:.80} is not four numbers")
+    if unit != "fractions" and max(sides) > 1 and all(0 <= side <= 1 for side in box):
+        raise LeftOut(
+            "malformed",
+            f"the box {list(box)} has only numbers between 0 and 1, which as {unit} are no region but as fractions of "
+            "the sides would be one: give --option box_unit=fractions where the set has this option",
+        )
     first, second = box[:2], box[2:]
     if form == "xywh":
         second = [start + length for start, length in zip(first, second, strict=True)]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +31,9 @@ from verl_mapo.settings import STRICT, ConfigError
 
 _COLUMNS = ("question", "answer", "images", "options", "boxes", "id", "difficulty", "data_source")
 """The options that name a column."""
+
+_LOOKED_AT = 1000
+"""Number of examples among which one has to have a column that an option names; JSON may leave out empty columns."""
 
 _VIDEOS = "videos"
 """The column in which verl's rows have their videos."""
@@ -99,18 +102,20 @@ class Columns(DataSet):
         """See :class:`DataSet`.
 
         Raises:
-            ConfigError: the first example lacks a column that an option names.
+            ConfigError: none of the first :data:`_LOOKED_AT` examples has a column that an option names.
         """
         examples = read_examples(source, self.files)
-        first = next(examples, None)
-        for option in _COLUMNS if isinstance(first, Mapping) else ():
+        first = [*islice(examples, _LOOKED_AT)]
+        named = [example for example in first if isinstance(example, Mapping)]
+        for option in _COLUMNS if named else ():
             column = getattr(self.options, option)
-            if column is not None and not _has(first, column):
+            if column is not None and not any(_has(example, column) for example in named):
+                found = dict.fromkeys(chain.from_iterable(named))
                 raise ConfigError(
-                    f"--option {option}={column} is refused: the first example of {source} has the columns "
-                    f"{', '.join(first)}. Name the right one with --option {option}=COLUMN."
+                    f"--option {option}={column} is refused: of the first {len(named)} examples of {source}, none has "
+                    f"it. They have the columns {', '.join(found)}. Name the right one with --option {option}=COLUMN."
                 )
-        return chain([] if first is None else [first], examples)
+        return chain(first, examples)
 
     def id_of(self, index: int, example: Example) -> str:
         """See :class:`DataSet`."""
@@ -145,7 +150,9 @@ class Columns(DataSet):
         )
 
     def _target(self, example: Example, question: str) -> RewardModel:
-        truth, options = self._text(example, "answer"), options_of(self._value(example, "options"))
+        listed = self._value(example, "options")
+        empty = isinstance(listed, str) and not listed.strip()  # as tables write a question without options
+        truth, options = self._text(example, "answer"), options_of(None if empty else listed)
         if self.options.style is None:
             return target_of(truth, options, question)
         return {"style": self.options.style, "ground_truth": truth, "options": options or None}

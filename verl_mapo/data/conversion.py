@@ -31,6 +31,7 @@ from verl_mapo.data.reasons import FAULTS_OF_VALUES, INTENDED
 from verl_mapo.data.row_faults import check_row
 from verl_mapo.data.rows import SupervisedRow
 from verl_mapo.overrides import make_folder
+from verl_mapo.run_lock import locked
 from verl_mapo.settings import ConfigError
 
 PART = 1000
@@ -38,6 +39,9 @@ PART = 1000
 
 MAX_LEFT_OUT = 0.05
 """Default of the share of examples above which a conversion stops [ours]."""
+
+LOCK = ".lock"
+"""Name of the file that a conversion locks in its folder, and leaves there, see :func:`verl_mapo.run_lock.locked`."""
 
 LEAST_PIXELS = 4 * 32 * 32
 """Smallest limit of pixels of an image: four tokens of Qwen3-VL, below which qwen_vl_utils raises an error."""
@@ -107,9 +111,10 @@ def convert(
         without_judged: leave out the rows whose answers no rule can check.
 
     Raises:
-        ConfigError: ``out`` cannot be written to, or holds the source's files; ``max_pixels`` is below
-            :data:`LEAST_PIXELS` or above :data:`MOST_PIXELS`; the source does not exist or has no rows; the share
-            left out is above ``max_left_out``; or the code of the data set makes a row that does not fit the schema.
+        ConfigError: ``out`` cannot be written to, holds the source's files, or is in use by another conversion;
+            ``max_pixels`` is below :data:`LEAST_PIXELS` or above :data:`MOST_PIXELS`; the source does not exist or has
+            no rows; the share left out is above ``max_left_out``; or the code of the data set makes a row that does
+            not fit the schema.
     """
     make_folder("--out", out)
     folder = local_folder(source, out / "source")
@@ -127,13 +132,14 @@ def convert(
     choices = Choices(limit, max_pixels, without_judged)
     given = {"data_set": path_of(type(dataset)), "options": dataset.given, "source": str(source), **asdict(choices)}
     state = {"folder": str(folder), "files": files, "version": __version__}
-    parts = Parts(out / ".parts", given | state)
-    converter = _Converter(dataset, folder, out, choices)
-    _convert_parts(converter, parts)
-    try:
-        return _joined(dataset, parts, out, converter.schema, given | {"max_left_out": max_left_out})
-    finally:
-        (out / ".train.parquet").unlink(missing_ok=True)
+    with locked(out / LOCK):
+        parts = Parts(out / ".parts", given | state)
+        converter = _Converter(dataset, folder, out, choices)
+        _convert_parts(converter, parts)
+        try:
+            return _joined(dataset, parts, out, converter.schema, given | {"max_left_out": max_left_out})
+        finally:
+            (out / ".train.parquet").unlink(missing_ok=True)
 
 
 def path_of(part: type) -> str:
@@ -226,7 +232,7 @@ class _Converter:
 def _convert_parts(converter: _Converter, parts: Parts) -> None:
     """Convert what is not converted yet."""
     read = rows = 0
-    for part in parts:
+    for part in parts.sound():
         read, rows = read + part.read, rows + len(part.table)
         converter.ids.update(part.ids())
     limit, total = converter.choices.limit, converter.dataset.count(converter.source)

@@ -71,6 +71,8 @@ class RegionLocalization(SearchSet):
     def question_of(self, example: Example) -> str:
         """See :class:`PublishedSet`."""
         region = super().question_of(example).strip().rstrip(".")
+        if not region:
+            raise LeftOut("empty_question", "the description of the region is empty")
         return (
             f"Locate {region}. Answer with its box as [x1, y1, x2, y2], each number from 0 to {SIDE} across the image."
         )

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -47,16 +50,28 @@ class Parts:
     def __init__(self, folder: Path, settings: Mapping[str, Any]):
         self.folder = folder
         about, text = folder / "settings.json", json.dumps(settings, indent=1, default=str)
-        if folder.exists() and not (about.exists() and about.read_text(encoding="utf-8") == text):
+        if folder.exists() and not (about.exists() and about.read_bytes() == text.encode()):
             shutil.rmtree(folder)
         folder.mkdir(exist_ok=True)
         _write(about, text)
         self.count = len(list(folder.glob("[0-9]*.json")))
 
     def __iter__(self) -> Iterator[Part]:
+        return map(self._read, range(self.count))
+
+    def sound(self) -> Iterator[Part]:
+        """The parts before the first damaged one. That one and all behind it no longer count, with a warning."""
         for number in range(self.count):
-            about = json.loads(self._file(number, "json").read_text(encoding="utf-8"))
-            yield Part(**about, table=pq.read_table(self._file(number, "parquet")))
+            try:
+                part = self._read(number)
+            except (OSError, ValueError, pa.ArrowException) as error:
+                fault = str(error).partition("\n")[0]
+                logger.warning("Part %s in %s is damaged (%s): it is converted again.", number, self.folder, fault)
+                for later in range(number, self.count):
+                    self._file(later, "json").unlink(missing_ok=True)
+                self.count = number
+                return
+            yield part
 
     def append(self, part: Part) -> None:
         """Write the next part."""
@@ -68,6 +83,10 @@ class Parts:
     def remove(self) -> None:
         """Remove all parts."""
         shutil.rmtree(self.folder)
+
+    def _read(self, number: int) -> Part:
+        about = json.loads(self._file(number, "json").read_text(encoding="utf-8"))
+        return Part(**about, table=pq.read_table(self._file(number, "parquet")))
 
     def _file(self, number: int, ending: str) -> Path:
         return self.folder / f"{number:06}.{ending}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,6 +29,8 @@ from verl_mapo.tools.coordinates import Size
 
 _REMEMBERED = 100_000
 """Number of files whose size is remembered, for sets that ask several questions about an image."""
+
+_URL = re.compile(r"[A-Za-z][\w+.-]*://")
 
 _SIDEWAYS = (5, 6, 7, 8)
 """EXIF's orientations that exchange width and height."""
@@ -71,11 +74,17 @@ class Pictures:
         """An image that is a file of the source. It is not copied, so it must stay where it is.
 
         Args:
-            path: an absolute path, or one relative to the source.
+            path: an absolute path, one relative to the source, or a ``file://`` URL.
 
         Raises:
             LeftOut: ``missing_image``, ``broken_image`` or ``thin_image``.
         """
+        if isinstance(path, str):
+            path = path.removeprefix("file://")
+            if not path:
+                raise LeftOut("missing_image", "the image is an empty text")
+            if _URL.match(path):
+                raise LeftOut("missing_image", f"{path} is no local file: download the images, and give their paths")
         path = self.source / path
         return Picture(path, *self._size_at(path))
 
@@ -100,7 +109,7 @@ class Pictures:
             content = embedded_bytes(source)
         except ValueError as error:
             raise LeftOut("broken_image", f"its data URI is damaged: {error}") from None
-        return self.at(source.removeprefix("file://")) if content is None else self.of_bytes(content)
+        return self.at(source) if content is None else self.of_bytes(content)
 
     def of_bytes(self, data: bytes) -> Picture:
         """An image that the source holds as bytes. Equal bytes are one file, whose name is their hash.

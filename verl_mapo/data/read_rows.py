@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from verl_mapo.data.boxes import pixel_boxes
 from verl_mapo.data.pictures import Picture, Pictures
 from verl_mapo.data.reading import count_examples, read_examples
 from verl_mapo.data.reasons import FAULTS_OF_VALUES, LeftOut
-from verl_mapo.data.rows import MARK, need
+from verl_mapo.data.rows import MARK, check_options, need
 from verl_mapo.rollout.decode import UnreadableImage
 from verl_mapo.rollout.row_pictures import AskedSize, source_of
 from verl_mapo.settings import ConfigError
@@ -104,16 +105,21 @@ def _row(number: int, example: Mapping[str, Any], pictures: Pictures) -> ReadRow
     marks = sum(part == {"type": "image"} for message in messages for part in _parts(message))
     if marks != len(images):
         raise LeftOut("image_marks", f"the prompt has {marks} x {MARK}, and there are {len(images)} images")
+    options = list(target.get("options") or [])
+    check_options(options)
+    boxes = extra.get("boxes")
+    if boxes and not images:
+        raise LeftOut("malformed", "the row has boxes and no image")
     return ReadRow(
         number=number,
         id=str(extra.get("id") or extra.get("index", number)),
         data_source=str(example.get("data_source")),
         style=str(target.get("style")),
         truth=target.get("ground_truth"),
-        options=list(target.get("options") or []),
+        options=options,
         messages=messages,
         images=images,
-        boxes=[[float(x1), float(y1), float(x2), float(y2)] for x1, y1, x2, y2 in extra.get("boxes") or []],
+        boxes=pixel_boxes(boxes, images[0][0]) if boxes else [],
     )
 
 
@@ -126,7 +132,7 @@ def _image(image: Any, pictures: Pictures) -> tuple[Picture, AskedSize]:
         asked = AskedSize.of(image) if isinstance(image, Mapping) else AskedSize()
     except UnreadableImage as error:
         raise LeftOut("malformed", f"{source}: {error}") from None
-    return pictures.at(source.removeprefix("file://")), asked
+    return pictures.at(source), asked
 
 
 def _message(message: Any, has_images: bool) -> dict[str, Any]:

@@ -4,22 +4,24 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
-import json
+import logging
 import re
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import ijson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from verl_mapo.data.json_items import DECODER, BrokenList, json_items
 from verl_mapo.data.reasons import LeftOut
 from verl_mapo.settings import ConfigError
+
+logger = logging.getLogger(__name__)
 
 Example = dict[str, Any]
 """One example as published: its columns by name."""
@@ -87,9 +89,11 @@ def _files_in(folder: Path, ending: str) -> list[Path]:
 def read_examples(folder: Path, patterns: Sequence[str] = ()) -> Iterator[Example | LeftOut]:
     """The examples in the data files of a folder, see :func:`data_files`, as a stream.
 
-    A file that cannot be read further gives one :class:`LeftOut` with the reason ``broken_file``, which stands for the
-    examples that it still holds: as many as its head tells, or else as its size lets expect. A line that is no JSON
-    object gives one with the reason ``malformed``.
+    A line or an item of a list that is no JSON object, or has bytes that are no UTF-8, gives one :class:`LeftOut` with
+    the reason ``malformed``. A file that cannot be read further gives one with the reason ``broken_file``, which stands
+    for the examples that it still holds: as many as its head tells, or else as its size lets expect. The size of an
+    example is then the mean of those of this list before the fault, or of the files before, or of the parquet files
+    that tell their number of rows.
 
     Args:
         folder, patterns: see :func:`data_files`. A ``.json`` file is a list of objects, or one object in each line.
@@ -97,18 +101,21 @@ def read_examples(folder: Path, patterns: Sequence[str] = ()) -> Iterator[Exampl
     Raises:
         ConfigError: there is no such file.
     """
-    read = size = 0
-    for file in data_files(folder, patterns):
-        before = read
+    files = data_files(folder, patterns)
+    sound = sound_bytes = 0
+    for file in files:
+        read = 0
         try:
             for example in _READERS[file.suffix](file):
                 read += 1
                 yield example
-        except (OSError, ValueError, OverflowError, pa.ArrowException, ijson.JSONError, csv.Error) as error:
-            left = _expected(file, read - before, size / before if before else None)
+        except (OSError, ValueError, OverflowError, pa.ArrowException, csv.Error) as error:
+            size = sound_bytes / sound if sound else _bytes_by_heads(files)
+            left = _expected(file, read, error.taken / read if isinstance(error, BrokenList) and read else size)
             fault = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
-            yield LeftOut("broken_file", f"{file} cannot be read after {read - before} examples: {fault}", left)
-        size += file.stat().st_size
+            yield LeftOut("broken_file", f"{file} cannot be read after {read} examples: {fault}", left)
+        else:
+            sound, sound_bytes = sound + read, sound_bytes + file.stat().st_size
 
 
 def count_examples(folder: Path, patterns: Sequence[str] = ()) -> int | None:
@@ -137,6 +144,18 @@ def _expected(file: Path, read: int, bytes_each: float | None) -> int:
     return max(left, 1)
 
 
+def _bytes_by_heads(files: Sequence[Path]) -> float | None:
+    """Bytes of an example in those parquet files that have a whole head; None where there are none."""
+    rows = size = 0
+    for file in files:
+        try:
+            rows += pq.read_metadata(file).num_rows
+        except (OSError, pa.ArrowException):
+            continue
+        size += file.stat().st_size
+    return size / rows if rows else None
+
+
 def _parquet(file: Path) -> Iterator[Example]:
     """Rows in batches of bounded size. With a buffer, Arrow does not read the column of a whole row group at once."""
     with pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as opened:
@@ -148,30 +167,35 @@ def _parquet(file: Path) -> Iterator[Example]:
 
 
 def _lines(file: Path) -> Iterator[Example | LeftOut]:
-    with file.open(encoding=_TEXT) as lines:
+    with file.open(encoding=_TEXT, errors="surrogateescape") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
-                yield _object(line, f"line {number} of {file.name}")
+                yield _object(line.encode(errors="surrogateescape"), f"line {number} of {file.name}")
 
 
-def _object(line: str, name: str) -> Example | LeftOut:
+def _object(line: bytes, name: str) -> Example | LeftOut:
     try:
-        found = json.loads(line)
+        found = DECODER.decode(line.decode())
     except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
-        return LeftOut("malformed", f"{name} is no JSON: {error}")
+        return LeftOut("malformed", f"{name} is no JSON: {_plain(error)}")
     return found if isinstance(found, dict) else LeftOut("malformed", f"{name} is no JSON object")
 
 
+def _plain(error: Exception) -> str:
+    """What is wrong, in words."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"its byte {error.start} is no UTF-8: {error.object[max(error.start - 20, 0) : error.end + 20]!r}"
+    return str(error)
+
+
 def _json(file: Path) -> Iterator[Example | LeftOut]:
-    with file.open("rb") as opened:
-        mark = len(codecs.BOM_UTF8) if opened.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
-        opened.seek(mark)
-        start = opened.read(64).lstrip()[:1]
-        opened.seek(mark)
-        if start == b"[":
-            for number, found in enumerate(ijson.items(opened, "item", use_float=True)):
-                listed = isinstance(found, dict)
-                yield found if listed else LeftOut("malformed", f"item {number} of {file.name} is no JSON object")
+    with file.open(encoding=_TEXT, errors="surrogateescape") as text:
+        if text.read(64).lstrip()[:1] == "[":
+            text.seek(0)
+            for number, found in enumerate(json_items(text)):
+                listed, name = isinstance(found, dict), f"item {number} of {file.name}"
+                fault = _plain(found) if isinstance(found, UnicodeDecodeError) else "it is no JSON object"
+                yield found if listed else LeftOut("malformed", f"{name}: {fault}")
             return
     yield from _lines(file)
 
@@ -179,12 +203,24 @@ def _json(file: Path) -> Iterator[Example | LeftOut]:
 def _tsv(file: Path) -> Iterator[Example | LeftOut]:
     """Rows of a table of VLMEvalKit's form, whose fields may be images in base64; an empty field is None."""
     csv.field_size_limit(sys.maxsize)
-    with file.open(encoding=_TEXT, newline="") as lines:
+    with file.open(encoding=_TEXT, errors="surrogateescape", newline="") as lines:
         for number, row in enumerate(csv.DictReader(lines, delimiter="\t"), 2):
+            name = f"row {number} of {file.name}"
             if None in row or None in row.values():
-                yield LeftOut("malformed", f"row {number} of {file.name} has another number of fields than its head")
+                yield LeftOut("malformed", f"{name} has another number of fields than its head")
+            elif wrong := next((column for column, value in row.items() if not _is_utf8(value)), None):
+                yield LeftOut("malformed", f"{name} has bytes in {wrong} that are no UTF-8: {row[wrong]!a:.100}")
             else:
-                yield {name: value or None for name, value in row.items()}
+                yield {column: value or None for column, value in row.items()}
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a text that was decoded with ``surrogateescape`` had nothing to escape."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 _READERS = {".parquet": _parquet, ".jsonl": _lines, ".json": _json, ".tsv": _tsv}
@@ -192,6 +228,8 @@ _READERS = {".parquet": _parquet, ".jsonl": _lines, ".json": _json, ".tsv": _tsv
 
 def unpack(archive: Path, folder: Path) -> Path:
     """Unpack an archive of images once; an interrupted unpacking leaves no such folder.
+
+    A damaged member becomes an empty file, with a warning.
 
     Args:
         archive: a zip file. Where it does not exist, the folder has to be there already.
@@ -202,8 +240,17 @@ def unpack(archive: Path, folder: Path) -> Path:
     """
     if archive.exists() and not folder.exists():
         draft = folder.with_name(f".{folder.name}")
+        damaged = []
         with zipfile.ZipFile(archive) as file:
-            file.extractall(draft)
+            for member in file.infolist():
+                try:
+                    file.extract(member, draft)
+                except (zipfile.BadZipFile, zlib.error, EOFError):
+                    _empty_file(draft, member.filename)
+                    damaged.append(member.filename)
+        if damaged:
+            first = ", ".join(damaged[:_MOST_NAMES])
+            logger.warning("%s of %s are damaged and are empty files now, among them %s", len(damaged), archive, first)
         inside = draft / folder.name
         if [*draft.iterdir()] == [inside]:
             inside.rename(folder)
@@ -211,6 +258,14 @@ def unpack(archive: Path, folder: Path) -> Path:
         else:
             draft.rename(folder)
     return folder
+
+
+def _empty_file(folder: Path, name: str) -> None:
+    """An empty file in the place of a damaged one: a row with it is left out as ``broken_image``."""
+    file = folder / name
+    if file.resolve().is_relative_to(folder.resolve()):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"")
 
 
 def local_folder(source: Path | str, download_to: Path) -> Path:

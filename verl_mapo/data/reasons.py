@@ -11,7 +11,7 @@ REASONS = {
     "image_marks": "the question has another number of <image> than there are images",
     "missing_column": "the example lacks a value that its set publishes",
     "malformed": "a value has another form than its set publishes, or a line is no JSON",
-    "tool_text": "the question still has another tool's text, such as <tool_call>, after its set's was removed",
+    "tool_text": "the question has instructions of its set, such as <tool_call> or <answer>, that were not removed",
     "empty_question": "the question has no text",
     "empty_answer": "the answer is empty",
     "impossible_answer": "no answer can equal the truth, such as a letter without an option",

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from verl_mapo.data.reasons import LeftOut
-from verl_mapo.data.rows import MARK, ExtraInfo, ImagePath, Message, RewardModel, Row
+from verl_mapo.data.rows import MARK, ExtraInfo, ImagePath, Message, RewardModel, Row, check_options
 from verl_mapo.rewards.answers import can_be_met
 from verl_mapo.settings import ConfigError
 
-_TOOL_TAGS = ("<tool_call>", "<tools>", "<tool_response>")
-"""What a neutral row's prompt must not have: the agent loop declares the tools."""
+_TOOL_TAGS = ("<tool_call>", "<tools>", "<tool_response>", "<grounding>", "<think>", "<answer>")
+"""What a neutral row's prompt must not have: the agent loop declares the tools and the form of the answer."""
 
 
 def check_row(row: Row, name: str, kind: type = Row) -> None:
@@ -44,9 +44,10 @@ def check_row(row: Row, name: str, kind: type = Row) -> None:
     if marks != len(row["images"]):
         raise LeftOut("image_marks", f"the prompt has {marks} x {MARK}, and the row has {len(row['images'])} images")
     if found := next((tag for message in row["prompt"] for tag in _TOOL_TAGS if tag in message["content"]), None):
-        raise LeftOut("tool_text", f"the prompt has {found}")
+        raise LeftOut("tool_text", f"the prompt has {found}: take the instructions out of the question")
     _check_text(row)
     target = row["reward_model"]
+    check_options(target["options"] or ())
     if not target["ground_truth"].strip():
         raise LeftOut("empty_answer", "the truth is empty")
     if not can_be_met(target["style"], target["ground_truth"], target["options"] or ()):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, TypeVar
 
@@ -20,6 +21,9 @@ MARK = "<image>"
 
 VIDEO_MARK = "<video>"
 """What stands in a prompt for the next video of the row, which verl's data set would look for."""
+
+MOST_OPTIONS = 26
+"""Largest number of options of a multiple choice, which are named A to Z."""
 
 
 class Message(TypedDict):
@@ -164,13 +168,14 @@ def make_row(
         target: how the answer is checked, see :func:`verl_mapo.data.answer_kinds.target_of`.
         id: the example's name; ``index`` by default.
         boxes: regions in pixels of the first picture, see :func:`verl_mapo.data.boxes.pixel_boxes`.
-        difficulty: see :class:`ExtraInfo`.
+        difficulty: see :class:`ExtraInfo`; NaN and infinity count as None.
         more: what only this set has; what JSON cannot hold is written as text.
 
     Raises:
         LeftOut: the question is empty, has ``<video>``, or has another number of ``<image>`` than there are pictures.
     """
     question = question.strip()
+    hardness = math.nan if difficulty is None else float(difficulty)
     if VIDEO_MARK in question:
         raise LeftOut("video", f"the question has {VIDEO_MARK}")
     if not question.replace(MARK, "").strip():
@@ -189,10 +194,20 @@ def make_row(
             "index": index,
             "id": str(index if id is None else id),
             "boxes": None if boxes is None else [[float(side) for side in box] for box in boxes],
-            "difficulty": None if difficulty is None else float(difficulty),
+            "difficulty": hardness if math.isfinite(hardness) else None,
             "more": json.dumps(more or {}, ensure_ascii=False, default=str),
         },
     }
+
+
+def check_options(options: Sequence[str]) -> None:
+    """Check that every option of a multiple choice has a letter.
+
+    Raises:
+        LeftOut: ``malformed``, there are more than :data:`MOST_OPTIONS`.
+    """
+    if len(options) > MOST_OPTIONS:
+        raise LeftOut("malformed", f"there are {len(options)} options, and letters, from A to Z, for {MOST_OPTIONS}")
 
 
 def need(example: Mapping[str, Any], column: str, kind: type[T] = str) -> T:
