@@ -94,6 +94,9 @@ def export_data(
     done = export(rows_of(model, folder / "train.parquet", overrides or []), out.resolve(), to)
     typer.echo(f"Wrote {done.rows} dialogues to {done.file}. The largest image has {done.most_pixels} pixels: set the")
     typer.echo("trainer's limit of pixels no lower (image_max_pixels of LLaMA-Factory, MAX_PIXELS of ms-swift).")
+    if done.left_out:
+        counts = ", ".join(f"{reason} {count}" for reason, count in done.left_out.items())
+        typer.echo(f"Left out: {counts}; {out.resolve() / 'left_out.jsonl'} names the rows.")
 
 
 def given_options(pairs: list[str]) -> dict[str, str | None]:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.supervised import row_of, write_rows
 
-from verl_mapo.coldstart.box_units import UnknownUnits, respelled, units_of
-from verl_mapo.data.supervised import UNITS, zoom_turn
+from verl_mapo.coldstart.box_units import UnknownUnits, respelled, units_of, without_units
+from verl_mapo.data.supervised import UNITS, call_text, zoom_turn
 from verl_mapo.rollout.parser import read_calls
 from verl_mapo.tools.base import ToolContext
 from verl_mapo.tools.coordinates import CoordinateSpace, View
@@ -57,6 +57,38 @@ def test_boxes_are_written_in_the_units_of_a_family(space, expected):
     written = respelled(TURNS, zoom(space), history())
     assert boxes(written) == expected and written[2] == TURNS[2]
     assert written[0].startswith("<think>Look.</think>\n<tool_call>\n{") and written[0].endswith("}\n</tool_call>")
+
+
+def test_label_and_other_arguments_of_a_call_stay():
+    arguments = {"label": "red 车 sign", "bbox_2d": [100, 200, 500, 600]}
+    [said] = respelled([call_text("zoom", arguments)], zoom(CoordinateSpace.pixels), history())
+    assert said == call_text("zoom", {"label": "red 车 sign", "bbox_2d": [20, 20, 100, 60]}) and "车" in said
+
+
+def test_boxes_are_read_in_the_units_that_the_row_tells():
+    # The original of 400 x 200 pixels is seen at 200 x 100.
+    pixels = [call_text("zoom", {"bbox_2d": [20, 20, 100, 60], "img_idx": 0})]
+    for space, expected in (
+        (CoordinateSpace.pixels, [20, 20, 100, 60]),
+        (CoordinateSpace.normalized_1000, [100, 200, 500, 600]),
+        (CoordinateSpace.normalized_1, [0.1, 0.2, 0.5, 0.6]),
+    ):
+        assert boxes(respelled(pixels, zoom(space), history(), CoordinateSpace.pixels)) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        ('{"box_units": "normalized_1000", "name": "é"}', '{"name": "é"}'),
+        ('{"name": "a"}', '{"name": "a"}'),
+        ("{", "{"),
+        (None, None),
+        ("[1]", "[1]"),
+    ],
+)
+def test_row_with_turns_of_a_model_names_no_units(more, kept):
+    assert without_units({"id": "7", "more": more}) == {"id": "7", "more": kept}
+    assert without_units(None) is None and without_units({"id": "7"}) == {"id": "7"}
 
 
 @pytest.mark.parametrize("box", [[0.1, 0.2, 0.3], [0.1, 0.2, 0.5, 0.6]])

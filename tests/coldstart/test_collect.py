@@ -12,6 +12,7 @@ import pytest
 from support.chat_server import ChatServer
 from support.rewards import served
 from support.served_rows import TURNS, config_of, script, server_run, write_questions
+from support.supervised import write_rows
 
 from verl_mapo.coldstart.collect import collect
 from verl_mapo.coldstart.filters import FilterSettings, Removal
@@ -96,6 +97,20 @@ def test_run_without_rollouts_is_refused(config, run, tmp_path):
     (tmp_path / "trajectories").mkdir()
     with pytest.raises(ConfigError, match="has no recorded rollouts"):
         collect(config, [run, tmp_path], tmp_path, FilterSettings())
+
+
+def test_collected_boxes_are_trained_as_they_were_written(model, run, supervised, tmp_path, picture):
+    """The questions come from a converted set, whose own turns have boxes in thousandths."""
+    questions = pq.read_table(write_questions(tmp_path / "rows.parquet", picture)).to_pylist()
+    for row in questions:
+        row["turns"], row["extra_info"]["more"] = ["<answer>no</answer>"], '{"box_units": "normalized_1000", "a": 1}'
+    file = write_rows(tmp_path / "converted.parquet", questions)
+    collected = collect(config_of(model, file), [run], tmp_path / "out", FilterSettings()).file
+    assert [row["extra_info"]["more"] for row in pq.read_table(collected).to_pylist()] == ['{"a": 1}'] * 2
+    rows = supervised(model, collected)
+    assert rows.verdicts[0].findings == ()
+    trained = ["".join(part.text for part in group) for group in rows.replay(0).trajectory.assistant_turns]
+    assert trained == TURNS["with a look"], "box in pixels and label are as the model wrote them"
 
 
 def test_rows_are_replayed_without_a_finding(model, config, run, tmp_path):

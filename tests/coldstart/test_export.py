@@ -69,6 +69,42 @@ def test_command_exports_a_converted_folder(tiny_models, file, tmp_path):
     assert "Wrote 1 dialogues" in done.stdout and len(read(tmp_path / "o" / "train.jsonl")) == 1
 
 
+@pytest.fixture
+def mixed(picture, tmp_path):
+    """A row that is exported, two with a mark in a turn, and one without an image."""
+    rows = [row_of(picture, ["<answer>red</answer>"]) for _ in range(4)]
+    rows[1]["turns"] = ["The tag <image> shows it. <answer>red</answer>"]
+    rows[2]["turns"] = ["It is the tag <video>. <answer>red</answer>"]
+    rows[3] |= {"prompt": [{"role": "user", "content": "Which colour is a ripe tomato?"}], "images": []}
+    return write_rows(tmp_path / "mixed.parquet", rows)
+
+
+@pytest.mark.parametrize("trainer", ["llamafactory", "ms-swift"])
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_row_with_marks_in_its_text_is_left_out_and_named(supervised, tiny_models, mixed, tmp_path, trainer, family):
+    done = export(supervised(tiny_models[family], mixed), tmp_path / "out", trainer)
+    assert (done.rows, done.left_out) == (2, {"marks_in_text": 2})
+    named = read(tmp_path / "out" / "left_out.jsonl")
+    assert [(one["row"], one["reason"]) for one in named] == [(1, "marks_in_text"), (2, "marks_in_text")]
+    assert [len(dialogue["images"]) for dialogue in read(done.file)] == [1, 0]
+
+
+def test_row_without_a_system_message_is_exported_without_one(supervised, tiny_models, mixed, tmp_path):
+    rows = supervised(tiny_models["qwen3_vl"], mixed)
+    assert read(export(rows, tmp_path / "a", "ms-swift").file)[1]["messages"] == [
+        {"role": "user", "content": "Which colour is a ripe tomato?"},
+        {"role": "assistant", "content": "<answer>red</answer>"},
+    ]
+    dialogue = read(export(rows, tmp_path / "b", "llamafactory").file)[1]
+    assert dialogue["system"] == "" and [turn["from"] for turn in dialogue["conversations"]] == ["human", "gpt"]
+
+
+def test_rows_that_all_have_marks_in_their_texts_are_refused(supervised, tiny_models, picture, tmp_path):
+    file = write_rows(tmp_path / "marks.parquet", [row_of(picture, ["<image> <answer>red</answer>"])])
+    with pytest.raises(ConfigError, match="No row can be exported. Row 0: A message of the assistant has <image>"):
+        export(supervised(tiny_models["qwen3_vl"], file), tmp_path / "out", "ms-swift")
+
+
 def test_rows_that_are_all_left_out_are_refused_with_their_reasons(supervised, tiny_models, picture, tmp_path):
     rows = [row_of(picture, []), row_of(picture, ["<answer>red</answer>"])]
     rows[1]["extra_info"]["more"] = '{"box_units": "miles"}'

@@ -12,10 +12,20 @@ from verl_mapo.rewards.answers import FAST_CHECKS, can_be_met, find_check
 
 STYLES = {
     "multiple_choice": ["B", "(C)", r"\boxed{B}", "D."],
-    "yes_no": ["Yes", "no.", "No, the car is not on the left side of the person.", "Yes, it is.", r"\boxed{No}"],
-    "numeric": ["12", "3.5", "12 cm", r"\boxed{4}", "50%", "two", r"17^\circ", 7, 2.5, "1,234"],
-    "math": [r"\frac{1}{2}", r"2 \sqrt { 221 }", "x=3", "(3, 4)", "x^2+1", "3x"],
-    "exact": ["red", "Bakery Cafe", "9:30", "True", "right", "St. Mary's", r"\boxed{social media}"],
+    "yes_no": [
+        *("Yes", "no.", "No, the car is not on the left side of the person.", "Yes, it is.", r"\boxed{No}"),
+        *("Yes. The dog barks.", "No, cars are parked there.", "Yes it is"),
+    ],
+    "numeric": [
+        *("12", "3.5", "12 cm", r"\boxed{4}", "50%", "two", r"17^\circ", 7, 2.5, "1,234", "No. 5", "#5", "3/4", "-3"),
+        *("$5.00", "10 MB", "3 dogs", "about 20 km/h", "5-year-old", "1 1/2", r"\boxed{7/2}", "Two", "½", "twenty-one"),
+    ],
+    "math": [r"\frac{1}{2}", r"2 \sqrt { 221 }", "x=3", "(3, 4)", "x^2+1", "3x", "2+3", "3*(4-1)", "$1-2$", "2x-3/4"],
+    "exact": [
+        *("red", "Bakery Cafe", "9:30", "right", "St. Mary's", r"\boxed{social media}", "no-entry", "Yes! Pizza"),
+        *("7-Eleven", "7-eleven", "5th Avenue", "24/7", "20/20", "One Way", "555-1234", "1-2", "3-4", "2021-01-02"),
+        *("Boeing 747", "Route 66", "Seven Seas", "4WD", "Gate 3-4", "1990s", "F-16/18"),
+    ],
     "judge": [
         "The dog is to the left of the bottle.",
         "left of the bottle",
@@ -33,6 +43,21 @@ def test_style_of_a_truth(style, truth):
     target = target_of(truth)
     assert target == {"style": style, "ground_truth": str(truth), "options": None}
     assert can_be_met(style, str(truth))
+
+
+TRUTHS = [(True, True), ("True", True), ("true", True), (False, False), ("FALSE", False), (r"\boxed{True}", True)]
+
+
+@pytest.mark.parametrize(("truth", "holds"), TRUTHS)
+def test_true_is_yes_unless_the_question_names_true_and_false(truth, holds):
+    target = target_of(truth, question="Is it true that the dog is left?")
+    assert target["style"] == "yes_no" and target["ground_truth"] == ("Yes" if holds else "No")
+    for answer, says in (("Yes", True), ("No.", False), ("Yes, it is.", True)):
+        right = find_check("yes_no")(answer, target["ground_truth"], options=(), tolerance=0)
+        assert right is (says is holds)
+    target = target_of(truth, question="The dog is left. Answer with true or false.")
+    assert target["style"] == "exact"
+    assert find_check("exact")(str(holds).lower(), target["ground_truth"], options=(), tolerance=0)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +103,11 @@ def test_truth_that_cannot_be_judged_is_left_out(truth, options, reason):
         ("A: red, B: blue", ["red", "blue"]),
         ("Which? A. red B. blue C. green", ["red", "blue", "green"]),
         ("Which?\n(A) one\n(B) two\nAnswer with the letter.", ["one", "two"]),
+        ("A. x B. y C. z Answer with the option's letter.", ["x", "y", "z"]),
+        ("Which? (A) red (B) blue. Please answer directly.", ["red", "blue."]),
+        ("A. x B. y Answer with (A) or (B).", ["x", "y"]),
+        ("What next? A. Answer the question B. Please wait", ["Answer the question", "Please wait"]),
+        ("Which text? A. Choose one B. Select the box Select the letter.", ["Choose one", "Select the box"]),
         ("What is B. here?", []),
         ("(A) one (C) three", []),
         ("Nothing", []),

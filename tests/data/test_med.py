@@ -18,6 +18,14 @@ FORMATS = [
     "<answer> </answer> tags. Ensure the answer is formatted inside \\boxed{}. For example: <think>\nreasoning process "
     "here\n</think>\n<answer>\n\\boxed{answer here}\n</answer>.",
     "You cannot use any tools in this response. Place your answer in \\boxed{}.",
+    f"{HINT}\n\nExplain each step of your thought process clearly.\nThe final answer should be boxed in \\boxed{{}}.",
+    "Answer the preceding multiple choice question. The last line of your response should follow this format: 'The "
+    "final answer is: $\\boxed{LETTER}$' (without quotes). Think step by step logically before answering.",
+]
+QUESTIONS = [
+    "A pyramid is built of blocks as shown. Find the number of blocks in step 10.",
+    "The stair is shown. Count its steps. Explain the reasoning of the man in the picture.",
+    "Compute the number in the frame. The frame is $\\boxed{x + 2}$.",
 ]
 
 
@@ -44,6 +52,18 @@ def test_instructions_are_stripped_from_the_message(suffix, tmp_path):
     done = Converted(MED, tmp_path / "a")
     assert done.question == "<image>What colour is the third step?" and done.target == ("exact", "red")
     assert done.row["extra_info"]["more"] == {"data_source": "vstar", "verifier": "mathverify", "id": "7"}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("suffix", ["", FORMATS[0], FORMATS[1], FORMATS[-1]])
+def test_sentences_of_the_question_stay(question, suffix):
+    assert MED().question_of({"prompt": [{"role": "user", "content": f"{question}\n{suffix}"}]}) == question
+    assert MED().question_of({"extra_info": {"question": question}}) == question
+
+
+def test_plain_question_is_not_stripped():
+    plain = "Read the sign. Solve this problem by reasoning through each step."
+    assert MED().question_of({"extra_info": {"question": plain}, "prompt": []}) == plain
 
 
 def test_plain_question_is_preferred(tmp_path):

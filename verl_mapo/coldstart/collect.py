@@ -27,6 +27,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from verl_mapo import names
+from verl_mapo.coldstart.box_units import without_units
 from verl_mapo.coldstart.filters import (
     Candidate,
     FilterSettings,
@@ -194,8 +195,18 @@ def _write_rows(questions: Questions, file: Path, kept: Iterable[Candidate]) -> 
         turns = pa.array([candidate.turns for candidate in batch], pa.list_(pa.string()))
         if TURNS in table.column_names:
             table = table.drop_columns([TURNS])
-        table = table.append_column(TURNS, turns)
+        table = _in_model_units(table.append_column(TURNS, turns))
         writer = writer or pq.ParquetWriter(draft, table.schema)
         writer.write_table(table)
     writer.close()
     draft.replace(file)
+
+
+def _in_model_units(table: pa.Table) -> pa.Table:
+    """Rows that no longer name the units of the turns that they had before, such as those of a converted set."""
+    place = table.schema.get_field_index("extra_info")
+    if place < 0:
+        return table
+    column = table.column(place)
+    told = pa.array([without_units(one) for one in column.to_pylist()], column.type)
+    return table.set_column(place, table.schema.field(place), told)

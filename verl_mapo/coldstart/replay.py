@@ -193,7 +193,7 @@ class Replayer:
         loop.loop = asyncio.get_running_loop()
         state = await loop.open(raw_prompt)
         if units is not None and Zoom.name in loop.tools:
-            texts = respelled(texts, loop.tools[Zoom.name], state.history.first(len(state.history.views)))
+            texts = respelled(texts, loop.tools[Zoom.name], state.history.first(len(state.history.views)), units)
         loop.server_manager = TextServer(self.tokenizer, texts)
         output = await loop.run({}, start=state, raw_prompt=raw_prompt)
         found = findings(output.extra_fields[TRAJECTORY], loop.server_manager.written, len(texts))

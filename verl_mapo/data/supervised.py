@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -116,18 +116,13 @@ def zoom_turn(text: str, fractions: Sequence[float], image: int) -> str:
     thousandths = [round(1000 * min(max(value, 0.0), 1.0)) for value in (x1, y1, x2, y2)]
     if thousandths[0] >= thousandths[2] or thousandths[1] >= thousandths[3]:
         raise LeftOut("box_outside", f"the box {box} has no area")
-    return "\n".join(part for part in (text.strip(), zoom_call(thousandths, image)) if part)
+    call = call_text(Zoom.name, {"bbox_2d": thousandths, "img_idx": image})
+    return "\n".join(part for part in (text.strip(), call) if part)
 
 
-def zoom_call(box: Sequence[float], image: int) -> str:
-    """The text of a call of the tool ``zoom``.
-
-    Args:
-        box: ``[x1, y1, x2, y2]`` in the units in which the call is to be read.
-        image: index of the image that it is about among those shown, from 0.
-    """
-    call = {"name": Zoom.name, "arguments": {"bbox_2d": list(box), "img_idx": image}}
-    return f"{OPEN}\n{json.dumps(call)}\n{CLOSE}"
+def call_text(name: str, arguments: Mapping[str, Any]) -> str:
+    """The text of a call of a tool."""
+    return f"{OPEN}\n{json.dumps({'name': name, 'arguments': dict(arguments)}, ensure_ascii=False)}\n{CLOSE}"
 
 
 def fractions_of(box: Sequence[float], size: Size) -> list[float]:
