@@ -141,6 +141,14 @@ def test_runs_whose_shares_have_the_same_sum_are_not_apart():
     assert statistics.compare(before, after).permutation == 1.0
 
 
+@given(st.lists(st.integers(-40, 40), min_size=1, max_size=20))
+def test_values_that_differ_by_rounding_alone_are_drawn_as_one(ninths):
+    noisy = np.array([sum([one / 9 / 7] * 7) for one in ninths])
+    distinct, counts = statistics._distinct(noisy[:, None])
+    assert len(distinct) == len(set(ninths)) and counts.sum() == len(ninths)
+    assert sorted(np.repeat(distinct[:, 0], counts)) == pytest.approx(sorted(noisy), abs=1e-11)
+
+
 def test_samples_that_are_shares_have_no_mcnemar_test():
     assert statistics.compare([0.5, 1], [1, 1]).mcnemar is None
 

@@ -131,6 +131,17 @@ def _sums_of(groups: Iterable[Hashable] | None, *columns: Sequence[float]) -> np
     return np.column_stack([np.bincount(places, column) for column in columns])
 
 
+def _distinct(units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct rows of some numbers, and how often each occurs; rows that differ by rounding alone are one.
+
+    Args:
+        units: (units, columns), float64.
+    """
+    scale = np.abs(units).max(initial=0.0) or 1.0
+    _, places, counts = np.unique(np.round(units / scale, 12), axis=0, return_index=True, return_counts=True)
+    return units[places], counts
+
+
 def ratio(
     parts: Sequence[float], wholes: Sequence[float], groups: Iterable[Hashable] | None = None, seed: int = 0
 ) -> Estimate:
@@ -152,7 +163,7 @@ def ratio(
     pairs = _sums_of(groups, parts, wholes)
     if pairs[:, 1].sum() <= 0:
         raise ValueError("a ratio needs a question whose whole is above 0")
-    distinct, counts = np.unique(pairs, axis=0, return_counts=True)
+    distinct, counts = _distinct(pairs)
     drawn = np.random.default_rng(seed).multinomial(len(pairs), counts / len(pairs), size=RESAMPLES) @ distinct
     drawn = drawn[drawn[:, 1] > 0]
     low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -231,8 +242,8 @@ def _permutation(gaps: np.ndarray, seed: int) -> float:
         gaps: of each question, or summed over each group.
         seed: of the random numbers.
     """
-    sizes, counts = np.unique(np.abs(gaps), return_counts=True)
+    sizes, counts = _distinct(np.abs(gaps)[:, None])
     positive = np.random.default_rng(seed).binomial(counts, 0.5, size=(RESAMPLES, len(counts)))
-    sums = (2 * positive - counts) @ sizes
+    sums = (2 * positive - counts) @ sizes[:, 0]
     far = np.abs(sums) >= abs(gaps.sum()) - _ROUNDING * np.abs(gaps).sum()
     return float((1 + far.sum()) / (1 + RESAMPLES))
