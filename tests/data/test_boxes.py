@@ -41,6 +41,7 @@ def test_box_by_hand(box, unit, form, pixels):
         ([100, 50, 200, 150], "fractions", "box_outside"),
         ([-100, -100, -50, -50], "pixels", "box_outside"),
         ([0.25, 0.25, 0.5, 0.75], "pixels", "malformed"),
+        ([0, 0, 0, 0], "pixels", "box_outside"),
         ([0, 0, 1, 1], "thousandths", "malformed"),
         ([1, 2, 3], "pixels", "malformed"),
         ([1, 2, 3, None], "pixels", "malformed"),

@@ -41,7 +41,7 @@ def pixel_boxes(
 def _pixel_box(box: Sequence[float], sides: tuple[int, int], unit: BoxUnit, form: str) -> list[float]:
     if len(box) != 4 or not all(isinstance(side, Real) and side == side for side in box):
         raise LeftOut("malformed", f"the box {list(box)!r:.80} is not four numbers")
-    if unit != "fractions" and max(sides) > 1 and all(0 <= side <= 1 for side in box):
+    if unit != "fractions" and max(sides) > 1 and any(box[2:]) and all(0 <= side <= 1 for side in box):
         raise LeftOut(
             "malformed",
             f"the box {list(box)} has only numbers between 0 and 1, which as {unit} are no region but as fractions of "
