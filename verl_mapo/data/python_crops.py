@@ -3,10 +3,10 @@
 """Reads the box out of Python code that crops an image, as models wrote it for a sandbox. No code is executed.
 
 Code of OpenCV (``image[y1:y2, x1:x2]``) and of Pillow (``image.crop((x1, y1, x2, y2))``) is read, if it opens one
-image, crops it once and saves the crop at most once. It may compute the box with numbers and with the size of the image, and
-resize the crop, which the zoom tool does as well. Whatever else touches an image or decides what is done, such as a
-resize before the crop, a flip, arithmetic on pixels or a branch whose condition is not known, is refused: the zoom tool
-would show another image.
+image, crops it once and saves the crop at most once. It may compute the box with numbers and with the size of the
+image, and resize the crop, which the zoom tool does as well. Whatever else touches an image or decides what is done,
+such as a resize before the crop, a flip, arithmetic on pixels or a branch whose condition is not known, is refused:
+the zoom tool would show another image.
 """
 
 from __future__ import annotations
