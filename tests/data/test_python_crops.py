@@ -49,6 +49,11 @@ def test_crop_of_opencv_is_read():
         ("image.crop((0, 0, min(image.width, 900), max(image.height - 80, 1)))", (0, 0, 640, 400)),
         ("h, w, c = image.shape\npart = image[0:h // 2, int(0.5 * w):w]", (320, 0, 640, 240)),
         ("h, w = image.shape[:2]\npart = image[0:h, 0:w - 1]", (0, 0, 639, 480)),
+        ("x2 = 900\nif x2 > image.width:\n    x2 = 640\nimage.crop((0, 0, x2, 9))", (0, 0, 640, 9)),
+        ("if image is None:\n    raise ValueError('no')\npart = image.copy()[2:4, 1:3]", (1, 2, 3, 4)),
+        ("if not os.path.exists('d'):\n    os.makedirs('d')\nimage.crop((1, 2, 3, 4))", (1, 2, 3, 4)),
+        ("box = [1, 2, 3, 4]\na, b, c, d = box\nimage.crop(tuple(box)).save('c.png')", (1, 2, 3, 4)),
+        ("image.crop(box=(1, 2, 3, 4))", (1, 2, 3, 4)),
         ("try:\n    part = image.crop((1, 2, 3, 4))\nexcept Exception as error:\n    print(error)", (1, 2, 3, 4)),
     ],
 )
@@ -64,7 +69,8 @@ def test_box_is_computed_from_what_the_code_says(code, box):
         (OPEN + "a = image.crop((1, 2, 3, 4))\nb = image.crop((1, 2, 3, 4))", "crops 2 times"),
         (OPEN + "other = Image.open('b.png')\nimage.crop((1, 2, 3, 4))", "opens 2 images"),
         (OPEN + "image.rotate(90).crop((1, 2, 3, 4))", r"calls rotate\(\)"),
-        (OPEN + "image.crop(find(image))", "not known before it runs"),
+        (OPEN + "image.crop(find(image))", r"calls find\(\)"),
+        (OPEN + "image.crop((len(name), 2, 3, 4))", "not known before it runs"),
         (OPEN + "image.crop((1 / 0, 0, 1, 1))", "not known before it runs"),
         (OPEN + "part = image[:10, 2:5]", "leaves out a side"),
         (OPEN + "part = image[::-1, 2:5]", "indexes pixels"),
@@ -76,6 +82,55 @@ def test_box_is_computed_from_what_the_code_says(code, box):
 def test_other_code_has_no_box(code, reason):
     with pytest.raises(NoCrop, match=reason):
         read_crop(code, size_of)
+
+
+CROP = "image.crop((x, 10, 220, 110))"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("image = image[::-1]\npart = image[10:110, 20:120]", "indexes pixels"),
+        ("image = image.copy()[::-1]\npart = image[10:110, 20:120]", "indexes pixels"),
+        ("part = image[10:110, 20:120, 0]", "indexes pixels"),
+        ("part = image[10:110, 20:120][..., 0]", "indexes pixels"),
+        ("part = image[10:110, 20:120][..., ::-1]", "indexes pixels"),
+        ("part = image[-110:-10, 20:120]", "no whole number from 0"),
+        ("image[0:50, 0:50] = 0", "assigns to image"),
+        ("image = image.resize((1280, 960))\nimage.crop((1, 2, 3, 4))", "resizes the image before"),
+        ("import cv2\nimage = cv2.resize(image, (1280, 960))\npart = image[1:2, 3:4]", "resizes the image before"),
+        ("image.thumbnail((320, 240))\nimage.crop((1, 2, 3, 4))", r"calls thumbnail\(\)"),
+        ("part = 255 - image.crop((1, 2, 3, 4))", "computes with the pixels"),
+        ("part = image[10:110, 20:120] * 2", "computes with the pixels"),
+        ("part = -image[10:110, 20:120]", "computes with the pixels"),
+        ("part = image.crop((1, 2, 3, 4))\npart *= 2", "has the statement"),
+        (f"x = 20\nx += 100\n{CROP}", "has the statement"),
+        (f"x: int = 20\n{CROP}", "has the statement"),
+        (f"x = 20\n(x := 100)\n{CROP}", "computes"),
+        (f"x = 20\ntry:\n    pass\nexcept Exception:\n    x = 50\n{CROP}", "not known whether x = 50 runs"),
+        (f"x = 20\nif os.path.exists('b'):\n    x = 50\n{CROP}", "not known whether x = 50 runs"),
+        (f"x = 20\ny = 'path'[(x := 100)]\n{CROP}", "computes"),
+        ("np.resize(image.crop((1, 2, 3, 4)), (5, 5))", r"calls np.resize\(\)"),
+        ("image.crop((1, 2, 3, 4)).resize((5, 5), 3, (0, 0, 1, 1))", r"calls resize\(\)"),
+        ("if False:\n    image.crop((1, 2, 3, 4))", "crops 0 times"),
+        ("image.crop((1, 2, 3, 4)).crop((0, 0, 1, 1))", "crops a crop"),
+        ("image.save('b.png')\nimage.crop((1, 2, 3, 4))", "saves the image that it opened"),
+        ("a = image.crop((1, 2, 3, 4))\na.save('b.png')\na.save('c.png')", "saves 2"),
+        ("image = cv2.imread('a.png', 0)\nimage.crop((1, 2, 3, 4))", "opens an image in a way"),
+        ("parts = [image]\nparts[0:1]", "images in a list"),
+        ("image.crop((1e308 * 10, 0, 1, 1))", "crops with"),
+    ],
+)
+def test_code_that_does_more_than_crop_has_no_box(code, reason):
+    with pytest.raises(NoCrop, match=reason):
+        read_crop(OPEN + code, size_of)
+
+
+def test_branch_that_runs_is_followed():
+    code = "x = 10\nif x > 5:\n    x = 20\nelse:\n    x = 600\nif False:\n    x = 7\n"
+    assert read_crop(OPEN + code + CROP, size_of).box == (20, 10, 220, 110)
+    opened = "with Image.open('a.png') as image:\n    part = image.crop((1, 2, 3, 4))\n    part.save('b.png')"
+    assert read_crop(opened, size_of).box == (1, 2, 3, 4)
 
 
 @given(st.text(max_size=200))

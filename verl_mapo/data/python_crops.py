@@ -2,16 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the box out of Python code that crops an image, as models wrote it for a sandbox. No code is executed.
 
-Code of OpenCV (``image[y1:y2, x1:x2]``) and of Pillow (``image.crop((x1, y1, x2, y2))``) is read. It may enlarge the
-crop, which the zoom tool does as well. Code that does anything else with the pixels has no box: the zoom tool would
-show another image.
+Code of OpenCV (``image[y1:y2, x1:x2]``) and of Pillow (``image.crop((x1, y1, x2, y2))``) is read, if it opens one
+image, crops it once and saves the crop at most once. It may compute the box with numbers and with the size of the
+image, and resize the crop, which the zoom tool does as well. Whatever else touches an image or decides what is done,
+such as a resize before the crop, a flip, arithmetic on pixels or a branch whose condition is not known, is refused:
+the zoom tool would show another image.
 """
 
 from __future__ import annotations
 
 import ast
+import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,12 +38,15 @@ class Crop:
     box: Box
 
 
-_KEEPING = frozenset(
-    "imread open imwrite save resize thumbnail show join makedirs mkdir exists isfile basename dirname splitext copy "
-    "uuid4 hex time strftime now randint choice getcwd print str int float round max min len abs format exit "
-    "FileNotFoundError ValueError Exception IOError ascontiguousarray".split()
+_REPORTING = frozenset(
+    "print exit makedirs mkdir str format join exists isfile FileNotFoundError ValueError Exception IOError".split()
 )
-"""Names of functions that leave the pixels of a crop as they are, or only resize it."""
+"""Names of functions that a branch may call although it is not known whether it runs."""
+
+_ASIDE = _REPORTING | frozenset(
+    "show basename dirname splitext uuid4 hex time strftime now randint choice getcwd len".split()
+)
+"""Names of functions that do nothing to an image; what they return is not known."""
 
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -49,8 +55,17 @@ _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
 }
+_COMPARISONS: dict[type, Callable[[Any, Any], bool]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "int": int, "float": float, "round": round, "max": max, "min": min, "abs": abs, "str": str
+    "int": int, "float": float, "round": round, "max": max, "min": min, "abs": abs, "str": str, "list": list,
+    "tuple": list,
 }  # fmt: skip
 
 
@@ -66,153 +81,274 @@ def read_crop(code: str, size_of: Callable[[str], Size]) -> Crop:
             it runs, or changes the image in another way.
     """
     try:
-        tree = ast.parse(code)
+        return _Reader(size_of).read(ast.parse(code))
     except (SyntaxError, ValueError, RecursionError) as error:
+        if isinstance(error, NoCrop):
+            raise
         raise NoCrop(f"the code is no Python: {error}") from None
-    return _Reader(size_of).read(tree)
 
 
-class _Unknown(Exception):
-    """A value is not known before the code runs."""
+_UNKNOWN = object()
+"""A value that is not known before the code runs, and no image."""
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image in the code: the opened one or its crop."""
+
+    cropped: bool
 
 
 class _Reader:
-    """Follows the assignments of a piece of code, in the order of the source."""
+    """Follows a piece of code statement by statement, and refuses what it does not know."""
 
     def __init__(self, size_of: Callable[[str], Size]):
         self.size_of = size_of
         self.known: dict[str, Any] = {}
         self.files: list[str] = []
         self.boxes: list[Box] = []
+        self.saved = 0
 
     def read(self, tree: ast.Module) -> Crop:
-        for statement in _statements(tree.body):
-            self._follow(statement)
-        if len(self.boxes) != 1 or len(set(self.files)) != 1:
-            raise NoCrop(f"the code crops {len(self.boxes)} times and opens {len(set(self.files))} images")
+        self._run(tree.body)
+        if len(self.boxes) != 1 or len(self.files) != 1 or self.saved > 1:
+            raise NoCrop(
+                f"the code crops {len(self.boxes)} times, opens {len(self.files)} images and saves {self.saved}"
+            )
         return Crop(self.files[0], self.boxes[0])
 
+    def _run(self, body: Sequence[ast.stmt]) -> None:
+        for statement in body:
+            self._follow(statement)
+
     def _follow(self, statement: ast.stmt) -> None:
-        for node in _nodes(statement):
-            if isinstance(node, ast.Call):
-                self._call(node)
-            elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple):
-                self._slice(node.slice)
-        if isinstance(statement, ast.Assign):
-            for target in statement.targets:
-                self._assign(target, statement.value)
+        match statement:
+            case ast.Import() | ast.ImportFrom() | ast.Pass():
+                pass
+            case ast.Expr(value=value):
+                self._value(value)
+            case ast.Assign(targets=[target], value=value):
+                self._assign(target, self._value(value))
+            case ast.If(test=test, body=body, orelse=orelse):
+                self._branch(self._value(test), body, orelse)
+            case ast.Try(body=body, handlers=handlers, orelse=orelse, finalbody=final):
+                for handler in handlers:
+                    self._check_report(handler.body)
+                self._run([*body, *orelse, *final])
+            case ast.With(items=[ast.withitem(context_expr=opened, optional_vars=ast.Name() as name)], body=body):
+                self._assign(name, self._value(opened))
+                self._run(body)
+            case ast.For() | ast.While() | ast.FunctionDef() | ast.ClassDef() | ast.AsyncFunctionDef():
+                raise NoCrop("the code has a loop or a function")
+            case _:
+                raise NoCrop(f"the code has the statement {ast.unparse(statement):.60}")
 
-    def _call(self, node: ast.Call) -> None:
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        if name in ("imread", "open") and node.args:
-            path = self._value_or_none(node.args[0])
-            if isinstance(path, str):
-                self.files.append(path)
-        elif name == "crop":
-            arguments = node.args[0] if len(node.args) == 1 else ast.Tuple(node.args)
-            self._add(self._value(arguments))
-        elif name not in _KEEPING:
-            raise NoCrop(f"the code calls {name or ast.unparse(node.func)}()")
+    def _branch(self, test: Any, body: Sequence[ast.stmt], orelse: Sequence[ast.stmt]) -> None:
+        if test is True or test is False:
+            self._run(body if test else orelse)
+        else:
+            self._check_report([*body, *orelse])
 
-    def _slice(self, slices: ast.Tuple) -> None:
-        ranges = [part for part in slices.elts[:2] if isinstance(part, ast.Slice)]
-        if len(ranges) == 2 and all(part.step is None for part in ranges):
-            rows, columns = ranges
-            corners = (columns.lower, rows.lower, columns.upper, rows.upper)
-            if None in corners:
-                raise NoCrop("the code leaves out a side of its crop")
-            self._add([self._value(corner) for corner in corners])
-        elif ranges:
-            raise NoCrop(f"the code indexes pixels with [{ast.unparse(slices)}]")
+    def _check_report(self, body: Sequence[ast.stmt]) -> None:
+        """Check that a block that may run or not does no more than report, raise, or make a folder."""
+        for statement in body:
+            nodes = list(ast.walk(statement))
+            calls = [_name_of(node) for node in nodes if isinstance(node, ast.Call)]
+            if not isinstance(statement, ast.Expr | ast.Raise | ast.Pass) or not _REPORTING.issuperset(calls):
+                raise NoCrop(f"it is not known whether {ast.unparse(statement):.60} runs")
+            if any(isinstance(node, ast.NamedExpr) for node in nodes):
+                raise NoCrop(f"it is not known whether {ast.unparse(statement):.60} runs")
 
-    def _add(self, box: Any) -> None:
-        if not isinstance(box, list | tuple) or len(box) != 4 or not all(isinstance(x, int | float) for x in box):
-            raise NoCrop(f"the code crops with {box!r:.80}")
-        self.boxes.append(tuple(float(x) for x in box))
-
-    def _assign(self, target: ast.expr, value: ast.expr) -> None:
-        found = self._value_or_none(value)
-        if isinstance(target, ast.Name):
-            self.known[target.id] = found
-        elif isinstance(target, ast.Tuple | ast.List):
-            names = [name.id if isinstance(name, ast.Name) else "" for name in target.elts]
-            values = found if isinstance(found, list | tuple) and len(found) == len(names) else [None] * len(names)
-            self.known.update(zip(names, values, strict=True))
-
-    def _value_or_none(self, node: ast.expr) -> Any:
-        try:
-            return self._known_value(node)
-        except _Unknown:
-            return None
+    def _assign(self, target: ast.expr, value: Any) -> None:
+        match target:
+            case ast.Name(id=name):
+                self.known[name] = value
+            case ast.Tuple(elts=parts) | ast.List(elts=parts) if all(isinstance(part, ast.Name) for part in parts):
+                if isinstance(value, _Image) or (isinstance(value, list) and len(value) != len(parts)):
+                    raise NoCrop(f"the code assigns to {ast.unparse(target):.60} what does not fit")
+                values = value if isinstance(value, list) else [_UNKNOWN] * len(parts)
+                self.known.update(zip((part.id for part in parts), values, strict=True))
+            case _:
+                raise NoCrop(f"the code assigns to {ast.unparse(target):.60}")
 
     def _value(self, node: ast.expr) -> Any:
-        try:
-            return self._known_value(node)
-        except _Unknown:
-            raise NoCrop(f"the code crops with {ast.unparse(node)}, whose value is not known before it runs") from None
-
-    def _known_value(self, node: ast.expr) -> Any:
-        """The value of an expression of numbers, texts and sizes of the opened image."""
+        """The value of an expression: a number, a text, a list, an image, or :data:`_UNKNOWN`."""
         match node:
-            case ast.Constant(value=int() | float() | str() as value):
+            case ast.Constant(value=bool() | int() | float() | str() | None as value):
                 return value
-            case ast.Name(id=name) if self.known.get(name) is not None:
-                return self.known[name]
+            case ast.Name(id=name):
+                return self.known.get(name, _UNKNOWN)
             case ast.Tuple(elts=parts) | ast.List(elts=parts):
-                return [self._known_value(part) for part in parts]
-            case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return -self._number(operand)
-            case ast.BinOp(left=left, op=kind, right=right) if type(kind) in _OPERATORS:
-                try:
-                    return _OPERATORS[type(kind)](self._number(left), self._number(right))
-                except ZeroDivisionError:
-                    raise _Unknown from None
-            case ast.Call(func=ast.Name(id=name), args=arguments) if name in _FUNCTIONS and arguments:
-                return self._called(name, [self._known_value(argument) for argument in arguments])
-            case ast.Attribute(attr="width" | "height" | "size" | "shape" as what):
-                return self._size(what)
-            case ast.Subscript(value=value, slice=ast.Slice(lower=None, upper=upper)) if upper is not None:
-                return self._known_value(value)[: int(self._number(upper))]
-            case ast.Subscript(value=value, slice=ast.Constant(value=int() as index)):
-                whole = self._known_value(value)
-                if isinstance(whole, list | tuple) and -len(whole) <= index < len(whole):
-                    return whole[index]
-        raise _Unknown
+                return [self._value(part) for part in parts]
+            case ast.UnaryOp(op=kind, operand=operand):
+                return self._unary(kind, self._plain(operand))
+            case ast.BinOp(left=left, op=kind, right=right):
+                return self._computed(kind, self._plain(left), self._plain(right))
+            case ast.Compare(left=left, ops=[kind], comparators=[right]):
+                return self._compared(kind, self._value(left), self._value(right))
+            case ast.JoinedStr(values=parts):
+                for part in parts:
+                    if isinstance(part, ast.FormattedValue):
+                        self._plain(part.value)
+                return _UNKNOWN
+            case ast.Call():
+                return self._called(node)
+            case ast.Attribute(value=of, attr=name):
+                return self._attribute(self._value(of), name)
+            case ast.Subscript(value=of, slice=index):
+                return self._part(self._value(of), index)
+        raise NoCrop(f"the code computes {ast.unparse(node):.60}")
 
-    def _called(self, name: str, arguments: list[Any]) -> Any:
-        try:
-            return _FUNCTIONS[name](*arguments)
-        except (TypeError, ValueError):
-            raise _Unknown from None
-
-    def _number(self, node: ast.expr) -> float:
-        value = self._known_value(node)
-        if not isinstance(value, int | float):
-            raise _Unknown
+    def _plain(self, node: ast.expr) -> Any:
+        """The value of an expression that is no image and holds none."""
+        value = self._value(node)
+        if any(isinstance(one, _Image) for one in (value if isinstance(value, list) else [value])):
+            raise NoCrop(f"the code computes with the pixels of {ast.unparse(node):.60}")
         return value
 
-    def _size(self, what: str) -> Any:
-        """``width``, ``height`` and ``size`` of Pillow, ``shape`` of OpenCV, of the image opened last."""
-        if not self.files:
-            raise _Unknown
+    def _unary(self, kind: ast.unaryop, value: Any) -> Any:
+        if isinstance(kind, ast.Not):
+            return not value if isinstance(value, bool) else _UNKNOWN
+        return -value if isinstance(kind, ast.USub) and _is_number(value) else _UNKNOWN
+
+    def _computed(self, kind: ast.operator, left: Any, right: Any) -> Any:
+        texts = isinstance(kind, ast.Add) and isinstance(left, str) and isinstance(right, str)
+        if type(kind) not in _OPERATORS or not (texts or (_is_number(left) and _is_number(right))):
+            return _UNKNOWN
+        try:
+            return _OPERATORS[type(kind)](left, right)
+        except (ZeroDivisionError, OverflowError):
+            return _UNKNOWN
+
+    def _compared(self, kind: ast.cmpop, left: Any, right: Any) -> Any:
+        if isinstance(kind, ast.Is | ast.IsNot) and isinstance(left, _Image) and right is None:
+            return isinstance(kind, ast.IsNot)
+        if isinstance(left, _Image) or isinstance(right, _Image):
+            raise NoCrop("the code compares pixels")
+        known = type(kind) in _COMPARISONS and _is_number(left) and _is_number(right)
+        return _COMPARISONS[type(kind)](left, right) if known else _UNKNOWN
+
+    def _attribute(self, of: Any, name: str) -> Any:
+        if not isinstance(of, _Image):
+            return _UNKNOWN
+        if name not in ("width", "height", "size", "shape"):
+            raise NoCrop(f"the code reads the attribute {name} of an image")
+        if of.cropped:
+            return _UNKNOWN
         width, height = self.size_of(self.files[-1])
-        return {"width": width, "height": height, "size": (width, height), "shape": (height, width, 3)}[what]
+        return {"width": width, "height": height, "size": [width, height], "shape": [height, width, 3]}[name]
+
+    def _part(self, of: Any, index: ast.expr) -> Any:
+        if isinstance(of, _Image):
+            return self._slice(of, index)
+        for bound in (index.lower, index.upper, index.step) if isinstance(index, ast.Slice) else (index,):
+            if bound is not None:
+                self._plain(bound)
+        match index:
+            case ast.Slice(lower=None, upper=ast.Constant(value=int(end)), step=None):
+                return of[:end] if isinstance(of, list | str) else _UNKNOWN
+            case ast.Constant(value=int(place)) if isinstance(of, list) and -len(of) <= place < len(of):
+                return of[place]
+        if isinstance(of, list) and any(isinstance(one, _Image) for one in of):
+            raise NoCrop("the code keeps images in a list")
+        return _UNKNOWN
+
+    def _slice(self, image: _Image, index: ast.expr) -> _Image:
+        ranges = index.elts if isinstance(index, ast.Tuple) else [index]
+        if len(ranges) != 2 or not all(isinstance(part, ast.Slice) and part.step is None for part in ranges):
+            raise NoCrop(f"the code indexes pixels with [{ast.unparse(index).strip('()'):.60}]")
+        rows, columns = ranges
+        corners = (columns.lower, rows.lower, columns.upper, rows.upper)
+        if None in corners:
+            raise NoCrop("the code leaves out a side of its crop")
+        box = [self._plain(corner) for corner in corners]
+        for corner, value in zip(corners, box, strict=True):
+            if value is not _UNKNOWN and (not isinstance(value, int) or value < 0):
+                raise NoCrop(f"the code indexes pixels with {ast.unparse(corner):.60}, which is no whole number from 0")
+        return self._crop(image, box, f"[{ast.unparse(index).strip('()')}]")
+
+    def _crop(self, image: _Image, box: Any, written: str) -> _Image:
+        if image.cropped:
+            raise NoCrop("the code crops a crop")
+        values = box if isinstance(box, list) else [box]
+        if any(value is _UNKNOWN for value in values):
+            raise NoCrop(f"the code crops with {written:.80}, whose value is not known before it runs")
+        if len(values) != 4 or not all(map(_is_number, values)):
+            raise NoCrop(f"the code crops with {box!r:.80}")
+        self.boxes.append(tuple(float(value) for value in values))
+        return _Image(cropped=True)
+
+    def _called(self, node: ast.Call) -> Any:
+        name = _name_of(node)
+        method = self._value(node.func.value) if isinstance(node.func, ast.Attribute) else None
+        if name in self.known and method is None:
+            raise NoCrop(f"the code calls {name}()")
+        given = [self._value(argument) for argument in node.args]
+        named = {word.arg: self._plain(word.value) for word in node.keywords}
+        if isinstance(method, _Image):
+            return self._method(method, name, node, given, named)
+        if name in ("imread", "open") and isinstance(node.func, ast.Attribute):
+            return self._open(given, named)
+        images = [one for one in given if isinstance(one, _Image)]
+        if images:
+            return self._image_function(ast.unparse(node.func), images, given)
+        if name in _FUNCTIONS and method is None and not named and given and _UNKNOWN not in given:
+            try:
+                return _FUNCTIONS[name](*given)
+            except (TypeError, ValueError, OverflowError):
+                return _UNKNOWN
+        if name not in _ASIDE and name not in _FUNCTIONS:
+            raise NoCrop(f"the code calls {name or ast.unparse(node.func)}()")
+        return _UNKNOWN
+
+    def _open(self, given: list[Any], named: dict[str, Any]) -> _Image:
+        if len(given) != 1 or named or not isinstance(given[0], str):
+            raise NoCrop("the code opens an image in a way or from a path that is not known")
+        self.files.append(given[0])
+        return _Image(cropped=False)
+
+    def _method(self, image: _Image, name: str, node: ast.Call, given: list[Any], named: dict[str, Any]) -> Any:
+        """A method of Pillow's images or of numpy's arrays."""
+        if any(isinstance(one, _Image) for one in given):
+            raise NoCrop(f"the code calls {name}() with two images")
+        if name == "crop" and len(given) + len(named) == 1 and named.keys() <= {"box"}:
+            return self._crop(image, [*given, *named.values()][0], ast.unparse(node))
+        if name == "copy" and not given and not named:
+            return image
+        if name == "resize" and len(given) <= 2 and not named.keys() - {"size", "resample"}:
+            return self._resized(image)
+        if name == "save":
+            return self._save(image)
+        if name == "show" and not given:
+            return None
+        raise NoCrop(f"the code calls {name}()")
+
+    def _image_function(self, name: str, images: list[_Image], given: list[Any]) -> Any:
+        """A function of OpenCV or numpy that is given an image."""
+        if len(images) == 1:
+            if name == "cv2.resize" and given[0] is images[0]:
+                return self._resized(images[0])
+            if name == "cv2.imwrite":
+                return self._save(images[0])
+            if name in ("np.ascontiguousarray", "numpy.ascontiguousarray") and len(given) == 1:
+                return images[0]
+        raise NoCrop(f"the code calls {name}()")
+
+    def _resized(self, image: _Image) -> _Image:
+        if not image.cropped:
+            raise NoCrop("the code resizes the image before it crops it")
+        return image
+
+    def _save(self, image: _Image) -> None:
+        if not image.cropped:
+            raise NoCrop("the code saves the image that it opened")
+        self.saved += 1
 
 
-def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements of a block and of the blocks in it; what runs only in a loop or a function is not followed."""
-    for statement in body:
-        if isinstance(statement, ast.For | ast.While | ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-            raise NoCrop("the code has a loop or a function")
-        yield statement
-        for block in ("body", "orelse", "finalbody"):
-            yield from _statements(getattr(statement, block, []))
-        for handler in getattr(statement, "handlers", []):
-            yield from _statements(handler.body)
+def _name_of(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
-def _nodes(statement: ast.stmt) -> Iterator[ast.AST]:
-    """The expressions of one statement, without those of the blocks in it."""
-    for child in ast.iter_child_nodes(statement):
-        if isinstance(child, ast.expr | ast.withitem | ast.keyword):
-            yield from ast.walk(child)
+def _is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
