@@ -9,7 +9,7 @@ from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -84,6 +84,7 @@ def test_interval_of_groups_of_unequal_size_by_hand():
     assert (found.low, found.high) == (0.0, 2 / 8), "of two groups drawn: b and b 0 / 4, a and b 1 / 6, a and a 2 / 8"
 
 
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), min_size=1, max_size=30), st.integers(0, 3))
 def test_mean_is_that_over_questions_whatever_the_groups_are(drawn, seed):
     values, groups = [right / 4 for right, _ in drawn], [group for _, group in drawn]
