@@ -84,10 +84,11 @@ def test_truth_that_no_answer_can_equal_is_left_out(target, reason):
     assert reason_of(check_row, make_row("s", 0, "Which?", [], RED | target), "s") == reason
 
 
-@pytest.mark.parametrize("tag", ["tool_call", "grounding", "think", "answer"])
-def test_text_about_other_tools_or_another_form_of_the_answer_is_left_out(tag):
+@pytest.mark.parametrize("tag", ["tool_call", "grounding"])
+def test_text_about_other_tools_is_left_out_and_a_form_of_the_answer_may_be_asked_for(tag):
     row = make_row("s", 0, f"Which? Use <{tag}>{{}}</{tag}>", [], RED)
     assert reason_of(check_row, row, "s") == "tool_text"
+    assert check_row(make_row("s", 0, "Which? Write <answer>...</answer>.", [], RED), "s") is None
 
 
 @pytest.mark.parametrize(

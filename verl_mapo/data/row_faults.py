@@ -13,8 +13,8 @@ from verl_mapo.data.rows import MARK, ExtraInfo, ImagePath, Message, RewardModel
 from verl_mapo.rewards.answers import can_be_met
 from verl_mapo.settings import ConfigError
 
-_TOOL_TAGS = ("<tool_call>", "<tools>", "<tool_response>", "<grounding>", "<think>", "<answer>")
-"""What a neutral row's prompt must not have: the agent loop declares the tools and the form of the answer."""
+_TOOL_TAGS = ("<tool_call>", "<tools>", "<tool_response>", "<grounding>")
+"""What a neutral row's prompt must not have: the agent loop declares the tools. An answer's form may be asked for."""
 
 
 def check_row(row: Row, name: str, kind: type = Row) -> None:
