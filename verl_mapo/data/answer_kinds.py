@@ -28,7 +28,7 @@ _MATH = re.compile(r"\\[a-zA-Z]+|[\^_=√π°±≤≥<>∞]|\d[a-rt-z]\b|^\([^()
 _CALCULATION = re.compile(r"(?=.*\d\s*[-+*/]\s*\d)(?:\d|(?<![A-Za-z])[a-z](?![A-Za-z])|[\s.,+*/()-])+")
 """An expression of numbers and single letters."""
 _JOINED = re.compile(r"\d+(?:\s*[-–/]\s*\d+)+")
-"""Whole numbers that are joined: a telephone number, a date, a score, ``24/7``; or a fraction."""
+"""Whole numbers that are joined: a telephone number, a date, a score, ``50/50``; or a fraction."""
 _FRACTION = re.compile(r"(\d+)/(\d+)")
 _IN_LATEX = re.compile(r"\\boxed|\\\(|\$.*\$", re.DOTALL)
 _AMOUNT = re.compile(
@@ -75,7 +75,7 @@ def target_of(truth: Any, options: Sequence[str] | None = None, question: str = 
     ======================================================  ===================
 
     A name is no number though it holds one (``7-Eleven``, ``5th Avenue``), and neither are numbers that are joined
-    (``555-1234``, ``24/7``), unless they are a fraction below 1 or stand in LaTeX.
+    (``555-1234``, ``50/50``, ``24/7``), unless they are another fraction or stand in LaTeX.
 
     Args:
         truth: the published truth: a text, a number, a bool, or one of them in ``\\boxed{}`` or answer tags.
@@ -127,7 +127,7 @@ def _is_number(plain: str, latex: bool) -> bool:
     digits = digits_for_words(plain)
     if joined := _JOINED.match(digits):
         fraction = _FRACTION.fullmatch(joined.group())
-        if fraction is None or not (latex or int(fraction[1]) < int(fraction[2])):
+        if fraction is None or not (latex or int(fraction[1]) != int(fraction[2]) and fraction.group() != "24/7"):
             return False
     found = _AMOUNT.fullmatch(digits)
     words = re.findall(r"[^\W\d_]+", found["behind"]) if found else []
