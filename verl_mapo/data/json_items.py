@@ -55,6 +55,7 @@ def json_items(text: TextIO) -> Iterator[Any]:
         return
     place, taken = start.end(), 0
     while True:
+        place = _SPACE.match(read, place).end()
         try:
             item, end = DECODER.raw_decode(read, place)
             after = _NEXT.match(read, end)
@@ -67,7 +68,7 @@ def json_items(text: TextIO) -> Iterator[Any]:
             more = text.read(max(_CHUNK, len(read) - place)) if len(read) - place < LONGEST else ""
             if not more:
                 raise BrokenList(fault or "the list has no end", taken)
-            read, place = read[_SPACE.match(read, place).end() :] + more, 0
+            read, place = read[place:] + more, 0
             continue
         raw = read[place : after.end()].encode(errors="surrogateescape")
         taken += len(raw)

@@ -45,7 +45,7 @@ _SENTENCE = re.compile(
 _REASONS = ("because", "since", "due", "given", "因", "由")
 """How a word begins that joins a reason to a claim."""
 
-_NAMES = re.compile(r"(?<![^\W_])(?:is|be|it's|choose|pick|select)\W*$", re.IGNORECASE)
+_NAMES = re.compile(r"(?:(?<![^\W_])(?:is|be|it's|choose|pick|select)|[是为為选選])\W*$", re.IGNORECASE)
 _ENDORSED_CJK = re.compile(r"\s*(?:选项|選項|项|項)?\s*(?:才)?\s*(?:是|为)?\s*(?:正确|正確|对|對)")
 _AGREED = re.compile(
     r"(?<![^\W_])(?:i\s+(?:think|believe)\s+)?(?:that|this|it)(?:'s|\s+is)\s+(?:right|correct|true)(?![^\W_])",
@@ -297,7 +297,7 @@ def _stands(letter: str, link: str, rest: str, texts: list[str], letters: list[s
     if own and plain.startswith(f"{own} "):
         rest = re.sub(rf"^\W*{re.escape(own)}(?!\w)", " ", rest, count=1, flags=re.IGNORECASE)
         if own and re.match(r"\s*[.;!\n]", rest):
-            rest = _about_others_left_out(rest)
+            rest = _about_others_left_out(rest, letters)
     left = _RULED_OUT.sub(" ", rest)
     if link == "not" and left != rest:
         link = "" if not re.search(r"\bbut\b", left) else link
@@ -323,14 +323,14 @@ def _stands(letter: str, link: str, rest: str, texts: list[str], letters: list[s
     return not parts & (set(texts) - {own}) and len(named) <= 1 and not any(claims)
 
 
-def _about_others_left_out(text: str) -> str:
+def _about_others_left_out(text: str, letters: list[str]) -> str:
     """Sentences without those that say of another thing what it is, such as ``The bus behind it is red``."""
-    kept = [
-        sentence
-        for sentence in re.split(r"(?<=[.;!\n])", text)
-        if not (_SENTENCE.match(plain := normalise(sentence)) and not _OF_THE_ANSWER.match(plain))
-    ]
-    return " ".join(kept)
+
+    def of_another(sentence: str) -> bool:
+        plain = normalise(sentence)
+        return bool(_SENTENCE.match(plain)) and not (_OF_THE_ANSWER.match(plain) or _mentioned(sentence, letters))
+
+    return " ".join(sentence for sentence in re.split(r"(?<=[.;!\n])", text) if not of_another(sentence))
 
 
 def _own_texts_left_out(text: str, texts: list[str], letters: list[str]) -> str:
