@@ -8,6 +8,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +92,6 @@ def launch_run(
 
     from verl_mapo.launcher import REFUSED, launch
     from verl_mapo.planning.compose import composed
-    from verl_mapo.platforms import cpu
     from verl_mapo.report.progress import Progress
 
     folder = RunFolder(run.resolve())
@@ -106,19 +107,39 @@ def launch_run(
     timeout_s = None if timeout_h is None else timeout_h * 3600
     progress = progress or Progress(typer.echo, last_value(overrides, names.TOTAL_STEPS))
     echo = None if verbose else progress
-    with held(folder) as lock:
-        metrics = folder.next_metrics()
-        metrics.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics)}
-        if without_gpu:
-            environment = {**cpu.environment(), **environment}
-        write_whole(folder.about, json.dumps(about(arguments), indent=1))
+    with attempt(folder, arguments, without_gpu) as (environment, lock):
         code = launch(arguments, timeout_s=timeout_s, env=environment, log=folder.log, echo=echo, inherited=[lock])
     if code and code != REFUSED and not verbose:
         typer.echo(f"{progress.explain()}\nThe run ended with code {code}. Its whole output is in {folder.log}.")
     if code and code != REFUSED:
         typer.echo(f"verl-mapo: the same command {progress.again(folder.marked_step)}.")
     return code
+
+
+@contextmanager
+def attempt(folder: RunFolder, arguments: list[str], on_cpu: bool) -> Iterator[tuple[dict[str, str], int]]:
+    """Hold a run folder for one more attempt of its run, and write ``run.json``.
+
+    Args:
+        folder: the folder.
+        arguments: the attempt's hydra arguments.
+        on_cpu: whether it runs on the CPU stack.
+
+    Yields:
+        the environment of the attempt's process, with the path of its metrics file; and the descriptor of the lock,
+        which that process inherits.
+
+    Raises:
+        ConfigError: another command uses the folder.
+    """
+    from verl_mapo.platforms import cpu
+
+    with held(folder) as lock:
+        metrics = folder.next_metrics()
+        metrics.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(folder.about, json.dumps(about(arguments), indent=1))
+        environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics)}
+        yield ({**cpu.environment(), **environment} if on_cpu else environment), lock
 
 
 def about(arguments: list[str]) -> dict[str, Any]:

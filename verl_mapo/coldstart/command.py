@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import statistics
 import sys
 from collections.abc import Sequence
@@ -24,9 +22,8 @@ from verl_mapo.overrides import check_data_path, hydra_folder_override, in_shell
 from verl_mapo.planning.compose import PRIMARY, composed
 from verl_mapo.platforms import cpu
 from verl_mapo.report.progress import Progress
-from verl_mapo.run_command import OWN, about
-from verl_mapo.run_folder import RunFolder, write_whole
-from verl_mapo.run_lock import held
+from verl_mapo.run_command import OWN, attempt
+from verl_mapo.run_folder import RunFolder
 from verl_mapo.settings import ConfigError, select
 from verl_mapo.training.start_checks import check_attention, data_files, tokenizer_and_processor
 
@@ -170,19 +167,12 @@ def _train(
     command += ["--config-path", OWN, "--config-name", CONFIG.stem, *arguments]
     progress = Progress(typer.echo, total)
     echo, limit = None if verbose else progress, None if timeout_h is None else timeout_h * 3600
-    with held(folder) as lock:
-        metrics = folder.next_metrics()
-        metrics.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics)}
-        if config.trainer.device == cpu.NAME:
-            environment = {**cpu.environment(), **environment}
-        write_whole(folder.about, json.dumps(about(arguments), indent=1))
+    with attempt(folder, arguments, config.trainer.device == cpu.NAME) as (environment, lock):
         code = supervise(command, timeout_s=limit, env=environment, log=folder.log, echo=echo, inherited=[lock])
     if code and not verbose:
         typer.echo(f"{progress.explain()}\nThe run ended with code {code}. Its whole output is in {folder.log}.")
     if code:
-        step = folder.marked_step
-        typer.echo(f"verl-mapo: the same command {f'goes on after step {step}' if step else 'begins anew'}.")
+        typer.echo(f"verl-mapo: the same command {progress.again(folder.marked_step)}.")
     return code
 
 
