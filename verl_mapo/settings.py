@@ -110,7 +110,7 @@ def count_at(config: Any, path: str) -> int:
         ConfigError: the value is absent, null, or no positive integer.
     """
     value = select(config, path)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not is_count(value):
         raise ConfigError(f"{path}={value} is refused: use an integer of at least 1, for example {path}=512.")
     return value
 
@@ -119,6 +119,11 @@ def _path(where: str, *path: Any) -> str:
     """The dotted path of a setting in a node, or the option of a command."""
     text = ".".join(map(str, path))
     return f"--{text.replace('_', '-')}" if where == _OPTIONS else ".".join(filter(None, (where, text)))
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is an integer of at least 1; True is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _name_of(cls: type) -> str:

@@ -296,7 +296,7 @@ def _stands(letter: str, link: str, rest: str, texts: list[str], letters: list[s
         return True
     if own and plain.startswith(f"{own} "):
         rest = re.sub(rf"^\W*{re.escape(own)}(?!\w)", " ", rest, count=1, flags=re.IGNORECASE)
-        if own and re.match(r"\s*[.;!\n]", rest):
+        if re.match(r"\s*[.;!\n]", rest):
             rest = _about_others_left_out(rest, letters)
     left = _RULED_OUT.sub(" ", rest)
     if link == "not" and left != rest:
@@ -336,15 +336,10 @@ def _about_others_left_out(text: str, letters: list[str]) -> str:
 def _own_texts_left_out(text: str, texts: list[str], letters: list[str]) -> str:
     """A text without what it says of options by their letters, such as ``B is red``."""
     known = "|".join(map(re.escape, filter(None, texts)))
-    return (
-        re.sub(
-            rf"(?<![A-Za-z0-9])\(?[{''.join(letters)}]\)?\s+(?:is|says|shows|reads|means)\s+(?i:an?\s+|the\s+)?(?i:{known})(?!\w)",
-            " ",
-            text,
-        )
-        if known
-        else text
-    )
+    if not known:
+        return text
+    letter, article = rf"(?<![A-Za-z0-9])\(?[{''.join(letters)}]\)?", r"(?i:an?\s+|the\s+)?"
+    return re.sub(rf"{letter}\s+(?:is|says|shows|reads|means)\s+{article}(?i:{known})(?!\w)", " ", text)
 
 
 def _mentioned(text: str, letters: list[str], endorsed: bool = False) -> set[str]:

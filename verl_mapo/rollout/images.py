@@ -22,7 +22,7 @@ from verl_mapo.rollout.decode import UnreadableImage
 from verl_mapo.rollout.row_pictures import PROCESSOR_MAX_ASPECT, AskedSize, Picture, Source
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.smart_resize import smart_resize
-from verl_mapo.settings import ConfigError
+from verl_mapo.settings import ConfigError, is_count
 from verl_mapo.tools.coordinates import BoxError, Size
 from verl_mapo.tools.image_history import Resize, ToolImage, full_view
 
@@ -255,7 +255,7 @@ def _check_kwargs(image_processor: Any, kwargs: Mapping[str, Any]) -> None:
     counts = {f"size.{key}": own[key] for key in keys}
     counts |= {key: getattr(image_processor, key) for key in ("patch_size", "merge_size")}
     for key, value in counts.items():
-        if not _is_count(value):
+        if not is_count(value):
             raise ConfigError(
                 f"{key}={value!r} of the model's image processor is refused: in its preprocessor_config.json, write an "
                 "integer of at least 1."
@@ -281,7 +281,7 @@ def _check_kwargs(image_processor: Any, kwargs: Mapping[str, Any]) -> None:
     given = {f"size.{key}": value for key, value in (size or {}).items()}
     given |= {key: kwargs[key] for key in ("min_pixels", "max_pixels") if key in kwargs}
     for key, value in given.items():
-        if not _is_count(value):
+        if not is_count(value):
             raise ConfigError(
                 f"{MM_PROCESSOR_KWARGS}.{key}={value!r} is refused: it is a number of pixels, for example 1003520."
             )
@@ -292,10 +292,6 @@ def _check_kwargs(image_processor: Any, kwargs: Mapping[str, Any]) -> None:
                 f"{MM_PROCESSOR_KWARGS}.{key}={given[key]} alone is ignored by transformers and used by vLLM: set "
                 f"{MM_PROCESSOR_KWARGS}.{other} as well, for example to {default}."
             )
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def thumbnail(image: Image.Image, side: int) -> bytes:
