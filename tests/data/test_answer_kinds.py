@@ -84,6 +84,12 @@ def test_true_is_yes_unless_the_question_names_true_and_false(truth, holds):
         ("B. blue", None, "Which?\nA. red\nB. blue", "B", ["red", "blue"]),
         ("(A)", None, "Choices: (A) 145° (B) 135°\nAnswer with the letter.", "A", ["145°", "135°"]),
         ("3", ["2", "3"], "", "B", ["2", "3"]),
+        ("Both A and B", ["A", "B", "Both A and B"], "", "C", ["A", "B", "Both A and B"]),
+        ("D. A and B", ["A", "C", "B", "A and B"], "", "D", ["A", "C", "B", "A and B"]),
+        ("BC", ["AB", "AC", "BC", "none"], "", "C", ["AB", "AC", "BC", "none"]),
+        ("AC", ["red", "blue", "green"], "", "AC", ["red", "blue", "green"]),
+        ("30°", None, "Which angle?\nA.15°\nB.30°", "B", ["15°", "30°"]),
+        ("B", None, "哪个?\nA、红\nB、蓝", "B", ["红", "蓝"]),
     ],
 )
 def test_truth_among_options_is_their_letter(truth, options, question, letter, texts):

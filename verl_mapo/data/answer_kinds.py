@@ -49,7 +49,7 @@ _FUNCTION_WORDS = frozenset(
     "is are was were be been has have had do does did can could will would it its they he she there this that these "
     "those his her their and or not no".split()
 )
-_OPTION = re.compile(r"(?:(?<=^)|(?<=[\s,;:?.)]))(?:\(([A-J])\)|([A-J])[.):](?=\s))\s*")
+_OPTION = re.compile(r"(?:(?<=^)|(?<=[\s,;:?.)]))(?:[(（]([A-J])[)）]|([A-J])(?:[.):](?=\s)|(?<=\n[A-J])[.):、．：]))\s*")
 _INSTRUCTION = re.compile(
     r"(?<!\S)(?:Please\b|(?:Answer|Respond|Reply)\s+(?:with|by|in|using|only|directly|the\s+(?:\w+\s+)?question)\b"
     r"|(?:Choose|Select|Pick|Give|Provide|Output|Return|Write|Put|State)\s+(?:the|one|only|your|just|an?|from)\b"
@@ -150,6 +150,8 @@ def _target(style: str, truth: str, options: Sequence[str] | None = None) -> Rew
 
 def options_in(question: str) -> list[str]:
     """The texts of the options that a question lists as ``(A) red (B) blue``, ``A. red`` or ``A) red``, A first.
+
+    In a line of its own, a label needs no blank behind it: ``A.red``.
 
     An instruction behind them, such as ``Answer with the letter.``, is no part of the last one.
 

@@ -164,7 +164,10 @@ def choice(text: str, options: Sequence[str] = ()) -> str | None:
         return _option(text, texts, letters)
     said, link, why = claim(text)
     if link == "":
-        return _letters(text, letters) or _option(text, texts, letters) or _labelled(text, texts, letters)
+        named = _letters(text, letters)
+        if named and len(named) > 1:  # unless an option says so itself, such as ``Both A and B``
+            named = _equal(normalise(text), texts, letters) or _own_label(text, texts, letters) or named
+        return named or _option(text, texts, letters) or _labelled(text, texts, letters)
     whole = _option(text, texts, letters) or _own_label(text, texts, letters)
     chosen = whole or _letters(said, letters) or _option(said, texts, letters) or _labelled(said, texts, letters)
     after = f"not {why}" if link == "not" else why
@@ -215,9 +218,14 @@ def _option(text: str, texts: list[str], letters: list[str]) -> str | None:
         (plain[lead.end() :] if lead else plain, bare),
         (plain.removeprefix("a ") if text.startswith("a ") else "", bare),  # a capital may be the letter of an option
     ):
-        if said and known.count(said) == 1:
-            return letters[known.index(said)]
+        if found := _equal(said, known, letters):
+            return found
     return _polar(text, texts, letters) or _counted(text, texts, letters)
+
+
+def _equal(said: str, texts: list[str], letters: list[str]) -> str | None:
+    """The letter of the only option with this normalised text."""
+    return letters[texts.index(said)] if said and texts.count(said) == 1 else None
 
 
 def _polar(text: str, texts: list[str], letters: list[str]) -> str | None:
