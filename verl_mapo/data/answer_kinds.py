@@ -49,7 +49,9 @@ _FUNCTION_WORDS = frozenset(
     "is are was were be been has have had do does did can could will would it its they he she there this that these "
     "those his her their and or not no".split()
 )
-_OPTION = re.compile(r"(?:(?<=^)|(?<=[\s,;:?.)]))(?:[(（]([A-J])[)）]|([A-J])(?:[.):](?=\s)|(?<=\n[A-J])[.):、．：]))\s*")
+_OPTION = re.compile(
+    r"(?:(?<=^)|(?<=[\s,;:?.)]))(?:[(（]([A-J])[)）]|([A-J])(?:[.):](?=\s)|(?<=\n[A-J])[.):、．：]))\s*"
+)
 _INSTRUCTION = re.compile(
     r"(?<!\S)(?:Please\b|(?:Answer|Respond|Reply)\s+(?:with|by|in|using|only|directly|the\s+(?:\w+\s+)?question)\b"
     r"|(?:Choose|Select|Pick|Give|Provide|Output|Return|Write|Put|State)\s+(?:the|one|only|your|just|an?|from)\b"
