@@ -41,6 +41,8 @@ def test_items_are_those_of_the_whole_list(items, chunk, indent, ascii_only):
         ("[1, " + "[" * 200_000, [1], 3, "recursion"),
         ('[1, "' + "long" * 1000 + '"]', [1], 3, "Unterminated string"),
         ("[", [], 0, "no item after"),
+        ("[1, 2]\n[3, 4]", [1, 2], 6, "the list ends before '.3, 4"),
+        ("[]" + " " * 2_000_000 + "[3]", [], 0, "the list ends before"),
     ],
 )
 def test_a_list_that_cannot_be_read_further_tells_what_was_read(monkeypatch, text, kept, taken, fault):

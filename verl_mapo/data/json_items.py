@@ -44,7 +44,8 @@ def json_items(text: TextIO) -> Iterator[Any]:
         Each item; a ``UnicodeDecodeError``, as a value, in the place of one with bytes that are no UTF-8.
 
     Raises:
-        BrokenList: the text ends before the list does, an item is no JSON, or is longer than :data:`LONGEST`.
+        BrokenList: the text ends before the list does, or goes on behind it; an item is no JSON, or is longer than
+            :data:`LONGEST`.
     """
     read = text.read(_CHUNK)
     while not (start := _START.match(read)):
@@ -52,7 +53,7 @@ def json_items(text: TextIO) -> Iterator[Any]:
             raise BrokenList("there is no item after [", 0)
         read += more
     if start[1]:
-        return
+        return _check_end(text, read[start.end(1) :], 0)
     place, taken = start.end(), 0
     while True:
         place = _SPACE.match(read, place).end()
@@ -74,8 +75,16 @@ def json_items(text: TextIO) -> Iterator[Any]:
         taken += len(raw)
         yield _fault_of(raw) or item
         if after[1]:
-            return
+            return _check_end(text, read[after.end() :], taken)
         place = after.end()
+
+
+def _check_end(text: TextIO, rest: str, taken: int) -> None:
+    """Raise BrokenList if anything but blanks is behind a list, such as the list of another file."""
+    while not rest.strip():
+        if not (rest := text.read(_CHUNK)):
+            return
+    raise BrokenList(f"the list ends before {rest.strip()[:40]!r}", taken)
 
 
 def _fault_of(raw: bytes) -> UnicodeDecodeError | None:
