@@ -55,7 +55,9 @@ def _pixel_box(box: Sequence[float], sides: tuple[int, int], unit: BoxUnit, form
     for corner in (first, second):
         scaled = [value * side / top for value, side, top in zip(corner, sides, whole, strict=True)]
         if not all(-OUTSIDE * side <= value <= (1 + OUTSIDE) * side for value, side in zip(scaled, sides, strict=True)):
-            raise LeftOut("box_outside", f"the box {list(box)} ({unit}) is not inside {sides[0]} x {sides[1]} pixels")
+            raise LeftOut(
+                "box_outside", f"the box {list(box)} ({unit}, {form}) is not inside {sides[0]} x {sides[1]} pixels"
+            )
         corners += [float(min(max(value, 0), side)) for value, side in zip(scaled, sides, strict=True)]
     if corners[0] >= corners[2] or corners[1] >= corners[3]:
         raise LeftOut("box_outside", f"the box {list(box)} ({form}) has no area")

@@ -129,6 +129,8 @@ class _Reader:
                 self._value(value)
             case ast.Assign(targets=[target], value=value):
                 self._assign(target, self._value(value))
+            case ast.AugAssign(target=ast.Name() as name, op=kind, value=value):
+                self._assign(name, self._computed(kind, self._plain(name), self._plain(value)))
             case ast.If(test=test, body=body, orelse=orelse):
                 self._branch(self._value(test), body, orelse)
             case ast.Try(body=body, handlers=handlers, orelse=orelse, finalbody=final):
@@ -184,8 +186,12 @@ class _Reader:
                 return self._unary(kind, self._plain(operand))
             case ast.BinOp(left=left, op=kind, right=right):
                 return self._computed(kind, self._plain(left), self._plain(right))
-            case ast.Compare(left=left, ops=[kind], comparators=[right]):
-                return self._compared(kind, self._value(left), self._value(right))
+            case ast.Compare(left=left, ops=kinds, comparators=others):
+                values = [self._value(part) for part in (left, *others)]
+                pairs = zip(kinds, values[:-1], values[1:], strict=True)
+                return _conclusion([self._compared(kind, *two) for kind, *two in pairs], ast.And())
+            case ast.BoolOp(op=kind, values=parts):
+                return _conclusion([self._plain(part) for part in parts], kind)
             case ast.JoinedStr(values=parts):
                 for part in parts:
                     if isinstance(part, ast.FormattedValue):
@@ -265,6 +271,9 @@ class _Reader:
         for corner, value in zip(corners, box, strict=True):
             if value is not _UNKNOWN and (not isinstance(value, int) or value < 0):
                 raise NoCrop(f"the code indexes pixels with {ast.unparse(corner):.60}, which is no whole number from 0")
+        if not image.cropped:  # an array ends at its edge, where Pillow adds black pixels
+            sides = self.size_of(self.files[-1]) * 2
+            box = [value if value is _UNKNOWN else min(value, side) for value, side in zip(box, sides, strict=True)]
         return self._crop(image, box, f"[{ast.unparse(index).strip('()')}]")
 
     def _crop(self, image: _Image, box: Any, written: str) -> _Image:
@@ -313,7 +322,7 @@ class _Reader:
             raise NoCrop(f"the code calls {name}() with two images")
         if name == "crop" and len(given) + len(named) == 1 and named.keys() <= {"box"}:
             return self._crop(image, [*given, *named.values()][0], ast.unparse(node))
-        if name == "copy" and not given and not named:
+        if not named and (name, given) in (("copy", []), ("convert", ["RGB"])):
             return image
         if name == "resize" and len(given) <= 2 and not named.keys() - {"size", "resample"}:
             return self._resized(image)
@@ -347,6 +356,14 @@ class _Reader:
 
 def _name_of(call: ast.Call) -> str:
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def _conclusion(values: list[Any], kind: ast.boolop) -> Any:
+    """What some truth values, known or not, give together with ``and`` or ``or``."""
+    ends = isinstance(kind, ast.Or)
+    if any(value is ends for value in values):
+        return ends
+    return not ends if all(value is not ends and isinstance(value, bool) for value in values) else _UNKNOWN
 
 
 def _is_number(value: Any) -> bool:
