@@ -49,6 +49,16 @@ def test_crop_becomes_a_zoom_between_two_thoughts(tmp_path):
     assert done.target == ("multiple_choice", "B") and done.row["reward_model"]["options"] == ["S OT", "S QT"]
 
 
+@pytest.mark.parametrize("path", ['"/data/17127.jpg"', "'/data/17127.jpg'", "/data/17127.jpg ", "`/data/17127.jpg`"])
+def test_code_that_opens_the_original_again_zooms_into_it(path, tmp_path):
+    calls = (BEFORE, code((40, 40, 120, 80)), OUTPUT, "Wider.\n", code((0, 0, 120, 60)), OUTPUT, END)
+    told = example(*calls, sizes=((400, 200), (160, 80), (240, 120)))
+    told["question"] = QUESTION.replace('"/data/17127.jpg"', path)
+    put(tmp_path / "a" / "data" / "2round-0.parquet", [told])
+    _, second, _ = Converted(ThymeSFT, tmp_path / "a").row["turns"]
+    assert '"bbox_2d": [0, 0, 300, 300], "img_idx": 0' in second
+
+
 def test_code_that_opens_the_last_crop_zooms_into_it(tmp_path):
     second = code((20, 0, 100, 80), "/processed/17127_ab.jpg")
     told = example(

@@ -23,7 +23,7 @@ from verl_mapo.tools.coordinates import Size
 
 _SANDBOX = re.compile(r"<sandbox_output>.*?</sandbox_output>", re.DOTALL)
 _CODE = re.compile(r"<code>\s*(?:```)?\s*(?:python)?\s*\n?(.*?)(?:```)?\s*</code>", re.DOTALL)
-_PATH = re.compile(r"User Image Path:?\**:?\s*\"([^\"]+)\"")
+_PATH = re.compile(r"User Image Path:?\**:?[ \t\"'`]*([^\"'`\n]*[^\"'`\s])")
 _ABOUT_CODE = re.compile(r"(?:(?<=[.!?\n])|\A)[^.!?\n]*\b(?:Python|code)\b[^.!?\n]*[:.]\s*\Z", re.IGNORECASE)
 _OTHER_FORM = 0.1
 """Relative difference of the aspect ratios of a box and of the published crop from which on the box is not believed."""
