@@ -15,6 +15,9 @@ from verl_mapo.settings import ConfigError
 
 logger = logging.getLogger(__name__)
 
+LOCK = ".lock"
+"""Name of the file that a command locks in a folder of rows, and leaves there, see :func:`locked`."""
+
 
 @contextmanager
 def held(folder: RunFolder) -> Iterator[int]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +18,7 @@ from support.supervised import write_rows
 from verl_mapo.coldstart.collect import collect
 from verl_mapo.coldstart.filters import FilterSettings, Removal
 from verl_mapo.coldstart.replay import Replayer
+from verl_mapo.run_lock import LOCK, locked
 from verl_mapo.settings import ConfigError
 from verl_mapo.training.questions import Questions
 
@@ -91,6 +93,20 @@ def test_rollouts_of_other_questions_are_left_out(model, config, run, tmp_path, 
     collection = collect(other, [run], tmp_path, FilterSettings())
     assert collection.file is None and collection.removed == {Removal.UNKNOWN_QUESTION: 6}
     assert not (tmp_path / "train.parquet").exists()
+
+
+def test_other_rows_are_not_replaced(config, run, tmp_path):
+    data = config.copy()
+    data.data.train_files = str(shutil.copy(config.data.train_files, tmp_path / "train.parquet"))
+    with pytest.raises(ConfigError, match="train.parquet is one of data.train_files, and would be replaced"):
+        collect(data, [run], tmp_path, FilterSettings())
+    with pytest.raises(ConfigError, match="train.parquet was not written by verl-mapo collect"):
+        collect(config, [run], tmp_path, FilterSettings())
+    assert len(pq.read_table(tmp_path / "train.parquet")) == 3
+    for _ in range(2):
+        assert collect(config, [run], tmp_path / "rows", FilterSettings()).rows == 2, "an earlier one is replaced"
+    with locked(tmp_path / "rows" / LOCK), pytest.raises(ConfigError, match="in use by another command"):
+        collect(config, [run], tmp_path / "rows", FilterSettings())
 
 
 def test_run_without_rollouts_is_refused(config, run, tmp_path):

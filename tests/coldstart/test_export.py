@@ -61,6 +61,12 @@ def test_other_trainer_is_refused(supervised, tiny_models, file, tmp_path):
         export(supervised(tiny_models["qwen3_vl"], file), tmp_path / "out", "trl")
 
 
+def test_folder_of_rows_is_refused(supervised, tiny_models, file):
+    with pytest.raises(ConfigError, match="it holds rows"):
+        export(supervised(tiny_models["qwen3_vl"], file), file.parent, "ms-swift")
+    assert [*file.parent.iterdir()] == [file]
+
+
 def test_command_exports_a_converted_folder(tiny_models, file, tmp_path):
     model = str(tiny_models["qwen3_vl"].folder)
     arguments = ["data", "export", str(file.parent), "--to", "ms-swift", "--model", model, "--out", str(tmp_path / "o")]

@@ -40,6 +40,7 @@ from verl_mapo.coldstart.filters import (
 from verl_mapo.report.load import Rollout, RunData
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.run_folder import SPLITS, write_whole
+from verl_mapo.run_lock import LOCK, locked
 from verl_mapo.settings import ConfigError, parse
 from verl_mapo.settings import select as select_setting
 from verl_mapo.training.questions import Questions
@@ -47,6 +48,7 @@ from verl_mapo.training.questions import Questions
 TURNS = "turns"
 """The column that makes a data row a supervised row."""
 
+_ABOUT = "collection.json"
 _BATCH = 1000
 """Number of rows that are in memory at once."""
 
@@ -98,9 +100,38 @@ def collect(config: DictConfig, runs: Sequence[Path], out: Path, settings: Filte
         settings: the filters.
 
     Raises:
-        ConfigError: a run has no rollouts, or the data or the model cannot be used.
+        ConfigError: a run has no rollouts, the data or the model cannot be used, or ``out`` is in use, or holds other
+            rows, see :func:`check_out`.
     """
     questions = Questions(config)
+    check_out(out, questions.files)
+    with locked(out / LOCK):
+        return _collect(questions, config, runs, out, settings)
+
+
+def check_out(out: Path, data: Sequence[str]) -> None:
+    """Check that no rows but those of an earlier collection would be replaced.
+
+    Args:
+        out: the folder to write to.
+        data: the files of the questions.
+
+    Raises:
+        ConfigError: ``out/train.parquet`` is one of them, or was not written by ``verl-mapo collect``.
+    """
+    file = out / "train.parquet"
+    read = any(file.resolve() == Path(each).expanduser().resolve() for each in data)
+    if file.exists() and (read or not (out / _ABOUT).exists()):
+        whose = "is one of data.train_files" if read else "was not written by verl-mapo collect"
+        raise ConfigError(
+            f"--out {out} is refused: {file} {whose}, and would be replaced. Give another folder, for example "
+            f"{out}-collected."
+        )
+
+
+def _collect(
+    questions: Questions, config: DictConfig, runs: Sequence[Path], out: Path, settings: FilterSettings
+) -> Collection:
     known = {identity: _question(row) for identity, row in questions.by_id.items()}
     describe = parse(VisualToolSettings, config).describe
     reading, sources = _Reading(), []
@@ -183,7 +214,7 @@ def _write(
         "questions": collection.questions,
     }
     about = {"counts": counts, **about, "data": questions.files, "version": metadata.version("verl-mapo")}
-    write_whole(out / "collection.json", json.dumps(about, indent=1) + "\n")
+    write_whole(out / _ABOUT, json.dumps(about, indent=1) + "\n")
     return collection
 
 

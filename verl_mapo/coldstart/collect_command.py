@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from verl_mapo.coldstart.collect import Collection, collect
+from verl_mapo import names
+from verl_mapo.coldstart.collect import Collection, check_out, collect
 from verl_mapo.coldstart.filters import FilterSettings
 from verl_mapo.overrides import check_data_path
 from verl_mapo.planning.compose import composed
@@ -20,6 +21,7 @@ from verl_mapo.run_command import primary_file
 from verl_mapo.run_folder import RunFolder
 from verl_mapo.server_run import ServerRun, ServerSettings, made
 from verl_mapo.settings import ConfigError, parse_options
+from verl_mapo.training.start_checks import data_files
 from verl_mapo.validation_run import ValidationRun, sampling_overrides
 
 T = TypeVar("T")
@@ -63,9 +65,11 @@ def run_collect(
     server = options["server"] is not None
     if (server and not options["model"]) or (not server and (options["model"] or options["api_key_env"])):
         raise ConfigError("--server and --model belong together: --server http://127.0.0.1:8000/v1 --model NAME.")
+    asked = _parsed(ServerSettings, options) if server else None
     whole = composed(primary_file(config), overrides)
-    if run is not None and server:
-        if not made(ServerRun(whole, _parsed(ServerSettings, options), run)):
+    check_out(out, data_files(whole, names.TRAIN_FILES))
+    if run is not None and asked is not None:
+        if not made(ServerRun(whole, asked, run)):
             return 1
     elif run is not None and (RunFolder(run).missing.is_file() or not RunFolder(run).rollouts("val")):
         given = [*overrides, *sampling_overrides(options["temperature"])]

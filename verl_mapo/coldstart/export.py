@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from verl_mapo.coldstart.dataset import SupervisedDataset
 from verl_mapo.coldstart.replay import Replay
+from verl_mapo.run_lock import LOCK, locked
 from verl_mapo.settings import ConfigError
 
 Trainer = Literal["llamafactory", "ms-swift"]
@@ -76,17 +77,24 @@ def export(rows: SupervisedDataset, out: Path, trainer: Trainer) -> Exported:
         trainer: the trainer that is to read them.
 
     Raises:
-        ConfigError: there is no such trainer, no row takes part in SFT, or no row has a dialogue, as with a chat
-            template that is not that of the Qwen families.
+        ConfigError: there is no such trainer, ``out`` is in use or holds rows, no row takes part in SFT, or no row has
+            a dialogue, as with a chat template that is not that of the Qwen families.
     """
     if trainer not in get_args(Trainer):
         raise ConfigError(f"--to {trainer} is refused: use {' or '.join(get_args(Trainer))}.")
     if not rows.kept:
         counts = ", ".join(f"{reason} {count}" for reason, count in rows.left_out().items())
         raise ConfigError(f"No row can be exported: {counts or 'the file has no rows'}. Give rows that SFT takes.")
-    (out / "images").mkdir(parents=True, exist_ok=True)
-    file, most, left_out = out / "train.jsonl", 0, []
-    with file.open("w", encoding="utf-8") as lines:
+    if (out / "train.parquet").exists():
+        raise ConfigError(f"--out {out} is refused: it holds rows. Give another folder, for example {out}-{trainer}.")
+    with locked(out / LOCK):
+        return _export(rows, out, trainer)
+
+
+def _export(rows: SupervisedDataset, out: Path, trainer: Trainer) -> Exported:
+    (out / "images").mkdir(exist_ok=True)
+    file, draft, most, left_out = out / "train.jsonl", out / ".train.jsonl", 0, []
+    with draft.open("w", encoding="utf-8") as lines:
         for index in tqdm(rows.kept, desc="Exporting", unit="row"):
             replayed = rows.replay(index)
             try:
@@ -98,6 +106,7 @@ def export(rows: SupervisedDataset, out: Path, trainer: Trainer) -> Exported:
             most = max([most, *(image.width * image.height for image in images)])
             paths = [str(_written(image, out / "images")) for image in images]
             lines.write(json.dumps(_dialogue(messages, paths, trainer), ensure_ascii=False) + "\n")
+    draft.replace(file)
     listed = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in left_out)
     (out / "left_out.jsonl").write_text(listed, encoding="utf-8")
     if len(left_out) == len(rows.kept):

@@ -31,7 +31,7 @@ from verl_mapo.data.reasons import FAULTS_OF_VALUES, INTENDED
 from verl_mapo.data.row_faults import check_row
 from verl_mapo.data.rows import SupervisedRow
 from verl_mapo.overrides import make_folder
-from verl_mapo.run_lock import locked
+from verl_mapo.run_lock import LOCK, locked
 from verl_mapo.settings import ConfigError
 
 PART = 1000
@@ -39,9 +39,6 @@ PART = 1000
 
 MAX_LEFT_OUT = 0.05
 """Default of the share of examples above which a conversion stops [ours]."""
-
-LOCK = ".lock"
-"""Name of the file that a conversion locks in its folder, and leaves there, see :func:`verl_mapo.run_lock.locked`."""
 
 LEAST_PIXELS = 4 * 32 * 32
 """Smallest limit of pixels of an image: four tokens of Qwen3-VL, below which qwen_vl_utils raises an error."""
