@@ -269,7 +269,7 @@ def test_runs_are_compared_with_the_first_one(tmp_path, questions):
 def test_one_right_answer_of_six_in_groups_of_four_and_two_is_a_sixth():
     index = pd.MultiIndex.from_product([["hrbench_4k"], list("abcdef")], names=["benchmark", "id"])
     runs = {
-        name: pd.DataFrame({"group": list("000011"), "right": [share, 0, 0, 0, 0, 0]}, index)
+        name: pd.DataFrame({"group": list("000011"), "truth": "A", "right": [share, 0, 0, 0, 0, 0]}, index)
         for name, share in (("base", 0.0), ("trained", 1.0))
     }
     found = table(compare_runs(runs)).to_dict("records")[1]
@@ -280,8 +280,13 @@ def test_runs_that_answered_different_questions_are_not_compared(tmp_path, quest
     answers = list(answers_of_run(validated(tmp_path / "run", questions, right), questions, BOTH))
     write_answers(answers, tmp_path / "all.jsonl")
     write_answers(answers[1:], tmp_path / "fewer.jsonl")
-    with pytest.raises(ConfigError, match="answered different questions: 1 only in the first, 0 only in the second"):
-        compare_runs({name: read_verdicts(tmp_path / f"{name}.jsonl") for name in ("all", "fewer")})
+    write_answers([replace(answers[0], truth="another"), *answers[1:]], tmp_path / "shuffled.jsonl")
+    for other, fault in (
+        ("fewer", "1 only in the first, 0 only in the second"),
+        ("shuffled", f"1 of {len(answers)} have another right answer in the second"),
+    ):
+        with pytest.raises(ConfigError, match=f"answered different questions: {fault}, such as {answers[0].benchmark}"):
+            compare_runs({name: read_verdicts(tmp_path / f"{name}.jsonl") for name in ("all", other)})
 
 
 def test_difference_that_tools_make_is_split_into_four_terms(tmp_path, questions):

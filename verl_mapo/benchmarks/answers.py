@@ -334,8 +334,8 @@ class Result:
         tool_rate: the share of samples that called a tool.
         tokens, turns, seconds: means over the samples; None where they were not recorded.
         iou: the mean box IoU of the looks; None where the benchmark has no boxes, or the model had no tool.
-        reported: what the benchmark reports, see :meth:`verl_mapo.benchmarks.base.Benchmark.summary`; a rule that reads
-            yes and no reads those of the first sample.
+        reported: what the benchmark reports, see :meth:`verl_mapo.benchmarks.base.Benchmark.summary`, as far as these
+            questions define it; a rule that reads yes and no reads those of the first sample.
     """
 
     ours: Estimate
@@ -383,7 +383,7 @@ def result_of(
         majority=float(np.mean([majority(answer.said, row) for answer, row in zip(answers, right, strict=True)])),
         tool_rate=avg_at_k(np.array([answer.called for answer in answers])),
         **{name: _mean(answers, name) for name in ("tokens", "turns", "seconds", "iou")},
-        reported=benchmark.summary(said),
+        reported={name: share for name, share in benchmark.summary(said).items() if not np.isnan(share)},
     )
 
 
