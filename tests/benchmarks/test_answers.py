@@ -22,7 +22,6 @@ from verl_mapo.benchmarks.answers import (
     LOST,
     QuestionAnswers,
     answers_of_run,
-    facts_in,
     read_answers,
     result_of,
     write_answers,
@@ -33,6 +32,7 @@ from verl_mapo.benchmarks.official import RULES
 from verl_mapo.benchmarks.verdicts import read_verdicts
 from verl_mapo.cli import app
 from verl_mapo.data import convert
+from verl_mapo.evaluation.prepared import facts_in
 from verl_mapo.rewards.answers import Undecided
 from verl_mapo.rollout.trajectory import EndReason, Trajectory, Turn, TurnStatus
 from verl_mapo.run_folder import RunFolder
@@ -112,6 +112,27 @@ def test_result_over_samples(tmp_path, questions):
     assert result.ours.value == 0.5 and result.ours.units == 2 and result.samples == 2
     assert result.pass_at_k == {1: 0.5, 2: 1.0} and result.majority == 1.0 and result.tool_rate == 0.5
     assert answers[6].said == [None, answers[6].truth]
+
+
+def test_number_that_the_questions_do_not_define_is_not_reported(tmp_path, questions):
+    answers = list(answers_of_run(validated(tmp_path / "run", questions, right), questions, BOTH))
+    facts = facts_in(questions)["hrbench_4k"]
+    single = [answer for answer in answers[6:] if facts[answer.id]["category"] == "single"]
+    reported = result_of(BOTH["hrbench_4k"], single, facts).reported
+    assert reported["fsp"] == 1.0 and not {"fcp", "mean_fsp_fcp"} & set(reported)
+
+
+def test_other_questions_under_the_same_numbers_are_refused(tmp_path, questions):
+    run = validated(tmp_path / "run", questions, right)
+    file = run / "trajectories" / "val" / "3.jsonl"
+    first, *lines = map(json.loads, file.read_text().splitlines())
+    records = [first | {"ground_truth": "another"}, *lines]
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    with pytest.raises(ConfigError, match="was asked other questions: the right answer of vstar 0 was 'another'"):
+        list(answers_of_run(run, questions, BOTH))
+    file.write_text(file.read_text().replace("{", "", 1))
+    with pytest.raises(ConfigError, match=r"line 1 of .*3\.jsonl is damaged"):
+        list(answers_of_run(run, questions, BOTH))
 
 
 def test_sample_that_an_error_ended_has_no_verdict_and_is_counted(tmp_path, questions):

@@ -15,10 +15,10 @@ from rich.table import Table
 
 from verl_mapo import names
 from verl_mapo.benchmarks import Benchmark
-from verl_mapo.benchmarks.answers import answers_of_run, facts_in, read_answers, result_of, write_answers
+from verl_mapo.benchmarks.answers import answers_of_run, read_answers, result_of, write_answers
 from verl_mapo.evaluation import suites
 from verl_mapo.evaluation.passes import PassSettings, checkpoint_overrides, run_pass
-from verl_mapo.evaluation.prepared import benchmarks_in, check_prepared, prepared_files
+from verl_mapo.evaluation.prepared import benchmarks_in, check_prepared, facts_in, prepared_files
 from verl_mapo.evaluation.summary import Line, details, document, write_summary
 from verl_mapo.overrides import check_overrides, path_override
 from verl_mapo.run_command import primary
