@@ -317,7 +317,8 @@ def _stands(letter: str, link: str, rest: str, texts: list[str], letters: list[s
     mentioned = _mentioned(left, letters, endorsed=link.startswith(_REASONS))
     if mentioned - set(letter) or _REJECTED.search(left):
         return False
-    if own and (_counted(left, texts, letters) or letter) != letter:
+    sentences = re.split(r"(?<=[.;!?\n])\s+", left)
+    if own and any(_counted(one, texts, letters) not in (None, letter) for one in sentences):
         return False
     others = [one for one in texts if one and one not in own and quantity(one) is None]
     parts = {normalise(part) for part in re.split(r"[,;:/&.\n]|\bor\b|\band\b", left)} - {""}
