@@ -27,7 +27,9 @@ _POLAR_SENTENCE = re.compile(
 _VERB = r"(?:is|are|was|were|does|do|did|has|have|had|can|could|will|would|should)"
 _AFFIRMS = re.compile(rf"\W*(?:it|there|this|that|they|he|she|we|the(?:\s+\w+){{1,4}})\s+{_VERB}\W*$", re.IGNORECASE)
 _AGREES = re.compile(
-    rf"(?<![^\W_])(?:{_VERB}\s+not|{_VERB}n't|can't|won't|cannot)(?![^\W_])(?:\s+(?:the\s+)?(?:correct|right|true|answer|case)(?![^\W_]))?",
+    rf"(?<![^\W_])(?:(?:{_VERB}\s+not|{_VERB}n't|can't|won't|cannot)(?![^\W_])"
+    r"(?:\s+(?:the\s+)?(?:correct|right|true|answer|case)(?![^\W_]))?"
+    rf"|{_VERB}\s+(?:incorrect|false|wrong|untrue|inaccurate)(?![^\W_]))",
     re.IGNORECASE,
 )
 
