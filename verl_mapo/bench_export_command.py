@@ -32,7 +32,7 @@ def export(
     from verl_mapo.benchmarks.vlmevalkit import DATASETS, prediction_table, write_predictions
     from verl_mapo.evaluation.prepared import check_prepared
 
-    if Path(model).name != model:
+    if not model or Path(model).name != model:
         raise ConfigError(
             f"--model {model} is refused: it is the first part of a file's name; give a name without folders, for "
             f"example {Path(model).name or 'Qwen2.5-VL-7B-Instruct'}."

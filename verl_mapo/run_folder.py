@@ -193,10 +193,23 @@ def _lines(records: Iterable[Mapping[str, Any]]) -> str:
 
 
 def read_records(file: Path) -> Iterator[dict[str, Any]]:
-    """The records of a file, without an incomplete last line, which a kill leaves; none if there is no file."""
-    if file.is_file():
-        with file.open("rb") as lines:
-            yield from (json.loads(line) for line in lines if line.endswith(b"\n"))
+    """The records of a file, without an incomplete last line, which a kill leaves; none if there is no file.
+
+    Raises:
+        ConfigError: another line is no JSON.
+    """
+    if not file.is_file():
+        return
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise ConfigError(
+                    f"line {number} of {file} is damaged ({error}): remove this line, and make its rollout again."
+                ) from None
 
 
 def write_whole(file: Path, content: str | bytes) -> None:

@@ -22,7 +22,6 @@ from verl_mapo.benchmarks.answers import (
     LOST,
     QuestionAnswers,
     answers_of_run,
-    facts_in,
     read_answers,
     result_of,
     write_answers,
@@ -33,6 +32,7 @@ from verl_mapo.benchmarks.official import RULES
 from verl_mapo.benchmarks.verdicts import read_verdicts
 from verl_mapo.cli import app
 from verl_mapo.data import convert
+from verl_mapo.evaluation.prepared import facts_in
 from verl_mapo.rewards.answers import Undecided
 from verl_mapo.rollout.trajectory import EndReason, Trajectory, Turn, TurnStatus
 from verl_mapo.run_folder import RunFolder
@@ -112,6 +112,27 @@ def test_result_over_samples(tmp_path, questions):
     assert result.ours.value == 0.5 and result.ours.units == 2 and result.samples == 2
     assert result.pass_at_k == {1: 0.5, 2: 1.0} and result.majority == 1.0 and result.tool_rate == 0.5
     assert answers[6].said == [None, answers[6].truth]
+
+
+def test_number_that_the_questions_do_not_define_is_not_reported(tmp_path, questions):
+    answers = list(answers_of_run(validated(tmp_path / "run", questions, right), questions, BOTH))
+    facts = facts_in(questions)["hrbench_4k"]
+    single = [answer for answer in answers[6:] if facts[answer.id]["category"] == "single"]
+    reported = result_of(BOTH["hrbench_4k"], single, facts).reported
+    assert reported["fsp"] == 1.0 and not {"fcp", "mean_fsp_fcp"} & set(reported)
+
+
+def test_other_questions_under_the_same_numbers_are_refused(tmp_path, questions):
+    run = validated(tmp_path / "run", questions, right)
+    file = run / "trajectories" / "val" / "3.jsonl"
+    first, *lines = map(json.loads, file.read_text().splitlines())
+    records = [first | {"ground_truth": "another"}, *lines]
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    with pytest.raises(ConfigError, match="was asked other questions: the right answer of vstar 0 was 'another'"):
+        list(answers_of_run(run, questions, BOTH))
+    file.write_text(file.read_text().replace("{", "", 1))
+    with pytest.raises(ConfigError, match=r"line 1 of .*3\.jsonl is damaged"):
+        list(answers_of_run(run, questions, BOTH))
 
 
 def test_sample_that_an_error_ended_has_no_verdict_and_is_counted(tmp_path, questions):
@@ -269,7 +290,7 @@ def test_runs_are_compared_with_the_first_one(tmp_path, questions):
 def test_one_right_answer_of_six_in_groups_of_four_and_two_is_a_sixth():
     index = pd.MultiIndex.from_product([["hrbench_4k"], list("abcdef")], names=["benchmark", "id"])
     runs = {
-        name: pd.DataFrame({"group": list("000011"), "right": [share, 0, 0, 0, 0, 0]}, index)
+        name: pd.DataFrame({"group": list("000011"), "truth": "A", "right": [share, 0, 0, 0, 0, 0]}, index)
         for name, share in (("base", 0.0), ("trained", 1.0))
     }
     found = table(compare_runs(runs)).to_dict("records")[1]
@@ -280,8 +301,13 @@ def test_runs_that_answered_different_questions_are_not_compared(tmp_path, quest
     answers = list(answers_of_run(validated(tmp_path / "run", questions, right), questions, BOTH))
     write_answers(answers, tmp_path / "all.jsonl")
     write_answers(answers[1:], tmp_path / "fewer.jsonl")
-    with pytest.raises(ConfigError, match="answered different questions: 1 only in the first, 0 only in the second"):
-        compare_runs({name: read_verdicts(tmp_path / f"{name}.jsonl") for name in ("all", "fewer")})
+    write_answers([replace(answers[0], truth="another"), *answers[1:]], tmp_path / "shuffled.jsonl")
+    for other, fault in (
+        ("fewer", "1 only in the first, 0 only in the second"),
+        ("shuffled", f"1 of {len(answers)} have another right answer in the second"),
+    ):
+        with pytest.raises(ConfigError, match=f"answered different questions: {fault}, such as {answers[0].benchmark}"):
+            compare_runs({name: read_verdicts(tmp_path / f"{name}.jsonl") for name in ("all", other)})
 
 
 def test_difference_that_tools_make_is_split_into_four_terms(tmp_path, questions):

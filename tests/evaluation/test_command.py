@@ -48,6 +48,12 @@ def server():
         yield chat
 
 
+@pytest.mark.parametrize("option", ["--temprature", "--temprature=1"])
+def test_an_option_that_the_command_does_not_have_is_no_benchmark(tmp_path, option):
+    code, output = bench("run", "vstar", "--out", tmp_path, option)
+    assert code == 2 and f"{option} is no option of this command" in output
+
+
 def test_a_run_counts_what_is_lost_and_goes_on_with_it(tmp_path, prepared, server, tiny_models):
     asked = ["run", "vstar", "--source", prepared, "--folder", tmp_path / "benchmarks", "--out", tmp_path / "out"]
     asked += ["--model", tiny_models["qwen2_5_vl"].folder, "--server", server.url, "--server-model", "teacher"]

@@ -96,12 +96,14 @@ class Sample:
     Attributes:
         trajectory: empty where there is none.
         error: see :class:`QuestionAnswers`.
+        truth: the right answer when it was made; None where that was not recorded.
         outcome: its reward.
         seconds: see :class:`QuestionAnswers`.
     """
 
     trajectory: Trajectory
     error: str = ""
+    truth: str | None = None
     outcome: float = 0.0
     seconds: float | None = None
 
@@ -111,7 +113,7 @@ class Sample:
         written = record["trajectory"]
         trajectory = Trajectory.from_record(written) if written else Trajectory([])
         error = failure_of(record) or (TOO_LONG if trajectory.end_reason is EndReason.PROMPT_LENGTH else "")
-        return cls(trajectory, error, record.get("outcome", 0.0), record.get("seconds"))
+        return cls(trajectory, error, record.get("ground_truth"), record.get("outcome", 0.0), record.get("seconds"))
 
 
 def answers_of_run(
@@ -129,8 +131,8 @@ def answers_of_run(
             there are, and none may be missing.
 
     Raises:
-        ConfigError: the run has no recorded validation; a question has no rollout, or fewer than another; or a row
-            belongs to no benchmark.
+        ConfigError: the run has no recorded validation; a question has no rollout, fewer than another, or another truth
+            than when it was asked; or a row belongs to no benchmark.
     """
     folder = RunFolder(run)
     files = folder.rollouts("val")
@@ -145,10 +147,9 @@ def answers_of_run(
     lost, judge, tools = _lost(folder), judge_of(folder) is not None, _has_tools(folder)
     for place, row in zip(places, tqdm(rows, desc="judged", unit="question"), strict=True):
         if place[0] not in benchmarks:
-            raise ConfigError(
-                f"a row has the data_source {place[0]!r}, which is no benchmark of 'verl-mapo bench list'."
-            )
+            raise ConfigError(f"a row has data_source={place[0]!r}, which is no benchmark of 'verl-mapo bench list'.")
         made = found.get(place, {})
+        _check_truth(run, place, str(row["reward_model"]["ground_truth"]), made.values())
         reasons = (lost.get((place, session), LOST) for session in range(samples))
         taken = [made.get(session) or Sample(Trajectory([]), reason) for session, reason in enumerate(reasons)]
         boxes = row["extra_info"]["boxes"] if tools else None
@@ -166,6 +167,16 @@ def _check_whole(run: Path, places: Sequence[Place], replies: Mapping[Place, Map
     if len(counts) > 1:
         raise ConfigError(
             f"RUN {run} has from {min(counts)} to {max(counts)} rollouts for a question: evaluate it again."
+        )
+
+
+def _check_truth(run: Path, place: Place, truth: str, made: Iterable[Sample]) -> None:
+    """Refuse other questions, or another order of options, under the places of those that were asked."""
+    other = next((sample.truth for sample in made if sample.truth not in (None, truth)), None)
+    if other is not None:
+        raise ConfigError(
+            f"RUN {run} was asked other questions: the right answer of {place[0]} {place[1]} was {other!r:.60}, and in "
+            f"the given files it is {truth!r:.60}. Give the files of data.val_files."
         )
 
 
@@ -238,15 +249,6 @@ def _judged(
         alignment=[path.alignment for path in paths],
         audit=[judged_audit(path, verdicts) for path in paths],
     )
-
-
-def facts_in(questions: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """``extra_info.more`` of each question, by benchmark and id."""
-    found: dict[str, dict[str, Any]] = defaultdict(dict)
-    for file in questions:
-        for row in pq.read_table(file, columns=["data_source", "extra_info"]).to_pylist():
-            found[row["data_source"]][row["extra_info"]["id"]] = json.loads(row["extra_info"]["more"])
-    return dict(found)
 
 
 def write_answers(answers: Iterable[QuestionAnswers], file: Path) -> int:
@@ -334,8 +336,8 @@ class Result:
         tool_rate: the share of samples that called a tool.
         tokens, turns, seconds: means over the samples; None where they were not recorded.
         iou: the mean box IoU of the looks; None where the benchmark has no boxes, or the model had no tool.
-        reported: what the benchmark reports, see :meth:`verl_mapo.benchmarks.base.Benchmark.summary`; a rule that reads
-            yes and no reads those of the first sample.
+        reported: what the benchmark reports, see :meth:`verl_mapo.benchmarks.base.Benchmark.summary`, as far as these
+            questions define it; a rule that reads yes and no reads those of the first sample.
     """
 
     ours: Estimate
@@ -383,7 +385,7 @@ def result_of(
         majority=float(np.mean([majority(answer.said, row) for answer, row in zip(answers, right, strict=True)])),
         tool_rate=avg_at_k(np.array([answer.called for answer in answers])),
         **{name: _mean(answers, name) for name in ("tokens", "turns", "seconds", "iou")},
-        reported=benchmark.summary(said),
+        reported={name: share for name, share in benchmark.summary(said).items() if not np.isnan(share)},
     )
 
 

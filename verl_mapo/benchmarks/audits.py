@@ -155,7 +155,8 @@ def causes_of(
     _check_looks(with_tools, without)
     direct = {(answer.benchmark, answer.id): answer for answer in without}
     looked = {(answer.benchmark, answer.id): answer for answer in with_tools}
-    check_same_questions("the run with tools", looked, "the run without", direct)
+    truths = ({place: answer.truth for place, answer in found.items()} for found in (looked, direct))
+    check_same_questions("the run with tools", next(truths), "the run without", next(truths))
     for (benchmark, name), answer in looked.items():
         counts = len(answer.ours), len(direct[benchmark, name].ours)
         if counts[0] != counts[1]:

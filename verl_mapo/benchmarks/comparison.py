@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,9 @@ import pandas as pd
 from verl_mapo.benchmarks.statistics import Comparison, Estimate, compare, interval
 from verl_mapo.charts import BLUE, GREY
 from verl_mapo.settings import ConfigError
+
+Truths = Mapping[tuple[str, str], str]
+"""The truth of each question by benchmark and id."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def compare_runs(runs: Mapping[str, pd.DataFrame]) -> list[Line]:
     """
     (first, base), *_ = runs.items()
     for name, found in runs.items():
-        check_same_questions(first, base.index, name, found.index)
+        check_same_questions(first, base["truth"].to_dict(), name, found["truth"].to_dict())
     lines = []
     for benchmark in base.index.unique("benchmark"):
         before = base.loc[[benchmark]]
@@ -56,24 +59,30 @@ def compare_runs(runs: Mapping[str, pd.DataFrame]) -> list[Line]:
     return lines
 
 
-def check_same_questions(first: str, base: Collection, name: str, found: Collection) -> None:
+def check_same_questions(first: str, base: Truths, name: str, found: Truths) -> None:
     """Refuse to compare runs that answered different questions.
 
     Args:
         first, name: what the message calls the two runs.
-        base, found: benchmark and id of each of their questions.
+        base, found: the truth of each of their questions by benchmark and id.
 
     Raises:
-        ConfigError: a question is in one of them alone.
+        ConfigError: a question is in one of them alone, or has another truth in the second, such as the letter of its
+            right option after another shuffle.
     """
-    base, found = set(base), set(found)
-    if base != found:
-        gone, new = sorted(base - found), sorted(found - base)
-        benchmark, question = [*gone, *new][0]
-        raise ConfigError(
-            f"{first} and {name} answered different questions: {len(gone)} only in the first, {len(new)} only in the "
-            f"second, such as {benchmark} {question}. Evaluate both on the same files."
-        )
+    gone, new = sorted(base.keys() - found.keys()), sorted(found.keys() - base.keys())
+    other = [place for place in base if base[place] != found.get(place)]
+    if gone or new:
+        counts = f"{len(gone)} only in the first, {len(new)} only in the second"
+    elif other:
+        counts = f"{len(other)} of {len(base)} have another right answer in the second"
+    else:
+        return
+    example = " ".join([*gone, *new, *other][0])
+    raise ConfigError(
+        f"{first} and {name} answered different questions: {counts}, such as {example}. "
+        "Evaluate both on the same files."
+    )
 
 
 def names_of_runs(files: Sequence[Path]) -> list[str]:

@@ -52,7 +52,7 @@ class VStar(Benchmark):
                 yield _annotation(file) | {"image": _image_beside(file, source), "category": file.parent.name}
             return
         for example in super().read(source, layout):
-            beside = isinstance(example, dict) and isinstance(example["image"], str) and len(example["image"]) < 200
+            beside = isinstance(example, dict) and isinstance(example.get("image"), str) and len(example["image"]) < 200
             note = source / Path(example["image"]).with_suffix(".json") if beside else None
             found = _annotation(note) if note is not None and note.exists() else {}
             yield (

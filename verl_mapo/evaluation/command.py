@@ -15,12 +15,12 @@ from rich.table import Table
 
 from verl_mapo import names
 from verl_mapo.benchmarks import Benchmark
-from verl_mapo.benchmarks.answers import answers_of_run, facts_in, read_answers, result_of, write_answers
+from verl_mapo.benchmarks.answers import answers_of_run, read_answers, result_of, write_answers
 from verl_mapo.evaluation import suites
 from verl_mapo.evaluation.passes import PassSettings, checkpoint_overrides, run_pass
-from verl_mapo.evaluation.prepared import benchmarks_in, check_prepared, prepared_files
+from verl_mapo.evaluation.prepared import benchmarks_in, check_prepared, facts_in, prepared_files
 from verl_mapo.evaluation.summary import Line, details, document, write_summary
-from verl_mapo.overrides import path_override
+from verl_mapo.overrides import check_overrides, path_override
 from verl_mapo.run_command import primary
 from verl_mapo.run_folder import answers_file
 from verl_mapo.server_run import ServerSettings
@@ -62,7 +62,9 @@ def run_command(out: Path, given: Sequence[str], options: Mapping[str, Any]) -> 
     Raises:
         ConfigError: an option, a setting or a file cannot be used.
     """
-    asked, overrides = [one for one in given if "=" not in one], [one for one in given if "=" in one]
+    overrides = [one for one in given if "=" in one or one.startswith(("~", "-"))]
+    asked = [one for one in given if one not in overrides]
+    check_overrides(overrides)
     paper = None if options["suite"] is None else suites.suite(options["suite"])
     asked = asked or (paper.benchmarks if paper else [])
     if not asked:

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -107,6 +110,15 @@ def benchmarks_in(files: Sequence[Path], named: Sequence[str] = ()) -> dict[str,
                 raise ConfigError(f"The benchmark {source} is in two of the given files: give it once.")
             found[source] = known[source]()
     return found
+
+
+def facts_in(questions: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """``extra_info.more`` of each question, by benchmark and id."""
+    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    for file in questions:
+        for row in pq.read_table(file, columns=["data_source", "extra_info"]).to_pylist():
+            found[row["data_source"]][row["extra_info"]["id"]] = json.loads(row["extra_info"]["more"])
+    return dict(found)
 
 
 def _file_of(name: str, folder: Path) -> Path:

@@ -24,10 +24,14 @@ _TAG = re.compile(r"<\s*(/?)\s*(?:final_?)?answer\s*>|<\|(?:begin|(end))_of_box\
 _BOX = re.compile(r"(\\(?:boxed|fbox|framebox)\s*\{)|\\[\\{}]|([{}])")
 _BETWEEN_BOXES = re.compile(r"(?:[\s,;、，$&]|\\[()\[\]]|\band\b|\bor\b|[和与或])*")
 
-_AFTER = r"\s*(?:[:：=→]|->|\s[-–—]\s|\b(?:is|are|was|would\s+be|should\s+be|must\s+be)\b(?:\s+that\b)?)"
+_AFTER = (
+    r"\s*(?:[:：=→]|->|\s[-–—]\s|\b(?:is|are|was|(?:would|should|must|seems\s+to|appears\s+to)\s+be)\b(?:\s+that\b)?)"
+)
 _ENGLISH = (
-    r"(?<![^\W_])(?:ans\.?|answers?(?:\s+(?:choice|option))?(?:\s+(?:to|for)\s[^\n.:：]{1,80}?)?"
-    rf"|(?:correct|right|best|final)\s+(?:option|choice|result)){_AFTER}"
+    r"(?<![^\W_])(?:(?:ans\.?|answers?(?:\s+(?:choice|option))?|(?:correct|right|best|closest|final)\s+(?:option|choice|result))"
+    r"(?:,?\s+(?:to|for|from|among|based\s+on|according\s+to|given)\s[^\n.:：]{1,80}?)?"
+    r"|(?:option|choice)\s+that\s+(?:best|most\s+\w+|correctly|accurately)\s[^\n.:：]{1,80}?"
+    rf"){_AFTER}"
 )
 _ABROAD = (
     r"(?<![^\W_])(?:antwort|antwoord|respuesta|r[ée]ponse|risposta|resposta|ответ|відповідь|odpowiedź|odpověď|cevap|"
@@ -59,6 +63,7 @@ _CORRECTION = re.compile(
     r"|actually\s+(?:it|i|the|no))(?![^\W_])|其实|其實|不对|不對|更正|抱歉|等等|或者|或)",
     re.IGNORECASE,
 )
+_EMPHASISED = re.compile(r"\*\*[^*]+\*\*\.?")
 _ITEM = re.compile(r"[A-Za-z](?:$|[)\].:*]{1,4}\s)|\d[\d.,]*$")
 _DISPLAY = re.compile(r"\$\$([^$]*)\$\$|\\\[([^\\\]]*(?:\\[^\]\[][^\\\]]*)*)\\\]")
 
@@ -198,9 +203,10 @@ def stated_line(text: str) -> str:
     """The last line that introduces an answer, or else the last line; empty if there is none.
 
     Introductions are ``Answer:``, ``the answer is`` and their like in 30 languages, and ``####``. Without one, a first
-    line such as ``C. dog`` before an explanation is the answer, and ``No`` together with the sentence at the end. Lines
-    that are items of one list belong together, and so does a later line that corrects the answer (``Wait, it is D``).
-    Farewells such as ``I hope this helps`` are passed over. Only the last 4,000 characters are read.
+    line such as ``C. dog`` before an explanation is the answer, or the only such line if it is bold, and ``No``
+    together with the sentence at the end. Lines that are items of one list belong together, and so does a later line
+    that corrects the answer (``Wait, it is D``). Farewells such as ``I hope this helps`` are passed over. Only the last
+    4,000 characters are read.
     """
     text = _DISPLAY.sub(lambda found: found.group().replace("\n", " "), text[-_TAIL:])
     lines = [line.strip() for line in text.splitlines()]
@@ -214,8 +220,11 @@ def stated_line(text: str) -> str:
             return lines[place][: stated.end()] + _corrected([said, *lines[place + 1 :]])
         if stated and place + 1 < len(lines):
             return _corrected(lines[place + 1 :])
-    if len(lines) > 1 and _is_item(lines[0]) and not _is_item(lines[1]) and not _is_item(lines[-1]):
-        return _corrected(lines)
+    items = [place for place, line in enumerate(lines) if _is_item(line)]
+    alone = len(items) == 1 and items[0] < len(lines) - 1 and _EMPHASISED.fullmatch(lines[items[0]])
+    alone = alone and not any(takes_back("", line) for line in lines[items[0] + 1 :])
+    if alone or (len(lines) > 1 and items[:2] != [0, 1] and items[:1] == [0] and not _is_item(lines[-1])):
+        return _corrected(lines[items[0] :])
     if len(lines) > 1 and _POLAR_LINE.fullmatch(lines[0]) and _SENTENCE_LINE.fullmatch(lines[-1]):
         return " ".join(lines)  # what follows may take it back
     return "\n".join(reversed(_list_at_start(lines[::-1]).split("\n")))

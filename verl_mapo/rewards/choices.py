@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from verl_mapo.rewards.answer_text import claim, normalise, takes_back, unwrap
 from verl_mapo.rewards.denied_answers import names_another
 from verl_mapo.rewards.quantities import quantity
+from verl_mapo.rewards.yes_no_words import polar_answer
 
 _LONGEST = 1_000
 """Characters of the longest unwrapped text in which a letter is looked for."""
@@ -23,7 +24,7 @@ _LETTER = r"[(\[\"'*]*([A-Z])(?![A-Za-z0-9])(?!['’*^_=+<>/-]\w)"
 _BEFORE = re.compile(
     r"(?:(?:i\s+(?:would\s+|will\s+)?(?:choose|chose|select|pick|go\s+with)|i'd\s+(?:choose|say|go\s+with)|"
     r"it\s+is|it's|so|thus|hence|therefore|both|the|my|correct|right|best|"
-    r"i\s+(?:think|believe|guess)|guess|probably|likely|clearly|definitely|conclusion|result|"
+    r"i\s+(?:think|believe|guess)|guess|probably|(?:most\s+)?likely|clearly|definitely|conclusion|result|"
     r"options?|choices?|letters?|answers?|is|are)\b[\s:,]*"
     r"|→\s*|(?:因此|所以|我认为|我觉得|只有|我|故|应该|应当|应|應|本题|正确)?\s*(?:选项|選項|选择|選擇|选|選|是|为)\s*[:,]?\s*)+",
     re.IGNORECASE,
@@ -36,8 +37,9 @@ _BEHIND = re.compile(
 )
 _LABEL = re.compile(r"[(\[]?([A-Z])(?:[)\].:]+|\s*-(?=\s))\s*|[(\[]([a-z])[)\]]+[.:]?\s*|([a-z])[).:]+\s+")
 _BARE = re.compile(r"([B-HJ-Z])\s+(?=[a-z])|([A-Z])\s*(?=[,;]\s?[^,;\sA-Z]|[一-鿿])")
+_VERB_OF_OPTION = r"(?:is|are|was|were|shows?|says|reads|(?:appears?|seems?)(?:\sto\sbe)?|looks?(?!\slike))"
 _SENTENCE = re.compile(
-    r"^(?:(?:[\w' ]{0,60}\s(?:is|are|was|were|shows?|says)|(?:it|that|this|there|here|he|she|they)'(?:s|re)|"
+    rf"^(?:(?:[\w' ]{{0,60}}\s{_VERB_OF_OPTION}|(?:it|that|this|there|here|he|she|they)'(?:s|re)|"
     r"i (?:can )?see)\s(?:(?:"
     r"clearly|definitely|obviously|most likely|probably|likely|really|indeed)\s)?(?:an?\s|the\s)?"
     r"|(?:the|an)\s)"
@@ -54,8 +56,10 @@ _AGREED = re.compile(
 _OF_THE_ANSWER = re.compile(
     r"(?:it|this|that|he|she|they|there|here|i|we|so|the answer|the correct|actually)(?![^\W_])"
 )
+_CONJUNCTION = re.compile(r"^\s*,?\s*(?:and|but|while|whereas)\s", re.IGNORECASE)
+_CLAUSE = re.compile(r"(?<=[.;!\n])|(?=,?\s(?:and|but|while|whereas)\sthe\s)", re.IGNORECASE)
 _VERBS = re.compile(
-    r"(?<![^\W_])(?:is|are|was|were|shows?|says)(?![^\W_])|'(?:s|re)(?=\s)|(?<![^\W_])(?:because|since|while|but|and)(?![^\W_])"
+    rf"(?<![^\W_]){_VERB_OF_OPTION}(?![^\W_])|'(?:s|re)(?=\s)|(?<![^\W_])(?:because|since|while|but|and)(?![^\W_])"
 )
 """What a sentence that says one thing has once: a verb that joins its subject to an option, or a conjunction."""
 
@@ -84,16 +88,17 @@ _DENIED = re.compile(
 )
 _MENTION = re.compile(
     r"(?<![A-Za-z0-9'])(?:\(([A-Za-z])\)|(?P<named>(?:angle|points?|vitamin|plan|group|line|figure|type|team|"
-    r"class|person|object|region|box)\s+[A-Z])(?![A-Za-z0-9'])|([B-HJ-Z])(?![A-Za-z0-9'])"
+    r"class|person|object|region|box)\s+[A-Z]|[∠△]\s*[A-Z])(?![A-Za-z0-9'])|([B-HJ-Z])(?![A-Za-z0-9'])"
     r"|(?i:options?|choices?|answers?)\s+([A-Z])(?![\w'])|(A)(?=[.):,;]|\s*$"
     r"|\s+(?:is|are|was|and|or|fits|matches|works|seems|looks|also|too|could|might|may|would)\b))"
 )
 _ONE = r"(?:options?\s+|choices?\s+)?\(?[A-HJ-Z]\)?(?![A-Za-z0-9'])"
 _MANY = rf"(?:the\s+)?{_ONE}(?:(?:\s*,\s*|\s+)(?:and\s+|or\s+|nor\s+)?{_ONE}){{0,8}}"
+_OTHERS = r"(?:the\s+)?other\s+(?:options|choices|answers)\s*[,(:]\s*"
 _REST = r"(?:all\s+)?(?:the\s+)?(?:others?|rest|remaining)(?:\s+(?:options?|choices?|answers?|ones))?"
 _RULED_OUT = re.compile(
     rf"(?:(?<![\w'])(?i:not|nor|neither|rather\s+than|instead\s+of|unlike)\s+|[而选]?不是|而非|不选|排除)\s*{_MANY}"
-    rf"|(?<![\w'])(?:{_MANY}|(?i:{_REST}))\s*"
+    rf"|(?<![\w'])(?:(?i:{_OTHERS})?{_MANY}|(?i:{_REST}))[\s,)]*"
     r"(?:(?i:(?:is|are|was|were|can|does|do|could|would|must|should|has|have)(?:\s+be(?:en)?)?"
     r"\s+(?:all\s+|both\s+|clearly\s+|obviously\s+|easily\s+)?"
     r"(?:wrong|incorrect|false|impossible|excluded|eliminated|discarded|rejected|dismissed|ruled\s+out|not(?!\s+(?:wrong|incorrect|false|excluded)))"
@@ -107,7 +112,7 @@ _SAYS = re.compile(
     r"|needs?|deserves?|turns?|[a-z]+n't)(?![^\W_])"
 )
 _FITS = re.compile(
-    r"\s*(?:best\s+)?(?:fits?|match(?:es)?|works?|corresponds?|describes?|agrees?|answers?|it\s+is)(?![^\W_])"
+    r"\s*(?:(?:best|correctly|accurately)\s+)?(?:fits?|match(?:es)?|works?|corresponds?|describes?|agrees?|answers?|it\s+is)(?![^\W_])"
 )
 _RIGHT = re.compile(
     r"\W*(?:(?:the|my|clearly|definitely|obviously|certainly|most|likely|only|probably|both|to\s+be)\s+)*"
@@ -124,21 +129,6 @@ _SAYS_BEHIND = r" (?:is (?:the )?(?:correct|right|best|answer|also|equally|possi
 _NEGATION = re.compile(r"(?<![^\W_])(?:not|no|never|unlike|than|instead|neither|nor)(?![^\W_])|n't|[不没]")
 _ALL_OR_NONE = re.compile(r"(?<![^\W_])(?:none(?=\W*$|\s+of\s)|all\s+of\s+the\s+above)", re.IGNORECASE)
 _TWICE = re.compile(r"\W*not(?![^\W_])\W*$")
-_POLAR = {"yes": "no", "no": "yes", "true": "false", "false": "true", "是": "否", "否": "是", "对": "错", "错": "对"}
-_UNABLE = re.compile(
-    r"(?:n't|cannot|can\s+not)\s+(?:\w+\s+)?(?:know|tell|determine|say|see|sure|be\s+(?:known|told|determined|said|seen|sure))"
-    r"|unable|unclear|not\s+sure",
-    re.IGNORECASE,
-)
-_POLAR_SENTENCE = re.compile(
-    r"^(yes|no|true|false)\s+(?=(?:it|there|this|that|they|he|she|we|the)(?![^\W_]))", re.IGNORECASE
-)
-_VERB = r"(?:is|are|was|were|does|do|did|has|have|had|can|could|will|would|should)"
-_AFFIRMS = re.compile(rf"\W*(?:it|there|this|that|they|he|she|we|the(?:\s+\w+){{1,4}})\s+{_VERB}\W*$", re.IGNORECASE)
-_AGREES = re.compile(
-    rf"(?<![^\W_])(?:{_VERB}\s+not|{_VERB}n't|can't|won't|cannot)(?![^\W_])(?:\s+(?:the\s+)?(?:correct|right|true|answer|case)(?![^\W_]))?",
-    re.IGNORECASE,
-)
 _DENIAL = re.compile(
     r"(?<![a-z])(?:not|no|never|neither|nor|none|cannot|wrong|incorrect|false|unsure|either|or|eliminate|except|"
     r"maybe|perhaps|possibly|might|could)(?![a-z])|n't|[不错非没或]",
@@ -163,15 +153,22 @@ def choice(text: str, options: Sequence[str] = ()) -> str | None:
     if len(text) > _LONGEST:
         return _option(text, texts, letters)
     said, link, why = claim(text)
+    whole = _own_label(text, texts, letters) or (_option(text, texts, letters) if link else None)
+    chosen = whole or _read(said, texts, letters)
     if link == "":
-        named = _letters(text, letters)
-        if named and len(named) > 1:  # unless an option says so itself, such as ``Both A and B``
-            named = _equal(normalise(text), texts, letters) or _own_label(text, texts, letters) or named
-        return named or _option(text, texts, letters) or _labelled(text, texts, letters)
-    whole = _option(text, texts, letters) or _own_label(text, texts, letters)
-    chosen = whole or _letters(said, letters) or _option(said, texts, letters) or _labelled(said, texts, letters)
+        return chosen
     after = f"not {why}" if link == "not" else why
-    return chosen if chosen and (whole or _stands(chosen, link, after, texts, letters)) else None
+    named = _own_label(said, texts, letters) is not None
+    return chosen if chosen and (whole or _stands(chosen, link, after, texts, letters, named)) else None
+
+
+def _read(text: str, texts: list[str], letters: list[str]) -> str | None:
+    """The letters of a claim; an option's text of several characters, such as ``AC``, is no list of letters."""
+    plain = normalise(text)
+    readers = [lambda: _letters(text, letters), lambda: _option(text, texts, letters)]
+    if len(plain) > 1 and plain in texts:
+        readers.reverse()
+    return next(filter(None, (read() for read in readers)), None) or _labelled(text, texts, letters)
 
 
 def _texts(options: Sequence[str]) -> list[str]:
@@ -218,30 +215,16 @@ def _option(text: str, texts: list[str], letters: list[str]) -> str | None:
         (plain[lead.end() :] if lead else plain, bare),
         (plain.removeprefix("a ") if text.startswith("a ") else "", bare),  # a capital may be the letter of an option
     ):
-        if found := _equal(said, known, letters):
-            return found
+        if said and known.count(said) == 1:
+            return letters[known.index(said)]
     return _polar(text, texts, letters) or _counted(text, texts, letters)
-
-
-def _equal(said: str, texts: list[str], letters: list[str]) -> str | None:
-    """The letter of the only option with this normalised text."""
-    return letters[texts.index(said)] if said and texts.count(said) == 1 else None
 
 
 def _polar(text: str, texts: list[str], letters: list[str]) -> str | None:
     """The letter of the option that ``Yes, it is`` or ``No, it is not`` means; None if the sentence does not agree."""
-    text = _POLAR_SENTENCE.sub(r"\1, ", text)
-    first, stop, rest = re.match(r"([^,.;:!\n]*)([,.;:!\n]?)(.*)", text, re.DOTALL).groups()
-    word = normalise(first)
-    if not stop or texts.count(word) != 1 or word not in _POLAR:
-        return None
-    letter = letters[texts.index(word)]
-    if word in ("yes", "true", "是", "对"):
-        said, contrary = rest, re.search(r"(?<!\w)(?:not|no)(?!\w)|n't|cannot", rest)
-    else:
-        said, contrary = _AGREES.sub(" ", rest), _AFFIRMS.match(rest)
-    contrary = contrary or _POLAR[word] in normalise(said).split() or _UNABLE.search(rest)
-    return letter if not contrary and _stands(letter, "", said, texts, letters) else None
+    word, said = polar_answer(text)
+    letter = letters[texts.index(word)] if word and texts.count(word) == 1 else None
+    return letter if letter and _stands(letter, "", said, texts, letters) else None
 
 
 def _counted(text: str, texts: list[str], letters: list[str]) -> str | None:
@@ -269,6 +252,9 @@ def _labelled(text: str, texts: list[str], letters: list[str]) -> str | None:
     """The letter of ``C. dog`` or ``C dog``, or the only one that a sentence chooses; None if it is unclear."""
     lead = _BEFORE.match(text)
     body = text[lead.end() :] if lead else text
+    inside = re.match(r"([A-Z])\s+\(([^()]*)\)", body)
+    if inside and normalise(inside[2]) in texts[ord(inside[1]) - 65 :][:1]:
+        body = f"{inside[1]}. {inside[2]}{body[inside.end() :]}"  # ``C (blue)``
     label = _LABEL.match(body)
     bare = label is None and _BARE.match(body)
     if not (label or bare) and body[1:2].isspace() and normalise(body[2:]) in texts:
@@ -296,16 +282,32 @@ def _labelled(text: str, texts: list[str], letters: list[str]) -> str | None:
     return letter if _stands(letter, "", rest, texts, letters) else None
 
 
-def _stands(letter: str, link: str, rest: str, texts: list[str], letters: list[str]) -> bool:
-    """Whether what follows a letter or an option leaves it chosen: it takes nothing back and claims no other option."""
+def _stands(letter: str, link: str, rest: str, texts: list[str], letters: list[str], confirmed: bool = False) -> bool:
+    """Whether what follows a letter or an option leaves it chosen: it takes nothing back and claims no other option.
+
+    A letter that its own option's text confirms may be followed by texts of others, unless they are claimed. A number
+    among others, as in ``There are 2 men and 3 women``, claims no option.
+
+    Args:
+        letter: the letter.
+        link: the word before ``rest``, see :func:`verl_mapo.rewards.answer_text.claim`.
+        rest: what follows.
+        texts, letters: of the options.
+        confirmed: whether the option's text stands before ``rest``; it may also begin it.
+    """
     own = texts[letters.index(letter)] if texts and letter in letters else ""
     plain = normalise(rest)
     if own and plain == own:
         return True
     if own and plain.startswith(f"{own} "):
+        if plain in texts:  # another option, which begins with the text of this one
+            return False
+        confirmed = True
         rest = re.sub(rf"^\W*{re.escape(own)}(?!\w)", " ", rest, count=1, flags=re.IGNORECASE)
-        if re.match(r"\s*[.;!\n]", rest):
-            rest = _about_others_left_out(rest, letters)
+        if _DENIED.match(rest):
+            return False
+    if own and f" {own} " in f" {plain} ":
+        rest = _about_others_left_out(rest, own, letters)
     left = _RULED_OUT.sub(" ", rest)
     if link == "not" and left != rest:
         link = "" if not re.search(r"\bbut\b", left) else link
@@ -315,30 +317,38 @@ def _stands(letter: str, link: str, rest: str, texts: list[str], letters: list[s
     mentioned = _mentioned(left, letters, endorsed=link.startswith(_REASONS))
     if mentioned - set(letter) or _REJECTED.search(left):
         return False
-    if own and (_counted(left, texts, letters) or letter) != letter:
+    sentences = re.split(r"(?<=[.;!?\n])\s+", left)
+    if own and any(_counted(one, texts, letters) not in (None, letter) for one in sentences):
         return False
-    others = [text for text in texts if text and text not in own]
+    others = [one for one in texts if one and one not in own and quantity(one) is None]
     parts = {normalise(part) for part in re.split(r"[,;:/&.\n]|\bor\b|\band\b", left)} - {""}
     said = f" {normalise(left)} "
-    named = [other for other in others if f" {other} " in said]
-    claims = (re.search(rf"{_SAYS_BEFORE}{re.escape(one)} | {re.escape(one)}{_SAYS_BEHIND}", said) for one in named)
+    named = [other for other in others if f" {other} " in said and not confirmed]
+    known = "|".join(map(re.escape, others))
+    claims = known and re.search(rf"{_SAYS_BEFORE}(?:{known}) | (?:{known}){_SAYS_BEHIND}", said)
     if own and re.search(rf"(?:not|n't|no|never|不是|没有) ?(?:an? |the )?{re.escape(own)} ", said):
         return False
     if texts and _ALL_OR_NONE.search(left):
         return False
     if named and f" {own} " not in said and not _NEGATION.search(said):
         return False
-    return not parts & (set(texts) - {own}) and len(named) <= 1 and not any(claims)
+    return not parts & (set(texts) - {own}) and len(named) <= 1 and not claims
 
 
-def _about_others_left_out(text: str, letters: list[str]) -> str:
-    """Sentences without those that say of another thing what it is, such as ``The bus behind it is red``."""
+def _about_others_left_out(text: str, own: str, letters: list[str]) -> str:
+    """Clauses without those that say of another thing what it is, such as ``The bus behind it is red``.
 
-    def of_another(sentence: str) -> bool:
-        plain = normalise(sentence)
-        return bool(_SENTENCE.match(plain)) and not (_OF_THE_ANSWER.match(plain) or _mentioned(sentence, letters))
+    The first clause stays, for it may go on with the option's text, and so does one that has the text of the option.
+    """
 
-    return " ".join(sentence for sentence in re.split(r"(?<=[.;!\n])", text) if not of_another(sentence))
+    def of_another(clause: str) -> bool:
+        plain = normalise(_CONJUNCTION.sub("", clause))
+        about = _OF_THE_ANSWER.match(plain) or _mentioned(clause, letters) or f" {own} " in f" {plain} "
+        denies = takes_back("", plain) or re.search(_SAYS_BEHIND, f" {plain} ")
+        return bool(_SENTENCE.match(plain)) and not (about or denies)
+
+    first, *clauses = _CLAUSE.split(text)
+    return " ".join([first, *(clause for clause in clauses if not of_another(clause))])
 
 
 def _own_texts_left_out(text: str, texts: list[str], letters: list[str]) -> str:

@@ -32,7 +32,7 @@ _GOOD = frozenset(
         "the my our only single final correct right best true actual proper exact accurate most very likely probable "
         "plausible possible appropriate suitable fitting valid logical reasonable desired required requested expected "
         "resulting overall short full complete direct simple simplified numeric numerical multiple choice letter one "
-        "following given"
+        "following given closest nearest"
     ).split()
 )
 _NOUN = re.compile(r"(?<![^\W_])(?:option|choice|answer|result|solution)(?![^\W_])", re.IGNORECASE)
