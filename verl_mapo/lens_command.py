@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from verl_mapo.lens.command import Measured
     from verl_mapo.lens.comparison import Figure
     from verl_mapo.lens.estimators import Estimator
+    from verl_mapo.lens.steps import Steps
 
 console = Console()
 
@@ -51,15 +52,15 @@ def lens(
         typer.echo(f"{run} already holds gradients. They are measured and nothing is launched.")
     else:
         plan.check(questions, rollouts)
-        if code := collect(run, primary(config, recipe), overrides or [], questions, rollouts, timeout_h, verbose):
+        arguments = run, primary(config, recipe), overrides or [], questions, rollouts, batch, timeout_h, verbose
+        if code := collect(*arguments):
             raise typer.Exit(code)
     measured = measure(run, plan, estimators())
     console.print(lens_table(measured))
-    if measured.left_out:
-        typer.echo(
-            f"Not measured: {', '.join(measured.left_out)}, which weigh tokens: no gradients with their weights were "
-            f"collected. Collect into another folder with 'lens.token_weights=[{','.join(measured.left_out)}]'."
-        )
+    if measured.steps is not None:
+        console.print(step_table(measured.steps))
+    for note in measured.notes:
+        typer.echo(note)
     typer.echo(f"Wrote {write_page(measured, run)}")
 
 
@@ -85,6 +86,25 @@ def lens_table(measured: Measured) -> Table:
             with_interval(row.gain, sign=True),
             f"{row.snr.value:.2f}",
             with_interval(row.worth, 2),
+        )
+    return shown
+
+
+def step_table(steps: Steps) -> Table:
+    """The table of the console on whole steps."""
+    title = f"{steps.number} whole steps of {steps.questions} questions with {steps.rollouts} rollouts each"
+    shown = Table("", title=f"{title}, and {steps.continuations} continuations", title_justify="left")
+    for name in ("cosine", "gain", "SNR", "worth of a rollout", "worth of a step", "rollouts of a step"):
+        shown.add_column(name, justify="right")
+    for row in steps.table:
+        shown.add_row(
+            row.name,
+            with_interval(row.cosine),
+            with_interval(row.gain, sign=True),
+            f"{row.snr.value:.2f}",
+            with_interval(row.worth, 2),
+            with_interval(row.step_worth, 2),
+            f"{row.rollouts:.1f}",
         )
     return shown
 

@@ -114,7 +114,7 @@ class MethodEngine(FSDPEngineWithLMHead):
                 step = partial(super().forward_step, micro_batch, forward_only=True)
 
                 def given() -> dict[str, dict[str, Tensor]]:
-                    return {name: {FOCUS: scores[name]()} if name in scores else views[name] for name in weighed}
+                    return {name: {FOCUS: scores[name]()} if name in scores else views.get(name, {}) for name in weighed}
 
                 loss, output = sketched_step(self.module, micro_batch, measured, step, given)
         if request is not None:
