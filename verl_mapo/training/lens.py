@@ -174,7 +174,7 @@ class Lens(Method):
 
 
 def resampled(step: StepBatch, mask: Tensor) -> dict[str, Tensor]:
-    """What a collection keeps of a step of AXPO, see :attr:`verl_mapo.lens.collection.Collection.further`; else nothing.
+    """What a collection keeps of a step of AXPO (:attr:`verl_mapo.lens.collection.Collection.further`); else nothing.
 
     Args:
         step: the step.
