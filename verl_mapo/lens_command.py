@@ -28,7 +28,12 @@ def lens(
     overrides: Overrides = None,
     questions: Annotated[int, typer.Option(help="Questions to roll out.", min=4)] = 96,
     rollouts: Annotated[int, typer.Option(help="Rollouts of each question.", min=2)] = 32,
-    batch: Annotated[int, typer.Option(help="Questions of a batch that is measured.", min=1)] = 8,
+    batch: Annotated[
+        int,
+        typer.Option(
+            help="Questions of a batch that is measured; with method=axpo, of a step that is collected.", min=1
+        ),
+    ] = 8,
     group: Annotated[int, typer.Option(help="Rollouts of each question of such a batch.", min=2)] = 8,
     draws: Annotated[int, typer.Option(help="Draws of the bootstrap over questions.", min=1)] = 200,
     seed: Annotated[int, typer.Option(help="Seed of batches, bootstrap and placebos.")] = 0,

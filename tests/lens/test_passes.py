@@ -297,13 +297,7 @@ def test_update_of_a_step_is_that_of_ordinary_backward_passes_of_the_methods_los
         row["response_mask"] = row["response_mask"].clone().index_fill_(0, torch.arange(3), 0)
     for row, tokens in zip(rows, length, strict=True):
         row[PREFIX_LENGTH.name] = torch.tensor(tokens)
-    overrides = (
-        "method=axpo",
-        "algorithm.axpo.continuations=2",
-        f"lens.folder={tmp_path}",
-        "lens.size=512",
-        "lens.seed=2",
-    )
+    measured = (f"lens.folder={tmp_path}", "lens.size=512", "lens.seed=2")
     trainer = make_trainer(
         "method=axpo", "algorithm.axpo.continuations=2", *measured, f"actor_rollout_ref.model.path={model.folder}"
     )

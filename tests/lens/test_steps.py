@@ -20,18 +20,21 @@ PLAN = Plan(questions=4, passes=5, draws=20)
 
 
 def test_credit_of_prefixes_helps_where_they_decide_and_its_placebo_and_a_wrong_sign_do_not():
-    found = compare_steps(resampled_steps(60, 4), [GRPO, AXPO, PLACEBO, with_wrong_sign(AXPO)], PLAN)
-    base, real, placebo, wrong = found.table
+    collection = resampled_steps(60, 4)
+    found = compare_steps(collection, [GRPO, AXPO, PLACEBO], PLAN)
+    base, real, placebo = found.table
     assert (found.number, found.questions, found.rollouts) == (60, 4, 4)
     assert base.gain == (0, 0, 0) and base.worth == base.step_worth == (1, 1, 1) and base.rollouts == 16
-    assert real.gain.low > 0 and real.worth.value > 1
-    assert placebo.snr.value < real.snr.value and wrong.gain.high < 0 and wrong.snr.value < base.snr.value
+    assert real.gain.low > 0 and real.step_worth.low > 1 and real.worth.value > 1
+    assert placebo.gain.low < 0 and placebo.worth.high < 1
+    wrong = compare_steps(collection, [AXPO, with_wrong_sign(AXPO)], PLAN).table[1]
+    assert wrong.gain.high < 0 and wrong.snr.value < real.snr.value and wrong.bias_cosine.value < 0.95
     assert real.rollouts == placebo.rollouts == 16 + found.continuations / 60
     assert real.worth == pytest.approx([value * 16 / real.rollouts for value in real.step_worth])
 
 
 def test_update_of_a_step_is_the_sum_over_its_rollouts_and_batches_are_unions_of_steps():
-    """A base with the weights of the reference climbs it without noise in the batch of a whole half."""
+    """The only batch of a whole half is the expected update of the half."""
     collection = resampled_steps(6, 2)
     originals = collection.originals()
     found, idle = updates(originals, Estimator("accuracy", accuracy), torch.Generator())

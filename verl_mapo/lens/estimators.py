@@ -261,7 +261,7 @@ def exchanged(member: Tensor, group: Tensor, random: torch.Generator) -> Tensor:
     return source
 
 
-def accuracy(rollouts: Rollouts) -> Tensor:
+def accuracy(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
     """Weights of the reference, the gradient of the mean outcome: RLOO's, which are not biased."""
     return rloo(rollouts)
 
