@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,7 +17,7 @@ from verl_mapo.run_command import primary
 
 if TYPE_CHECKING:
     from verl_mapo.lens.command import Measured
-    from verl_mapo.lens.comparison import Figure
+    from verl_mapo.lens.comparison import Comparison, Figure
     from verl_mapo.lens.estimators import Estimator
     from verl_mapo.lens.steps import Steps
 
@@ -80,36 +81,32 @@ def estimators() -> list[Estimator]:
 def lens_table(measured: Measured) -> Table:
     """The table of the console: what a batch's gradient is worth under each estimator."""
     plan = measured.plan
-    title = f"Batches of {plan.questions} questions with {plan.rollouts} rollouts each"
-    shown = Table("", title=title, title_justify="left")
-    for name in ("cosine", "gain over the first row", "SNR", "worth, rollouts of the first row"):
-        shown.add_column(name, justify="right")
-    for row in measured.table:
-        shown.add_row(
-            row.name,
-            with_interval(row.cosine),
-            with_interval(row.gain, sign=True),
-            f"{row.snr.value:.2f}",
-            with_interval(row.worth, 2),
-        )
-    return shown
+    return _table(f"Batches of {plan.questions} questions with {plan.rollouts} rollouts each", measured.table, {})
 
 
 def step_table(steps: Steps) -> Table:
     """The table of the console on whole steps."""
     title = f"{steps.number} whole steps of {steps.questions} questions with {steps.rollouts} rollouts each"
-    shown = Table("", title=f"{title}, and {steps.continuations} continuations", title_justify="left")
-    for name in ("cosine", "gain", "SNR", "worth of a rollout", "worth of a step", "rollouts of a step"):
+    more = {
+        "worth of a step": lambda row: with_interval(row.step_worth, 2),
+        "rollouts of a step": lambda row: f"{row.rollouts:.1f}",
+    }
+    return _table(f"{title}, and {steps.continuations} continuations", steps.table, more)
+
+
+def _table(title: str, rows: Sequence[Comparison], more: dict[str, Callable[[Any], str]]) -> Table:
+    """Rows of estimators; ``more`` are further columns, by name what they show of a row."""
+    shown = Table("", title=title, title_justify="left")
+    for name in ("cosine", "gain over the first row", "SNR", "worth, rollouts of the first row", *more):
         shown.add_column(name, justify="right")
-    for row in steps.table:
+    for row in rows:
         shown.add_row(
             row.name,
             with_interval(row.cosine),
             with_interval(row.gain, sign=True),
             f"{row.snr.value:.2f}",
             with_interval(row.worth, 2),
-            with_interval(row.step_worth, 2),
-            f"{row.rollouts:.1f}",
+            *(show(row) for show in more.values()),
         )
     return shown
 

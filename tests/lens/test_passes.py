@@ -22,7 +22,6 @@ from verl_mapo.columns import (
     CONTINUATION,
     PERCEPTION,
     PLAIN,
-    PREFIX_LENGTH,
     SOURCE,
     UNSEEN_LOG_PROBS,
     Column,
@@ -295,8 +294,11 @@ def test_update_of_a_step_is_that_of_ordinary_backward_passes_of_the_methods_los
     length = [0, 3, 0, 3, 3]
     for row in rows[3:]:
         row["response_mask"] = row["response_mask"].clone().index_fill_(0, torch.arange(3), 0)
-    for row, tokens in zip(rows, length, strict=True):
-        row[PREFIX_LENGTH.name] = torch.tensor(tokens)
+    role, prefix_id = [PLAIN, SOURCE, PLAIN, CONTINUATION, CONTINUATION], [-1, 1, -1, 1, 1]
+    for column, values in zip(AXPO_COLUMNS, (role, length, prefix_id, *[[0] * 5] * 3), strict=True):
+        queue.fields[column.name] = torch.tensor(values, dtype=column.dtype)
+        for row, value in zip(rows, queue.fields[column.name], strict=True):
+            row[column.name] = value
     measured = (f"lens.folder={tmp_path}", "lens.size=512", "lens.seed=2")
     trainer = make_trainer(
         "method=axpo", "algorithm.axpo.continuations=2", *measured, f"actor_rollout_ref.model.path={model.folder}"
@@ -308,9 +310,6 @@ def test_update_of_a_step_is_that_of_ordinary_backward_passes_of_the_methods_los
     masks = [row["response_mask"] for row in rows]
     queue.fields |= scored_rows(masks, [1.0, 0.0, 0.0, 1.0, 0.0], trajectories)
     queue.fields["uid"] = list("aaaaa")
-    role, prefix_id = [PLAIN, SOURCE, PLAIN, CONTINUATION, CONTINUATION], [-1, 1, -1, 1, 1]
-    for column, values in zip(AXPO_COLUMNS, (role, length, prefix_id, *[[0] * 5] * 3), strict=True):
-        queue.fields[column.name] = torch.tensor(values, dtype=column.dtype)
     queue.fields[SKETCH] = sketches(engine, rows, request)
     keys = [f"a_{number}_0" for number in range(5)]
     trainer._compute_advantage(queue.batch(keys, prompt_len=[9] * 5, response_len=[len(m) for m in masks]), {})

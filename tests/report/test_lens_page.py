@@ -70,7 +70,7 @@ def test_collection_of_axpo_has_a_table_of_whole_steps_beside_the_other_rows(tmp
     rows = [row["name"] for row in json.loads((tmp_path / "lens.json").read_text())["steps"]["table"]]
     assert rows == ["grpo", "axpo", "axpo, shuffled"] and all(row in printed and row in page for row in rows)
     assert len(measured.collection.outcome) == 96 and "axpo" not in {row.name for row in measured.table}
-    few = "A half has 3 whole steps, which are too few for the intervals of axpo: collect at least 16"
+    few = "There are 6 whole steps, which are too few for the intervals of axpo: collect at least 16"
     assert any(few in note for note in measured.notes) and few in page
     nothing = replace(measured, steps=replace(measured.steps, number=16, continuations=0), left_out=[])
     assert nothing.notes == ["No prefix was resampled in any step, so axpo is grpo here."]
