@@ -77,7 +77,8 @@ class Measured:
             notes.append("No prefix was resampled in any step, so axpo is grpo here.")
         if self.steps is not None and self.steps.number // 2 < FEW_STEPS:
             notes.append(
-                f"There are {self.steps.number} whole steps, which are too few for the intervals of axpo: collect at least {2 * FEW_STEPS}, with --questions {2 * FEW_STEPS * self.steps.questions}."
+                f"There are {self.steps.number} whole steps, which are too few for the intervals of axpo: collect at "
+                f"least {2 * FEW_STEPS}, with --questions {2 * FEW_STEPS * self.steps.questions}."
             )
         return notes
 
