@@ -98,7 +98,7 @@ def resampled_steps(steps: int, questions: int, seed: int = 0) -> Collection:
         turn_scores=nothing,
         turn_status=nothing.long(),
         calls=torch.ones_like(own["question"]),
-        manifest={},
+        manifest={"step_questions": questions},
         further=joined,
     )
 

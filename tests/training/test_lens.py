@@ -49,6 +49,14 @@ def test_what_is_known_of_a_step_is_written(queue, make_trainer, tmp_path):
     assert found["calls"].tolist() == [2, 0, 0]
 
 
+def test_padding_takes_no_number_of_a_question(queue, make_trainer, tmp_path):
+    queue.fields |= scored_rows([torch.tensor([1])] * 3, [1.0, 0.0, 0.0], [None] * 3)
+    queue.fields[GRADIENT_SKETCH.name] = torch.zeros(3, 8)
+    batch = queue.batch(["a_0_0", "padding_0_0", "b_0_0"], is_padding=[False, True, False])
+    make_method(make_trainer, tmp_path, "lens.size=8").after_advantage(StepBatch.fetch(batch, 1, Lens.columns))
+    assert load_file(tmp_path / "step_1.safetensors")["question"].tolist() == [0, 1]
+
+
 def test_sketches_with_token_weights_are_written_by_name(queue, make_trainer, tmp_path):
     queue.fields |= scored_rows([torch.tensor([1])] * 2, [1.0, 0.0], [None] * 2)
     method = make_method(make_trainer, tmp_path, "lens.size=1", "lens.token_weights=[vgpo,pepo]")

@@ -126,7 +126,7 @@ def collect(
     ]
     code = launch_run(run, config, [*overrides, *fixed], timeout_h, verbose)
     if code == 0:
-        manifest = {"questions": steps * batch, "rollouts": rollouts, "overrides": overrides}
+        manifest = {"questions": steps * batch, "step_questions": batch, "rollouts": rollouts, "overrides": overrides}
         Collection.of_parts(folder, rollouts, manifest).save(folder)
     return code
 

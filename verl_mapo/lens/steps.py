@@ -52,7 +52,7 @@ class Steps:
 
     Attributes:
         number: of steps.
-        questions: largest number of questions of a step.
+        questions: of a step, of which some may be left out.
         rollouts: of each question, without continuations.
         continuations: of all steps.
         table: one row an estimator; the first is the base.
@@ -78,9 +78,7 @@ def compare_steps(collection: Collection, estimators: Sequence[Estimator], plan:
         ConfigError: batches of so many questions are no whole steps, or there are too few steps for two of them.
     """
     originals = collection.originals()
-    step_of_question = torch.stack([originals.resampled("step"), originals.question]).unique(dim=1)[0]
-    counts = step_of_question.unique(return_counts=True)[1]
-    number, questions = len(counts), int(counts.max())
+    number, questions = len(originals.resampled("step").unique()), collection.manifest["step_questions"]
     size, rest = divmod(plan.questions, questions)
     if rest or not 1 <= size <= number // 2:
         raise ConfigError(
@@ -94,7 +92,7 @@ def compare_steps(collection: Collection, estimators: Sequence[Estimator], plan:
     return Steps(
         number=number,
         questions=questions,
-        rollouts=len(originals.outcome) // len(step_of_question),
+        rollouts=int(torch.bincount(originals.question)[0]),
         continuations=len(collection.outcome) - len(originals.outcome),
         table=[
             StepComparison(

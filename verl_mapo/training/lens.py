@@ -164,7 +164,7 @@ class Lens(Method):
             step.number,
             further | {RESAMPLED + name: values[known] for name, values in resampled(step, mask).items()},
             sketches=plain,
-            question=step.group[known],
+            question=torch.searchsorted(step.group[step.not_padding].unique(), step.group)[known],
             outcome=step.outcome[known],
             turn_scores=step.columns.get(TURN_SCORES.name, nothing)[known],
             turn_status=step.columns.get(TURN_STATUS.name, nothing)[known].long(),
