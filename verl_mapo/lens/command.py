@@ -16,7 +16,6 @@ from verl_mapo.lens.comparison import Comparison, Plan, compare, where_it_comes_
 from verl_mapo.lens.estimators import Estimator, with_placebo
 from verl_mapo.lens.steps import Steps, compare_steps
 from verl_mapo.overrides import path_override
-from verl_mapo.planning.compose import composed
 from verl_mapo.run_command import launch_run, primary_file
 from verl_mapo.settings import select
 
@@ -107,6 +106,8 @@ def collect(
     Returns:
         the exit code of the run.
     """
+    from verl_mapo.planning.compose import composed  # its room imports that of training, which imports the lens
+
     folder = lens_folder(run)
     for part in folder.glob(PART.format("*")):  # of an interrupted run, which may have had more steps
         part.unlink()
