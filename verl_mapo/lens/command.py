@@ -155,7 +155,7 @@ def measure(run: Path, plan: Plan, estimators: list[Estimator]) -> Measured:
     """
     whole = Collection.load(lens_folder(run))
     on_steps = [estimators[0], *(each for each in estimators if each.continuations)]
-    steps = compare_steps(whole, on_steps, plan) if all(whole.has(each.tokens) for each in on_steps) else None
+    steps = compare_steps(whole, on_steps, plan) if whole.has(names.AXPO) else None
     collection = whole.originals()
     estimators = [each for each in estimators if not each.continuations]
     left_out = [each.name for each in estimators if not collection.has(each.tokens) and not each.placebo]
