@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,8 +17,9 @@ from verl_mapo.run_command import primary
 
 if TYPE_CHECKING:
     from verl_mapo.lens.command import Measured
-    from verl_mapo.lens.comparison import Figure
+    from verl_mapo.lens.comparison import Comparison, Figure
     from verl_mapo.lens.estimators import Estimator
+    from verl_mapo.lens.steps import Steps
 
 console = Console()
 
@@ -27,7 +29,12 @@ def lens(
     overrides: Overrides = None,
     questions: Annotated[int, typer.Option(help="Questions to roll out.", min=4)] = 96,
     rollouts: Annotated[int, typer.Option(help="Rollouts of each question.", min=2)] = 32,
-    batch: Annotated[int, typer.Option(help="Questions of a batch that is measured.", min=1)] = 8,
+    batch: Annotated[
+        int,
+        typer.Option(
+            help="Questions of a batch that is measured; with method=axpo, of a step that is collected.", min=1
+        ),
+    ] = 8,
     group: Annotated[int, typer.Option(help="Rollouts of each question of such a batch.", min=2)] = 8,
     draws: Annotated[int, typer.Option(help="Draws of the bootstrap over questions.", min=1)] = 200,
     seed: Annotated[int, typer.Option(help="Seed of batches, bootstrap and placebos.")] = 0,
@@ -51,15 +58,15 @@ def lens(
         typer.echo(f"{run} already holds gradients. They are measured and nothing is launched.")
     else:
         plan.check(questions, rollouts)
-        if code := collect(run, primary(config, recipe), overrides or [], questions, rollouts, timeout_h, verbose):
+        arguments = run, primary(config, recipe), overrides or [], questions, rollouts, batch, timeout_h, verbose
+        if code := collect(*arguments):
             raise typer.Exit(code)
     measured = measure(run, plan, estimators())
     console.print(lens_table(measured))
-    if measured.left_out:
-        typer.echo(
-            f"Not measured: {', '.join(measured.left_out)}, which weigh tokens: no gradients with their weights were "
-            f"collected. Collect into another folder with 'lens.token_weights=[{','.join(measured.left_out)}]'."
-        )
+    if measured.steps is not None:
+        console.print(step_table(measured.steps))
+    for note in measured.notes:
+        typer.echo(note)
     typer.echo(f"Wrote {write_page(measured, run)}")
 
 
@@ -74,17 +81,32 @@ def estimators() -> list[Estimator]:
 def lens_table(measured: Measured) -> Table:
     """The table of the console: what a batch's gradient is worth under each estimator."""
     plan = measured.plan
-    title = f"Batches of {plan.questions} questions with {plan.rollouts} rollouts each"
+    return _table(f"Batches of {plan.questions} questions with {plan.rollouts} rollouts each", measured.table, {})
+
+
+def step_table(steps: Steps) -> Table:
+    """The table of the console on whole steps."""
+    title = f"{steps.number} whole steps of {steps.questions} questions with {steps.rollouts} rollouts each"
+    more = {
+        "worth of a step": lambda row: with_interval(row.step_worth, 2),
+        "rollouts of a step": lambda row: f"{row.rollouts:.1f}",
+    }
+    return _table(f"{title}, and {steps.continuations} continuations", steps.table, more)
+
+
+def _table(title: str, rows: Sequence[Comparison], more: dict[str, Callable[[Any], str]]) -> Table:
+    """Rows of estimators; ``more`` are further columns, by name what they show of a row."""
     shown = Table("", title=title, title_justify="left")
-    for name in ("cosine", "gain over the first row", "SNR", "worth, rollouts of the first row"):
+    for name in ("cosine", "gain over the first row", "SNR", "worth, rollouts of the first row", *more):
         shown.add_column(name, justify="right")
-    for row in measured.table:
+    for row in rows:
         shown.add_row(
             row.name,
             with_interval(row.cosine),
             with_interval(row.gain, sign=True),
             f"{row.snr.value:.2f}",
             with_interval(row.worth, 2),
+            *(show(row) for show in more.values()),
         )
     return shown
 

@@ -44,6 +44,13 @@ def test_parts_are_joined_in_the_order_of_steps_and_questions_that_lack_a_rollou
     found = Collection.of_parts(tmp_path, 2, {"model": "tiny"})
     assert found.question.tolist() == [1, 0, 0, 1] and found.manifest == {"model": "tiny", "left_out": 2}
     assert torch.equal(found.sketches, parts[2]["sketches"])
+    # one question has two rollouts and a continuation, the other lacks a rollout
+    role = {"resampled/role": torch.tensor([0, 0, 2, 0])}
+    write_part(tmp_path / "axpo", 1, role, **rows([0, 0, 0, 1]))
+    resampled = Collection.of_parts(tmp_path / "axpo", 2, {})
+    assert resampled.question.tolist() == [0, 0, 0] and resampled.manifest == {"left_out": 1}
+    assert resampled.resampled("role").tolist() == [0, 0, 2] and not found.resampled("role").any()
+    assert resampled.originals().tokens.tolist() == [0, 1] and found.originals() is found
     with pytest.raises(ConfigError, match="has all of its 5 rollouts"):
         Collection.of_parts(tmp_path, 5, {})
     with pytest.raises(ConfigError, match="did not get through its first step"):

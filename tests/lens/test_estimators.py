@@ -6,12 +6,23 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from verl.trainer.ppo import core_algos
 
 from verl_mapo import lens_command
+from verl_mapo.advantages.axpo import (
+    AxpoSettings,
+    axpo_advantage,
+    axpo_groups,
+    grpo_base,
+    loss_masks,
+    recovered_prefixes,
+)
 from verl_mapo.advantages.mapo import MapoSettings
+from verl_mapo.columns import CONTINUATION, PLAIN, SOURCE
 from verl_mapo.lens import estimators
-from verl_mapo.lens.estimators import Rollouts, calls_exchanged, mapo, shuffled
+from verl_mapo.lens.estimators import Rollouts, calls_exchanged, mapo, resampled, shuffled
 
 
 def rollouts(seed: int = 0, batches: int = 2, questions: int = 3, n: int = 4) -> Rollouts:
@@ -24,6 +35,7 @@ def rollouts(seed: int = 0, batches: int = 2, questions: int = 3, n: int = 4) ->
         tokens=torch.randint(1, 9, (rows,), generator=random),
         calls=torch.randint(3, (rows,), generator=random),
         row_score=torch.rand(rows, generator=random),
+        **dict.fromkeys(("role", "prefix_id", "prefix_tokens"), torch.zeros(rows, dtype=torch.int64)),
         group=torch.arange(batches * questions).repeat_interleave(n),
         batch=torch.arange(batches).repeat_interleave(questions * n),
     )
@@ -64,6 +76,78 @@ def test_gspo_is_grpo_by_length_and_dr_grpo_has_no_division():
     assert torch.allclose(estimators.gspo(given) * given.tokens, estimators.grpo(given))
     mean = given.outcome.view(6, 4).mean(dim=1).repeat_interleave(4).double()
     assert torch.allclose(estimators.dr_grpo(given), given.outcome - mean, atol=1e-6)
+
+
+def step_of_axpo(questions: list[tuple[list[float], list[float]]]) -> Rollouts:
+    """Questions as outcomes of original rollouts and of continuations of the first one; a prefix has 2 of 5 tokens."""
+    rows = []
+    for group, (outcomes, again) in enumerate(questions):
+        for number, outcome in enumerate(outcomes):
+            source = bool(again) and not number
+            rows.append((outcome, group, SOURCE, 0, 2, 5) if source else (outcome, group, PLAIN, -1, 0, 5))
+        rows += [(outcome, group, CONTINUATION, 0, 0, 3) for outcome in again]
+    outcome, group, role, prefix_id, prefix_tokens, tokens = map(torch.tensor, zip(*rows, strict=True))
+    nothing, one = torch.zeros(len(rows), 1), torch.zeros_like(group)
+    return Rollouts(outcome, nothing, nothing, tokens, one, one, role, prefix_id, prefix_tokens, group, one)
+
+
+def test_weights_of_axpo_are_those_computed_by_hand():
+    """Rewards 0, 1, 0: mean 1/3, std sqrt(1/3). The prefix, with a right continuation, is 1 among 1, 1, 0: mean 2/3.
+
+    Its continuations 1, 0 have mean 1/2 and std sqrt(1/2).
+    """
+    third, half = 3**0.5, 2**0.5
+    found = resampled("axpo", AxpoSettings())[0].weights(step_of_axpo([([0.0, 1.0, 0.0], [1.0, 0.0])]), None)
+    expected = [[third / 3, 0], [0, 2 * third / 3], [0, -third / 3], [0, half / 2], [0, -half / 2]]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-5)
+
+
+outcomes_of = lambda least, most: st.lists(st.sampled_from([0.0, 1.0]), min_size=least, max_size=most)  # noqa: E731
+steps_of_axpo = st.lists(st.tuples(outcomes_of(1, 4), outcomes_of(0, 3)), min_size=1, max_size=3)
+every_setting = st.builds(
+    AxpoSettings,
+    prefix_credit=st.booleans(),
+    separate_group=st.booleans(),
+    unrecovered_source=st.sampled_from(["mask", "grpo"]),
+    std=st.sampled_from(["sample", "population"]),
+)
+
+
+@given(steps_of_axpo, every_setting)
+def test_weights_of_axpo_are_the_advantages_of_the_tokens(questions, settings):
+    """In training, the advantage is computed for each token: 5 of an original, 2 given ones and 3 of a continuation."""
+    rows = step_of_axpo(questions)
+    mask, position = torch.ones(len(rows.role), 5, dtype=torch.int64), torch.arange(5)
+    mask[rows.role == CONTINUATION, :2] = 0
+    length = torch.where(rows.role == PLAIN, 0, 2)
+    outcome, columns = rows.outcome.double(), (rows.group, rows.role, rows.prefix_id)
+    recovered = recovered_prefixes(outcome, mask, *columns)
+    acted_on, _ = loss_masks(mask, recovered, rows.role, length, settings)
+    base = grpo_base(outcome, acted_on, axpo_groups(*columns, settings), settings)
+    columns = (rows.group, rows.role, length, rows.prefix_id)
+    expected = axpo_advantage(outcome, base, acted_on, *columns, settings).advantages
+    prefix, rest = resampled("axpo", settings)[0].weights(rows, None).T.unsqueeze(2)
+    found = torch.where(position < length.unsqueeze(1), prefix, rest) * mask
+    torch.testing.assert_close(found, expected)
+
+
+@given(steps_of_axpo, st.integers(0, 99))
+def test_placebo_of_axpo_has_as_many_right_continuations_in_a_step(questions, seed):
+    rows, seen = step_of_axpo(questions), []
+    real, placebo = resampled("axpo", AxpoSettings())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimators, "grpo_base", lambda outcome, *rest: seen.append(outcome) or grpo_base(outcome, *rest))
+        placebo.weights(rows, torch.Generator().manual_seed(seed))
+    [changed], continued = seen, rows.role == CONTINUATION
+    assert torch.equal(changed[~continued], rows.outcome[~continued].double())
+    assert changed[continued].sum() == rows.outcome[continued].sum()
+    assert placebo.placebo == real.name and placebo.tokens == real.tokens
+
+
+def test_axpo_without_continuations_is_grpo():
+    given = rollouts()
+    prefix, rest = resampled("axpo", AxpoSettings())[0].weights(given, None).T
+    assert torch.equal(rest, estimators.grpo(given)) and not prefix.any()
 
 
 def test_mapo_without_weight_is_grpo():
@@ -109,4 +193,5 @@ def test_every_placebo_of_the_table_names_an_estimator_and_names_are_unique():
     names = [row.name for row in rows]
     assert names[0] == "grpo" and len(set(names)) == len(names)
     assert all(any(name.startswith(row.placebo) for name in names) for row in rows if row.placebo)
-    assert all(row.weights(rollouts(), torch.Generator()).shape == (24,) for row in rows)
+    shapes = {row.continuations: row.weights(rollouts(), torch.Generator()).shape for row in rows}
+    assert shapes == {False: (24,), True: (24, 2)}

@@ -8,20 +8,35 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from support.fake_queue import scored_rows
 from support.passes import add_adapters, log_prob_pass, rows_of, shard, tiny_engine, use_verl_forward
+from support.policies import with_wrong_sign
 from support.scripted import compose_config
 from torch import distributed
 
 from verl_mapo import names
 from verl_mapo.advantages.visual_credit import VisualCreditSettings, token_factor
-from verl_mapo.columns import CHANGED_LOG_PROBS, PERCEPTION, UNSEEN_LOG_PROBS, Column
-from verl_mapo.lens.collection import split_sketches
+from verl_mapo.columns import (
+    AXPO_COLUMNS,
+    CHANGED_LOG_PROBS,
+    CONTINUATION,
+    PERCEPTION,
+    PLAIN,
+    SOURCE,
+    UNSEEN_LOG_PROBS,
+    Column,
+)
+from verl_mapo.lens.collection import Collection, split_sketches
 from verl_mapo.lens.passes import SKETCH
 from verl_mapo.lens.sketch import CountSketch, cosine_error
+from verl_mapo.lens.steps import updates
 from verl_mapo.relatives.pepo import pepo_factor
 from verl_mapo.relatives.pgpo import pgpo_factor
 from verl_mapo.relatives.srpo import PerceptionSpans, srpo_factors
 from verl_mapo.relatives.vppo import vppo_factors
+from verl_mapo.rollout.statuses import EndReason, TurnStatus
+from verl_mapo.rollout.trajectory import Trajectory, Turn
+from verl_mapo.training.axpo import Axpo
 from verl_mapo.training.lens import Lens
 from verl_mapo.training.method_engine import FOCUS
 from verl_mapo.training.visual_credit import focus_request
@@ -265,3 +280,47 @@ def test_packed_rows_have_the_sketches_of_padded_rows(engine, model, picture, mo
     use_verl_forward(engine, monkeypatch)
     packed = sketches(engine, rows, request, use_remove_padding=True).nan_to_num(0.0)
     assert torch.allclose(packed, padded, atol=1e-3 * float(padded.abs().max()))
+
+
+def test_update_of_a_step_is_that_of_ordinary_backward_passes_of_the_methods_loss(
+    queue, make_trainer, engine, model, picture, tmp_path
+):
+    """Sketches of the log-prob pass, weighed by the lens, against the advantages that the trainer gives each token.
+
+    Three rollouts of a question, of which the second is the source, and two continuations of its first three tokens.
+    """
+    called, short, twice = rows_of(engine.module, model, picture)
+    rows = [dict(row) for row in (short, called, twice, twice, called)]
+    length = [0, 3, 0, 3, 3]
+    for row in rows[3:]:
+        row["response_mask"] = row["response_mask"].clone().index_fill_(0, torch.arange(3), 0)
+    role, prefix_id = [PLAIN, SOURCE, PLAIN, CONTINUATION, CONTINUATION], [-1, 1, -1, 1, 1]
+    for column, values in zip(AXPO_COLUMNS, (role, length, prefix_id, *[[0] * 5] * 3), strict=True):
+        queue.fields[column.name] = torch.tensor(values, dtype=column.dtype)
+        for row, value in zip(rows, queue.fields[column.name], strict=True):
+            row[column.name] = value
+    measured = (f"lens.folder={tmp_path}", "lens.size=512", "lens.seed=2")
+    trainer = make_trainer(
+        "method=axpo", "algorithm.axpo.continuations=2", *measured, f"actor_rollout_ref.model.path={model.folder}"
+    )
+    request = trainer.methods[-1].log_prob_request()[SKETCH]
+    assert request["weights"] == {"axpo": {}}
+    call = Turn((0, 3), "x", TurnStatus.OK, tool="zoom")
+    trajectories = [Trajectory([], [], turns, EndReason.ANSWER) for turns in ([], [call], [call], [call], [call])]
+    masks = [row["response_mask"] for row in rows]
+    queue.fields |= scored_rows(masks, [1.0, 0.0, 0.0, 1.0, 0.0], trajectories)
+    queue.fields["uid"] = list("aaaaa")
+    queue.fields[SKETCH] = sketches(engine, rows, request)
+    keys = [f"a_{number}_0" for number in range(5)]
+    trainer._compute_advantage(queue.batch(keys, prompt_len=[9] * 5, response_len=[len(m) for m in masks]), {})
+
+    collection = Collection.of_parts(tmp_path, 3, {})
+    assert collection.tokens.tolist() == [int(mask.sum()) for mask in masks], "of the rollout, and not of the loss"
+    advantages = queue.fields["advantages"].unbind()
+    expected = sum(slow(engine, row, weights=own) for row, own in zip(rows, advantages, strict=True))
+    close = {"atol": 1e-3 * float(expected.abs().max())}
+    axpo = Axpo.lens_rows()[0]
+    for estimator, equal in ((axpo, True), (with_wrong_sign(axpo), False)):
+        [update], _ = updates(collection, estimator, torch.Generator())
+        assert torch.allclose(update, expected, **close) == equal
+    assert len(collection.originals().outcome) == 3

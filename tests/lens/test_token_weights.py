@@ -20,6 +20,7 @@ from verl_mapo.lens.estimators import Rollouts
 from verl_mapo.lens.token_weights import exchange, weightings
 from verl_mapo.packed_rows import from_response, to_response
 from verl_mapo.training.lens import LensSettings
+from verl_mapo.training.mapo import Mapo
 from verl_mapo.training.methods import METHODS, find_method, relatives
 
 
@@ -62,7 +63,7 @@ def test_factors_of_vgpo_are_those_computed_by_hand():
     mean 0.412698 is taken off; their sum is 1.64.
     """
     given = {names.VGPO: {VISUAL_FOCUS.name: torch.tensor([NAN, 0.2, 0.4, NAN, 0.8, NAN])}}
-    (factor, placebo), (row_score,) = weightings(given, {}, micro_batch(), seed=0)
+    (factor, row_score), (placebo, _) = weightings(given, {}, micro_batch(), seed=0)
     assert factor.tolist() == pytest.approx([0, 0.587302, 0.825397, 1, 1.587302, 0], abs=1e-5)
     assert sorted(placebo.tolist()) == pytest.approx(sorted(factor.tolist())) and placebo[3] == 1
     assert row_score.tolist() == pytest.approx([1.64])
@@ -97,11 +98,11 @@ def test_weights_and_factors_make_the_advantages_of_the_methods_own_step(queue, 
     given = {column.name: fields[column.name].values() for column in method.columns if column != PERCEPTION}
     # verl's fields are of the response; in the pass, they lie at packed positions, one before their token
     of_pass = {field: pad(fields[field].to_padded_tensor(0.0), (0, 1)).flatten() for field in method.fields}
-    (packed, _), (row_score,) = weightings({name: given}, of_pass, rows, seed=0)
+    (packed, row_score), _ = weightings({name: given}, of_pass, rows, seed=0)
     factor = to_response(packed, whole, torch.tensor([4] * 4), 0.0)
     nothing = torch.zeros(4, 1)
     score, one_batch = row_score.float(), torch.zeros(4, dtype=torch.int64)
-    rollouts = Rollouts(step.outcome, nothing, nothing, nothing, nothing, score, step.group, one_batch)
+    rollouts = Rollouts(step.outcome, *[nothing] * 4, score, *[nothing] * 3, step.group, one_batch)
     found = method.lens_rows()[0].weights(rollouts, torch.Generator())[:, None] * factor
     expected = torch.stack(queue.fields["advantages"].unbind())
     assert expected.unique().numel() > 4
@@ -110,10 +111,10 @@ def test_weights_and_factors_make_the_advantages_of_the_methods_own_step(queue, 
 
 def test_methods_that_weigh_tokens_and_no_other_can_be_asked_for():
     weighing = [each.name for each in (*METHODS, *relatives()) if "token_factors" in vars(each)]
-    assert sorted(weighing) == sorted(names.WEIGHING)
+    assert sorted(weighing) == sorted([*names.WEIGHING, names.AXPO])
     assert LensSettings(token_weights=list(names.WEIGHING)).token_weights == list(names.WEIGHING)
-    for name in weighing:
+    for name in names.WEIGHING:
         rows = find_method(name).lens_rows()
         assert [row.tokens for row in rows] == [name, f"{name}, shuffled"] and rows[1].placebo == name
     with pytest.raises(TypeError, match="does not define token_factors"):
-        METHODS[0].token_factors(None)
+        Mapo.token_factors(None)

@@ -11,18 +11,20 @@ from dataclasses import fields, replace
 
 import pytest
 from rich.console import Console
-from support.policies import coin, two_tokens
+from support.policies import coin, resampled_steps, two_tokens
 from typer.testing import CliRunner
 
 from verl_mapo.cli import app
-from verl_mapo.lens.command import chosen, is_collected, lens_folder, measure, of_group
+from verl_mapo.lens import command
+from verl_mapo.lens.command import chosen, collect, is_collected, lens_folder, measure, of_group
 from verl_mapo.lens.comparison import Comparison, Plan
 from verl_mapo.lens.estimators import table
-from verl_mapo.lens_command import estimators, lens_table
+from verl_mapo.lens_command import estimators, lens_table, step_table
 from verl_mapo.report.lens_page import write_page
+from verl_mapo.run_command import primary
 from verl_mapo.settings import ConfigError
 
-WEIGHTED = [row.name for row in estimators() if row.tokens and not row.placebo]
+WEIGHTED = [row.name for row in estimators() if row.tokens and not row.placebo and not row.continuations]
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,7 @@ def test_page_and_table_have_every_estimator_and_figure(run, tmp_path):
     printed = console.export_text()
     assert [name for name in names if name not in printed] == []
     assert f"Not measured: {', '.join(WEIGHTED)}, which weigh tokens" in page and measured.left_out == WEIGHTED
+    assert "Not measured: axpo; the collection has no continuations." in page and "Whole steps" not in page
     assert page.count("<svg") == 4 and "all wrong, questions" in page
     values = json.loads((tmp_path / "lens.json").read_text())
     assert [row["name"] for row in values["table"]] == names
@@ -55,6 +58,30 @@ def test_rows_with_token_weights_and_their_placebos_stand_beside_the_others(tmp_
     two_tokens(24, (1.6, 0.4)).save(lens_folder(tmp_path))
     measured = measure(tmp_path, Plan(questions=4, rollouts=2, passes=4, draws=2), estimators())
     assert {"vgpo", "vgpo, shuffled"} <= {row.name for row in measured.table} and measured.left_out == WEIGHTED[1:]
+
+
+def test_collection_of_axpo_has_a_table_of_whole_steps_beside_the_other_rows(tmp_path):
+    resampled_steps(6, 4).save(lens_folder(tmp_path))
+    measured = measure(tmp_path, Plan(questions=4, rollouts=4, passes=4, draws=2), estimators())
+    console = Console(width=240, record=True, file=io.StringIO())
+    console.print(step_table(measured.steps))
+    page, printed = write_page(measured, tmp_path).read_text(), console.export_text()
+    assert "6 whole steps of 4 questions with 4 rollouts each" in printed and "Whole steps of AXPO" in page
+    rows = [row["name"] for row in json.loads((tmp_path / "lens.json").read_text())["steps"]["table"]]
+    assert rows == ["grpo", "axpo", "axpo, shuffled"] and all(row in printed and row in page for row in rows)
+    assert len(measured.collection.outcome) == 96 and "axpo" not in {row.name for row in measured.table}
+    few = "There are 6 whole steps, which are too few for the intervals of axpo: collect at least 16"
+    assert any(few in note for note in measured.notes) and few in page
+    nothing = replace(measured, steps=replace(measured.steps, number=16, continuations=0), left_out=[])
+    assert nothing.notes == ["No prefix was resampled in any step, so axpo is grpo here."]
+
+
+@pytest.mark.parametrize(("method", "steps", "batch"), [("axpo", 12, 8), ("mapo", 3, 32)])
+def test_step_of_a_collection_of_axpo_has_the_questions_of_a_batch(tmp_path, monkeypatch, method, steps, batch):
+    seen = []
+    monkeypatch.setattr(command, "launch_run", lambda run, config, overrides, *_: seen.extend(overrides) or 1)
+    assert collect(tmp_path, primary(None, None), [f"method={method}"], 96, 8, 8, None, False) == 1
+    assert {f"data.train_batch_size={batch}", f"trainer.total_training_steps={steps}"} <= set(seen)
 
 
 def test_figure_that_cannot_be_told_is_a_dash_on_the_page(run, tmp_path):

@@ -92,8 +92,11 @@ def log_prob_pass(engine: MethodEngine, rows: list[dict], request: dict | None, 
     """One micro-batch through verl's own forward step, padded unless ``use_remove_padding`` is asked for."""
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     pixels = NonTensorStack(*columns.pop("multi_modal_inputs"))
-    nested = {name: tu.nested_tensor_from_tensor_list(values) for name, values in columns.items()}
-    data = TensorDict({**nested, "multi_modal_inputs": pixels}, batch_size=len(rows))
+    joined = {
+        name: tu.nested_tensor_from_tensor_list(values) if values[0].ndim else torch.stack(values)
+        for name, values in columns.items()
+    }
+    data = TensorDict({**joined, "multi_modal_inputs": pixels}, batch_size=len(rows))
     tu.assign_non_tensor(data, **{"temperature": 1.0, "use_remove_padding": False, "calculate_entropy": False} | asked)
     if request is not None:
         tu.assign_non_tensor(data, **{FOCUS: request})

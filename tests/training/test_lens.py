@@ -49,18 +49,24 @@ def test_what_is_known_of_a_step_is_written(queue, make_trainer, tmp_path):
     assert found["calls"].tolist() == [2, 0, 0]
 
 
+def test_padding_takes_no_number_of_a_question(queue, make_trainer, tmp_path):
+    queue.fields |= scored_rows([torch.tensor([1])] * 3, [1.0, 0.0, 0.0], [None] * 3)
+    queue.fields[GRADIENT_SKETCH.name] = torch.zeros(3, 8)
+    batch = queue.batch(["a_0_0", "padding_0_0", "b_0_0"], is_padding=[False, True, False])
+    make_method(make_trainer, tmp_path, "lens.size=8").after_advantage(StepBatch.fetch(batch, 1, Lens.columns))
+    assert load_file(tmp_path / "step_1.safetensors")["question"].tolist() == [0, 1]
+
+
 def test_sketches_with_token_weights_are_written_by_name(queue, make_trainer, tmp_path):
     queue.fields |= scored_rows([torch.tensor([1])] * 2, [1.0, 0.0], [None] * 2)
     method = make_method(make_trainer, tmp_path, "lens.size=1", "lens.token_weights=[vgpo,pepo]")
-    queue.fields[GRADIENT_SKETCH.name] = torch.arange(14.0).view(2, 7)
+    queue.fields[GRADIENT_SKETCH.name] = torch.arange(18.0).view(2, 9)
     method.after_advantage(StepBatch.fetch(queue.batch(["a_0_0", "a_1_0"]), 1, Lens.columns))
     found = {name: values.flatten().tolist() for name, values in load_file(tmp_path / "step_1.safetensors").items()}
-    assert found["sketches"] == [0, 7] and found["weighted/vgpo"] == [1, 8] and found["weighted/pepo"] == [4, 11]
-    assert found["weighted/vgpo, shuffled"] == [2, 9] and found["weighted/pepo, shuffled"] == [5, 12]
-    assert found["row_score/vgpo"] == found["row_score/vgpo, shuffled"] == [3, 10] and found["row_score/pepo"] == [
-        6,
-        13,
-    ]
+    assert found["sketches"] == [0, 9]
+    for number, name in enumerate(["vgpo", "vgpo, shuffled", "pepo", "pepo, shuffled"]):
+        assert found[f"weighted/{name}"] == [1 + 2 * number, 10 + 2 * number]
+        assert found[f"row_score/{name}"] == [2 + 2 * number, 11 + 2 * number]
 
 
 def test_token_weights_are_those_of_the_method_unless_they_are_named(tmp_path, model):
@@ -94,7 +100,7 @@ def test_trainers_pass_gets_the_requests_of_all_weightings_and_its_columns_come_
     class Stock(PPOTrainer):
         def _compute_old_log_prob(self, batch, metrics):
             seen.append(batch.extra_info[GRADIENT_SKETCH.name])
-            queue.fields[GRADIENT_SKETCH.name] = torch.rand(rows, 4 + 6 * 9)
+            queue.fields[GRADIENT_SKETCH.name] = torch.rand(rows, 4 + 12 * 5)
             return batch
 
     weights = f"lens.token_weights=[{','.join(WEIGHING)}]"
@@ -111,9 +117,9 @@ def test_trainers_pass_gets_the_requests_of_all_weightings_and_its_columns_come_
     [lens] = [method for method in trainer.methods if isinstance(method, Lens)]
     lens.after_advantage(StepBatch.fetch(batch, 1, Lens.columns))
     found = Collection.of_parts(tmp_path, 2, {})
-    assert all(found.has(row.tokens) for row in estimators())
+    assert all(found.has(row.tokens) for row in estimators() if not row.continuations)
     assert torch.equal(
-        found.weighted[f"weighted/{WEIGHING[-1]}, shuffled"], queue.fields[GRADIENT_SKETCH.name][:, -5:-1]
+        found.further[f"weighted/{WEIGHING[-1]}, shuffled"], queue.fields[GRADIENT_SKETCH.name][:, -5:-1]
     )
 
 

@@ -102,7 +102,7 @@ def test_lens_adds_the_terms_with_the_gradient_that_the_loss_has():
     assert found.factor[0, 0].item() == pytest.approx(1 - math.exp(-1)) and not found.factor[1, :2].any()
     row, _ = Papo.lens_rows()
     zero = torch.zeros(2)
-    rollouts = Rollouts(zero, zero[:, None], zero[:, None], zero, zero, zero, zero.long(), zero.long())
+    rollouts = Rollouts(zero, zero[:, None], zero[:, None], *[zero] * 6, zero.long(), zero.long())
     together = row.weights(rollouts, None)[:, None] * found.factor + row.plain(rollouts, None)[:, None] * mask
     lengths = [slice(0, 4), slice(5, 8)]  # behind each row's last token, verl's packed log-probs have one place more
     expected = [-6 * gradient[at] for at in lengths]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,14 +15,15 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from verl_mapo.lens.token_weights import placebo
+from verl_mapo.columns import CONTINUATION
+from verl_mapo.lens.token_weights import vectors_of
 from verl_mapo.run_folder import write_whole
 from verl_mapo.settings import ConfigError
 
 TENSORS, MANIFEST = "rollouts.safetensors", "manifest.json"
 PART = "step_{}.safetensors"
-WEIGHTED, ROW_SCORE = "weighted/", "row_score/"
-"""Beginnings of the names of the tensors of token weightings, before the name of the weighting."""
+WEIGHTED, ROW_SCORE, RESAMPLED = "weighted/", "row_score/", "resampled/"
+"""Beginnings of the names of the tensors that not every collection has, see :attr:`Collection.further`."""
 
 
 class Products(NamedTuple):
@@ -39,7 +40,7 @@ class Products(NamedTuple):
 
 @dataclass(frozen=True)
 class Collection:
-    """N rollouts of Q questions by one policy, the same number of each.
+    """N rollouts of Q questions by one policy, the same number of each, beside which there may be continuations.
 
     Attributes:
         sketches: (N, M) float32, the sketch of the sum of the gradients of the log-probs of a rollout's policy tokens.
@@ -50,8 +51,10 @@ class Collection:
         tokens: (N,) int64, number of policy tokens.
         calls: (N,) int64, number of calls.
         manifest: what made them: model, parameters, size and seed of the sketch, questions left out.
-        weighted: by ``weighted/NAME``, (N, M) float32, the sketch of the gradient with the token weights of NAME; by
-            ``row_score/NAME``, (N,) float32, the score of a rollout that its group compares, NaN where it has none.
+        further: by ``weighted/NAME``, (N, M) float32, the sketch of the gradient with the token weights of NAME; by
+            ``row_score/NAME``, (N,) float32, the score of a rollout that its group compares, NaN where it has none. Of
+            a run of AXPO by ``resampled/NAME``, (N,) int64: ``role`` and ``prefix_id`` as in :mod:`verl_mapo.columns`,
+            ``prefix_tokens``, the number of policy tokens in the prefix, and ``step``, which rolled it out.
     """
 
     sketches: Tensor
@@ -62,12 +65,12 @@ class Collection:
     tokens: Tensor
     calls: Tensor
     manifest: dict[str, Any]
-    weighted: dict[str, Tensor] = field(default_factory=dict)
+    further: dict[str, Tensor] = field(default_factory=dict)
     _products: dict[tuple[str, bool], Products] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def has(self, weighting: str) -> bool:
         """Whether the gradients of a token weighting were taken; the plain ones, ``""``, always are."""
-        return not weighting or WEIGHTED + weighting in self.weighted
+        return not weighting or WEIGHTED + weighting in self.further
 
     def products(self, weighting: str = "", and_plain: bool = False) -> Products:
         """The inner products of the gradients of the rollouts.
@@ -78,7 +81,7 @@ class Collection:
         """
         key = weighting, and_plain
         if key not in self._products:
-            vectors = self.weighted[WEIGHTED + weighting] if weighting else self.sketches
+            vectors = self.further[WEIGHTED + weighting] if weighting else self.sketches
             vectors = torch.cat([vectors, self.sketches]) if and_plain else vectors
             among = (vectors @ vectors.T).double()
             known = and_plain or not weighting  # the plain gradients are the last vectors
@@ -88,11 +91,25 @@ class Collection:
 
     def row_score(self, weighting: str) -> Tensor:
         """(N,) float32, the score of each rollout under a token weighting; NaN for the plain gradients."""
-        return self.weighted.get(ROW_SCORE + weighting, torch.full_like(self.outcome, torch.nan))
+        return self.further.get(ROW_SCORE + weighting, torch.full_like(self.outcome, torch.nan))
+
+    def resampled(self, name: str) -> Tensor:
+        """(N,) int64, what a run of AXPO keeps of each rollout; 0 in a collection of another run."""
+        return self.further.get(RESAMPLED + name, torch.zeros_like(self.question))
+
+    def originals(self) -> Collection:
+        """The collection without continuations."""
+        original = self.resampled("role") != CONTINUATION
+        return self if original.all() else self._at(original)
+
+    def _at(self, kept: Tensor) -> Collection:
+        """The rollouts where ``kept``, (N,) bool, is true."""
+        own = {name: getattr(self, name)[kept] for name in tensor_names()}
+        return replace(self, **own, further={name: values[kept] for name, values in self.further.items()})
 
     def save(self, folder: Path) -> None:
         """Write the collection; a folder without a manifest is not complete."""
-        tensors = {name: getattr(self, name).contiguous() for name in tensor_names()} | self.weighted
+        tensors = {name: getattr(self, name).contiguous() for name in tensor_names()} | self.further
         write_whole(folder / TENSORS, save(tensors))
         write_whole(folder / MANIFEST, json.dumps(self.manifest, indent=1))
 
@@ -116,7 +133,7 @@ class Collection:
     @classmethod
     def _of(cls, tensors: dict[str, Tensor], manifest: dict[str, Any]) -> Collection:
         own = {name: tensors[name] for name in tensor_names()}
-        return cls(**own, manifest=manifest, weighted={name: tensors[name] for name in tensors.keys() - own.keys()})
+        return cls(**own, manifest=manifest, further={name: tensors[name] for name in tensors.keys() - own.keys()})
 
     @classmethod
     def of_parts(cls, folder: Path, rollouts: int, manifest: dict[str, Any]) -> Collection:
@@ -138,14 +155,13 @@ class Collection:
         for part in parts:
             part["question"] += begin
             begin = int(part["question"].max()) + 1
-        joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        whole = torch.bincount(joined["question"]) == rollouts
-        kept = whole[joined["question"]]
-        if not kept.any():
+        joined = cls._of({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, manifest)
+        whole = torch.bincount(joined.originals().question, minlength=begin) == rollouts
+        if not whole.any():
             raise ConfigError(f"No question in {folder} has all of its {rollouts} rollouts with an outcome.")
-        joined = {name: values[kept] for name, values in joined.items()}
-        joined["question"] = torch.unique(joined["question"], return_inverse=True)[1]
-        return cls._of(joined, manifest | {"left_out": int((~whole).sum())})
+        kept = joined._at(whole[joined.question])
+        numbers = torch.unique(kept.question, return_inverse=True)[1]
+        return replace(kept, question=numbers, manifest=manifest | {"left_out": int((~whole).sum())})
 
 
 def tensor_names() -> list[str]:
@@ -153,9 +169,9 @@ def tensor_names() -> list[str]:
     return [each.name for each in fields(Collection) if each.type == "Tensor"]
 
 
-def write_part(folder: Path, step: int, weighted: dict[str, Tensor], **tensors: Tensor) -> None:
+def write_part(folder: Path, step: int, further: dict[str, Tensor], **tensors: Tensor) -> None:
     """Write the tensors of a collection for the rollouts of one step, whose questions are numbered within the step."""
-    tensors = {name: tensors[name] for name in tensor_names()} | weighted
+    tensors = {name: tensors[name] for name in tensor_names()} | further
     write_whole(folder / PART.format(step), save({name: values.contiguous() for name, values in tensors.items()}))
 
 
@@ -163,18 +179,17 @@ def split_sketches(columns: Tensor, size: int, weightings: Iterable[str]) -> tup
     """Take the column of :func:`verl_mapo.lens.passes.sketched_step` apart.
 
     Args:
-        columns: (N, M + W (2 M + 1)) float32, for W weightings.
+        columns: (N, M + V (M + 1)) float32, for V vectors with token weights.
         size: M.
-        weightings: their names, in order.
+        weightings: names of the weightings, in order; each has the vectors of
+            :func:`verl_mapo.lens.token_weights.vectors_of`.
 
     Returns:
-        (N, M), the plain sketches, and :attr:`Collection.weighted`.
+        (N, M), the plain sketches, and the tensors of :attr:`Collection.further` for the weightings.
     """
-    weightings = list(weightings)
-    plain, *others = columns.split([size, *(size, size, 1) * len(weightings)], dim=1)
-    weighted: dict[str, Tensor] = {}
-    for number, name in enumerate(weightings):
-        factors, exchanged, score = others[3 * number : 3 * number + 3]
-        weighted |= {WEIGHTED + name: factors, WEIGHTED + placebo(name): exchanged}
-        weighted |= {ROW_SCORE + each: score.squeeze(1).clone() for each in (name, placebo(name))}
-    return plain, weighted
+    vectors = [vector for name in weightings for vector in vectors_of(name)]
+    plain, *others = columns.split([size, *(size, 1) * len(vectors)], dim=1)
+    further: dict[str, Tensor] = {}
+    for name, sketch, score in zip(vectors, others[::2], others[1::2], strict=True):
+        further |= {WEIGHTED + name: sketch, ROW_SCORE + name: score.squeeze(1).clone()}
+    return plain, further

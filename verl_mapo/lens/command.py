@@ -14,14 +14,20 @@ from verl_mapo.columns import SCORED
 from verl_mapo.lens.collection import MANIFEST, PART, Collection
 from verl_mapo.lens.comparison import Comparison, Plan, compare, where_it_comes_from
 from verl_mapo.lens.estimators import Estimator, with_placebo
+from verl_mapo.lens.steps import Steps, compare_steps
 from verl_mapo.overrides import path_override
-from verl_mapo.run_command import launch_run
+from verl_mapo.run_command import launch_run, primary_file
+from verl_mapo.settings import select
 
 DISCOUNTS = (0.25, 0.5, 0.75, 1.0)
 """Values of MAPO's lambda that are compared."""
 
 QUESTIONS_A_STEP = 32
-"""Questions whose rollouts are in the queue at once; more of them need more memory and no less time."""
+"""Questions whose rollouts are in the queue at once; more of them need more memory and no less time. A step of AXPO has
+those of a batch, because its continuations are chosen among them."""
+
+FEW_STEPS = 8
+"""With fewer steps in a half than this, the intervals of a bootstrap over steps are too narrow [ours]."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Measured:
     """What the lens measured.
 
     Attributes:
-        collection: the rollouts.
+        collection: the rollouts, without continuations.
         plan: the batches of ``table``.
         table: one row an estimator; the first is the base.
         by_batch: number of questions of a batch to the same, of the first estimator, MAPO and its placebo.
@@ -38,6 +44,7 @@ class Measured:
         turns: share of the scored rollouts with two scored turns or more, whose alignment lambda acts on.
         sources: name of an estimator to where its projection comes from, see
             :func:`verl_mapo.lens.comparison.where_it_comes_from`.
+        steps: the comparison on whole steps, of a collection of a run of AXPO; else None.
         left_out: the estimators that weigh tokens, and whose gradients were not taken.
     """
 
@@ -49,7 +56,30 @@ class Measured:
     by_discount: dict[float, list[Comparison]]
     turns: float
     sources: dict[str, dict[str, tuple[float, float]]]
+    steps: Steps | None
     left_out: list[str]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the tables has to know of this collection, a sentence or two each."""
+        notes = []
+        if self.left_out:
+            notes.append(
+                f"Not measured: {', '.join(self.left_out)}, which weigh tokens; no gradients with their weights were "
+                f"collected. Collect into another folder with 'lens.token_weights=[{','.join(self.left_out)}]'."
+            )
+        if self.steps is None:
+            notes.append(
+                "Not measured: axpo; the collection has no continuations. Collect into another folder with method=axpo."
+            )
+        elif not self.steps.continuations:
+            notes.append("No prefix was resampled in any step, so axpo is grpo here.")
+        if self.steps is not None and self.steps.number // 2 < FEW_STEPS:
+            notes.append(
+                f"There are {self.steps.number} whole steps, which are too few for the intervals of axpo: collect at "
+                f"least {2 * FEW_STEPS}, with --questions {2 * FEW_STEPS * self.steps.questions}."
+            )
+        return notes
 
 
 def collect(
@@ -58,6 +88,7 @@ def collect(
     overrides: list[str],
     questions: int,
     rollouts: int,
+    batch: int,
     timeout_h: float | None,
     verbose: bool,
 ) -> int:
@@ -69,16 +100,20 @@ def collect(
         overrides: the overrides of the planned training.
         questions: number of questions, from the training data.
         rollouts: rollouts of each question.
+        batch: questions of a batch that is measured, which are those of a step in a run of AXPO.
         timeout_h, verbose: see :func:`verl_mapo.run_command.launch_run`.
 
     Returns:
         the exit code of the run.
     """
+    from verl_mapo.planning.compose import composed  # its room imports that of training, which imports the lens
+
     folder = lens_folder(run)
     for part in folder.glob(PART.format("*")):  # of an interrupted run, which may have had more steps
         part.unlink()
-    steps = math.ceil(questions / QUESTIONS_A_STEP)
-    batch = math.ceil(questions / steps)
+    whole_steps = select(composed(primary_file(config), overrides), names.ADV_ESTIMATOR) == names.AXPO
+    steps = math.ceil(questions / (batch if whole_steps else QUESTIONS_A_STEP))
+    batch = batch if whole_steps else math.ceil(questions / steps)
     fixed = [
         path_override(f"{names.LENS_NODE}.folder", folder.resolve()),
         f"{names.ROLLOUT_N}={rollouts}",
@@ -92,7 +127,7 @@ def collect(
     ]
     code = launch_run(run, config, [*overrides, *fixed], timeout_h, verbose)
     if code == 0:
-        manifest = {"questions": steps * batch, "rollouts": rollouts, "overrides": overrides}
+        manifest = {"questions": steps * batch, "step_questions": batch, "rollouts": rollouts, "overrides": overrides}
         Collection.of_parts(folder, rollouts, manifest).save(folder)
     return code
 
@@ -118,7 +153,11 @@ def measure(run: Path, plan: Plan, estimators: list[Estimator]) -> Measured:
     Raises:
         ConfigError: there are no gradients, or fewer questions or rollouts than the plan asks for.
     """
-    collection = Collection.load(lens_folder(run))
+    whole = Collection.load(lens_folder(run))
+    on_steps = [estimators[0], *(each for each in estimators if each.continuations)]
+    steps = compare_steps(whole, on_steps, plan) if whole.has(names.AXPO) else None
+    collection = whole.originals()
+    estimators = [each for each in estimators if not each.continuations]
     left_out = [each.name for each in estimators if not collection.has(each.tokens) and not each.placebo]
     estimators = [each for each in estimators if collection.has(each.tokens)]
     few = replace(plan, draws=min(plan.draws, 50))
@@ -139,6 +178,7 @@ def measure(run: Path, plan: Plan, estimators: list[Estimator]) -> Measured:
         },
         turns=float((scored[scored > 0] > 1).double().mean()) if scored.any() else 0.0,
         sources={each.name: where_it_comes_from(collection, each, plan) for each in main},
+        steps=steps,
         left_out=left_out,
     )
 

@@ -10,7 +10,7 @@ weights. Intervals come from a bootstrap over questions: a drawn question brings
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -114,20 +114,36 @@ def compare(collection: Collection, estimators: Sequence[Estimator], plan: Plan)
         ConfigError: there are too few questions or rollouts for the plan.
     """
     by_question = rollouts_by_question(collection, plan)
+
+    def measure(halves: Sequence[np.ndarray], number: int) -> np.ndarray:
+        return _measure(collection, by_question, halves, estimators, plan, number)
+
+    return bootstrap([each.name for each in estimators], len(by_question), measure, plan)
+
+
+def bootstrap(
+    estimators: Sequence[str], units: int, measure: Callable[[Sequence[np.ndarray], int], np.ndarray], plan: Plan
+) -> list[Comparison]:
+    """Deal units into halves, and draw from each half.
+
+    Args:
+        estimators: names of the estimators; the first one is the base.
+        units: number of the units that a draw takes whole, which are questions or steps.
+        measure: (estimators, measures) of two halves, given as numbers of units, and of the number of the draw; 0 are
+            the halves as they are. The measures are those of :func:`measures`.
+        plan: its draws, seed and level.
+    """
     random = np.random.default_rng(plan.seed)
-    halves = np.array_split(random.permutation(len(by_question)), 2)
-    drawn = [_measure(collection, by_question, halves, estimators, plan, 0)]
+    halves = np.array_split(random.permutation(units), 2)
+    drawn = [measure(halves, 0)]
     for number in range(1, plan.draws + 1):
-        resampled = [random.choice(half, len(half)) for half in halves]
-        drawn.append(_measure(collection, by_question, resampled, estimators, plan, number))
+        drawn.append(measure([random.choice(half, len(half)) for half in halves], number))
     values = np.stack(drawn)  # (1 + draws, estimators, measures)
     tail = (1 - plan.level) / 2
     low, high = np.quantile(values[1:], [tail, 1 - tail], axis=0) if plan.draws else (values[0], values[0])
     return [
-        Comparison(
-            each.name, *(Figure(*map(float, cell)) for cell in zip(values[0, row], low[row], high[row], strict=True))
-        )
-        for row, each in enumerate(estimators)
+        Comparison(name, *(Figure(*map(float, cell)) for cell in zip(values[0, row], low[row], high[row], strict=True)))
+        for row, name in enumerate(estimators)
     ]
 
 
@@ -157,15 +173,22 @@ def batch_of(collection: Collection, rows: Tensor, weighting: str = "") -> Rollo
     """
     flat, (questions, n) = rows.flatten(), rows.shape[-2:]
     groups = len(flat) // n
+    group = torch.arange(groups).repeat_interleave(n)
+    return rollouts_of(collection, flat, group, group // questions, weighting)
+
+
+def rollouts_of(collection: Collection, rows: Tensor, group: Tensor, batch: Tensor, weighting: str = "") -> Rollouts:
+    """Some rollouts of a collection, (B,) int64, with their ``group`` and ``batch``, see :class:`Rollouts`."""
     return Rollouts(
-        outcome=collection.outcome[flat],
-        turn_scores=collection.turn_scores[flat],
-        turn_status=collection.turn_status[flat],
-        tokens=collection.tokens[flat],
-        calls=collection.calls[flat],
-        row_score=collection.row_score(weighting)[flat],
-        group=torch.arange(groups).repeat_interleave(n),
-        batch=torch.arange(groups // questions).repeat_interleave(questions * n),
+        outcome=collection.outcome[rows],
+        turn_scores=collection.turn_scores[rows],
+        turn_status=collection.turn_status[rows],
+        tokens=collection.tokens[rows],
+        calls=collection.calls[rows],
+        row_score=collection.row_score(weighting)[rows],
+        **{name: collection.resampled(name)[rows] for name in ("role", "prefix_id", "prefix_tokens")},
+        group=group,
+        batch=batch,
     )
 
 
@@ -187,7 +210,7 @@ def _measure(
         generator = torch.Generator().manual_seed(1_000_003 * plan.seed + 1_009 * number + own)
         reference = references[other] / lengths[other]
         half = by_question[halves[own]]
-        rows = _deal(half, plan, generator)
+        rows = deal(half, plan, generator)
         figures = []
         for vectors, alike in groupby(estimators, key=lambda each: each.vectors):
             block, direction = _side(collection, rows, reference, *vectors)
@@ -197,7 +220,17 @@ def _measure(
                 for each in alike
             ]
         found.append(figures)
-    cosine, snr, variance, idle, bias = np.array(found).mean(axis=0).T
+    return measures(np.array(found), reliability)
+
+
+def measures(found: np.ndarray, reliability: float) -> np.ndarray:
+    """(estimators, measures), in the order of the figures of :class:`Comparison`: the mean over the two halves.
+
+    Args:
+        found: (2, estimators, 5): cosine, signal-to-noise ratio, variance, idle share, and cosine of the bias.
+        reliability: cosine of the two references.
+    """
+    cosine, snr, variance, idle, bias = found.mean(axis=0).T
     true_cosine = cosine / reliability**0.5 if reliability > 0 else np.full_like(cosine, np.nan)
     worth = (snr / snr[0]) ** 2
     return np.stack([cosine, true_cosine, cosine - cosine[0], snr, variance, bias, idle, worth], axis=1)
@@ -238,7 +271,7 @@ def _of_all(count: int, places: Tensor, weights: Tensor) -> Tensor:
     return zeros.index_add_(0, places.flatten(), weights.double().flatten())
 
 
-def _deal(rows: Tensor, plan: Plan, generator: torch.Generator) -> Tensor:
+def deal(rows: Tensor, plan: Plan, generator: torch.Generator) -> Tensor:
     """(passes, batches, questions, n): in each pass, the questions of a half are dealt into batches."""
     batches = len(rows) // plan.questions
     order = torch.rand(plan.passes, len(rows), generator=generator).argsort(dim=1)[:, : batches * plan.questions]
@@ -260,7 +293,7 @@ def _of_batches(
     Args:
         estimator: the estimator.
         collection: the collection.
-        rows: see :func:`_deal`.
+        rows: see :func:`deal`.
         block: (passes, vectors, vectors), the inner products of the vectors of a pass.
         direction: (vectors of the collection,), the projection of each on the reference.
         generator: random numbers of the estimator.
@@ -269,6 +302,17 @@ def _of_batches(
     passes, batches, size = weights.shape
     projection = (weights * direction[places]).sum(dim=2).flatten()
     among = torch.einsum("pbi,pbicj,pcj->pbc", weights, block.view(passes, batches, size, batches, size), weights)
+    return *figures_of_batches(projection, among), float((weights == 0).double().mean())
+
+
+def figures_of_batches(projection: Tensor, among: Tensor) -> tuple[float, float, float]:
+    """Cosine, signal-to-noise ratio and relative variance over batches.
+
+    Args:
+        projection: (passes x batches,), of the gradient of each batch on the reference.
+        among: (passes, batches, batches), inner products of the gradients of the batches of a pass.
+    """
+    passes, batches, _ = among.shape
     squared = among.diagonal(dim1=1, dim2=2)
     # |mean|^2 from pairs of batches without a common question: a batch with itself would count noise as signal
     signal = (
@@ -277,7 +321,7 @@ def _of_batches(
     variance = float(squared.mean() / signal) - 1 if signal > 0 else float("nan")
     cosine = projection / squared.flatten().clamp_min(TINY).sqrt()
     snr = projection.mean() / projection.std().clamp_min(TINY)
-    return float(cosine.mean()), float(snr), variance, float((weights == 0).double().mean())
+    return float(cosine.mean()), float(snr), variance
 
 
 def _of_expected(

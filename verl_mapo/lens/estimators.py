@@ -19,15 +19,23 @@ import torch
 from torch import Tensor
 
 from verl_mapo import names
+from verl_mapo.advantages.axpo import (
+    AxpoSettings,
+    axpo_advantage,
+    axpo_groups,
+    grpo_base,
+    loss_masks,
+    recovered_prefixes,
+)
 from verl_mapo.advantages.groups import grpo_advantage
 from verl_mapo.advantages.mapo import MapoSettings, mapo_advantage
-from verl_mapo.columns import CORRECT, SCORED
+from verl_mapo.columns import CONTINUATION, CORRECT, SCORED
 from verl_mapo.lens.token_weights import placebo
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Rollouts of one or several batches, n of each question of a batch.
+    """Rollouts of one or several batches, n of each question of a batch, and AXPO's continuations where it has some.
 
     Attributes:
         outcome: (B,) float.
@@ -36,6 +44,7 @@ class Rollouts:
         tokens: (B,) integer, number of policy tokens.
         calls: (B,) integer, number of calls.
         row_score: (B,) float, the score of a rollout under a token weighting; NaN where it has none.
+        role, prefix_id, prefix_tokens: (B,) int64, see :attr:`verl_mapo.lens.collection.Collection.further`.
         group: (B,) int64, number of the question within all batches.
         batch: (B,) int64, number of the batch.
     """
@@ -46,12 +55,16 @@ class Rollouts:
     tokens: Tensor
     calls: Tensor
     row_score: Tensor
+    role: Tensor
+    prefix_id: Tensor
+    prefix_tokens: Tensor
     group: Tensor
     batch: Tensor
 
 
 Weights = Callable[[Rollouts, torch.Generator], Tensor]
-"""Rollouts and a generator of random numbers to the weight of each rollout, (B,) float64."""
+"""Rollouts and a generator of random numbers to the weight of each rollout, (B,) float64; of an estimator with
+continuations, (B, 2) float64: the weights of the rollout's prefix and of the rest of it."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,8 @@ class Estimator:
         tokens: the token weighting whose gradients it weighs, see :mod:`verl_mapo.lens.token_weights`; "" for the plain
             gradients.
         plain: for an estimator that adds plain gradients to those with token weights: their weights, like ``weights``.
+        continuations: whether it weighs continuations too. They are those of a whole step, so that whole steps are
+            dealt, see :mod:`verl_mapo.lens.steps`, and the gradients with token weights are those of the prefixes.
     """
 
     name: str
@@ -74,6 +89,7 @@ class Estimator:
     options: dict[str, Any] = field(default_factory=dict)
     tokens: str = ""
     plain: Weights | None = None
+    continuations: bool = False
 
     @property
     def vectors(self) -> tuple[str, bool]:
@@ -206,6 +222,37 @@ def token_weighted(name: str, weights: Weights = grpo, plain: Weights | None = N
     ]
 
 
+def resampled(name: str, settings: AxpoSettings) -> list[Estimator]:
+    """AXPO (arXiv 2605.28774) on whole steps, and its placebo.
+
+    The placebo exchanges the outcomes of the continuations among all continuations of the step: as many are right, and
+    they say nothing about their prefix.
+
+    Args:
+        name: its name, and that of the token weighting that is 1 on the prefix of a rollout.
+        settings: its settings, without ``alignment``.
+    """
+
+    def weights(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
+        """The advantages of rollouts of two tokens: the prefix, and the rest; a token that is not there is masked."""
+        outcome, group, role, prefix_id = rollouts.outcome.double(), rollouts.group, rollouts.role, rollouts.prefix_id
+        tokens = torch.stack([rollouts.prefix_tokens, rollouts.tokens - rollouts.prefix_tokens], dim=1)
+        mask, length = tokens.clamp(0, 1), torch.ones_like(role)
+        recovered = recovered_prefixes(outcome, mask, group, role, prefix_id)
+        acted_on, _divided_by = loss_masks(mask, recovered, role, length, settings)
+        base = grpo_base(outcome, acted_on, axpo_groups(group, role, prefix_id, settings), settings)
+        return axpo_advantage(outcome, base, acted_on, group, role, length, prefix_id, settings).advantages
+
+    def of_exchanged(rollouts: Rollouts, random: torch.Generator) -> Tensor:
+        source = exchanged(rollouts.role == CONTINUATION, rollouts.batch, random)
+        return weights(replace(rollouts, outcome=rollouts.outcome[source]))
+
+    return [
+        Estimator(name, weights, tokens=name, continuations=True),
+        Estimator(placebo(name), of_exchanged, placebo=name, tokens=name, continuations=True),
+    ]
+
+
 def exchanged(member: Tensor, group: Tensor, random: torch.Generator) -> Tensor:
     """(B,) int64: for each member the number of a random member of its group, each once; other rows stay."""
     order = torch.rand(len(member), generator=random, dtype=torch.float64)
@@ -214,7 +261,7 @@ def exchanged(member: Tensor, group: Tensor, random: torch.Generator) -> Tensor:
     return source
 
 
-def accuracy(rollouts: Rollouts) -> Tensor:
+def accuracy(rollouts: Rollouts, _: torch.Generator | None = None) -> Tensor:
     """Weights of the reference, the gradient of the mean outcome: RLOO's, which are not biased."""
     return rloo(rollouts)
 

@@ -7,8 +7,8 @@ the last decoder layers, of a full model or of LoRA's adapters. It is taken in t
 the step, through the engine that trains, in its precision. Nothing flows below the first of these layers, and no weight
 gets a gradient.
 
-Each token weighting that is asked for takes two more backward passes over the same graph: with its factors, and with
-the factors of its placebo (:mod:`verl_mapo.lens.token_weights`).
+Each token weighting that is asked for takes a further backward pass over the same graph, and another one with the
+factors of its placebo (:mod:`verl_mapo.lens.token_weights`).
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def sketched_step(
 ) -> tuple[Tensor, dict]:
     """A forward step of verl whose ``model_output`` also holds ``gradient_sketch``, jagged, the same number a row.
 
-    A row has M numbers of the plain gradient; then for each weighting, in the order of the request, M of the weighted
-    gradient, M of its placebo, and the score of the row.
+    A row has M numbers of the plain gradient; then for each vector of each weighting, in the order of the request, M of
+    the weighted gradient, and the score of the row.
 
     Args:
         model: the model of the engine.
@@ -81,14 +81,13 @@ def sketched_step(
         fields = {"old_log_probs": log_probs.detach()}
         if "entropy" in model_output:
             fields["entropy"] = model_output["entropy"].values().detach()
-        weights, row_scores = weightings(given(), fields, micro_batch, request["seed"])
-        for number, weight in enumerate([plain.to(log_probs.dtype), *weights]):
+        weighted = weightings(given(), fields, micro_batch, request["seed"])
+        for left, (weight, row_score) in zip(range(len(weighted), -1, -1), [(plain, None), *weighted], strict=True):
             sketches.zero_()
-            last = number == len(weights)
-            torch.autograd.grad(log_probs[plain] @ weight.to(log_probs)[plain], entered, retain_graph=not last)
+            torch.autograd.grad(log_probs[plain] @ weight.to(log_probs)[plain], entered, retain_graph=left > 0)
             found.append(sketches.clone())
-            if number and number % 2 == 0:  # a weighting and its placebo are done
-                found.append(row_scores[number // 2 - 1].to(sketches).unsqueeze(1))
+            if row_score is not None:
+                found.append(row_score.to(sketches).unsqueeze(1))
         return torch.ones((), device=log_probs.device), {}
 
     with torch.enable_grad(), cut_below(blocks[0]) as entered:

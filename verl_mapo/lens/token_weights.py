@@ -8,7 +8,7 @@ of VGPO and VPPO, is one number a rollout, which the comparison multiplies. A me
 :meth:`verl_mapo.training.method.Method.token_factors`, with the default values of its settings.
 
 The placebo exchanges the factors among the tokens of a row that have a signal: the same factors, in the same row, which
-say nothing about their tokens.
+say nothing about their tokens. A method whose placebo exchanges something else, such as AXPO, has no such vector.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Signals(NamedTuple):
 
     Attributes:
         policy: (B, L) bool, the policy tokens.
-        values: by name, (B, L): the columns and fields of verl that the method reads; float32 columns of a pass are NaN
-            where a token has no value.
+        values: by name, (B, L) or, of a column with one number a row, (B,): the columns and fields of verl that the
+            method reads; float32 columns of a pass are NaN where a token has no value.
     """
 
     policy: Tensor
@@ -45,13 +45,13 @@ class Factors(NamedTuple):
     Attributes:
         factor: (B, L) float32.
         part: (B, L) bool or integer; the placebo exchanges the factors of a row among tokens with the same number, and
-            leaves those with 0.
+            leaves those with 0. None if no placebo exchanges factors.
         row_score: (B,) float64, the number that the group or the batch compares, NaN in a row that has none; None if
             there is no such number.
     """
 
     factor: Tensor
-    part: Tensor
+    part: Tensor | None = None
     row_score: Tensor | None = None
 
 
@@ -60,11 +60,18 @@ def placebo(name: str) -> str:
     return f"{name}, shuffled"
 
 
+def vectors_of(name: str) -> list[str]:
+    """The vectors that the lens takes for a token weighting: those that the method's rows of the table weigh."""
+    from verl_mapo.training.methods import find_method  # which imports the lens
+
+    return list(dict.fromkeys(row.tokens for row in find_method(name).lens_rows()))
+
+
 @torch.no_grad()
 def weightings(
     given: dict[str, dict[str, Tensor]], fields: dict[str, Tensor], micro_batch: TensorDict, seed: int
-) -> tuple[list[Tensor], list[Tensor]]:
-    """The weights of all positions of a micro-batch, of each weighting and then of its placebo.
+) -> list[tuple[Tensor, Tensor]]:
+    """The weights of all positions of a micro-batch, for each of the vectors of each weighting.
 
     Args:
         given: name of a weighting to the columns that it asked the pass for, by name: (N,) float32 at packed positions,
@@ -74,7 +81,7 @@ def weightings(
         seed: of the placebos.
 
     Returns:
-        (N,) float32 on the CPU twice for each weighting; and (B,) float64, the score of each row, once for each.
+        for each vector (N,) float32 on the CPU, and (B,) float64, the score of each row.
     """
     from verl_mapo.training.methods import find_method  # which imports the lens
 
@@ -82,15 +89,16 @@ def weightings(
     policy = padded(masks) != 0
     offsets, lengths = ids.offsets(), masks.offsets().diff()
     seeds = [seed + int(row.sum()) for row in ids.unbind()]
-    weights, row_scores = [], []
+    weighted = []
     for name, columns in given.items():
         method = find_method(name)
         found = method.token_factors(signals(method, columns | fields, micro_batch, policy))
-        exchanged = exchange(found.factor, found.part, seeds)
-        weights += [from_response(each, offsets, lengths) for each in (found.factor, exchanged)]
         none = found.factor.new_full((len(policy),), torch.nan, dtype=torch.float64)
-        row_scores.append(none if found.row_score is None else found.row_score)
-    return weights, row_scores
+        row_score = none if found.row_score is None else found.row_score
+        for vector in vectors_of(name):
+            factor = found.factor if vector == name else exchange(found.factor, found.part, seeds)
+            weighted.append((from_response(factor, offsets, lengths), row_score))
+    return weighted
 
 
 def signals(method: type[Method], packed: dict[str, Tensor], micro_batch: TensorDict, policy: Tensor) -> Signals:
@@ -107,11 +115,12 @@ def signals(method: type[Method], packed: dict[str, Tensor], micro_batch: Tensor
     """
     offsets, lengths = micro_batch["input_ids"].offsets().cpu(), micro_batch["response_mask"].offsets().diff().cpu()
     values = {}
-    for name in (*(column.name for column in method.columns), *method.fields):
+    for name in (*(column.name for column in method.required_columns or method.columns), *method.fields):
         if name in packed:
             values[name] = to_response(packed[name].cpu().float(), offsets, lengths, torch.nan)
         elif name in micro_batch.keys():
-            values[name] = padded(micro_batch[name].cpu())
+            column = micro_batch[name].cpu()
+            values[name] = column if column.ndim == 1 else padded(column)
         else:
             raise RuntimeError(f"The log-prob pass gave no {name}, which the weights of {method.name} need.")
     return Signals(policy, values)

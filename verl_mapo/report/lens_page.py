@@ -39,6 +39,7 @@ def write_page(measured: Measured, folder: Path) -> Path:
             for name in ("by_batch", "by_group", "by_discount")
         },
         "left_out": measured.left_out,
+        "steps": measured.steps and asdict(measured.steps),
         "sources": measured.sources,
     }
     write_whole(folder / "lens.json", json.dumps(values, indent=1))

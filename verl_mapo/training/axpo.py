@@ -48,6 +48,8 @@ from verl_mapo.training.method import Method
 from verl_mapo.training.rollout_metrics import mean_of
 
 if TYPE_CHECKING:
+    from verl_mapo.lens.estimators import Estimator
+    from verl_mapo.lens.token_weights import Factors, Signals
     from verl_mapo.training.step_batch import StepBatch
 
 
@@ -122,6 +124,22 @@ class Axpo(Method):
         )
         step.results[self.name] = result
         return result.advantages
+
+    @classmethod
+    def token_factors(cls, signals: Signals) -> Factors:
+        """1 on the policy tokens of a prefix, so that the rest of a row is its plain gradient minus this one."""
+        from verl_mapo.lens.token_weights import Factors
+
+        policy = signals.policy
+        prefix = torch.arange(policy.shape[1]) < signals.values[PREFIX_LENGTH.name].unsqueeze(1)
+        return Factors((policy & prefix).float())
+
+    @classmethod
+    def lens_rows(cls) -> list[Estimator]:
+        """AXPO with its default settings, on whole steps; its placebo exchanges the outcomes of continuations."""
+        from verl_mapo.lens.estimators import resampled
+
+        return resampled(cls.name, cls.Settings())
 
     def metrics(self, step: StepBatch) -> dict[str, float]:
         """See :func:`axpo_metrics`."""

@@ -16,10 +16,11 @@ import torch
 from omegaconf import DictConfig
 from pydantic import PositiveInt
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 
 from verl_mapo import names
-from verl_mapo.columns import GRADIENT_SKETCH, TURN_SCORES, TURN_STATUS
-from verl_mapo.lens.collection import split_sketches, write_part
+from verl_mapo.columns import GRADIENT_SKETCH, PREFIX_ID, PREFIX_LENGTH, ROLE, TURN_SCORES, TURN_STATUS
+from verl_mapo.lens.collection import RESAMPLED, split_sketches, write_part
 from verl_mapo.settings import STRICT, ConfigError, select
 from verl_mapo.training.engine_table import STRATEGY, ULYSSES, sequence_parallel, uses_fsdp
 from verl_mapo.training.method import Method
@@ -58,7 +59,7 @@ class Lens(Method):
 
     name = names.LENS
     Settings = LensSettings
-    columns = (GRADIENT_SKETCH, TURN_SCORES, TURN_STATUS)
+    columns = (GRADIENT_SKETCH, TURN_SCORES, TURN_STATUS, ROLE, PREFIX_ID, PREFIX_LENGTH)
     settings: LensSettings
 
     @classmethod
@@ -96,12 +97,13 @@ class Lens(Method):
 
     @property
     def _token_weights(self) -> list[str]:
-        """The token weightings that are measured, each once."""
-        if self.settings.token_weights is not None:
-            return list(dict.fromkeys(self.settings.token_weights))
+        """The token weightings that are measured, each once; in a run of AXPO, that of its prefixes comes first."""
         estimator = select(self.config, names.ADV_ESTIMATOR)
         credited = {names.VGPO} if select(self.config, f"{names.VISUAL_CREDIT_NODE}.enable") else set()
-        return [name for name in names.WEIGHING if name in {estimator, *credited}]
+        asked = self.settings.token_weights
+        if asked is None:
+            asked = [name for name in names.WEIGHING if name in {estimator, *credited}]
+        return list(dict.fromkeys([*([names.AXPO] if estimator == names.AXPO else []), *asked]))
 
     @cached_property
     def _weighing(self) -> list[Method]:
@@ -151,20 +153,39 @@ class Lens(Method):
                 "The log-prob pass gave no gradients, which the lens needs: they come from verl's fsdp or fsdp2 engine "
                 "on NVIDIA and AMD GPUs and on the CPU stack (`verl-mapo doctor` shows what is registered)."
             )
-        known = step.judged & step.original
+        known = step.judged
         nothing = torch.zeros(len(step), 1)
-        plain, weighted = split_sketches(
+        mask = step.fields["response_mask"].to_padded_tensor(0)  # that of the pass; a method may have changed it since
+        plain, further = split_sketches(
             step.columns[GRADIENT_SKETCH.name][known], self.settings.size, self._token_weights
         )
         write_part(
             Path(self.settings.folder),
             step.number,
-            weighted,
+            further | {RESAMPLED + name: values[known] for name, values in resampled(step, mask).items()},
             sketches=plain,
-            question=step.group[known],
+            question=torch.searchsorted(step.group[step.not_padding].unique(), step.group)[known],
             outcome=step.outcome[known],
             turn_scores=step.columns.get(TURN_SCORES.name, nothing)[known],
             turn_status=step.columns.get(TURN_STATUS.name, nothing)[known].long(),
-            tokens=step.padded("response_mask").sum(dim=1).long()[known],
+            tokens=mask.sum(dim=1).long()[known],
             calls=step.calls[known],
         )
+
+
+def resampled(step: StepBatch, mask: Tensor) -> dict[str, Tensor]:
+    """What a collection keeps of a step of AXPO (:attr:`verl_mapo.lens.collection.Collection.further`); else nothing.
+
+    Args:
+        step: the step.
+        mask: (B, L), 1 on the policy tokens of its rows.
+    """
+    if ROLE.name not in step.columns:
+        return {}
+    prefix = torch.arange(mask.shape[1]) < step.columns[PREFIX_LENGTH.name].unsqueeze(1)
+    return {
+        "role": step.columns[ROLE.name].long(),
+        "prefix_id": step.columns[PREFIX_ID.name],
+        "prefix_tokens": (mask * prefix).sum(dim=1).long(),
+        "step": torch.full((len(step),), step.number),
+    }

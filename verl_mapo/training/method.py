@@ -89,7 +89,7 @@ class Method:
 
     @classmethod
     def token_factors(cls, signals: Signals) -> Factors:
-        """The factors of the tokens' gradients in the lens, for a method of :data:`verl_mapo.names.WEIGHING`.
+        """The factors of the tokens' gradients in the lens, for AXPO and a method of :data:`verl_mapo.names.WEIGHING`.
 
         Settings have their defaults. The log-prob pass calls this for each micro-batch, so that a factor may depend on
         its row alone; what depends on the group or the batch belongs to the weights of :meth:`lens_rows`.

@@ -99,7 +99,7 @@ class MethodEngine(FSDPEngineWithLMHead):
         request = tu.get_non_tensor_data(data=micro_batch, key=FOCUS, default=None)
         measured = tu.get_non_tensor_data(data=micro_batch, key=SKETCH, default=None)
         weighed = {} if measured is None else measured["weights"]
-        viewing = {name: each[VIEWS] for name, each in weighed.items() if VIEWS in each}
+        viewing = {name: each.get(VIEWS, {}) for name, each in weighed.items()}
         views = {
             name: {column: found.values() for column, found in columns.items()}
             for name, columns in self._views(micro_batch, viewing).items()
