@@ -66,7 +66,7 @@ _LABELS = (
 that :mod:`verl_mapo.rollout.dialects` reads, typographic quotes are left out."""
 
 _TAGGED = r"<{0}>(?P<text>(?:(?!<{0}>).)*?)</{0}>"
-"""The text of a tag, from the last of several openings, as :func:`verl_mapo.rollout.parser.read_descriptions` has it."""
+"""The text of a tag, from the last of several openings; :mod:`verl_mapo.rollout.parser` reads descriptions so, too."""
 
 
 @dataclass(frozen=True, config=STRICT)
