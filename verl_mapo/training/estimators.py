@@ -63,6 +63,7 @@ def register_estimator(name: str) -> None:
         method.require_columns(step)
         advantages = method.advantages(step, token_level_rewards, response_mask)
         _check(advantages, token_level_rewards, name)
+        advantages = advantages.to(token_level_rewards.dtype)  # verl's metrics take no mean of integers
         return advantages, advantages
 
 
