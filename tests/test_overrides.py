@@ -141,6 +141,13 @@ def test_option_that_the_command_does_not_have_is_refused():
         check_overrides(["method=mapo", "--recipie"])
 
 
+@pytest.mark.parametrize("plus", ["", "+", "++"])
+def test_weights_given_at_once_are_refused_because_hydra_would_keep_the_others(plus):
+    with pytest.raises(ConfigError, match=r"keeps the others. Set each weight by itself: algorithm.gdpo.reward_terms."):
+        check_overrides([f"{plus}algorithm.gdpo.reward_terms={{outcome:1}}"])
+    check_overrides([f"{plus}algorithm.gdpo.reward_terms.outcome=1"])
+
+
 def test_every_form_of_override_is_accepted():
     check_overrides(
         [

@@ -257,8 +257,8 @@ def train(
 ) -> None:
     """Run verl's trainer and watch it: if a worker dies, the run is stopped and the worker is named.
 
-    method=mapo (axpo, vgpo, hdpo, naar, dtpo, pepo, vppo, srpo, papo, pgpo) selects the method; --recipe PATH takes all
-    of it from a yaml file.
+    method=mapo (axpo, vgpo, hdpo, naar, dtpo, pepo, gdpo, vppo, srpo, papo, pgpo) selects the method; --recipe PATH
+    takes all of it from a yaml file.
 
     Settings, data and tokenizer are checked before Ray starts. An interrupted run continues from its last checkpoint.
 

@@ -25,6 +25,9 @@ NUMBERED_GROUPS = ("cluster",)
 
 _NUMBERED_CHOICE = re.compile(rf"\A(\+?(?:{'|'.join(NUMBERED_GROUPS)})=)(\d+)\Z")
 
+_WEIGHTS = ("algorithm.gdpo.reward_terms",)
+"""Mappings of names to weights. hydra adds a mapping on the command line to the defaults, and never replaces them."""
+
 _PATTERN = re.compile(r"[*?]|\[[^]]+\]|::")
 """What the library ``datasets`` does not read as a part of a file's name."""
 
@@ -122,7 +125,8 @@ def check_overrides(overrides: Sequence[str]) -> None:
         overrides: arguments of the command line.
 
     Raises:
-        ConfigError: with the form in which hydra reads the text; or it is an option that the command does not have.
+        ConfigError: with the form in which hydra reads the text; it is an option that the command does not have; or it
+            gives several weights at once, beside which hydra would keep the others.
     """
     for text in overrides:
         if text.startswith("-"):
@@ -130,6 +134,12 @@ def check_overrides(overrides: Sequence[str]) -> None:
         setting, equals, value = text.partition("=")
         override = _parsed(text)
         if override is not None and not override.is_sweep_override():
+            if override.key_or_group in _WEIGHTS and isinstance(override.value(), dict):
+                name = override.key_or_group
+                raise ConfigError(
+                    f"{text} is refused: hydra adds it to the default weights and keeps the others. Set each weight by "
+                    f"itself: {name}.format=0, or +{name}.NAME=1 for a name without a default."
+                )
             continue
         if not equals:
             raise ConfigError(f"{text} is no override: write SETTING=VALUE, for example data.train_batch_size=128.")

@@ -8,6 +8,7 @@ import math
 import statistics
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -166,6 +167,13 @@ def test_terms_of_a_reward_function_are_read_by_name():
     returned[0]["reward_extra_info"]["charm"] = "much"
     with pytest.raises(ConfigError, match=r"reward_terms.charm has the value 'much', which is no finite number"):
         method.term(step, "charm")
+    for value in (torch.ones(2), np.ones(2), 10**400, NAN):  # what float() or isfinite() cannot take
+        returned[0]["reward_extra_info"]["charm"] = value
+        with pytest.raises(ConfigError, match=r"reward_terms.charm has the value .*, which is no finite number"):
+            method.term(step, "charm")
+    returned[1]["reward_extra_info"]["format"] = 0.5
+    with pytest.raises(ConfigError, match=r"returns another one of that name: let it return my_format, and set"):
+        method.term(step, "format")
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,10 @@ def test_entropy_matters_among_tokens_that_look_alike():
     assert factor_of([0.5, 0.5], [1.0, 1.0]) == [1, 1]
 
 
+def test_entropies_below_the_smallest_normal_number_leave_finite_factors():
+    assert factor_of([0.2, 0.2], [0.0, 1e-42]) == pytest.approx([1, 1], abs=1e-3)
+
+
 def test_token_without_a_score_has_factor_1_and_counts_nowhere():
     assert factor_of([NAN, 0.2, NAN, 0.8], [9.0, 0.1, NAN, 0.5])[1::2] == factor_of([0.2, 0.8], [0.1, 0.5])
     assert factor_of([NAN, 0.2, NAN], [9.0, 0.1, NAN]) == [1, 1, 1]

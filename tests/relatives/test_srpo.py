@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from support.views import NAN, k3, score_rows, scores_of, viewed_fields
 from verl.trainer.ppo.v1 import PPOTrainer
 
 from verl_mapo.columns import PERCEPTION, UNSEEN_LOG_PROBS
-from verl_mapo.relatives.srpo import PerceptionSpans, Srpo, role_factor
+from verl_mapo.relatives.srpo import PerceptionSpans, Srpo, role_factor, srpo_factors
 from verl_mapo.settings import ConfigError
 from verl_mapo.views.passes import VIEWS
 
@@ -44,6 +45,29 @@ def test_perception_is_the_label_of_a_call_and_the_text_between_tags(model):
         model, text, tags=("answer",)
     )
     assert spans_of(model, "<description> never closed") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "perception"),
+    [
+        ("<description>thus so <description>b</description>", "b"),
+        ("<description>a<description>b</description>c</description>", "b"),
+        ("<description>a</description> so <description>b</description>", "ab"),
+        ("<tool_call>{'name': 'zoom', 'arguments': {'label': 'red', 'bbox_2d': [0]}}</tool_call>", "red"),
+        ("<function=zoom>\n<parameter=label>\nred car\n</parameter>\n</function>", "red car"),
+        ('{"label" : "it\'s red", "img_idx": 0}', "it's red"),
+    ],
+)
+def test_perception_is_found_where_the_agent_loop_finds_it(model, text, perception):
+    """As in :func:`read_descriptions` and :mod:`dialects`; a token at an end may have a character of a tag, too."""
+    found = re.sub("[<>]", "", spans_of(model, text))
+    assert found.replace("description", "").strip(" \n\"'/") == perception
+
+
+def test_id_behind_the_vocabulary_has_no_token_and_ends_a_perception(model):
+    encode, spans = model.tokenizer.encode, PerceptionSpans(model.tokenizer, True, ["description"])
+    ids = torch.tensor([*encode("<description> a"), len(model.tokenizer) + 7, *encode(" b</description>")])
+    assert not spans.of(ids, torch.ones_like(ids)).any()
 
 
 def test_perception_does_not_reach_over_tokens_that_the_policy_did_not_write(model):
@@ -85,6 +109,15 @@ def test_label_that_is_not_closed_ends_where_the_environment_writes(model):
     ids = torch.tensor(sum(ids, []))
     found = PerceptionSpans(model.tokenizer, True, []).of(ids, mask)
     assert "b" in (text := text_of(model.tokenizer, ids, found)) and not {"d", "s", "N"} & set(text)
+
+
+def test_reasoning_before_the_perception_has_no_support_whatever_the_rounding_of_the_passes():
+    support, written = torch.tensor([[0.0, 1e-3, 0.0, 2.0], [1e-3, 0.0, 5.0, 3.0]]), torch.zeros(2, 4).bool()
+    written[0, 3] = written[1, 1] = True
+    found = srpo_factors(torch.full_like(support, NAN), support, written, torch.ones_like(written))
+    assert found.factor[0].tolist() == [1] * 4, "the perception ends the response"
+    u = torch.tensor([0, 1, 0.6])
+    assert found.factor[1, [0, 2, 3]].tolist() == pytest.approx((1 + 0.5 * (u - u.mean())).tolist())
 
 
 def step_of_roles(queue, make_trainer, *overrides):

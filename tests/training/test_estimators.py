@@ -67,7 +67,6 @@ def test_registering_twice_keeps_the_first_function():
     [
         (torch.zeros(2), r"returned \(2,\); it must return a tensor of the shape of the rewards, \(2, 3\)"),
         (None, "returned NoneType"),
-        (torch.full((2, 3), float("nan")), "returned a NaN or an infinity"),
     ],
 )
 def test_advantages_of_the_wrong_form_are_refused_before_verl_trains_on_them(
@@ -79,3 +78,13 @@ def test_advantages_of_the_wrong_form_are_refused_before_verl_trains_on_them(
     monkeypatch.setattr(method, "advantages", lambda *_: returned)
     with estimating(step, method), pytest.raises(ValueError, match=message):
         get_adv_estimator_fn("vgpo")(**VERLS_ARGUMENTS)
+
+
+def test_advantages_of_integers_get_the_dtype_of_the_rewards(queue, make_trainer, monkeypatch):
+    queue.fields.update(scored_rows([torch.ones(3)] * 2, [0.0, 1.0], [None] * 2))
+    step = StepBatch.fetch(queue.batch(["a_0_0", "a_1_0"]), number=1)
+    method = make_trainer("method=vgpo").estimator
+    monkeypatch.setattr(method, "advantages", lambda *_: torch.tensor([[-1] * 3, [1] * 3]))
+    with estimating(step, method):
+        advantages, _ = get_adv_estimator_fn("vgpo")(**VERLS_ARGUMENTS)
+    assert advantages.dtype == torch.float32 and advantages[:, 0].tolist() == [-1, 1]

@@ -53,14 +53,14 @@ def test_advantages_that_are_not_finite_stop_the_run_before_the_update_with_the_
     assert str(advantages[begin:end].tolist()) == str([0.0, value])
 
 
-def test_reward_that_is_not_finite_stops_the_run_before_the_update(queue, make_trainer, tmp_path):
+@pytest.mark.parametrize("estimator", ["grpo", "hdpo"])
+def test_reward_that_is_not_finite_stops_the_run_before_the_update(queue, make_trainer, tmp_path, estimator):
     batch = batch_of(queue)
     queue.fields["rm_scores"] = jagged([torch.tensor([0, 0, math.nan]), torch.zeros(2), torch.zeros(1)])
     queue.fields["uid"] = ["a", "a", "pad"]
     columns = [Trajectory([]).columns(2)] * 3
     queue.fields.update({name: torch.stack([row[name] for row in columns]) for name in columns[0]})
-    trainer = make_trainer("method=vgpo", "algorithm.adv_estimator=grpo", f"trainer.default_local_dir={tmp_path}")
-    trainer.methods = []
+    trainer = make_trainer(f"method={estimator}", f"trainer.default_local_dir={tmp_path}")
     with pytest.raises(RuntimeError, match=r"a_0_0 \(reward nan\)"):
         trainer._compute_advantage(batch, {})
     assert (tmp_path / "not_finite" / "step_7.json").is_file()

@@ -27,7 +27,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, SupportsFloat
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, field_validator
@@ -39,6 +39,8 @@ from verl_mapo.advantages.groups import group_normalise, group_stats, has_policy
 from verl_mapo.advantages.mapo import aggregate
 from verl_mapo.charts import BLUE, GREEN, GREY, VERMILION, Curve, Panel
 from verl_mapo.lens.estimators import Estimator, Rollouts, shuffled
+from verl_mapo.rewards.answers import short
+from verl_mapo.rewards.outcome import finite_number
 from verl_mapo.rollout.statuses import EndReason, TurnStatus
 from verl_mapo.settings import STRICT, ConfigError, select
 from verl_mapo.training.mapo import check_alignment
@@ -203,16 +205,24 @@ class Gdpo(Method):
         """(B,) float64: a term of every row; NaN for a row that has none, that has no outcome, or that is padding.
 
         Raises:
-            ConfigError: no row has a term of this name, and the message has the names that there are; or it is no
-                finite number.
+            ConfigError: no row has a term of this name, and the message has the names that there are; it is no finite
+                number; or the reward function returns a term of the same name as one of :data:`TERMS`.
         """
+        returned = [extra.get(names.REWARD_TERMS) or {} for extra in step.extra_fields]
+        # a reward manager of this package adds the alignment
+        if name in TERMS and name != ALIGNMENT and any(name in each for each in returned):
+            raise ConfigError(
+                f"{GdpoSettings.NODE}.reward_terms.{name} is a term of verl_mapo, and the function of "
+                f"{names.CUSTOM_REWARD_FUNCTION} returns another one of that name: let it return my_{name}, and set "
+                f"{GdpoSettings.NODE}.reward_terms.{name}=0 and +{GdpoSettings.NODE}.reward_terms.my_{name}=1 if you "
+                "mean yours."
+            )
         if name == OUTCOME:
             values = step.outcome.double()
         elif name in OF_TRAJECTORY:
             read = OF_TRAJECTORY[name]
             values = _numbers([None if found is None else read(found) for found in step.trajectories], name)
         else:
-            returned = [extra.get(names.REWARD_TERMS) or {} for extra in step.extra_fields]
             if step.judged.any() and not any(name in each for each in returned):
                 known = sorted({key for each in returned for key in each} | set(TERMS))
                 raise ConfigError(
@@ -282,10 +292,11 @@ class Gdpo(Method):
 
 def _numbers(values: list[Any], name: str) -> Tensor:
     """(B,) float64, NaN for None."""
-    for value in values:
-        if value is not None and not (isinstance(value, SupportsFloat) and math.isfinite(value)):
-            raise ConfigError(
-                f"{GdpoSettings.NODE}.reward_terms.{name} has the value {value!r}, which is no finite number: let the "
-                f"function of {names.CUSTOM_REWARD_FUNCTION} return a number, or None for a rollout without the term."
-            )
-    return torch.tensor([math.nan if value is None else float(value) for value in values], dtype=torch.float64)
+    numbers = [math.nan if value is None else finite_number(value) for value in values]
+    if None in numbers:
+        raise ConfigError(
+            f"{GdpoSettings.NODE}.reward_terms.{name} has the value {short(values[numbers.index(None)])}, which is no "
+            f"finite number: let the function of {names.CUSTOM_REWARD_FUNCTION} return a number, or None for a rollout "
+            "without the term."
+        )
+    return torch.tensor(numbers, dtype=torch.float64)

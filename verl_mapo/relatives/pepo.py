@@ -29,7 +29,7 @@ from torch import Tensor
 
 from verl_mapo import names
 from verl_mapo.advantages.focus import Prototype
-from verl_mapo.advantages.groups import EQUAL, grpo_advantage
+from verl_mapo.advantages.groups import grpo_advantage
 from verl_mapo.advantages.visual_credit import CHUNK
 from verl_mapo.charts import BLUE, GREY, VERMILION, Curve, Panel
 from verl_mapo.columns import VISUAL_FOCUS
@@ -37,6 +37,7 @@ from verl_mapo.lens.token_weights import Factors, Signals
 from verl_mapo.settings import STRICT, ConfigError, select
 from verl_mapo.training.method import Method
 from verl_mapo.training.visual_credit import check_pass, number_of_layers, scores_of, visual_token_ids
+from verl_mapo.views.divergence import min_max
 
 if TYPE_CHECKING:
     from verl_mapo.lens.estimators import Estimator
@@ -47,8 +48,6 @@ ENTROPY = "entropy"
 
 OPTIMIZER_STEPS = "actor_rollout_ref.actor.optim.total_training_steps"
 """Where verl writes the number of steps that the epochs of a run have, once it has read the data."""
-
-_PADDED = torch.finfo(torch.float32).max
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -97,21 +96,12 @@ def pepo_factor(
     for v, h, at, out in zip(*(each.split(rows) for each in (cosine, entropy, scored, factor)), strict=True):
         v, h = (torch.where(at, values, 0.0).to(out.dtype) for values in (v, h))
         count = at.sum(dim=1, keepdim=True).clamp_min(1)
-        m = _minmax(v, at) + _minmax(h, at)
+        m = min_max(v, at) + min_max(h, at)
         mean = torch.where(at, m, 0.0).sum(dim=1, keepdim=True, dtype=torch.float64) / count
         score = v * (1 + gain * torch.tanh(m - mean.to(m.dtype))) / temperature
-        weight = count * torch.softmax(score.masked_fill(~at, -_PADDED), dim=1)
+        weight = count * torch.softmax(score.masked_fill(~at, torch.finfo(score.dtype).min), dim=1)
         out.copy_(torch.where(at, 1 - progress + progress * weight, 1.0))
     return factor
-
-
-def _minmax(values: Tensor, at: Tensor) -> Tensor:
-    """Each row's values scaled to [0, 1] over its scored tokens; 0 where they count as equal."""
-    lowest = values.masked_fill(~at, _PADDED).amin(dim=1, keepdim=True)
-    highest = values.masked_fill(~at, -_PADDED).amax(dim=1, keepdim=True)
-    extent = highest - lowest
-    same = extent <= EQUAL * torch.maximum(lowest.abs(), highest.abs())
-    return (values - lowest) * torch.where(same, 0.0, 1 / extent)
 
 
 class Pepo(Method):

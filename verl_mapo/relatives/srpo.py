@@ -9,7 +9,7 @@ baseline is that of the trajectory. The equations are ours, with the numbers of 
 
     Eq. 1   P = the policy tokens of the written perception: labels of calls, or text between tags;  R = the others
     Eq. 2   s_t  = k3(log q_t - log p_t)              t in P; q: the image is corrupted
-    Eq. 3   s_t  = max(0, log p_t - log r_t)          t in R; r: the perception is removed from the row
+    Eq. 3   s_t  = max(0, log p_t - log r_t)          t in R; r: the perception is removed from the row; 0 before it
     Eq. 4   u_t  = minmax(s)_t                        over the tokens of the role in the row
     Eq. 5   f_t  = 1 + a (u_t - mean(u))              the mean is over the same tokens; 0 <= a < 1
     Eq. 6   A'_t = A f_t                              A: GRPO's advantage, the baseline that all roles share
@@ -18,8 +18,10 @@ The factors are positive, on one scale, and have mean 1 over the tokens of each 
 role, and no role gains by being longer. A token whose signal is missing has factor 1: P in a row without an image, R in
 a row without a written perception.
 
-Eq. 3 counts a token as consistent as far as the written perception makes it more probable. The score of the alignment
-scorer is not taken in its place: it tells whether a crop shows its label, and is one number for a whole turn.
+Eq. 3 counts a token as consistent as far as the written perception makes it more probable. Before the first token of
+the perception, p and r have the same context and differ by rounding alone, which Eq. 4 would scale to 1. The score of
+the alignment scorer is not taken in its place: it tells whether a crop shows its label, and is one number for a whole
+turn.
 """
 
 from __future__ import annotations
@@ -56,8 +58,15 @@ if TYPE_CHECKING:
     from verl_mapo.lens.estimators import Estimator
     from verl_mapo.training.step_batch import StepBatch
 
-_LABEL = r'"label":\s*"((?:[^"\\\n]|\\.)*)"'
-"""The label in the arguments of a call, as JSON."""
+_LABELS = (
+    r"""(["'])label\1\s*:\s*(["'])(?P<text>(?:(?!\2)[^\\\n]|\\.)*)\2""",
+    r"<parameter=label\s*>\s*(?P<text>.*?)\s*</parameter>",
+)
+"""The label in the arguments of a call: in quotes, as in JSON and Python, and in the XML form of Qwen3.5. Of the forms
+that :mod:`verl_mapo.rollout.dialects` reads, typographic quotes are left out."""
+
+_TAGGED = r"<{0}>(?P<text>(?:(?!<{0}>).)*?)</{0}>"
+"""The text of a tag, from the last of several openings; :mod:`verl_mapo.rollout.parser` reads descriptions so, too."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -96,8 +105,8 @@ class PerceptionSpans:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, labels: bool, tags: Sequence[str]):
         self.tokenizer = tokenizer
-        label = [_LABEL.replace(r"\s", "[ĠĊĉč]")] if labels else []
-        self.patterns = [re.compile(each) for each in (*label, *(rf"<{tag}>(.*?)</{tag}>" for tag in tags))]
+        of_labels = [each.replace(r"\s", "[ĠĊĉč]") for each in _LABELS] if labels else []
+        self.patterns = [re.compile(each) for each in (*of_labels, *map(_TAGGED.format, tags))]
 
     def of(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(R,) int64, 1 on the policy tokens with a character of a perception.
@@ -107,14 +116,14 @@ class PerceptionSpans:
             mask: (R,) 1 on the policy's own tokens.
         """
         tokens = self.tokenizer.convert_ids_to_tokens(ids.tolist())
-        # what the policy did not write ends a pattern
-        tokens = [token if own else "\n" for token, own in zip(tokens, mask.tolist(), strict=True)]
+        # what the policy did not write ends a pattern, and so does an id behind the vocabulary, which has no token
+        tokens = [token if own and token else "\n" for token, own in zip(tokens, mask.tolist(), strict=True)]
         ends = torch.tensor(list(accumulate(map(len, tokens))))
         starts, text = torch.cat([ends.new_zeros(1), ends[:-1]]), "".join(tokens)
         found = torch.zeros_like(ids, dtype=torch.int64)
         for pattern in self.patterns:
             for match in pattern.finditer(text):
-                begin, end = match.span(1)
+                begin, end = match.span("text")
                 found |= ((starts < end) & (ends > begin)).long()
         return found
 
@@ -169,7 +178,8 @@ def srpo_factors(
     """
     perception = policy & written & ~dependency.isnan()
     reasoning = policy & ~written & ~support.isnan()
-    support = support.clamp_min(0)
+    written_later = (written & policy).cumsum(dim=1) == 0
+    support = torch.where(written_later & reasoning, 0.0, support.clamp_min(0))
     factor = role_factor(dependency, perception, strength) * role_factor(support, reasoning, strength)
     return SrpoFactors(dependency, perception, support, reasoning, factor)
 

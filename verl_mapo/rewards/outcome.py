@@ -196,17 +196,22 @@ def _call(code: str, function: Callable[..., Any], *values: Any, **keywords: Any
 
 def _score(result: Any, code: str) -> float:
     """The score in what a custom reward function returned."""
-    value = result.get("score") if isinstance(result, dict) else result
-    try:
-        score = math.nan if isinstance(value, str | bytes) else float(value)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        score = math.nan
-    if not math.isfinite(score):
+    score = finite_number(result.get("score") if isinstance(result, dict) else result)
+    if score is None:
         raise OutcomeError(
             f"{code} returned {short(result)}; it must return a finite number, such as 1.0, or a dict with one, "
             'such as {"score": 1.0}.'
         )
     return score
+
+
+def finite_number(value: Any) -> float | None:
+    """A value that a reward function returned, as a number; None if it is no finite one. A text is no number."""
+    try:
+        number = math.nan if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _apply(check: AnswerCheck, name: str, answer: str, truth: str, keywords: dict[str, Any]) -> bool:

@@ -147,7 +147,7 @@ class Method:
             response_mask: (B, L), 1 on the tokens that the loss acts on.
 
         Returns:
-            (B, L) in the dtype of ``rewards``, 0 where the mask is 0.
+            (B, L), 0 where the mask is 0; of any real dtype, which the caller converts to that of ``rewards``.
         """
         raise TypeError(f"{type(self).__name__} does not define advantages(), so it is no advantage estimator")
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from verl_mapo.advantages.groups import EQUAL
+
 LARGEST_STEP, LARGEST = 20.0, 10.0
 """Bounds of d and of k3, those of the authors of VPPO and of verl's low_var_kl."""
 
@@ -31,13 +33,15 @@ def divergence(log_probs: Tensor, changed: Tensor) -> Tensor:
 def min_max(values: Tensor, at: Tensor) -> Tensor:
     """Values of each row scaled to [0, 1] over the places where ``at`` is true; 0 elsewhere.
 
-    Values that are all the same are 0.
+    Values that are all the same, up to :data:`~verl_mapo.advantages.groups.EQUAL` of the largest, are 0.
 
     Args:
         values: (B, L) float; not read elsewhere.
         at: (B, L) bool.
     """
-    most = torch.finfo(values.dtype).max
-    lowest = torch.where(at, values, most).amin(dim=1, keepdim=True)
-    extent = torch.where(at, values, -most).amax(dim=1, keepdim=True) - lowest
-    return torch.where(at & (extent > 0), (values - lowest) / extent.clamp_min(torch.finfo(values.dtype).tiny), 0.0)
+    limits = torch.finfo(values.dtype)
+    lowest = torch.where(at, values, limits.max).amin(dim=1, keepdim=True)
+    highest = torch.where(at, values, -limits.max).amax(dim=1, keepdim=True)
+    extent = highest - lowest
+    differ = at & (extent > EQUAL * torch.maximum(lowest.abs(), highest.abs()))
+    return torch.where(differ, (values - lowest) / extent.clamp_min(limits.tiny), 0.0)
