@@ -255,12 +255,14 @@ def draw(points: list[dict[str, Any]], file: Path) -> None:
     Points at which the interval of GRPO's SNR reaches 0 are left out.
     """
     starts = sorted({point["start"] for point in points})
-    figure, panels = plt.subplots(1, len(starts), figsize=(4 * len(starts) + 2, 4.5), sharey=True, squeeze=False)
+    points = [point for point in points if grpo_snr(point)[1] > 0]
+    size = (4 * len(starts) + 2, 4.5)
+    figure, panels = plt.subplots(1, len(starts), figsize=size, sharex=True, sharey=True, squeeze=False)
     lines = [(kind, kind, MAIN) for kind in SCORERS] + [("placebo: shuffled", "clean", f"{MAIN}, shuffled")]
     for panel, start in zip(panels[0], starts, strict=True):
         panel.axhline(1, color="grey", linewidth=0.8)
         panel.set(title=f"policy after {start} steps of GRPO", xlabel="guess rate, %")
-        here = [point for point in points if point["start"] == start and grpo_snr(point)[1] > 0]
+        here = [point for point in points if point["start"] == start]
         if not here:
             continue
         for number, (label, kind, row) in enumerate(lines):
@@ -269,8 +271,8 @@ def draw(points: list[dict[str, Any]], file: Path) -> None:
             value, low, high = zip(*worths, strict=True)
             panel.vlines(at, low, high, color=f"C{number}", alpha=0.5)
             panel.plot(at, value, "o-", color=f"C{number}", label=label, markersize=4, linewidth=1)
-        panel.set_xticks(sorted({round(100 / point["letters"]) for point in here}))
     panels[0][0].set(ylabel="rollouts of GRPO that one of MAPO is worth", yscale="log", yticks=(0.5, 1, 2, 4, 8))
+    panels[0][0].set_xticks(sorted({round(100 / point["letters"]) for point in points}))
     panels[0][0].yaxis.set_major_formatter("{x:g}")
     panels[0][0].yaxis.set_minor_locator(NullLocator())
     panels[0][-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
