@@ -78,9 +78,11 @@ def spread(values: list[float]) -> float:
 
 
 def shown(values: list[float | None], signed: bool = False) -> str:
-    """Mean and spread of shares, in percent."""
+    """Mean and spread of shares, in percent; the mean alone of a single one."""
     known = [100 * value for value in values if value is not None]
-    return f"{fmean(known):{'+' * signed}.1f} ± {spread(known):.1f}" if known else ""
+    if not known:
+        return ""
+    return f"{fmean(known):{'+' * signed}.1f}" + (f" ± {spread(known):.1f}" if len(known) > 1 else "")
 
 
 def outcomes(run: RunData) -> list[float]:

@@ -191,9 +191,10 @@ def draw(results: Results, base: str, file: Path, window: int = 3) -> None:
     panels[0].legend()
     panels[1].set(xlabel="step", ylabel=f"calls that could be executed, mean of {window} steps")
     panels[2].set(ylabel="held-out accuracy after training")
-    panels[3].set(ylabel=f"its difference from {base}: over seeds (thin), questions (thick)")
+    panels[3].set(ylabel=f"difference from {base}", title="95 % over seeds (thin), over questions (thick)")
     panels[3].axhline(0, color="grey", linewidth=0.8)
     for panel in panels[2:]:
+        panel.set(xlim=(-0.5, len(arms) - 0.5))
         panel.set_xticks(range(len(arms)), arms, rotation=30)
     figure.savefig(file, dpi=120)
     plt.close(figure)
