@@ -136,6 +136,16 @@ def axpo_groups(group: Tensor, role: Tensor, prefix_id: Tensor, settings: AxpoSe
     return groups
 
 
+def in_prefix(prefix_length: Tensor, tokens: int) -> Tensor:
+    """(B, ``tokens``) bool: whether a token is in the prefix of its row, which begins at the left of the response axis.
+
+    Args:
+        prefix_length: (B,) int64.
+        tokens: length of the response axis.
+    """
+    return torch.arange(tokens, device=prefix_length.device) < prefix_length.unsqueeze(1)
+
+
 @torch.no_grad()
 def recovered_prefixes(
     outcome: Tensor, response_mask: Tensor, group: Tensor, role: Tensor, prefix_id: Tensor
@@ -181,7 +191,7 @@ def loss_masks(
     divided_by = acted_on.clone()
     divided_by.index_fill_(0, continuation.nonzero().squeeze(1), False)
     touched = (continuation | cut).nonzero().squeeze(1)
-    prefix = torch.arange(response_mask.shape[1], device=role.device) < prefix_length[touched].unsqueeze(1)
+    prefix = in_prefix(prefix_length[touched], response_mask.shape[1])
     acted_on[touched] &= prefix == cut[touched].unsqueeze(1)
     return acted_on, divided_by
 
@@ -243,7 +253,7 @@ def axpo_advantage(
     value = _against_own_replacement(rewards, lifted, group, member, settings.correction, norm_by_std)
     credited = _credited(role, recovered, settings) & live
     rows = credited.nonzero().squeeze(1)
-    prefix = torch.arange(base.shape[1], device=base.device) < prefix_length[rows].unsqueeze(1)
+    prefix = in_prefix(prefix_length[rows], base.shape[1])
     weighted = (outcome_weight * value[rows]).to(base.dtype).unsqueeze(1)
     base[rows] = torch.where(prefix & (response_mask[rows] != 0), weighted, 0.0)
     return AxpoAdvantage(base, torch.where(credited, value, 0.0).to(outcome.dtype), recovered)

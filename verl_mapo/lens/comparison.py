@@ -61,6 +61,10 @@ class Plan:
                 f"--batch {self.questions} is refused: give 1 to {questions // 2}, half of all questions."
             )
 
+    def generator(self, number: int, own: int = 0) -> torch.Generator:
+        """Random numbers of a draw of the bootstrap; ``own`` is the number of the half whose batches are dealt."""
+        return torch.Generator().manual_seed(1_000_003 * self.seed + 1_009 * number + own)
+
 
 class Figure(NamedTuple):
     """A figure with its interval."""
@@ -207,7 +211,7 @@ def _measure(
     reliability = float(references[0] @ products @ references[1] / (lengths[0] * lengths[1]))
     found = []
     for own, other in ((0, 1), (1, 0)):
-        generator = torch.Generator().manual_seed(1_000_003 * plan.seed + 1_009 * number + own)
+        generator = plan.generator(number, own)
         reference = references[other] / lengths[other]
         half = by_question[halves[own]]
         rows = deal(half, plan, generator)

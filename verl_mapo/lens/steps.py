@@ -120,12 +120,12 @@ class _Measure:
     ) -> None:
         self.seen, self.estimators, self.plan = seen, estimators, plan
         self.climbs, _ = updates(originals, Estimator("accuracy", accuracy), torch.Generator())
+        self.climbs_among = (self.climbs @ self.climbs.T).double()
         self.fixed = [self._products(row, 0) for row in range(len(estimators))]
 
     def _products(self, row: int, number: int) -> tuple[Tensor, Tensor, float]:
         """(S, S) inner products of an estimator's updates, those with the reference's, and the idle share."""
-        random = torch.Generator().manual_seed(1_000_003 * self.plan.seed + 1_009 * number)
-        found, idle = updates(self.seen[row], self.estimators[row], random)
+        found, idle = updates(self.seen[row], self.estimators[row], self.plan.generator(number))
         return (found @ found.T).double(), (found @ self.climbs.T).double(), idle
 
     def __call__(self, halves: Sequence[np.ndarray], number: int) -> np.ndarray:
@@ -134,13 +134,13 @@ class _Measure:
             self._products(row, number) if number and each.placebo else self.fixed[row]
             for row, each in enumerate(self.estimators)
         ]
-        climbs = (self.climbs @ self.climbs.T).double()
+        climbs = self.climbs_among
         drawn = [torch.from_numpy(half) for half in halves]
         times = [torch.bincount(half, minlength=len(climbs)).double() for half in drawn]
         references = [each / (each @ climbs @ each).sqrt().clamp_min(TINY) for each in times]
         found = []
         for own, other in ((0, 1), (1, 0)):
-            generator = torch.Generator().manual_seed(1_000_003 * self.plan.seed + 1_009 * number + own)
+            generator = self.plan.generator(number, own)
             dealt = deal(drawn[own].unsqueeze(1), self.plan, generator).squeeze(3)  # (passes, batches, steps)
             batches = torch.zeros(*dealt.shape[:2], len(climbs), dtype=torch.float64)
             batches.scatter_add_(2, dealt, torch.ones_like(dealt, dtype=torch.float64))

@@ -20,6 +20,7 @@ from verl_mapo.advantages.axpo import (
     axpo_advantage,
     axpo_groups,
     grpo_base,
+    in_prefix,
     loss_masks,
     recovered_prefixes,
 )
@@ -130,9 +131,8 @@ class Axpo(Method):
         """1 on the policy tokens of a prefix, so that the rest of a row is its plain gradient minus this one."""
         from verl_mapo.lens.token_weights import Factors
 
-        policy = signals.policy
-        prefix = torch.arange(policy.shape[1]) < signals.values[PREFIX_LENGTH.name].unsqueeze(1)
-        return Factors((policy & prefix).float())
+        prefix = in_prefix(signals.values[PREFIX_LENGTH.name], signals.policy.shape[1])
+        return Factors((signals.policy & prefix).float())
 
     @classmethod
     def lens_rows(cls) -> list[Estimator]:

@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from verl_mapo import names
+from verl_mapo.advantages.axpo import in_prefix
 from verl_mapo.columns import GRADIENT_SKETCH, PREFIX_ID, PREFIX_LENGTH, ROLE, TURN_SCORES, TURN_STATUS
 from verl_mapo.lens.collection import RESAMPLED, split_sketches, write_part
 from verl_mapo.settings import STRICT, ConfigError, select
@@ -182,7 +183,7 @@ def resampled(step: StepBatch, mask: Tensor) -> dict[str, Tensor]:
     """
     if ROLE.name not in step.columns:
         return {}
-    prefix = torch.arange(mask.shape[1]) < step.columns[PREFIX_LENGTH.name].unsqueeze(1)
+    prefix = in_prefix(step.columns[PREFIX_LENGTH.name], mask.shape[1])
     return {
         "role": step.columns[ROLE.name].long(),
         "prefix_id": step.columns[PREFIX_ID.name],
