@@ -165,10 +165,11 @@ def choice(text: str, options: Sequence[str] = ()) -> str | None:
 def _read(text: str, texts: list[str], letters: list[str]) -> str | None:
     """The letters of a claim; an option's text of several characters, such as ``AC``, is no list of letters."""
     plain = normalise(text)
-    readers = [lambda: _letters(text, letters), lambda: _option(text, texts, letters)]
     if len(plain) > 1 and plain in texts:
-        readers.reverse()
-    return next(filter(None, (read() for read in readers)), None) or _labelled(text, texts, letters)
+        chosen = _option(text, texts, letters) or _letters(text, letters)
+    else:
+        chosen = _letters(text, letters) or _option(text, texts, letters)
+    return chosen or _labelled(text, texts, letters)
 
 
 def _texts(options: Sequence[str]) -> list[str]:
