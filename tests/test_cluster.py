@@ -24,8 +24,7 @@ cluster.POLL_S = 0.1
 cluster.watch.__defaults__ = (0.3,)
 ray.init(sys.argv[1], log_to_driver=False, include_dashboard=False)
 
-@ray.remote(num_cpus=0)
-class WorkerDict:
+class Actor:
     def pid(self):
         import os
         return os.getpid()
@@ -35,14 +34,24 @@ class WorkerDict:
         os._exit(1)
 
 @ray.remote(num_cpus=0)
-class NotNeeded(WorkerDict.__ray_metadata__.modified_class):
+class WorkerDict(Actor):
     pass
 
+@ray.remote(num_cpus=0)
+class NotNeeded(Actor):
+    pass
+
+@ray.remote(num_cpus=0)
+class TaskRunner:
+    def pid(self):
+        self.owned = WorkerDict.remote()
+        return ray.get(self.owned.pid.remote())
+
 cluster.watch_cluster()
-released = WorkerDict.remote()
-print(ray.get(released.pid.remote()), flush=True)
+released = [WorkerDict.remote(), TaskRunner.remote()]
+print(*ray.get([actor.pid.remote() for actor in released]), flush=True)
 del released
-while not cluster.state.actors(actor_state_name="DEAD"):
+while len(cluster.state.actors(actor_state_name="DEAD")) < 3:
     time.sleep(0.1)
 time.sleep(0.5)
 for kind in (NotNeeded, WorkerDict):
@@ -130,5 +139,6 @@ def stopped_for_the_dead_actor(done: subprocess.CompletedProcess[str]) -> list[s
     lines = [line for line in done.stderr.splitlines() if line.startswith("verl-mapo: ")]
     assert lines[-1].startswith("verl-mapo: stopped: ") and "WorkerDict (pid " in lines[-1] and " on node " in lines[-1]
     assert "and verl was still waiting" in lines[-1] and "NotNeeded" not in done.stderr
-    assert f"pid {done.stdout.split()[0]} " not in done.stderr, "the owner of that actor released it"
+    for pid in done.stdout.splitlines()[0].split():
+        assert f"pid {pid} " not in done.stderr, "the owner of that actor released it, or was released itself"
     return lines

@@ -82,14 +82,18 @@ def watch_cluster() -> threading.Thread:
 def dead_actors() -> list[str]:
     """The beginning of a sentence for every needed actor of this process's job that has died.
 
-    An actor that its owner has released is none, as when a run has ended. The beginning gives the actor's class,
-    process and node, and Ray's reason.
+    An actor that its owner has released is none, as verl's trainer when a run has ended, nor are the actors that it
+    owned and that end with it. The beginning gives the actor's class, process and node, and Ray's reason.
     """
     job = ray.JobID(bytes.fromhex(ray.get_runtime_context().get_job_id()))
+    gone = [*state.actors(job_id=job, actor_state_name="DEAD").values()]
+    released = [actor["Address"] for actor in gone if _is_released(actor["DeathCause"])]
     dead = [
         actor
-        for actor in state.actors(job_id=job, actor_state_name="DEAD").values()
-        if NEEDED.match(f"ray::{actor['ActorClassName'].rpartition('.')[2]}") and not _is_released(actor["DeathCause"])
+        for actor in gone
+        if NEEDED.match(f"ray::{actor['ActorClassName'].rpartition('.')[2]}")
+        and actor["Address"] not in released
+        and actor["OwnerAddress"] not in released
     ]
     alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]} if dead else set()
     return [_described(actor, alive) for actor in dead]
