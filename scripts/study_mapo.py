@@ -7,8 +7,8 @@
 
 ``area`` is the mean over all training steps of the share of right rollouts, the area under the curve; an arm with
 dynamic sampling has none, because its steps hold mixed groups only. Everything else but ``collapse`` is of the last
-validation. ``collapse`` is the share of runs in which, at some step, fewer than half of the rollouts called a tool or
-fewer than half of the calls could be executed.
+validation. ``collapsed`` counts the runs in which, at some step, fewer than half of the rollouts called a tool or fewer
+than half of the calls could be executed.
 
 Differences are paired by seed, because the arms of a seed are asked the same questions. They have two 95 % intervals:
 a t-interval over the seeds, and a bootstrap over the held-out questions with the seeds as they are. The first says what
@@ -50,8 +50,8 @@ CURVES = {
 }
 """Name of a curve to the metric of a training step."""
 
-COLUMNS = ("area", "accuracy", "Pass@4", "alignment", "crop hit rate", "tool rate", "collapse")
-"""The figures of a run, all of them shares but the alignment, which is a cosine."""
+COLUMNS = ("area", "accuracy", "Pass@4", "alignment", "crop hit rate", "tool rate")
+"""The figures of a run that have a mean over the seeds, all of them shares but the alignment, which is a cosine."""
 
 
 def mean_alignment(rollouts: list[Rollout]) -> float | None:
@@ -69,9 +69,9 @@ def hit_rate(rollouts: list[Rollout], targets: Targets) -> float | None:
 def reduced(run: RunData) -> Result:
     """What is kept of a run, as plain JSON types.
 
-    ``figures`` has the figures of :data:`COLUMNS`; ``curves`` those of :data:`CURVES` and, from the records,
-    ``alignment`` and ``crop hit rate``, each a value a step; ``questions`` the share of right rollouts of each held-out
-    question, by its identity.
+    ``figures`` has the figures of :data:`COLUMNS` and ``collapsed``; ``curves`` those of :data:`CURVES` and, from the
+    records, ``alignment`` and ``crop hit rate``, each a value a step; ``questions`` the share of right rollouts of each
+    held-out question, by its identity.
     """
     targets = target_boxes(Path(run.config.data.train_files), Path(run.config.data.val_files))
     validated = run.rollouts(max(run.files["val"]), "val")
@@ -89,11 +89,10 @@ def reduced(run: RunData) -> Result:
         "area": None if filtered else fmean(curves["accuracy"]),
         "alignment": mean_alignment(validated),
         "crop hit rate": hit_rate(validated, targets),
-        "collapse": float(lowest < 0.5),
     }
     return {
         "steps": len(steps),
-        "figures": _rounded(figures),
+        "figures": {**_rounded(figures), "collapsed": lowest < 0.5},
         "curves": {name: [_round(value) for value in values] for name, values in curves.items()},
         "questions": _rounded({name: fmean(rights) for name, rights in sorted(right.items())}),
     }
@@ -148,11 +147,12 @@ def differences(results: Results, arm: str, base: str, column: str) -> list[floa
 
 def as_table(results: Results, base: str) -> str:
     """The markdown table, in percent: a row for each arm; the base comes first."""
-    head = ["arm", "seeds", *COLUMNS, f"area - {base}", f"accuracy - {base}", "of it over questions"]
+    head = ["arm", "seeds", *COLUMNS, "collapsed", f"area - {base}", f"accuracy - {base}", "of it over questions"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for arm in dict.fromkeys([base, *results]):
         figures = [one["figures"] for one in results[arm].values()]
         cells = [arm, str(len(figures)), *(shown([one[name] for one in figures]) for name in COLUMNS)]
+        cells.append(f"{sum(one['collapsed'] for one in figures)} of {len(figures)}")
         if arm == base:
             cells += ["", "", ""]
         else:
@@ -167,6 +167,8 @@ def as_table(results: Results, base: str) -> str:
 def draw(results: Results, base: str, file: Path, window: int = 3) -> None:
     """Draw accuracy and valid calls in training by step, held-out accuracy by arm, and its difference from the base.
 
+    The accuracy in training is drawn of arms with an area alone.
+
     Args:
         results: the results.
         base: the arm that the others are compared with.
@@ -177,8 +179,9 @@ def draw(results: Results, base: str, file: Path, window: int = 3) -> None:
     arms = list(dict.fromkeys([base, *results]))
     for number, arm in enumerate(arms):
         runs, color = list(results[arm].values()), f"C{number}"
-        for panel, curve in zip(panels, ("accuracy", "valid calls"), strict=False):
-            _draw_curves(panel, [one["curves"][curve] for one in runs], color, arm, window)
+        if not any(one["figures"]["area"] is None for one in runs):
+            _draw_curves(panels[0], [one["curves"]["accuracy"] for one in runs], color, arm, window)
+        _draw_curves(panels[1], [one["curves"]["valid calls"] for one in runs], color, arm, window)
         accuracies = [one["figures"]["accuracy"] for one in runs]
         panels[2].plot([number] * len(runs), accuracies, "o", color=color, alpha=0.4)
         panels[2].plot([number - 0.3, number + 0.3], [fmean(accuracies)] * 2, color=color)
@@ -188,7 +191,7 @@ def draw(results: Results, base: str, file: Path, window: int = 3) -> None:
             low, high = interval_over_questions(pairs)
             panels[3].vlines(number + 0.1, low, high, color=color, linewidth=4, alpha=0.4)
     panels[0].set(xlabel="step", ylabel=f"training accuracy, mean of {window} steps")
-    panels[0].legend()
+    figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=len(arms))
     panels[1].set(xlabel="step", ylabel=f"calls that could be executed, mean of {window} steps")
     panels[2].set(ylabel="held-out accuracy after training")
     panels[3].set(ylabel=f"difference from {base}", title="95 % over seeds (thin), over questions (thick)")

@@ -86,7 +86,7 @@ def test_figures_of_a_run_are_those_counted_by_hand(run):
     found = study.reduced(RunData.open(run))
     assert found["steps"] == 2 and found["questions"] == {"q0": 0.5, "q1": 0.0}
     figures = {"accuracy": 0.25, "Pass@4": 0.5, "tool rate": 1.0, "area": 0.5, "alignment": 0.4, "crop hit rate": 0.5}
-    assert found["figures"] == pytest.approx(figures | {"collapse": 1.0}), "45 % valid calls at the second step"
+    assert found["figures"] == pytest.approx(figures | {"collapsed": True}), "45 % valid calls at the second step"
     assert found["curves"]["crop hit rate"] == [1.0, 0.0] and found["curves"]["alignment"] == [0.8, 0.2]
 
 
@@ -97,7 +97,7 @@ def test_an_arm_that_drops_groups_has_no_area(run):
 
 
 def result(accuracy: float, questions: dict[str, float]) -> dict:
-    figures = dict.fromkeys(study.COLUMNS, 0.5) | {"accuracy": accuracy}
+    figures = dict.fromkeys(study.COLUMNS, 0.5) | {"accuracy": accuracy, "collapsed": accuracy > 0.55}
     curves = {"accuracy": [0.3, accuracy], "valid calls": [1.0, 0.5]}
     return {"steps": 2, "figures": figures, "curves": curves, "questions": questions}
 
@@ -129,7 +129,7 @@ def test_the_interval_over_questions_is_that_of_their_means():
 
 def test_the_table_and_the_figure_show_every_arm(results, tmp_path):
     base, arm = study.as_table(results, "grpo").splitlines()[2:]
-    assert base.startswith("| grpo | 3 | 50.0 ± 0.0 | 60.0")
+    assert base.startswith("| grpo | 3 | 50.0 ± 0.0 | 60.0") and "| 1 of 3 |" in base and "| 2 of 2 |" in arm
     # the standard deviation of 20 and 10 is 7.07, and t is 12.706 with one degree of freedom
     assert "+15.0 ± 63.5 | +0.0 to +37.5 |" in arm
     study.draw(results, "grpo", tmp_path / "figure.png")
