@@ -40,6 +40,39 @@ def test_figures_of_a_known_gradient_are_those_computed_by_hand():
     assert found.true_cosine.value == pytest.approx(cosine, abs=0.03) and found.true_cosine.value > found.cosine.value
 
 
+@pytest.mark.parametrize("batch", [12, 24])
+def test_ratio_of_few_batches_is_not_larger_than_that_of_many(batch):
+    """Of two batches in a half, and of one, whose passes all have the same questions."""
+    plan = replace(PLAN, questions=batch, passes=5)
+    found = [compare(coin(48, 2, seed=seed), [Estimator("rloo", rloo)], plan)[0].snr.value for seed in range(40)]
+    if batch == 24:
+        assert np.isnan(found).all()
+    else:
+        variance = np.mean([(batch**0.5 / one) ** 2 for one in found])
+        assert variance == pytest.approx(1, rel=0.25)
+
+
+def test_estimator_that_points_the_other_way_is_worth_less_than_nothing():
+    rows = [Estimator("grpo", grpo), Estimator("flipped", lambda rollouts, _: -2 * grpo(rollouts))]
+    flipped = compare(coin(60, 4), rows, PLAN)[1]
+    assert flipped.worth.value == pytest.approx(-1)
+
+
+def test_reference_without_a_signal_is_refused_and_a_draw_without_one_has_no_projection():
+    """With three mixed questions of 12, many draws of a half have none."""
+    outcome, plan = torch.zeros(12, 4), Plan(questions=2, rollouts=4, passes=3, draws=20)
+    rows, words = [Estimator("grpo", grpo)], "over half of the questions is 0 or not finite.*: 1 of 12 questions have"
+    for broken in (torch.nan, 0.0):
+        outcome[0, 0] = 1
+        sketches = torch.full((48, 2), broken) if broken else torch.ones(48, 2)
+        with pytest.raises(ConfigError, match=words):
+            compare(replace(coin(12, 4), sketches=sketches, outcome=outcome.flatten()), rows, plan)
+    order = np.random.default_rng(plan.seed).permutation(12)
+    outcome[order[[0, 1, 11]], 0] = 1
+    [found] = compare(replace(coin(12, 4), outcome=outcome.flatten()), rows, plan)
+    assert all(np.isfinite(found.cosine)) and all(np.isfinite(found.snr))
+
+
 def test_informative_scores_help_and_their_placebo_and_flipped_signs_do_not():
     collection = coin(60, 8, noise=0.6)
     weights = mapo(MapoSettings(beta=1.0))
