@@ -144,7 +144,7 @@ class Collection:
 
     @classmethod
     def of_parts(cls, folder: Path, rollouts: int, manifest: dict[str, Any]) -> Collection:
-        """Join the parts of the steps of a run; questions without all rollouts and finite gradients are left out and counted.
+        """Join the parts of the steps of a run; questions that lack a rollout or a gradient are left out and counted.
 
         Args:
             folder: the folder of the parts.
