@@ -75,10 +75,9 @@ class Measured:
                 "gradient."
             )
         if math.isnan(self.table[0].snr.value):
-            most = int(self.collection.question.max() + 1) // 4
             notes.append(
-                "SNR, worth and variance are not measured: they need two batches in each half of the questions, so "
-                f"give --batch at most {most}, or collect more questions."
+                "SNR, worth and variance are not measured: they need two batches in each half of the questions. Give a "
+                f"smaller --batch, or collect {4 * self.plan.questions} questions."
             )
         if self.left_out:
             notes.append(
