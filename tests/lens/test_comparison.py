@@ -41,7 +41,7 @@ def test_figures_of_a_known_gradient_are_those_computed_by_hand():
 
 
 def test_ratio_is_taken_over_batches_of_a_pass_which_share_no_question():
-    """Two passes with the same questions: variances 2 and 0, mean 2. Over all four batches the variance would be 2/3."""
+    """Two passes with the same questions: variances 2 and 0, mean 2. That of all four batches is 2/3."""
     assert figures_of_batches(torch.tensor([[1.0, 3.0], [2.0, 2.0]]), torch.ones(2, 2, 2))[1] == pytest.approx(2)
     assert np.isnan(figures_of_batches(torch.tensor([[1.0], [3.0]]), torch.ones(2, 1, 1))[1]), "one batch has no spread"
 
