@@ -27,6 +27,7 @@ from typing import Any
 import matplotlib
 import torch
 from scipy.stats import spearmanr
+from study import read_result
 from torch import Tensor
 from toy_facts import Targets, hit, shows, target_boxes, target_of
 
@@ -199,8 +200,13 @@ def verdict(worth: list[float]) -> str:
 
 
 def read_points(folder: Path) -> list[dict[str, Any]]:
-    """The points of a folder, by start and number of letters."""
-    points = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
+    """The points of a folder, by start and number of letters.
+
+    Raises:
+        ConfigError: a file is no point.
+    """
+    names = ("letters", "start", "facts", "scorers")
+    points = [read_result(file, names) for file in sorted(folder.glob("*.json"))]
     return sorted(points, key=lambda point: (point["start"], -point["letters"]))
 
 
@@ -300,7 +306,10 @@ def main() -> None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(point, indent=1) + "\n")
         return
-    points = read_points(arguments.folder)
+    try:
+        points = read_points(arguments.folder)
+    except ConfigError as error:
+        parser.error(str(error))
     if not points:
         parser.error(f"{arguments.folder} holds no JSON file: run scripts/dials.sh first")
     print(as_table(points), *hurting(points), sep="\n")

@@ -12,10 +12,13 @@ arms of a seed have the same questions, in the same order unless an arm drops gr
 from __future__ import annotations
 
 import argparse
+import json
 from collections import defaultdict
+from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import matplotlib
 
@@ -27,6 +30,7 @@ from scipy.stats import t
 
 from verl_mapo.report.load import Rollout, RunData
 from verl_mapo.report.recovery import recovery_of
+from verl_mapo.settings import ConfigError
 
 Runs = dict[str, dict[int, RunData]]
 """The run by arm and seed."""
@@ -70,6 +74,19 @@ def numbers_of(run: RunData) -> dict[str, float | None]:
         "recovered": found.recovered.share,
         **{name: fmean(values) if (values := run.series(metric)[1]) else None for name, metric in CREDIT.items()},
     }
+
+
+def read_result(file: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Some values of a JSON file that a script of a study wrote.
+
+    Raises:
+        ConfigError: the file is no JSON object with these names.
+    """
+    try:
+        values = json.loads(file.read_text())
+        return {name: values[name] for name in names}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{file} is no result of this study ({error!r}): make it again, or move it away.") from error
 
 
 def spread(values: list[float]) -> float:

@@ -26,12 +26,12 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from study import held_out, shown, spread
+from study import held_out, read_result, shown, spread
 from toy_facts import Targets, hit, target_boxes
 
 from verl_mapo.columns import CORRECT
 from verl_mapo.report.load import Rollout, RunData
-from verl_mapo.settings import select
+from verl_mapo.settings import ConfigError, select
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -107,11 +107,23 @@ def _round(value: float | None) -> float | None:
 
 
 def read_results(folder: Path) -> Results:
-    """The results in a folder, from the files ``ARM-SEED.json``."""
+    """The results in a folder, from the files ``ARM-SEED.json``.
+
+    Raises:
+        ConfigError: a file is no result, or the runs have different numbers of steps.
+    """
     results: Results = defaultdict(dict)
     for file in sorted(folder.glob("*-*.json")):
         arm, seed = file.stem.rsplit("-", 1)
-        results[arm][int(seed)] = json.loads(file.read_text())
+        if not seed.isdecimal():
+            raise ConfigError(f"{file} is refused: the name of a result is ARM-SEED.json, such as grpo-1.json.")
+        results[arm][int(seed)] = read_result(file, ("steps", "figures", "curves", "questions"))
+    steps = sorted({one["steps"] for runs in results.values() for one in runs.values()})
+    if len(steps) > 1:
+        raise ConfigError(
+            f"{folder} holds runs of {' and '.join(map(str, steps))} steps, which cannot be compared: move those of "
+            "all lengths but one to another folder."
+        )
     return dict(results)
 
 
@@ -131,7 +143,12 @@ def interval_over_questions(differences: np.ndarray, draws: int = 2000, seed: in
         differences: (seeds, questions).
         draws: number of draws of the questions.
         seed: of the draws.
+
+    Returns:
+        its ends; NaN without any question.
     """
+    if not differences.size:
+        return float("nan"), float("nan")
     of_question = differences.mean(axis=0)
     drawn = np.random.default_rng(seed).integers(len(of_question), size=(draws, len(of_question)))
     low, high = np.quantile(of_question[drawn].mean(axis=1), [0.025, 0.975])
@@ -158,7 +175,7 @@ def as_table(results: Results, base: str) -> str:
         else:
             gains = [shown(differences(results, arm, base, name), signed=True) for name in ("area", "accuracy")]
             pairs = by_question(results[arm], results[base])
-            low, high = interval_over_questions(pairs) if pairs.size else (float("nan"),) * 2
+            low, high = interval_over_questions(pairs)
             cells += [*gains, f"{100 * low:+.1f} to {100 * high:+.1f}" if pairs.size else ""]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -226,7 +243,10 @@ def main() -> None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(reduced(RunData.open(arguments.run))) + "\n")
         return
-    results = read_results(arguments.folder)
+    try:
+        results = read_results(arguments.folder)
+    except ConfigError as error:
+        parser.error(str(error))
     if arguments.base not in results:
         parser.error(f"{arguments.folder} has no run of --base {arguments.base}: {', '.join(results) or 'none yet'}")
     print(as_table(results, arguments.base))

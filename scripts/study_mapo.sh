@@ -30,6 +30,16 @@ ENVIRONMENT=${ENVIRONMENT-.venv}
 . scripts/environment.sh
 . scripts/arms.sh
 
+others=()
+for arm in $OTHERS; do
+    case $arm in
+        mapo_shuffled) others+=("$arm method=mapo algorithm.adv_estimator=shuffled_mapo.ShuffledMapo") ;;
+        mapo_beta0) others+=("$arm method=mapo algorithm.mapo.beta=0") ;;
+        dapo | gspo) others+=("$arm method=$arm") ;;
+        *) say "OTHERS=$arm is refused: choose among mapo_shuffled, mapo_beta0, dapo and gspo."; exit 2 ;;
+    esac
+done
+
 use_environment
 export PYTHONPATH="$PWD/scripts/placebo${PYTHONPATH:+:$PYTHONPATH}"
 mkdir -p "$RESULTS"
@@ -47,15 +57,7 @@ ARMS=("grpo method=grpo" "mapo method=mapo")
 SEEDS=$GRPO_AND_MAPO_SEEDS
 train_arms "$FOLDER" "${SAME[@]}"
 
-ARMS=()
-for arm in $OTHERS; do
-    case $arm in
-        mapo_shuffled) ARMS+=("$arm method=mapo algorithm.adv_estimator=shuffled_mapo.ShuffledMapo") ;;
-        mapo_beta0) ARMS+=("$arm method=mapo algorithm.mapo.beta=0") ;;
-        dapo | gspo) ARMS+=("$arm method=$arm") ;;
-        *) say "OTHERS=$arm is refused: choose among mapo_shuffled, mapo_beta0, dapo and gspo."; exit 2 ;;
-    esac
-done
+ARMS=("${others[@]}")
 SEEDS=$OTHER_SEEDS
 train_arms "$FOLDER" "${SAME[@]}"
 python scripts/study_mapo.py show "$RESULTS" --figure "docs/evidence_mapo_letters_$LETTERS.png"

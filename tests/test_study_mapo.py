@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -21,6 +22,7 @@ from verl_mapo.columns import SCORED
 from verl_mapo.report.load import RunData
 from verl_mapo.rollout.statuses import EndReason, TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
+from verl_mapo.settings import ConfigError
 from verl_mapo.tools.coordinates import View
 from verl_mapo.toy.dataset import write_split
 from verl_mapo.toy.visual_search import VisualSearch
@@ -134,6 +136,34 @@ def test_the_table_and_the_figure_show_every_arm(results, tmp_path):
     assert "+15.0 ± 63.5 | +0.0 to +37.5 |" in arm
     study.draw(results, "grpo", tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_results_that_cannot_be_compared_are_refused_by_name(tmp_path):
+    good = result(0.5, {"a": 0.5})
+    (tmp_path / "grpo-1.json").write_text(json.dumps(good))
+    for name, content, words in (
+        ("mapo-1", json.dumps(good)[:-9], "mapo-1.json is no result of this study"),
+        ("mapo-1", json.dumps({"steps": 2}), "mapo-1.json is no result of this study .KeyError"),
+        ("mapo-1", json.dumps(good | {"steps": 4}), "holds runs of 2 and 4 steps"),
+        ("mapo-old", json.dumps(good), "the name of a result is ARM-SEED.json"),
+    ):
+        (tmp_path / f"{name}.json").write_text(content)
+        with pytest.raises(ConfigError, match=words):
+            study.read_results(tmp_path)
+        (tmp_path / f"{name}.json").unlink()
+
+
+def test_runs_without_a_common_question_have_no_interval_over_questions(tmp_path):
+    results = {"grpo": {1: result(0.5, {"a": 0.5})}, "mapo": {1: result(0.6, {"b": 0.5})}}
+    assert study.as_table(results, "grpo").endswith("| +10.0 |  |")
+    study.draw(results, "grpo", tmp_path / "figure.png")
+
+
+def test_a_misspelt_arm_is_refused_before_anything_is_trained(tmp_path):
+    command, others = ["bash", "scripts/study_mapo.sh", "3", str(tmp_path / "run")], {"OTHERS": "dapo gsop"}
+    done = subprocess.run(command, cwd=SCRIPTS.parent, env=os.environ | others, capture_output=True, text=True)
+    assert done.returncode == 2 and "OTHERS=gsop is refused" in done.stdout + done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_placebo_keeps_the_scores_of_a_group_and_changes_whose_they_are(queue, make_trainer):

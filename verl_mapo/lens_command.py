@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,7 +38,7 @@ def lens(
     ] = 8,
     group: Annotated[int, typer.Option(help="Rollouts of each question of such a batch.", min=2)] = 8,
     draws: Annotated[int, typer.Option(help="Draws of the bootstrap over questions.", min=1)] = 200,
-    seed: Annotated[int, typer.Option(help="Seed of batches, bootstrap and placebos.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of batches, bootstrap and placebos.", min=0, max=2**32)] = 0,
     config: Config = None,
     recipe: Recipe = None,
     timeout_h: Timeout = None,
@@ -61,7 +62,7 @@ def lens(
         arguments = run, primary(config, recipe), overrides or [], questions, rollouts, batch, timeout_h, verbose
         if code := collect(*arguments):
             raise typer.Exit(code)
-    measured = measure(run, plan, estimators())
+    measured = measure(run, plan, estimators(), overrides or [])
     console.print(lens_table(measured))
     if measured.steps is not None:
         console.print(step_table(measured.steps))
@@ -104,7 +105,7 @@ def _table(title: str, rows: Sequence[Comparison], more: dict[str, Callable[[Any
             row.name,
             with_interval(row.cosine),
             with_interval(row.gain, sign=True),
-            f"{row.snr.value:.2f}",
+            figure_or_dash(row.snr.value, ".2f"),
             with_interval(row.worth, 2),
             *(show(row) for show in more.values()),
         )
@@ -114,4 +115,10 @@ def _table(title: str, rows: Sequence[Comparison], more: dict[str, Callable[[Any
 def with_interval(figure: Figure, digits: int = 3, sign: bool = False) -> str:
     """A figure and its interval."""
     form = f"{'+' if sign else ''}.{digits}f"
-    return f"{figure.value:{form}} ({figure.low:{form}} to {figure.high:{form}})"
+    value, low, high = (figure_or_dash(each, form) for each in figure)
+    return f"{value} ({low} to {high})"
+
+
+def figure_or_dash(value: float, form: str) -> str:
+    """A figure in a format, or a dash where there are too few rollouts to tell it."""
+    return "–" if math.isnan(value) else f"{value:{form}}"

@@ -29,6 +29,12 @@ def test_collection_is_read_as_it_was_written(tmp_path):
     found = Collection.load(tmp_path)
     assert found.manifest == written.manifest
     assert all(torch.equal(getattr(found, name), getattr(written, name)) for name in tensor_names())
+    for file in (TENSORS, MANIFEST):
+        content = (tmp_path / file).read_bytes()
+        (tmp_path / file).write_bytes(content[:-5])
+        with pytest.raises(ConfigError, match="cannot be read .*: give --run another folder"):
+            Collection.load(tmp_path)
+        (tmp_path / file).write_bytes(content)
     save_file({"tokens": written.tokens}, tmp_path / TENSORS)
     with pytest.raises(ConfigError, match="by an earlier version, without sketches, question, .*, calls: give --run"):
         Collection.load(tmp_path)
@@ -44,6 +50,12 @@ def test_parts_are_joined_in_the_order_of_steps_and_questions_that_lack_a_rollou
     found = Collection.of_parts(tmp_path, 2, {"model": "tiny"})
     assert found.question.tolist() == [1, 0, 0, 1] and found.manifest == {"model": "tiny", "left_out": 2}
     assert torch.equal(found.sketches, parts[2]["sketches"])
+    # a step without any outcome, and a gradient that is not finite
+    write_part(tmp_path, 11, {}, **rows([]))
+    parts[2]["sketches"][3, 5] = torch.inf
+    write_part(tmp_path, 2, {}, **parts[2])
+    found = Collection.of_parts(tmp_path, 2, {})
+    assert found.tokens.tolist() == [1, 2] and found.manifest == {"left_out": 3}
     # one question has two rollouts and a continuation, the other lacks a rollout
     role = {"resampled/role": torch.tensor([0, 0, 2, 0])}
     write_part(tmp_path / "axpo", 1, role, **rows([0, 0, 0, 1]))

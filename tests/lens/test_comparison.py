@@ -12,7 +12,7 @@ import torch
 from support.policies import coin, two_tokens
 
 from verl_mapo.advantages.mapo import MapoSettings
-from verl_mapo.lens.comparison import Figure, Plan, compare, where_it_comes_from
+from verl_mapo.lens.comparison import Figure, Plan, compare, figures_of_batches, where_it_comes_from
 from verl_mapo.lens.estimators import Estimator, grpo, mapo, rloo, shuffled, token_weighted
 from verl_mapo.settings import ConfigError
 
@@ -38,6 +38,33 @@ def test_figures_of_a_known_gradient_are_those_computed_by_hand():
     cosine = (gradient[:, 0] / np.maximum(np.linalg.norm(gradient, axis=1), 1e-9)).mean()
     assert found.cosine.value == pytest.approx(cosine, abs=0.03)
     assert found.true_cosine.value == pytest.approx(cosine, abs=0.03) and found.true_cosine.value > found.cosine.value
+
+
+def test_ratio_is_taken_over_batches_of_a_pass_which_share_no_question():
+    """Two passes with the same questions: variances 2 and 0, mean 2. That of all four batches is 2/3."""
+    assert figures_of_batches(torch.tensor([[1.0, 3.0], [2.0, 2.0]]), torch.ones(2, 2, 2))[1] == pytest.approx(2)
+    assert np.isnan(figures_of_batches(torch.tensor([[1.0], [3.0]]), torch.ones(2, 1, 1))[1]), "one batch has no spread"
+
+
+def test_estimator_that_points_the_other_way_is_worth_less_than_nothing():
+    rows = [Estimator("grpo", grpo), Estimator("flipped", lambda rollouts, _: -2 * grpo(rollouts))]
+    flipped = compare(coin(60, 4), rows, PLAN)[1]
+    assert flipped.worth.value == pytest.approx(-1)
+
+
+def test_reference_without_a_signal_is_refused_and_a_draw_without_one_has_no_projection():
+    """With three mixed questions of 12, many draws of a half have none."""
+    outcome, plan = torch.zeros(12, 4), Plan(questions=2, rollouts=4, passes=3, draws=20)
+    rows, words = [Estimator("grpo", grpo)], "over half of the questions is 0 or not finite.*: 1 of 12 questions have"
+    for broken in (torch.nan, 0.0):
+        outcome[0, 0] = 1
+        sketches = torch.full((48, 2), broken) if broken else torch.ones(48, 2)
+        with pytest.raises(ConfigError, match=words):
+            compare(replace(coin(12, 4), sketches=sketches, outcome=outcome.flatten()), rows, plan)
+    order = np.random.default_rng(plan.seed).permutation(12)
+    outcome[order[[0, 1, 11]], 0] = 1
+    [found] = compare(replace(coin(12, 4), outcome=outcome.flatten()), rows, plan)
+    assert all(np.isfinite(found.cosine)) and all(np.isfinite(found.snr))
 
 
 def test_informative_scores_help_and_their_placebo_and_flipped_signs_do_not():

@@ -93,6 +93,28 @@ def test_figure_that_cannot_be_told_is_a_dash_on_the_page(run, tmp_path):
     assert page.count("<td>–</td>") == 2 and "nan" not in page.partition("<h2>Larger")[0]
 
 
+def test_few_questions_have_a_page_that_says_what_is_not_measured(tmp_path):
+    collection = coin(3, 8, noise=0.3)
+    replace(collection, manifest={"left_out": 1}).save(lens_folder(tmp_path))
+    measured = measure(tmp_path, Plan(questions=1, rollouts=4, passes=2, draws=2), estimators())
+    page = write_page(measured, tmp_path).read_text()
+    assert "1 collected questions are left out" in page and "SNR, worth and variance are not measured" in page
+    console = Console(width=240, record=True, file=io.StringIO())
+    console.print(lens_table(measured))
+    assert "nan" not in page.partition("<h2>Larger")[0] + console.export_text()
+
+
+def test_gradients_of_other_settings_and_folders_of_other_runs_are_refused(tmp_path):
+    replace(coin(24, 4), manifest={"overrides": ["b=1", "a=1"]}).save(lens_folder(tmp_path / "lens"))
+    plan = Plan(questions=4, rollouts=4, passes=2, draws=2)
+    assert measure(tmp_path / "lens", plan, estimators(), ["a=1", "b=1"]).table
+    with pytest.raises(ConfigError, match="collected with other settings, b=1 a=1. Leave the settings out"):
+        measure(tmp_path / "lens", plan, estimators(), ["a=2"])
+    (tmp_path / "run.json").write_text(json.dumps({"arguments": ["method=grpo"]}))
+    with pytest.raises(ConfigError, match="wrote records, which would be replaced, and no gradients"):
+        collect(tmp_path, primary(None, None), ["method=mapo"], 96, 8, 8, None, False)
+
+
 def test_passes_fall_with_the_size_of_the_group():
     assert [of_group(Plan(), size).passes for size in (2, 8, 16, 32)] == [25, 25, 6, 2]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -118,17 +119,23 @@ class Collection:
         """Read a collection.
 
         Raises:
-            ConfigError: the folder holds none, or it is not complete.
+            ConfigError: the folder holds none, it is not complete, or it is damaged.
         """
         if not (folder / MANIFEST).is_file():
             raise ConfigError(f"{folder} holds no collection of the lens that is complete: {MANIFEST} is missing.")
-        tensors = load_file(folder / TENSORS)
+        try:
+            tensors, manifest = load_file(folder / TENSORS), json.loads((folder / MANIFEST).read_text())
+        except (OSError, ValueError, SafetensorError) as error:
+            raise ConfigError(
+                f"The collection in {folder} cannot be read ({error}): give --run another folder, so that the rollouts "
+                "are made again."
+            ) from error
         if missing := [name for name in tensor_names() if name not in tensors]:
             raise ConfigError(
                 f"{folder} was collected by an earlier version, without {', '.join(missing)}: give --run another "
                 "folder, so that the rollouts are made again."
             )
-        return cls._of(tensors, json.loads((folder / MANIFEST).read_text()))
+        return cls._of(tensors, manifest)
 
     @classmethod
     def _of(cls, tensors: dict[str, Tensor], manifest: dict[str, Any]) -> Collection:
@@ -137,15 +144,15 @@ class Collection:
 
     @classmethod
     def of_parts(cls, folder: Path, rollouts: int, manifest: dict[str, Any]) -> Collection:
-        """Join the parts that the steps of a run wrote; questions that lack a rollout are left out and counted.
+        """Join the parts of the steps of a run; questions that lack a rollout or a gradient are left out and counted.
 
         Args:
             folder: the folder of the parts.
             rollouts: number of rollouts that a question has.
-            manifest: what made them; ``left_out`` is added, the number of questions without all their rollouts.
+            manifest: what made them; ``left_out`` is added, the number of questions that are left out.
 
         Raises:
-            ConfigError: there is no part, or no question has all its rollouts.
+            ConfigError: there is no part, or all questions are left out.
         """
         files = sorted(folder.glob(PART.format("*")), key=lambda file: int(re.findall(r"\d+", file.name)[-1]))
         parts = [load_file(file) for file in files]
@@ -154,11 +161,15 @@ class Collection:
         begin = 0
         for part in parts:
             part["question"] += begin
-            begin = int(part["question"].max()) + 1
+            begin = 1 + max([begin - 1, *part["question"].tolist()])  # of a step without any outcome, begin
         joined = cls._of({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, manifest)
         whole = torch.bincount(joined.originals().question, minlength=begin) == rollouts
+        vectors = (joined.sketches, *(each for name, each in joined.further.items() if name.startswith(WEIGHTED)))
+        whole[joined.question[~torch.cat(vectors, dim=1).isfinite().all(dim=1)]] = False
         if not whole.any():
-            raise ConfigError(f"No question in {folder} has all of its {rollouts} rollouts with an outcome.")
+            raise ConfigError(
+                f"No question in {folder} has all of its {rollouts} rollouts with an outcome and a finite gradient."
+            )
         kept = joined._at(whole[joined.question])
         numbers = torch.unique(kept.question, return_inverse=True)[1]
         return replace(kept, question=numbers, manifest=manifest | {"left_out": int((~whole).sum())})

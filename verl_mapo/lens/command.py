@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from verl_mapo.lens.estimators import Estimator, with_placebo
 from verl_mapo.lens.steps import Steps, compare_steps
 from verl_mapo.overrides import path_override
 from verl_mapo.run_command import launch_run, primary_file
-from verl_mapo.settings import select
+from verl_mapo.run_folder import RunFolder
+from verl_mapo.settings import ConfigError, select
 
 DISCOUNTS = (0.25, 0.5, 0.75, 1.0)
 """Values of MAPO's lambda that are compared."""
@@ -25,6 +28,9 @@ DISCOUNTS = (0.25, 0.5, 0.75, 1.0)
 QUESTIONS_A_STEP = 32
 """Questions whose rollouts are in the queue at once; more of them need more memory and no less time. A step of AXPO has
 those of a batch, because its continuations are chosen among them."""
+
+FOLDER = f"{names.LENS_NODE}.folder"
+"""The setting that every run of the lens has."""
 
 FEW_STEPS = 8
 """With fewer steps in a half than this, the intervals of a bootstrap over steps are too narrow [ours]."""
@@ -63,6 +69,16 @@ class Measured:
     def notes(self) -> list[str]:
         """What a reader of the tables has to know of this collection, a sentence or two each."""
         notes = []
+        if lacking := self.collection.manifest.get("left_out"):
+            notes.append(
+                f"{lacking} collected questions are left out, because a rollout of them has no outcome or no finite "
+                "gradient."
+            )
+        if math.isnan(self.table[0].snr.value):
+            notes.append(
+                "SNR, worth and variance are not measured: they need two batches in each half of the questions. Give a "
+                f"smaller --batch, or collect {4 * self.plan.questions} questions."
+            )
         if self.left_out:
             notes.append(
                 f"Not measured: {', '.join(self.left_out)}, which weigh tokens; no gradients with their weights were "
@@ -105,17 +121,27 @@ def collect(
 
     Returns:
         the exit code of the run.
+
+    Raises:
+        ConfigError: the folder is that of a run of another command, whose records this one would replace.
     """
     from verl_mapo.planning.compose import composed  # its room imports that of training, which imports the lens
 
-    folder = lens_folder(run)
+    folder, about = lens_folder(run), RunFolder(run).about
+    made = json.loads(about.read_text()).get("arguments", []) if about.is_file() else [FOLDER]
+    if not any(FOLDER in argument for argument in made):
+        raise ConfigError(
+            f"--run {run} is refused: its run wrote records, which would be replaced, and no gradients of single "
+            "rollouts, which the lens needs. Give --run another folder, with the overrides of that run; to measure "
+            "what it has learnt, let actor_rollout_ref.model.path be the model of a checkpoint."
+        )
     for part in folder.glob(PART.format("*")):  # of an interrupted run, which may have had more steps
         part.unlink()
     whole_steps = select(composed(primary_file(config), overrides), names.ADV_ESTIMATOR) == names.AXPO
     steps = math.ceil(questions / (batch if whole_steps else QUESTIONS_A_STEP))
     batch = batch if whole_steps else math.ceil(questions / steps)
     fixed = [
-        path_override(f"{names.LENS_NODE}.folder", folder.resolve()),
+        path_override(FOLDER, folder.resolve()),
         f"{names.ROLLOUT_N}={rollouts}",
         f"{names.TRAIN_BATCH_SIZE}={batch}",
         f"actor_rollout_ref.actor.ppo_mini_batch_size={batch}",
@@ -142,18 +168,26 @@ def is_collected(run: Path) -> bool:
     return (lens_folder(run) / MANIFEST).is_file()
 
 
-def measure(run: Path, plan: Plan, estimators: list[Estimator]) -> Measured:
+def measure(run: Path, plan: Plan, estimators: list[Estimator], overrides: Sequence[str] = ()) -> Measured:
     """Measure the estimators on the gradients of a run.
 
     Args:
         run: the folder of the run.
         plan: the batches of the table.
         estimators: the rows of the table; the first is the base, and MAPO with its placebo is among them.
+        overrides: those that the gradients have to be collected with, if there are any.
 
     Raises:
-        ConfigError: there are no gradients, or fewer questions or rollouts than the plan asks for.
+        ConfigError: there are no gradients, they were collected with other overrides, or there are fewer questions or
+            rollouts than the plan asks for.
     """
     whole = Collection.load(lens_folder(run))
+    collected = whole.manifest.get("overrides", overrides)
+    if overrides and sorted(overrides) != sorted(collected):
+        raise ConfigError(
+            f"--run {run} is refused: its gradients were collected with other settings, {' '.join(collected)}. Leave "
+            "the settings out to measure them again, or give --run another folder."
+        )
     on_steps = [estimators[0], *(each for each in estimators if each.continuations)]
     steps = compare_steps(whole, on_steps, plan) if whole.has(names.AXPO) else None
     collection = whole.originals()
@@ -162,7 +196,7 @@ def measure(run: Path, plan: Plan, estimators: list[Estimator]) -> Measured:
     estimators = [each for each in estimators if collection.has(each.tokens)]
     few = replace(plan, draws=min(plan.draws, 50))
     questions = int(collection.question.max()) + 1
-    sizes = [size for size in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) if size <= questions // 4]
+    sizes = [size for size in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) if size <= max(1, questions // 4)]
     groups = [size for size in (2, 4, 8, 16, 32) if size <= len(collection.outcome) // questions]
     main = chosen(estimators)
     scored = (collection.turn_status == SCORED).sum(dim=1)

@@ -84,11 +84,13 @@ class Comparison:
         true_cosine: the same, divided by the square root of the cosine of the two references: what the cosine with a
             reference of endlessly many questions would be.
         gain: its cosine minus that of the base in the same batches.
-        snr: mean of the projection on the reference divided by its standard deviation over batches.
+        snr: mean of the projection on the reference divided by its standard deviation over batches; NaN where a half
+            has the questions of one batch only.
         variance: trace of the covariance of a batch's gradient, divided by the squared length of its mean.
         bias_cosine: cosine of the expected gradient, over all rollouts of the half, with the reference.
         idle: share of rollouts with weight 0.
-        worth: rollouts of the base that give the same signal-to-noise ratio as one of this estimator.
+        worth: rollouts of the base that give the same signal-to-noise ratio as one of this estimator; below 0 where the
+            two ratios have different signs.
     """
 
     name: str
@@ -207,24 +209,35 @@ def _measure(
     """(estimators, measures) of one draw of the questions, the mean over the two halves."""
     products = collection.products().among
     references = [_reference(collection, by_question[half]) for half in halves]
-    lengths = [(each @ products @ each).sqrt() for each in references]
-    reliability = float(references[0] @ products @ references[1] / (lengths[0] * lengths[1]))
+    squares = [each @ products @ each for each in references]
+    if number == 0 and not all(squared > TINY for squared in squares):  # NaN is not
+        raise ConfigError(
+            "The gradient of accuracy over half of the questions is 0 or not finite, so that nothing can be compared "
+            f"with it: {len(_mixed(collection, by_question))} of {len(by_question)} questions have rollouts with "
+            "different outcomes. Collect more questions, or others that the policy answers sometimes."
+        )
+    references = [each / squared.clamp_min(TINY).sqrt() for each, squared in zip(references, squares, strict=True)]
     found = []
     for own, other in ((0, 1), (1, 0)):
         generator = plan.generator(number, own)
-        reference = references[other] / lengths[other]
         half = by_question[halves[own]]
         rows = deal(half, plan, generator)
         figures = []
         for vectors, alike in groupby(estimators, key=lambda each: each.vectors):
-            block, direction = _side(collection, rows, reference, *vectors)
+            block, direction = _side(collection, rows, references[other], *vectors)
             figures += [
                 _of_batches(each, collection, rows, block, direction, generator)
                 + (_of_expected(each, collection, half, direction, generator),)
                 for each in alike
             ]
         found.append(figures)
-    return measures(np.array(found), reliability)
+    return measures(np.array(found), float(references[0] @ products @ references[1]))
+
+
+def _mixed(collection: Collection, by_question: Tensor) -> Tensor:
+    """The numbers of the questions, of (Q, G) rows, whose rollouts have different outcomes."""
+    outcome = collection.outcome[by_question]
+    return (outcome != outcome[:, :1]).any(dim=1).nonzero()
 
 
 def measures(found: np.ndarray, reliability: float) -> np.ndarray:
@@ -236,7 +249,9 @@ def measures(found: np.ndarray, reliability: float) -> np.ndarray:
     """
     cosine, snr, variance, idle, bias = found.mean(axis=0).T
     true_cosine = cosine / reliability**0.5 if reliability > 0 else np.full_like(cosine, np.nan)
-    worth = (snr / snr[0]) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):  # a draw in which the base has no signal
+        ratio = snr / snr[0]
+    worth = ratio * np.abs(ratio)
     return np.stack([cosine, true_cosine, cosine - cosine[0], snr, variance, bias, idle, worth], axis=1)
 
 
@@ -304,7 +319,7 @@ def _of_batches(
     """
     places, weights = (each.flatten(2) for each in _weights(estimator, collection, rows, generator))
     passes, batches, size = weights.shape
-    projection = (weights * direction[places]).sum(dim=2).flatten()
+    projection = (weights * direction[places]).sum(dim=2)
     among = torch.einsum("pbi,pbicj,pcj->pbc", weights, block.view(passes, batches, size, batches, size), weights)
     return *figures_of_batches(projection, among), float((weights == 0).double().mean())
 
@@ -313,7 +328,7 @@ def figures_of_batches(projection: Tensor, among: Tensor) -> tuple[float, float,
     """Cosine, signal-to-noise ratio and relative variance over batches.
 
     Args:
-        projection: (passes x batches,), of the gradient of each batch on the reference.
+        projection: (passes, batches), of the gradient of each batch on the reference.
         among: (passes, batches, batches), inner products of the gradients of the batches of a pass.
     """
     passes, batches, _ = among.shape
@@ -323,8 +338,9 @@ def figures_of_batches(projection: Tensor, among: Tensor) -> tuple[float, float,
         (among.sum() - squared.sum()) / (passes * batches * (batches - 1)) if batches > 1 else squared.new_zeros(())
     )
     variance = float(squared.mean() / signal) - 1 if signal > 0 else float("nan")
-    cosine = projection / squared.flatten().clamp_min(TINY).sqrt()
-    snr = projection.mean() / projection.std().clamp_min(TINY)
+    cosine = projection / squared.clamp_min(TINY).sqrt()
+    # the batches of two passes share questions, so that only those of one pass differ as much as independent ones
+    snr = projection.mean() / projection.var(dim=1).mean().sqrt().clamp_min(TINY) if batches > 1 else float("nan")
     return float(cosine.mean()), float(snr), variance
 
 

@@ -150,7 +150,7 @@ class _Measure:
                 of_pairs = torch.einsum("pbs,st,pct->pbc", batches, among, batches)
                 whole = times[own]
                 bias = whole @ direction / (whole @ among @ whole).clamp_min(TINY).sqrt()
-                figures.append((*figures_of_batches((batches @ direction).flatten(), of_pairs), idle, float(bias)))
+                figures.append((*figures_of_batches(batches @ direction, of_pairs), idle, float(bias)))
             found.append(figures)
         return measures(np.array(found), float(references[0] @ climbs @ references[1]))
 
