@@ -14,7 +14,7 @@ def rows(questions: list[int], seed: int = 0) -> dict[str, torch.Tensor]:
     random, count = torch.Generator().manual_seed(seed), len(questions)
     return {
         "sketches": torch.randn(count, 8, generator=random),
-        "question": torch.tensor(questions),
+        "question": torch.tensor(questions, dtype=torch.int64),
         "outcome": torch.rand(count, generator=random),
         "turn_scores": torch.rand(count, 2, generator=random),
         "turn_status": torch.ones(count, 2, dtype=torch.int64),

@@ -161,7 +161,8 @@ class Collection:
         begin = 0
         for part in parts:
             part["question"] += begin
-            begin = 1 + max([begin - 1, *part["question"].tolist()])  # of a step without any outcome, begin
+            if len(part["question"]):  # there may be a step without any outcome
+                begin = int(part["question"].max()) + 1
         joined = cls._of({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, manifest)
         whole = torch.bincount(joined.originals().question, minlength=begin) == rollouts
         vectors = (joined.sketches, *(each for name, each in joined.further.items() if name.startswith(WEIGHTED)))
