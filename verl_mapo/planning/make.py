@@ -24,6 +24,10 @@ from verl_mapo.rollout.images import ProcessorResize, processor_kwargs, processo
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.agent_workers import set_agent_workers
+from verl_mapo.training.engine_table import STRATEGY, uses_fsdp
+from verl_mapo.training.engines import ENGINE, check_engines
+from verl_mapo.training.mode_checks import check_mode
+from verl_mapo.training.setting_values import check_setting_values
 from verl_mapo.training.start_checks import data_files, data_rows
 
 _LEAST_TOKENS, _MOST_TOKENS = 4, 16384
@@ -50,6 +54,7 @@ def planned_run(
         ConfigError: a setting, the data or the model cannot be read, or this machine has no GPU.
     """
     config = composed(recipe, overrides, data)
+    _check(config)
     set_agent_workers(config)
     place = place_of(config, gpu_memory, host_memory)
     path = OmegaConf.select(config, names.MODEL_PATH, throw_on_missing=False)
@@ -62,7 +67,26 @@ def planned_run(
     given = OmegaConf.select(config, names.TRAIN_FILES, throw_on_missing=False)
     files = [] if given is None else data_files(config, names.TRAIN_FILES)
     facts = DataFacts.of(data_rows(files), config.data, originals) if files else None
+    most = config.data.get("train_max_samples", -1)
+    if facts is not None and 0 < most < facts.rows:  # verl draws so many of the rows
+        facts = replace(facts, rows=most)
     return PlannedRun(config, shape, originals, crops, facts, place)
+
+
+def _check(config: DictConfig) -> None:
+    """Check what the formulas are computed from, as the start of the run does.
+
+    Raises:
+        ConfigError: a value, the engines or the mode are refused, or the run trains without FSDP.
+    """
+    check_setting_values(config)
+    check_mode(config)
+    check_engines(config)
+    if not uses_fsdp(config):
+        raise ConfigError(
+            f"{STRATEGY}={select(config, STRATEGY)} has no plan, because its formulas are those of FSDP: leave "
+            f"{ENGINE}=dp, or start the run without a plan."
+        )
 
 
 def place_of(config: DictConfig, gpu_memory: float | None, host_memory: float | None) -> Place:
