@@ -161,8 +161,9 @@ def disk_lines(run: PlannedRun) -> Iterator[Line]:
     keep = trainer.max_actor_ckpt_to_keep
     keep = max(keep, 2) if keep else None  # see VisualTrainer: 1 is raised to 2
     steps = select(run.config, names.TOTAL_STEPS)
-    if steps is None and run.data is not None:
-        steps = run.data.rows // run.config.data.train_batch_size * trainer.total_epochs
+    if run.data is not None:
+        there = run.data.rows // run.config.data.train_batch_size * trainer.total_epochs
+        steps = there if steps is None else min(steps, there)
     if steps is None:
         yield Line("disk", "checkpoints", f"{size(one)} each, {keep or 'all'} kept", size(disk))
         return

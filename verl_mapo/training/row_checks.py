@@ -119,6 +119,37 @@ def _checked(prompt: Any, media: Mapping[str, Any], columns: Mapping[str, str]) 
     return messages, len(images)
 
 
+def check_steps(config: DictConfig, rows: int) -> None:
+    """Check that the training data fill a batch, and log if they end before the steps that are asked for.
+
+    verl divides by the steps of an epoch when all workers are up, and ends a run with its epochs: then the last step is
+    neither saved nor validated. An evaluation trains no step.
+
+    Args:
+        config: the whole configuration.
+        rows: number of rows of the training data.
+
+    Raises:
+        ConfigError: there is no whole batch.
+    """
+    batch, epochs = config.data.train_batch_size, config.trainer.total_epochs
+    if select(config, names.VAL_ONLY):
+        return
+    if rows < batch:
+        raise ConfigError(
+            f"{names.TRAIN_BATCH_SIZE}={batch}, but there are {rows} rows to train on, so that there is no whole batch "
+            f"and no step: set it to at most {rows}, or train on more rows."
+        )
+    steps, there = select(config, names.TOTAL_STEPS, 0), rows // batch * epochs
+    if steps > there:
+        logger.warning(
+            "verl-mapo: %s=%d is not reached: %s=%d x %d steps end the run after step %d, which is neither saved nor "
+            "validated unless it is a multiple of trainer.save_freq and test_freq. Set %s=%d.",
+            *(names.TOTAL_STEPS, steps, names.TOTAL_EPOCHS, epochs, rows // batch, there),
+            *(names.TOTAL_EPOCHS, -(-steps // (rows // batch))),
+        )
+
+
 def _check_image(image: Mapping[str, Any]) -> None:
     """Check a part of a message, or an entry of the column of images; an empty one costs its own row alone."""
     source = source_of(image)
