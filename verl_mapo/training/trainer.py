@@ -42,8 +42,8 @@ from verl_mapo.training.going_on import going_on
 from verl_mapo.training.methods import enabled_methods, estimator_method
 from verl_mapo.training.minibatches import stratified_order
 from verl_mapo.training.records import RECORD_FIELDS, RecordSettings, describe_rows
-from verl_mapo.training.row_checks import check_steps
 from verl_mapo.training.rollout_metrics import rollout_metrics
+from verl_mapo.training.row_checks import check_steps
 from verl_mapo.training.scorer_actors import scorer_actors
 from verl_mapo.training.step_batch import StepBatch, to_dense
 from verl_mapo.training.step_checks import check_errors, check_lost, check_tokens, check_unreadable
