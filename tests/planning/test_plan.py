@@ -22,7 +22,7 @@ from verl_mapo.doctor_tables import plan_table, plan_words
 from verl_mapo.machine import Machine
 from verl_mapo.planning import make
 from verl_mapo.planning.arithmetic import GB
-from verl_mapo.planning.compose import composed
+from verl_mapo.planning.compose import PRIMARY, composed
 from verl_mapo.planning.data_facts import TEXT_TOKENS, DataFacts
 from verl_mapo.planning.gpu import in_update, kv_token
 from verl_mapo.planning.make import place_of
@@ -211,12 +211,17 @@ def test_reference_that_stays_on_the_gpus_is_counted():
         ("data.train_batch_size=0", "train_batch_size=0 is refused: it should be greater than 0"),
         ("trainer.total_epochs=null", "total_epochs=null is refused"),
         ("actor_rollout_ref.rollout.tensor_model_parallel_size=16", "Set .*tensor_model_parallel_size=1"),
-        ("model_engine=megatron", "strategy=megatron has no plan"),
+        ("model_engine=megatron", "the run has model_engine=megatron"),
     ],
 )
 def test_settings_that_cannot_be_planned_with_are_refused_in_words(override, words):
     with pytest.raises(ConfigError, match=words):
         make.planned_run(RECIPES / "mapo/qwen2_5_vl_7b.yaml", [override], gpu_memory=80)
+
+
+def test_run_without_fsdp_has_no_plan():
+    with pytest.raises(ConfigError, match="strategy=megatron has no plan"):
+        make.planned_run(PRIMARY, ["model_engine=megatron"], gpu_memory=80)
 
 
 def test_other_machine_has_no_verdict_on_what_is_not_known():
@@ -329,7 +334,7 @@ def test_command_prints_the_plan_and_fails_with_it(tiny_models, rows):
     assert (result.exit_code, "Plan" in result.stdout) == (0, True), result.output
     result = CliRunner().invoke(app, [*recipe, model])
     assert result.exit_code == 1 and "fails" in result.stdout
-    result = CliRunner().invoke(app, [*recipe, model, "data.train_batch_size=1", "data.train_max_samples=2"])
-    assert "2 rows, 2 steps an epoch" in " ".join(result.stdout.split()), "verl draws two of the three rows"
+    drawn = make.planned_run(Path(recipe[2]), [model, "data.train_max_samples=2"], rows, gpu_memory=80)
+    assert drawn.data.rows == 2
     result = CliRunner().invoke(app, ["doctor", "--gpu-memory", "80"])
     assert result.exit_code == 2 and "--recipe" in result.output
