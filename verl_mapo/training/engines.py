@@ -145,21 +145,18 @@ def _is_installed(module: str) -> bool:
 
 
 def token_limits(config: DictConfig) -> dict[str, int]:
-    """The passes that cut a batch by its tokens: the setting of each to the longest sequence that it takes.
+    """The passes of FSDP that cut a batch by its tokens: the setting of each to the longest sequence that it takes.
 
     verl's worker ends at the first longer one, which a run may meet after hours.
     """
+    if not uses_fsdp(config):
+        return {}
     nodes = [ROLLOUT] if NO_REFERENCE.holds(config) else [ROLLOUT, REF]
     limits = {f"{ACTOR}.use_dynamic_bsz": f"{ACTOR}.ppo_max_token_len_per_gpu"} | {
         f"{node}.log_prob_use_dynamic_bsz": f"{node}.log_prob_max_token_len_per_gpu" for node in nodes
     }
-    sharing = _sharing(config)
+    sharing = sequence_parallel(config)
     return {limit: sharing * select(config, limit, 0) for switch, limit in limits.items() if select(config, switch)}
-
-
-def _sharing(config: DictConfig) -> int:
-    """Number of GPUs that hold a sequence together; Megatron's engine counts none."""
-    return sequence_parallel(config) if uses_fsdp(config) else 1
 
 
 def check_micro_batches(config: DictConfig) -> None:
@@ -180,7 +177,7 @@ def check_micro_batches(config: DictConfig) -> None:
     sentences = [
         f"{path}={select(config, path)} is refused: a rollout may have data.max_prompt_length + "
         f"data.max_response_length = {longest} tokens, and verl ends at the first that no micro-batch has room for; "
-        f"set it to {-(-longest // _sharing(config))} or more."
+        f"set it to {-(-longest // sequence_parallel(config))} or more."
         for path, limit in token_limits(config).items()
         if limit < longest
     ]
