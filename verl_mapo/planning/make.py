@@ -24,8 +24,9 @@ from verl_mapo.rollout.images import ProcessorResize, processor_kwargs, processo
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.agent_workers import set_agent_workers
-from verl_mapo.training.engine_table import STRATEGY, uses_fsdp
-from verl_mapo.training.engines import ENGINE, check_engines
+from verl_mapo.training.dead_settings_conditions import ACTOR
+from verl_mapo.training.engine_table import STRATEGY
+from verl_mapo.training.engines import ENGINE, NODES, check_engines
 from verl_mapo.training.mode_checks import check_mode
 from verl_mapo.training.setting_values import check_setting_values
 from verl_mapo.training.start_checks import data_files, data_rows
@@ -82,7 +83,7 @@ def _check(config: DictConfig) -> None:
     check_setting_values(config)
     check_mode(config)
     check_engines(config)
-    if not uses_fsdp(config):
+    if select(config, f"{ACTOR}.{NODES['dp']}") is None:
         raise ConfigError(
             f"{STRATEGY}={select(config, STRATEGY)} has no plan, because its formulas are those of FSDP: leave "
             f"{ENGINE}=dp, or start the run without a plan."
