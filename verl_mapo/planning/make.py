@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from datasets import Dataset
 from omegaconf import DictConfig, OmegaConf
 
 from verl_mapo import names
@@ -28,6 +29,7 @@ from verl_mapo.training.dead_settings_conditions import ACTOR
 from verl_mapo.training.engine_table import STRATEGY
 from verl_mapo.training.engines import ENGINE, NODES, check_engines
 from verl_mapo.training.mode_checks import check_mode
+from verl_mapo.training.row_checks import check_prompt_column
 from verl_mapo.training.setting_values import check_setting_values
 from verl_mapo.training.start_checks import data_files, data_rows
 
@@ -67,11 +69,14 @@ def planned_run(
     originals, crops = _resizes(config, shape, path)
     given = OmegaConf.select(config, names.TRAIN_FILES, throw_on_missing=False)
     files = [] if given is None else data_files(config, names.TRAIN_FILES)
-    facts = DataFacts.of(data_rows(files), config.data, originals) if files else None
-    most = config.data.get("train_max_samples", -1)
-    if facts is not None and 0 < most < facts.rows:  # verl draws so many of the rows
-        facts = replace(facts, rows=most)
+    facts = _facts(config, data_rows(files), originals) if files else None
     return PlannedRun(config, shape, originals, crops, facts, place)
+
+
+def _facts(config: DictConfig, rows: Dataset, originals: ProcessorResize) -> DataFacts:
+    check_prompt_column(config, rows)
+    facts, most = DataFacts.of(rows, config.data, originals), config.data.get("train_max_samples", -1)
+    return replace(facts, rows=most) if 0 < most < facts.rows else facts  # verl draws so many of the rows
 
 
 def _check(config: DictConfig) -> None:

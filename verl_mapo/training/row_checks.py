@@ -57,11 +57,7 @@ def check_messages(config: DictConfig, *datasets: Dataset) -> int:
     checked, declared = 0, []
     most = {True: (0, 0), False: (0, 0)}
     for dataset in datasets:
-        if prompt not in dataset.column_names:
-            raise ConfigError(
-                f"data.prompt_key={prompt} is no column of the data, whose columns are "
-                f"{', '.join(dataset.column_names)}: set it to the column that holds the messages."
-            )
+        check_prompt_column(config, dataset)
         kept = [name for name in (prompt, "agent_name", *columns) if name in dataset.column_names]
         batches = dataset.select_columns(kept).with_format("arrow").iter(_BATCH)
         for number, row in enumerate(row for batch in batches for row in _rows(batch, columns)):
@@ -85,6 +81,20 @@ def check_messages(config: DictConfig, *datasets: Dataset) -> int:
         if images:
             check_number_of_images(config, images, -number, uses_tools)
     return most[True][0]
+
+
+def check_prompt_column(config: DictConfig, dataset: Dataset) -> None:
+    """Check that the data have messages.
+
+    Raises:
+        ConfigError: ``data.prompt_key`` is none of their columns.
+    """
+    prompt = config.data.get("prompt_key", "prompt")
+    if prompt not in dataset.column_names:
+        raise ConfigError(
+            f"data.prompt_key={prompt} is no column of the data, whose columns are "
+            f"{', '.join(dataset.column_names)}: set it to the column that holds the messages."
+        )
 
 
 def _checked(prompt: Any, media: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[list[dict[str, Any]], int]:
