@@ -336,9 +336,7 @@ def test_command_prints_the_plan_and_fails_with_it(tiny_models, rows):
     assert result.exit_code == 1 and "fails" in result.stdout
     drawn = make.planned_run(Path(recipe[2]), [model, "data.train_max_samples=2"], rows, gpu_memory=80)
     assert drawn.data.rows == 2
-    with pytest.raises(
-        ConfigError, match="data.prompt_key=messages is no column of the data, whose columns are prompt"
-    ):
+    with pytest.raises(ConfigError, match="prompt_key=messages is no column of the data, whose columns are prompt"):
         make.planned_run(Path(recipe[2]), [model, "data.prompt_key=messages"], rows, gpu_memory=80)
     result = CliRunner().invoke(app, ["doctor", "--gpu-memory", "80"])
     assert result.exit_code == 2 and "--recipe" in result.output
