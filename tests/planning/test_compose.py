@@ -63,6 +63,7 @@ def test_recipe_that_hydra_cannot_read_is_named(tmp_path, recipe, words):
         ("data=3", "is refused: the choices of data are "),
         ("stack=gpuu", "is refused: the choices of stack are cpu, "),
         ("cluster=63", "is refused: the choices of cluster are "),
+        ("mode=separate_async", "chooses nothing; write +mode=separate_async."),
     ],
 )
 def test_override_that_names_no_setting_or_choice_is_refused_with_what_may_be_meant(override, words):

@@ -22,9 +22,9 @@ from verl_mapo.doctor_tables import plan_table, plan_words
 from verl_mapo.machine import Machine
 from verl_mapo.planning import make
 from verl_mapo.planning.arithmetic import GB
-from verl_mapo.planning.compose import composed
+from verl_mapo.planning.compose import PRIMARY, composed
 from verl_mapo.planning.data_facts import TEXT_TOKENS, DataFacts
-from verl_mapo.planning.gpu import kv_token
+from verl_mapo.planning.gpu import in_update, kv_token
 from verl_mapo.planning.make import place_of
 from verl_mapo.planning.model_shape import ModelShape
 from verl_mapo.planning.plan import plan_lines
@@ -181,6 +181,49 @@ def test_more_nodes_share_the_pixels_and_lora_trains_no_weights():
     assert line(lora, "checkpoints").needs.startswith("66 GB: 2 of 33 GB")
 
 
+def test_groups_of_fsdp_hold_a_copy_of_the_model_each():
+    nodes = ["trainer.nnodes=8", "actor_rollout_ref.actor.fsdp_config.optimizer_offload=false"]
+    groups = "actor_rollout_ref.actor.fsdp_config.fsdp_size=8"
+    whole, split = planned("qwen2_5_vl_7b", *nodes), planned("qwen2_5_vl_7b", *nodes, groups)
+    # 8.292e9 x 8 bytes of moments over 64 and over 8 GPUs
+    assert line(whole, "while generating").needs == "48 GB of vLLM + 1.0 GB of FSDP"
+    assert line(split, "while generating").needs == "48 GB of vLLM + 8.3 GB of FSDP"
+    assert in_update(split) - in_update(whole) == 8_292_166_656 * 16 * (1 / 8 - 1 / 64)
+    # 15.69e9 x 4 bytes of weights, once and in each of the 8 groups, on 8 nodes
+    assert [line(run, "weights and optimizer").needs for run in (whole, split)] == ["7.8 GB", "63 GB"]
+    # 8.292e9 x 12 bytes, twice
+    assert line(whole, "checkpoints").needs.startswith("199 GB: 2 of 100 GB")
+    assert line(split, "checkpoints").needs.startswith("1,592 GB: 2 of 796 GB")
+
+
+def test_reference_that_stays_on_the_gpus_is_counted():
+    kl = ["actor_rollout_ref.actor.use_kl_loss=true", "actor_rollout_ref.ref.fsdp_config.param_offload=false"]
+    # 8.292e9 x 4 bytes over 8 GPUs; with LoRA the reference is the model itself
+    assert line(planned("qwen2_5_vl_7b", *kl), "while generating").needs == "48 GB of vLLM + 4.1 GB of FSDP"
+    assert in_update(planned("qwen2_5_vl_7b", *kl)) - in_update(planned()) == 8_292_166_656 * 4 / 8
+    lora = planned("qwen2_5_vl_7b", *kl, "actor_rollout_ref.model.lora_rank=32")
+    assert line(lora, "while generating").needs == "48 GB of vLLM + 0.0 GB of FSDP"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.train_batch_size=0", "train_batch_size=0 is refused: it should be greater than 0"),
+        ("trainer.total_epochs=null", "total_epochs=null is refused"),
+        ("actor_rollout_ref.rollout.tensor_model_parallel_size=16", "Set .*tensor_model_parallel_size=1"),
+        ("model_engine=megatron", "the run has model_engine=megatron"),
+    ],
+)
+def test_settings_that_cannot_be_planned_with_are_refused_in_words(override, words):
+    with pytest.raises(ConfigError, match=words):
+        make.planned_run(RECIPES / "mapo/qwen2_5_vl_7b.yaml", [override], gpu_memory=80)
+
+
+def test_run_without_fsdp_has_no_plan():
+    with pytest.raises(ConfigError, match="strategy=megatron has no plan"):
+        make.planned_run(PRIMARY, ["model_engine=megatron"], gpu_memory=80)
+
+
 def test_other_machine_has_no_verdict_on_what_is_not_known():
     lines = plan_lines(planned(place=Place(80 * GB), data=None))
     assert {line.level for line in lines} == {"ok"}
@@ -291,5 +334,9 @@ def test_command_prints_the_plan_and_fails_with_it(tiny_models, rows):
     assert (result.exit_code, "Plan" in result.stdout) == (0, True), result.output
     result = CliRunner().invoke(app, [*recipe, model])
     assert result.exit_code == 1 and "fails" in result.stdout
+    drawn = make.planned_run(Path(recipe[2]), [model, "data.train_max_samples=2"], rows, gpu_memory=80)
+    assert drawn.data.rows == 2
+    with pytest.raises(ConfigError, match="prompt_key=messages is no column of the data, whose columns are prompt"):
+        make.planned_run(Path(recipe[2]), [model, "data.prompt_key=messages"], rows, gpu_memory=80)
     result = CliRunner().invoke(app, ["doctor", "--gpu-memory", "80"])
     assert result.exit_code == 2 and "--recipe" in result.output

@@ -15,7 +15,13 @@ from verl_mapo.settings import ConfigError
 from verl_mapo.training import engines
 from verl_mapo.training.config_checks import check_config
 from verl_mapo.training.engine_table import TABLE, markdown
-from verl_mapo.training.engines import check_engines, check_heads, check_linear_attention, check_packages
+from verl_mapo.training.engines import (
+    check_engines,
+    check_heads,
+    check_linear_attention,
+    check_micro_batches,
+    check_packages,
+)
 
 ACTOR, ROLLOUT, MODEL = (f"actor_rollout_ref.{node}" for node in ("actor", "rollout", "model"))
 SGLANG, TRTLLM = f"{ROLLOUT}.name=sglang", f"{ROLLOUT}.name=trtllm"
@@ -36,6 +42,7 @@ RUNS = [
     [SHARED],
     [SHARED, f"{MODEL}.use_remove_padding=false"],
     [f"{ACTOR}.ulysses_sequence_parallel_size=3"],
+    [f"{ACTOR}.fsdp_config.fsdp_size=3"],
     [],
     [SGLANG],
     [SGLANG, "visual_tool.seed=1"],
@@ -81,6 +88,33 @@ def test_choice_is_refused_where_the_table_says_so(choice, overrides):
             check_engines(config)
         sentence = choice.sentence(config, verdict, method if choice.differs(method) else "")
         assert sentence in str(error.value) and f"{choice.settings[0]}=" in sentence and "Set " in sentence
+
+
+DYNAMIC = [f"{ACTOR}.use_dynamic_bsz=true", f"{ROLLOUT}.log_prob_use_dynamic_bsz=true"]
+LENGTHS = ["data.max_prompt_length=1000", "data.max_response_length=3000"]
+SHORT = [f"{ACTOR}.ppo_max_token_len_per_gpu=2000"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (SHORT, "actor.ppo_max_token_len_per_gpu=2000 is refused: .* = 4000 tokens.* set it to 4000"),
+        ([*SHORT, f"{ACTOR}.ulysses_sequence_parallel_size=2"], ""),
+        ([f"{ACTOR}.ppo_max_token_len_per_gpu=1999", SHARED], "1999 is refused.* set it to 2000 or more"),
+        ([f"{ROLLOUT}.log_prob_max_token_len_per_gpu=2000"], "rollout.log_prob_max_token_len_per_gpu=2000 is refused"),
+        (["actor_rollout_ref.ref.log_prob_max_token_len_per_gpu=2000"], ""),
+        (["actor_rollout_ref.ref.log_prob_max_token_len_per_gpu=9", f"{ACTOR}.use_kl_loss=true"], "ref.log_prob_max"),
+        ([*SHORT, f"{names.VAL_ONLY}=true"], ""),
+        ([*SHORT, f"{ACTOR}.use_dynamic_bsz=false"], "log_prob_use_dynamic_bsz=True are refused.* equal"),
+        ([*SHORT, *(each.replace("true", "false") for each in DYNAMIC)], ""),
+    ],
+)
+def test_longest_rollout_fits_the_micro_batches_that_are_cut_by_tokens(overrides, words):
+    config = run_with(*DYNAMIC, "actor_rollout_ref.ref.log_prob_use_dynamic_bsz=true", *LENGTHS, *overrides)
+    if not words:
+        return check_micro_batches(config)
+    with pytest.raises(ConfigError, match=words):
+        check_micro_batches(config)
 
 
 def test_table_is_in_the_documentation():

@@ -12,7 +12,7 @@ from pydantic import PositiveInt
 from support.scripted import compose_config
 
 from verl_mapo.settings import ConfigError, select
-from verl_mapo.training.number_ranges import NEEDED, RANGES, PositiveShare, numbers_out_of_range
+from verl_mapo.training.number_ranges import NEEDED, RANGES, OffOrCount, PositiveShare, numbers_out_of_range
 from verl_mapo.training.setting_values import check_setting_values
 
 MISSING = object()
@@ -30,7 +30,12 @@ def with_values(values: dict):
     ("override", "words"),
     [
         ("actor_rollout_ref.rollout.temperature=0", "rollout.temperature=0 is refused: it should be greater than 0"),
-        ("actor_rollout_ref.rollout.n=2.5", "n=2.5 is refused: it should be a valid integer, got a number with a frac"),
+        ("actor_rollout_ref.rollout.n=2.5", "n=2.5 is refused: it should be a valid integer, for example 8"),
+        ("data.train_batch_size=64.0", "data.train_batch_size=64.0 is refused: it should be a valid integer"),
+        ("actor_rollout_ref.rollout.n=true", "rollout.n=True is refused: it should be a number, such as 1"),
+        ("trainer.save_freq=true", "trainer.save_freq=True is refused: it should be a number, such as -1"),
+        ("actor_rollout_ref.model.lora_alpha=0", "lora_alpha=0 is refused: it should be greater than 0"),
+        ("actor_rollout_ref.actor.clip_ratio_c=0.5", "clip_ratio_c=0.5 is refused: it should be greater than 1"),
         ("data.train_batch_size=-8", "data.train_batch_size=-8 is refused: it should be greater than 0, for example 1"),
         ("data.train_batch_size=null", "data.train_batch_size=null is refused: it should be a number, for example 128"),
         ("actor_rollout_ref.actor.optim.lr=nan", "optim.lr=nan is refused: it should be a finite number"),
@@ -46,7 +51,8 @@ def test_number_or_name_is_refused_in_words(override, words):
 
 @pytest.mark.parametrize("wrong", [-1, math.nan, math.inf])
 def test_every_number_of_the_table_has_a_range(wrong):
-    free = ["actor_rollout_ref.actor.entropy_coeff"] if wrong == -1 else []
+    off = [path for path, (kind, _) in RANGES.items() if kind is OffOrCount]
+    free = ["actor_rollout_ref.actor.entropy_coeff", *off] if wrong == -1 else []
     config = with_values({path: wrong for path in RANGES})
     refused = " ".join(numbers_out_of_range(config))
     missed = [path for path in RANGES if f"{path}={wrong!r} is refused" not in refused and path not in free]

@@ -12,6 +12,7 @@ from support.scripted import compose_config
 
 from verl_mapo.settings import ConfigError
 from verl_mapo.training.config_checks import check_rows
+from verl_mapo.training.row_checks import check_steps
 
 GOOD = {
     "prompt": [{"role": "user", "content": "<image>what?"}],
@@ -56,6 +57,24 @@ def test_row_that_cannot_be_shown_is_refused_by_its_number(change, sentence):
     for datasets in ([rows(change)], [rows(), rows(change)]):
         with pytest.raises(ConfigError, match=message):
             check_rows(compose_config(), *datasets)
+
+
+@pytest.mark.parametrize(("steps", "logged"), [("null", False), (6, False), (7, True)])
+def test_steps_beyond_the_last_epoch_are_logged(steps, logged, caplog):
+    config = compose_config(
+        "data.train_batch_size=4", "trainer.total_epochs=2", f"trainer.total_training_steps={steps}"
+    )
+    with caplog.at_level("WARNING"):
+        check_steps(config, 15)
+    assert ("trainer.total_epochs=2 x 3 steps end the run after step 6" in caplog.text) == logged
+    assert ("Set trainer.total_epochs=3." in caplog.text) == logged
+
+
+def test_data_that_fill_no_batch_are_refused_unless_they_are_only_evaluated():
+    batch = "data.train_batch_size=4"
+    with pytest.raises(ConfigError, match="train_batch_size=4, but there are 3 rows .* set it to at most 3"):
+        check_steps(compose_config(batch), 3)
+    check_steps(compose_config(batch, "trainer.val_only=true"), 3)
 
 
 def test_data_without_messages_are_refused_with_their_columns():

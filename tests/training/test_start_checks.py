@@ -39,6 +39,7 @@ def run(tmp_path, tiny_models):
             "visual_tool.max_image_pixels=200704",
             "visual_tool.max_crop_pixels=50176",
             "visual_tool.tools=[zoom]",
+            "data.train_batch_size=1",
         ]
         images = "+actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt={image: 8, video: 0}"
         return compose_config(*files, model, *limits, images, *overrides)
@@ -55,6 +56,7 @@ def test_right_run_passes(run):
     [
         (["algorithm.mapo.beta=-1"], "algorithm.mapo.beta=-1 is refused"),
         (["trainer.logger=[wandbb]"], "asks for 'wandbb'"),
+        (["data.train_batch_size=2"], "train_batch_size=2, but there are 1 rows to train on"),
         (["data.train_files=no/such.parquet"], "data.train_files=no/such.parquet does not exist on this machine"),
         (["data.val_files=[no/such.json]"], "data.val_files=no/such.json does not exist on this machine"),
         (["data.val_files=no/folder"], "data.val_files=no/folder does not exist on this machine"),

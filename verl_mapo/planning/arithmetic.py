@@ -118,9 +118,13 @@ def update_bytes(parameters: int, trained: int, gpus: int, tokens: int, layers: 
     return states + tokens * layers * hidden * BFLOAT16 + 2 * tokens * vocab * BFLOAT16
 
 
-def checkpoint_bytes(parameters: int, trained: int, contents: list[str]) -> int:
-    """One checkpoint of verl: float32 weights, moments of what is trained, bfloat16 weights for transformers."""
-    parts = {"model": parameters * FLOAT32, "optimizer": trained * ADAM, "hf_model": parameters * BFLOAT16}
+def checkpoint_bytes(parameters: int, trained: int, contents: list[str], copies: int = 1) -> int:
+    """One checkpoint of verl: float32 weights, moments of what is trained, bfloat16 weights for transformers.
+
+    Every process writes its part of the first two, so that they are there once for each copy of the model.
+    """
+    states = {"model": parameters * FLOAT32 * copies, "optimizer": trained * ADAM * copies}
+    parts = states | {"hf_model": parameters * BFLOAT16}
     return sum(size for name, size in parts.items() if name in contents)
 
 

@@ -138,6 +138,8 @@ def _sentence(override: Override, reason: str, config: DictConfig, groups: Seque
         return f"{text} is refused: write {text.lstrip('+')}, because {key} is a setting that there is."
     if key in settings:
         return f"{text} is refused: {reason}"
+    if key in groups and not override.is_delete():
+        return f"{text} is refused: {key} is a group of which the configuration chooses nothing; write +{text}."
     fitting = [path for path, held in settings.items() if not isinstance(held, Mapping) or isinstance(value, dict)]
     if near := nearest(key, fitting if "." in key else [*groups, *fitting]):
         return f"{text} is refused: {key} is not a setting; did you mean {near}?"

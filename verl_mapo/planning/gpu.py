@@ -42,14 +42,21 @@ def generating(run: PlannedRun) -> tuple[float, float]:
     weights = 0 if fsdp.param_offload else run.shape.parameters * sums.FLOAT32
     moments = 0 if fsdp.optimizer_offload else run.trained * sums.ADAM
     engine = 0 if run.separate else run.config.actor_rollout_ref.rollout.gpu_memory_utilization * run.place.gpu
-    return engine, (weights + moments) / run.gpus
+    return engine, (weights + moments) / run.shards + reference(run)
+
+
+def reference(run: PlannedRun) -> float:
+    """Bytes of the reference model's weights that stay on a GPU."""
+    stays = run.reference and not run.config.actor_rollout_ref.ref.fsdp_config.param_offload
+    return stays * run.shape.parameters * sums.FLOAT32 / run.shards
 
 
 def in_update(run: PlannedRun) -> float:
     """The least bytes of a GPU in an update."""
     shape, tokens = run.shape, run.micro_batch // run.ulysses
     vocab = 0 if run.config.actor_rollout_ref.model.get("use_fused_kernels") else shape.vocab
-    return sums.update_bytes(shape.parameters, run.trained, run.gpus, tokens, shape.layers, shape.hidden, vocab)
+    least = sums.update_bytes(shape.parameters, run.trained, run.shards, tokens, shape.layers, shape.hidden, vocab)
+    return least + reference(run)
 
 
 def gpu_lines(run: PlannedRun) -> Iterator[Line]:

@@ -55,10 +55,9 @@ def offloaded(run: PlannedRun) -> float:
     models = run.config.actor_rollout_ref
     fsdp, moments = models.actor.fsdp_config, run.shape.pinned if run.trained else 0
     states = fsdp.param_offload * run.shape.pinned * sums.FLOAT32 + fsdp.optimizer_offload * moments * sums.ADAM
-    reference = models.actor.use_kl_loss or run.config.algorithm.use_kl_in_reward
-    if reference and run.trained and models.ref.fsdp_config.param_offload:  # LoRA's reference is the model without it
+    if run.reference and models.ref.fsdp_config.param_offload:
         states += run.shape.pinned * sums.FLOAT32
-    return states
+    return states * run.copies
 
 
 def sleeping(run: PlannedRun) -> float:
@@ -153,7 +152,7 @@ def _object_store(run: PlannedRun, needed: list[float], store: float | None) -> 
 def checkpoint(run: PlannedRun) -> int:
     """Bytes of one checkpoint."""
     contents = list(run.config.actor_rollout_ref.actor.checkpoint.save_contents)
-    return sums.checkpoint_bytes(run.shape.parameters, run.trained, contents)
+    return sums.checkpoint_bytes(run.shape.parameters, run.trained, contents, run.copies)
 
 
 def disk_lines(run: PlannedRun) -> Iterator[Line]:
@@ -162,8 +161,9 @@ def disk_lines(run: PlannedRun) -> Iterator[Line]:
     keep = trainer.max_actor_ckpt_to_keep
     keep = max(keep, 2) if keep else None  # see VisualTrainer: 1 is raised to 2
     steps = select(run.config, names.TOTAL_STEPS)
-    if steps is None and run.data is not None:
-        steps = run.data.rows // run.config.data.train_batch_size * trainer.total_epochs
+    if run.data is not None:
+        there = run.data.rows // run.config.data.train_batch_size * trainer.total_epochs
+        steps = there if steps is None else min(steps, there)
     if steps is None:
         yield Line("disk", "checkpoints", f"{size(one)} each, {keep or 'all'} kept", size(disk))
         return

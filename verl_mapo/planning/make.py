@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from datasets import Dataset
 from omegaconf import DictConfig, OmegaConf
 
 from verl_mapo import names
@@ -24,6 +25,12 @@ from verl_mapo.rollout.images import ProcessorResize, processor_kwargs, processo
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.agent_workers import set_agent_workers
+from verl_mapo.training.dead_settings_conditions import ACTOR
+from verl_mapo.training.engine_table import STRATEGY
+from verl_mapo.training.engines import ENGINE, NODES, check_engines
+from verl_mapo.training.mode_checks import check_mode
+from verl_mapo.training.row_checks import check_prompt_column
+from verl_mapo.training.setting_values import check_setting_values
 from verl_mapo.training.start_checks import data_files, data_rows
 
 _LEAST_TOKENS, _MOST_TOKENS = 4, 16384
@@ -50,6 +57,7 @@ def planned_run(
         ConfigError: a setting, the data or the model cannot be read, or this machine has no GPU.
     """
     config = composed(recipe, overrides, data)
+    _check(config)
     set_agent_workers(config)
     place = place_of(config, gpu_memory, host_memory)
     path = OmegaConf.select(config, names.MODEL_PATH, throw_on_missing=False)
@@ -61,8 +69,30 @@ def planned_run(
     originals, crops = _resizes(config, shape, path)
     given = OmegaConf.select(config, names.TRAIN_FILES, throw_on_missing=False)
     files = [] if given is None else data_files(config, names.TRAIN_FILES)
-    facts = DataFacts.of(data_rows(files), config.data, originals) if files else None
+    facts = _facts(config, data_rows(files), originals) if files else None
     return PlannedRun(config, shape, originals, crops, facts, place)
+
+
+def _facts(config: DictConfig, rows: Dataset, originals: ProcessorResize) -> DataFacts:
+    check_prompt_column(config, rows)
+    facts, most = DataFacts.of(rows, config.data, originals), config.data.get("train_max_samples", -1)
+    return replace(facts, rows=most) if 0 < most < facts.rows else facts  # verl draws so many of the rows
+
+
+def _check(config: DictConfig) -> None:
+    """Check what the formulas are computed from, as the start of the run does.
+
+    Raises:
+        ConfigError: a value, the engines or the mode are refused, or the run trains without FSDP.
+    """
+    check_setting_values(config)
+    check_mode(config)
+    check_engines(config)
+    if select(config, f"{ACTOR}.{NODES['dp']}") is None:
+        raise ConfigError(
+            f"{STRATEGY}={select(config, STRATEGY)} has no plan, because its formulas are those of FSDP: leave "
+            f"{ENGINE}=dp, or start the run without a plan."
+        )
 
 
 def place_of(config: DictConfig, gpu_memory: float | None, host_memory: float | None) -> Place:

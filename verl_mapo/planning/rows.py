@@ -11,6 +11,7 @@ from verl_mapo import names
 from verl_mapo.planning.data_facts import TEXT_TOKENS
 from verl_mapo.planning.run import Line, PlannedRun
 from verl_mapo.rollout.context_length import images_allowed
+from verl_mapo.training.engines import token_limits
 
 OBSERVATION_TEXT = 30
 """Tokens of an observation beside its image."""
@@ -43,7 +44,7 @@ def row_lines(run: PlannedRun) -> Iterator[Line]:
 def token_lines(run: PlannedRun) -> Iterator[Line]:
     """Lengths of prompts, responses and sequences."""
     config = run.config
-    data, rollout, actor = config.data, config.actor_rollout_ref.rollout, config.actor_rollout_ref.actor
+    data, rollout = config.data, config.actor_rollout_ref.rollout
     yield _prompts(run)
     observed = run.looks * (run.crops.tokens[1] + OBSERVATION_TEXT)
     each = (data.max_response_length - observed) // (run.looks + 1)
@@ -55,8 +56,7 @@ def token_lines(run: PlannedRun) -> Iterator[Line]:
     yield Line("tokens", "response", needs, has, "fails" if words else "ok", words)
     whole = data.max_prompt_length + data.max_response_length
     limits = {"actor_rollout_ref.rollout.max_model_len": rollout.max_model_len or whole}
-    if actor.use_dynamic_bsz:
-        limits["actor_rollout_ref.actor.ppo_max_token_len_per_gpu"] = run.micro_batch
+    limits |= token_limits(config)
     words = " ".join(f"Raise {name} to {whole}." for name, limit in limits.items() if limit < whole)
     has = f"at least {min(limits.values()):,}"
     yield Line("tokens", "prompt and response", f"{whole:,}", has, "fails" if words else "ok", words)

@@ -19,6 +19,7 @@ from verl_mapo.rollout.context_length import observations
 from verl_mapo.rollout.images import ProcessorResize
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import parse, select
+from verl_mapo.training.dead_settings_conditions import NO_REFERENCE
 from verl_mapo.training.lora import adapter_rank
 
 Level = Literal["ok", "warns", "fails"]
@@ -94,6 +95,17 @@ class PlannedRun:
         return self.nodes * self.config.trainer.n_gpus_per_node
 
     @property
+    def shards(self) -> int:
+        """GPUs over which FSDP divides one copy of the model: all of them, or ``fsdp_size``."""
+        given = self.config.actor_rollout_ref.actor.fsdp_config.fsdp_size
+        return given if 0 < given < self.gpus else self.gpus
+
+    @property
+    def copies(self) -> int:
+        """Copies of the model in training."""
+        return self.gpus // self.shards
+
+    @property
     def separate(self) -> bool:
         """Whether the engines have GPUs of their own."""
         return self.config.trainer.v1.trainer_mode == "separate_async"
@@ -140,6 +152,11 @@ class PlannedRun:
     def trained(self) -> int:
         """Parameters that are trained; those of LoRA's adapters are too few to count."""
         return 0 if adapter_rank(self.config) else self.shape.parameters
+
+    @property
+    def reference(self) -> bool:
+        """Whether training holds a reference model, too; with LoRA it is the model without its adapters."""
+        return bool(self.trained) and not NO_REFERENCE.holds(self.config)
 
     @property
     def micro_batch(self) -> int:

@@ -116,11 +116,17 @@ def warn_of_long_prompts(config: DictConfig, most: int, processor: Any) -> None:
 
 
 def images_allowed(config: DictConfig) -> int:
-    """The number of images that the engine allows in a prompt; vLLM takes a number, or a dict with ``count``."""
+    """The number of images that the engine allows in a prompt; vLLM takes a number, or a dict with ``count``.
+
+    Raises:
+        ConfigError: it is no number.
+    """
     given = select(config, IMAGES_PER_PROMPT)
     if isinstance(given, DictConfig):
         given = given.get("count")
-    return _UNLIMITED if given is None else int(given)
+    if given is not None and (isinstance(given, bool) or not isinstance(given, int)):
+        raise ConfigError(f"{IMAGES_PER_PROMPT}={given!r} is refused: it should be a number of images, for example 8.")
+    return _UNLIMITED if given is None else given
 
 
 def observations(config: DictConfig, settings: VisualToolSettings) -> int:

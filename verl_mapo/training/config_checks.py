@@ -28,7 +28,7 @@ from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.dead_settings import check_dead_settings
 from verl_mapo.training.dead_settings_conditions import ACTOR
 from verl_mapo.training.dead_settings_table import TABLE
-from verl_mapo.training.engines import check_engines, check_heads, check_linear_attention
+from verl_mapo.training.engines import check_engines, check_heads, check_linear_attention, check_micro_batches
 from verl_mapo.training.free_settings import check_free_settings, check_model_settings
 from verl_mapo.training.frozen_tower import check_frozen_tower, check_resumed_tower
 from verl_mapo.training.logger_checks import check_loggers
@@ -73,6 +73,7 @@ def check_config(config: DictConfig) -> None:
     _check_looks(config)
     check_mode(config)
     check_engines(config)
+    check_micro_batches(config)
     check_frozen_tower(config, ACTOR, f"{ACTOR}.fsdp_config")
     check_resumed_tower(config, ACTOR, f"{ACTOR}.checkpoint", "actor")
     _check_audit(config)

@@ -34,6 +34,7 @@ _TOWER_ADAPTERS = f"{ROLLOUT}.engine_kwargs.vllm.enable_tower_connector_lora"
 _LAYERED = f"{ROLLOUT}.layered_summon"
 _NONFINITE = f"{names.VISUAL_TOOL_NODE}.max_nonfinite_updates"
 _MEGATRON_DTYPE = f"{ACTOR}.megatron.dtype"
+_SHARDS = f"{ACTOR}.fsdp_config.fsdp_size"
 _PADDING = f"{MODEL}.use_remove_padding"
 
 
@@ -130,6 +131,11 @@ def sequence_parallel(config: DictConfig) -> int:
     return max(select(config, path, 1) for path in settings)
 
 
+def _has_unequal_shards(config: DictConfig) -> bool:
+    shards = select(config, _SHARDS, -1)
+    return 0 <= shards < gpus(config) and (not shards or gpus(config) % shards != 0)
+
+
 def _no_room_for_sglang(config: DictConfig) -> bool:
     length = select(config, _LENGTH)
     rollout = config.actor_rollout_ref.rollout
@@ -220,6 +226,12 @@ TABLE = (
         (ULYSSES, names.GPUS_PER_NODE),
         _all(uses_fsdp, lambda config: gpus(config) % sequence_parallel(config) != 0),
         refused("a sequence is split over equal parts of all GPUs", f"{ULYSSES}=1, or to a divisor of all GPUs"),
+    ),
+    Choice(
+        "`fsdp_size`, FSDP, over a number of GPUs that does not divide all",
+        (_SHARDS, names.NODES, names.GPUS_PER_NODE),
+        _all(uses_fsdp, _has_unequal_shards),
+        refused("a copy of the model is divided over equal parts of all GPUs", f"{_SHARDS}=-1, or to a divisor of all"),
     ),
     # Rollouts
     Choice("`rollout.name=vllm`, the default", (ROLLOUT_NAME,), _is(ROLLOUT_NAME, "vllm"), tested("in real runs")),

@@ -14,7 +14,15 @@ from omegaconf import DictConfig
 
 from verl_mapo import names
 from verl_mapo.settings import ConfigError, select
-from verl_mapo.training.dead_settings_conditions import ACTOR, MODEL, NO_CRITIC, REF, USE_CRITIC
+from verl_mapo.training.dead_settings_conditions import (
+    ACTOR,
+    MODEL,
+    NO_CRITIC,
+    NO_REFERENCE,
+    REF,
+    ROLLOUT,
+    USE_CRITIC,
+)
 from verl_mapo.training.engine_table import (
     ROLLOUT_NAME,
     STRATEGY,
@@ -134,6 +142,47 @@ def _is_installed(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # of the package around it
         return False
+
+
+def token_limits(config: DictConfig) -> dict[str, int]:
+    """The passes of FSDP that cut a batch by its tokens: the setting of each to the longest sequence that it takes.
+
+    verl's worker ends at the first longer one, which a run may meet after hours.
+    """
+    if not uses_fsdp(config):
+        return {}
+    nodes = [ROLLOUT] if NO_REFERENCE.holds(config) else [ROLLOUT, REF]
+    limits = {f"{ACTOR}.use_dynamic_bsz": f"{ACTOR}.ppo_max_token_len_per_gpu"} | {
+        f"{node}.log_prob_use_dynamic_bsz": f"{node}.log_prob_max_token_len_per_gpu" for node in nodes
+    }
+    sharing = sequence_parallel(config)
+    return {limit: sharing * select(config, limit, 0) for switch, limit in limits.items() if select(config, switch)}
+
+
+def check_micro_batches(config: DictConfig) -> None:
+    """Check that the longest sequence fits a micro-batch, and that update and log-prob pass are cut in the same way.
+
+    An evaluation has none of these passes.
+
+    Raises:
+        ConfigError: naming the settings.
+    """
+    if select(config, names.VAL_ONLY):
+        return
+    switches = [f"{ACTOR}.use_dynamic_bsz", f"{ROLLOUT}.log_prob_use_dynamic_bsz"]
+    if len({bool(select(config, path)) for path in switches}) > 1:
+        given = " and ".join(f"{path}={select(config, path)}" for path in switches)
+        raise ConfigError(f"{given} are refused: verl needs them to be equal; leave out the second.")
+    longest = config.data.max_prompt_length + config.data.max_response_length
+    sentences = [
+        f"{path}={select(config, path)} is refused: a rollout may have data.max_prompt_length + "
+        f"data.max_response_length = {longest} tokens, and verl ends at the first that no micro-batch has room for; "
+        f"set it to {-(-longest // sequence_parallel(config))} or more."
+        for path, limit in token_limits(config).items()
+        if limit < longest
+    ]
+    if sentences:
+        raise ConfigError(" ".join(sentences))
 
 
 def check_heads(config: DictConfig) -> None:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ranges of the numbers among verl's settings, which verl either takes as they are or refuses after minutes.
 
-At ``temperature=0`` all rollouts of a prompt are the same and nothing is learned; a batch of -8 prompts, a share of 1.5
-of a GPU's memory and a clip range below 0 end a run in a worker, with an error that names no setting.
+At ``temperature=0`` all rollouts of a prompt are the same and nothing is learned; a batch of -8 or of 64.0 prompts, a
+share of 1.5 of a GPU's memory and a clip range below 0 end a run in a worker, with an error that names no setting.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from verl_mapo.training.dead_settings_conditions import ACTOR, ROLLOUT
 
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
+OffOrCount = Annotated[int, Field(ge=-1)]
 _VALIDATION = f"{ROLLOUT}.val_kwargs"
 _OPTIM = f"{ACTOR}.optim"
 
@@ -36,6 +37,7 @@ RANGES: dict[str, tuple[Any, Any]] = {
     names.MAX_ASSISTANT_TURNS: (PositiveInt, 6),
     f"{ROLLOUT}.temperature": (PositiveFloat, 1.0),
     f"{ROLLOUT}.top_p": (PositiveShare, 1.0),
+    f"{ROLLOUT}.top_k": (OffOrCount, -1),
     f"{ROLLOUT}.gpu_memory_utilization": (PositiveShare, 0.6),
     f"{ROLLOUT}.tensor_model_parallel_size": (PositiveInt, 1),
     f"{ROLLOUT}.data_parallel_size": (PositiveInt, 1),
@@ -47,6 +49,7 @@ RANGES: dict[str, tuple[Any, Any]] = {
     f"{_VALIDATION}.n": (PositiveInt, 1),
     f"{_VALIDATION}.temperature": (NonNegativeFloat, 0),
     f"{_VALIDATION}.top_p": (PositiveShare, 1.0),
+    f"{_VALIDATION}.top_k": (OffOrCount, -1),
     names.AGENT_WORKERS: (PositiveInt, 8),
     f"{ACTOR}.ppo_mini_batch_size": (PositiveInt, 128),
     f"{ACTOR}.ppo_micro_batch_size_per_gpu": (PositiveInt, 4),
@@ -56,6 +59,7 @@ RANGES: dict[str, tuple[Any, Any]] = {
     f"{ACTOR}.clip_ratio": (NonNegativeFloat, 0.2),
     f"{ACTOR}.clip_ratio_low": (Share, 0.2),
     f"{ACTOR}.clip_ratio_high": (NonNegativeFloat, 0.28),
+    f"{ACTOR}.clip_ratio_c": (Annotated[float, Field(gt=1)], 3.0),
     f"{ACTOR}.entropy_coeff": (float, 0),
     f"{ACTOR}.kl_loss_coef": (NonNegativeFloat, 0.001),
     f"{_OPTIM}.lr": (NonNegativeFloat, 1e-6),
@@ -63,6 +67,7 @@ RANGES: dict[str, tuple[Any, Any]] = {
     f"{_OPTIM}.weight_decay": (NonNegativeFloat, 0.01),
     f"{_OPTIM}.min_lr_ratio": (Share, 0.0),
     "actor_rollout_ref.model.lora_rank": (NonNegativeInt, 64),
+    "actor_rollout_ref.model.lora_alpha": (PositiveFloat, 64),  # at 0 the adapters stay without effect
     "algorithm.gamma": (Share, 1.0),
     "algorithm.lam": (Share, 1.0),
     "algorithm.kl_ctrl.kl_coef": (NonNegativeFloat, 0.001),
@@ -71,10 +76,16 @@ RANGES: dict[str, tuple[Any, Any]] = {
     names.GPUS_PER_NODE: (PositiveInt, 8),
     names.TOTAL_EPOCHS: (PositiveInt, 1),
     names.TOTAL_STEPS: (PositiveInt, 100),
+    "trainer.save_freq": (OffOrCount, 20),
+    "trainer.test_freq": (OffOrCount, 20),
 }
 """Dotted path of a setting to the type of its values and a right one; null is allowed where verl allows it."""
 
-NEEDED = (names.TRAIN_BATCH_SIZE, names.PROMPT_LENGTH, names.RESPONSE_LENGTH, names.ROLLOUT_N)
+NEEDED = (
+    *(names.TRAIN_BATCH_SIZE, names.PROMPT_LENGTH, names.RESPONSE_LENGTH, names.ROLLOUT_N),
+    *(f"{ROLLOUT}.tensor_model_parallel_size", f"{ROLLOUT}.gpu_memory_utilization"),
+    *(names.NODES, names.GPUS_PER_NODE, names.TOTAL_EPOCHS, "trainer.save_freq", "trainer.test_freq"),
+)
 """Those of which verl computes something at once, so that null is refused."""
 
 
@@ -98,4 +109,4 @@ def numbers_out_of_range(config: DictConfig) -> Iterator[str]:
 
 @cache
 def _adapter(path: str) -> TypeAdapter[Any]:
-    return TypeAdapter(Annotated[RANGES[path][0], Field(allow_inf_nan=False)])
+    return TypeAdapter(Annotated[RANGES[path][0], Field(allow_inf_nan=False, strict=True)])

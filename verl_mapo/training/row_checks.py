@@ -57,11 +57,7 @@ def check_messages(config: DictConfig, *datasets: Dataset) -> int:
     checked, declared = 0, []
     most = {True: (0, 0), False: (0, 0)}
     for dataset in datasets:
-        if prompt not in dataset.column_names:
-            raise ConfigError(
-                f"data.prompt_key={prompt} is no column of the data, whose columns are "
-                f"{', '.join(dataset.column_names)}: set it to the column that holds the messages."
-            )
+        check_prompt_column(config, dataset)
         kept = [name for name in (prompt, "agent_name", *columns) if name in dataset.column_names]
         batches = dataset.select_columns(kept).with_format("arrow").iter(_BATCH)
         for number, row in enumerate(row for batch in batches for row in _rows(batch, columns)):
@@ -85,6 +81,20 @@ def check_messages(config: DictConfig, *datasets: Dataset) -> int:
         if images:
             check_number_of_images(config, images, -number, uses_tools)
     return most[True][0]
+
+
+def check_prompt_column(config: DictConfig, dataset: Dataset) -> None:
+    """Check that the data have messages.
+
+    Raises:
+        ConfigError: ``data.prompt_key`` is none of their columns.
+    """
+    prompt = config.data.get("prompt_key", "prompt")
+    if prompt not in dataset.column_names:
+        raise ConfigError(
+            f"data.prompt_key={prompt} is no column of the data, whose columns are "
+            f"{', '.join(dataset.column_names)}: set it to the column that holds the messages."
+        )
 
 
 def _checked(prompt: Any, media: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[list[dict[str, Any]], int]:
@@ -117,6 +127,37 @@ def _checked(prompt: Any, media: Mapping[str, Any], columns: Mapping[str, str]) 
     for image in images:
         _check_image(image)
     return messages, len(images)
+
+
+def check_steps(config: DictConfig, rows: int) -> None:
+    """Check that the training data fill a batch, and log if they end before the steps that are asked for.
+
+    verl divides by the steps of an epoch when all workers are up, and ends a run with its epochs: then the last step is
+    neither saved nor validated. An evaluation trains no step.
+
+    Args:
+        config: the whole configuration.
+        rows: number of rows of the training data.
+
+    Raises:
+        ConfigError: there is no whole batch.
+    """
+    batch, epochs = config.data.train_batch_size, config.trainer.total_epochs
+    if select(config, names.VAL_ONLY):
+        return
+    if rows < batch:
+        raise ConfigError(
+            f"{names.TRAIN_BATCH_SIZE}={batch}, but there are {rows} rows to train on, so that there is no whole batch "
+            f"and no step: set it to at most {rows}, or train on more rows."
+        )
+    steps, there = select(config, names.TOTAL_STEPS, 0), rows // batch * epochs
+    if steps > there:
+        logger.warning(
+            "verl-mapo: %s=%d is not reached: %s=%d x %d steps end the run after step %d, which is neither saved nor "
+            "validated unless it is a multiple of trainer.save_freq and test_freq. Set %s=%d.",
+            *(names.TOTAL_STEPS, steps, names.TOTAL_EPOCHS, epochs, rows // batch, there),
+            *(names.TOTAL_EPOCHS, -(-steps // (rows // batch))),
+        )
 
 
 def _check_image(image: Mapping[str, Any]) -> None:

@@ -73,7 +73,7 @@ def _unknown_names(config: DictConfig) -> Iterator[str]:
 
 
 def _wrong_kinds(config: DictConfig, defaults: Mapping[str, Any], parent: str) -> Iterator[str]:
-    """Sentences about texts where verl has a truth value or a number."""
+    """Sentences about texts where verl has a truth value or a number, and about truth values where it has a number."""
     for name, default in defaults.items():
         if name not in config or OmegaConf.is_missing(config, name):
             continue
@@ -83,15 +83,18 @@ def _wrong_kinds(config: DictConfig, defaults: Mapping[str, Any], parent: str) -
                 yield from _wrong_kinds(value, default, f"{path}.")
         elif isinstance(value, str) and isinstance(default, bool):
             yield f"{path}={value!r} is refused: it should be true or false, and verl takes every other text for true."
-        elif isinstance(value, str) and isinstance(default, int | float) and not _is_number(path, value):
+        elif isinstance(default, int | float) and not isinstance(default, bool) and not _is_number(path, value):
             yield f"{path}={value!r} is refused: it should be a number, such as {default}."
 
 
-def _is_number(path: str, text: str) -> bool:
+def _is_number(path: str, value: Any) -> bool:
+    """Whether a value is a number, or a text of one; true and false are none. Other kinds are left to verl."""
+    if not isinstance(value, str):
+        return not isinstance(value, bool)
     if path in NUMBER_OR_TEXT:
         return True
     try:
-        float(text)
+        float(value)
     except ValueError:
         return False
     return True

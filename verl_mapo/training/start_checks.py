@@ -24,6 +24,7 @@ from verl_mapo.settings import ConfigError, select
 from verl_mapo.training.config_checks import check_columns, check_config, check_model, check_rows, uses_this_package
 from verl_mapo.training.engines import check_packages
 from verl_mapo.training.methods import enabled_methods
+from verl_mapo.training.row_checks import check_steps
 
 FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 """What verl reads, by the end of a file's name."""
@@ -56,6 +57,9 @@ def check_start(config: DictConfig) -> None:
         check_columns(config, *datasets)
         if datasets:
             check_rows(config, *datasets)
+        if train:
+            most = config.data.get("train_max_samples", -1)  # verl draws so many of the rows
+            check_steps(config, min(len(datasets[0]), most) if most > 0 else len(datasets[0]))
 
 
 def check_attention(config: DictConfig, setting: str) -> None:

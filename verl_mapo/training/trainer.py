@@ -43,6 +43,7 @@ from verl_mapo.training.methods import enabled_methods, estimator_method
 from verl_mapo.training.minibatches import stratified_order
 from verl_mapo.training.records import RECORD_FIELDS, RecordSettings, describe_rows
 from verl_mapo.training.rollout_metrics import rollout_metrics
+from verl_mapo.training.row_checks import check_steps
 from verl_mapo.training.scorer_actors import scorer_actors
 from verl_mapo.training.step_batch import StepBatch, to_dense
 from verl_mapo.training.step_checks import check_errors, check_lost, check_tokens, check_unreadable
@@ -109,6 +110,7 @@ class VisualTrainer(PPOTrainer):
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
         check_columns(self.config, self.train_dataset.dataframe, self.val_dataset.dataframe)
+        check_steps(self.config, len(self.train_dataset))
         most_images = check_rows(self.config, self.train_dataset.dataframe, self.val_dataset.dataframe)
         if most_images:
             warn_of_long_prompts(self.config, most_images, self.processor)
