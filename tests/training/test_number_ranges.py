@@ -8,11 +8,10 @@ import math
 
 import pytest
 from omegaconf import OmegaConf, open_dict
-from pydantic import PositiveInt
 from support.scripted import compose_config
 
 from verl_mapo.settings import ConfigError, select
-from verl_mapo.training.number_ranges import NEEDED, RANGES, OffOrCount, PositiveShare, numbers_out_of_range
+from verl_mapo.training.number_ranges import NEEDED, RANGES, Count, OffOrCount, PositiveShare, numbers_out_of_range
 from verl_mapo.training.setting_values import check_setting_values
 
 MISSING = object()
@@ -60,7 +59,7 @@ def test_every_number_of_the_table_has_a_range(wrong):
 
 
 def test_counts_are_whole_and_at_least_one_and_shares_are_at_most_one():
-    counts = {path: 0 for path, (kind, _) in RANGES.items() if kind is PositiveInt}
+    counts = {path: 0 for path, (kind, _) in RANGES.items() if kind is Count}
     shares = {path: 1.5 for path, (kind, _) in RANGES.items() if kind is PositiveShare}
     assert len(counts) > 20 and len(shares) == 3
     sentences = [*numbers_out_of_range(with_values(counts | shares))]

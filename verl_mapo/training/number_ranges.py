@@ -13,7 +13,7 @@ from functools import cache
 from typing import Annotated, Any
 
 from omegaconf import DictConfig
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import Field, NonNegativeFloat, PositiveFloat, StrictInt, TypeAdapter, ValidationError
 
 from verl_mapo import names
 from verl_mapo.settings import plain_reason, select
@@ -21,40 +21,42 @@ from verl_mapo.training.dead_settings_conditions import ACTOR, ROLLOUT
 
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
-OffOrCount = Annotated[int, Field(ge=-1)]
+Count = Annotated[StrictInt, Field(gt=0)]
+CountOrZero = Annotated[StrictInt, Field(ge=0)]
+OffOrCount = Annotated[StrictInt, Field(ge=-1)]
 _VALIDATION = f"{ROLLOUT}.val_kwargs"
 _OPTIM = f"{ACTOR}.optim"
 
 RANGES: dict[str, tuple[Any, Any]] = {
-    names.TRAIN_BATCH_SIZE: (PositiveInt, 128),
-    "data.gen_batch_size": (PositiveInt, 128),
-    "data.val_batch_size": (PositiveInt, 256),
-    names.PROMPT_LENGTH: (PositiveInt, 8192),
-    names.RESPONSE_LENGTH: (PositiveInt, 8192),
-    "data.dataloader_num_workers": (NonNegativeInt, 8),
-    "data.filter_overlong_prompts_workers": (PositiveInt, 1),
-    names.ROLLOUT_N: (PositiveInt, 8),
-    names.MAX_ASSISTANT_TURNS: (PositiveInt, 6),
+    names.TRAIN_BATCH_SIZE: (Count, 128),
+    "data.gen_batch_size": (Count, 128),
+    "data.val_batch_size": (Count, 256),
+    names.PROMPT_LENGTH: (Count, 8192),
+    names.RESPONSE_LENGTH: (Count, 8192),
+    "data.dataloader_num_workers": (CountOrZero, 8),
+    "data.filter_overlong_prompts_workers": (Count, 1),
+    names.ROLLOUT_N: (Count, 8),
+    names.MAX_ASSISTANT_TURNS: (Count, 6),
     f"{ROLLOUT}.temperature": (PositiveFloat, 1.0),
     f"{ROLLOUT}.top_p": (PositiveShare, 1.0),
     f"{ROLLOUT}.top_k": (OffOrCount, -1),
     f"{ROLLOUT}.gpu_memory_utilization": (PositiveShare, 0.6),
-    f"{ROLLOUT}.tensor_model_parallel_size": (PositiveInt, 1),
-    f"{ROLLOUT}.data_parallel_size": (PositiveInt, 1),
-    f"{ROLLOUT}.pipeline_model_parallel_size": (PositiveInt, 1),
-    f"{ROLLOUT}.max_num_seqs": (PositiveInt, 256),
-    f"{ROLLOUT}.max_num_batched_tokens": (PositiveInt, 16384),
-    f"{ROLLOUT}.max_model_len": (PositiveInt, 16384),
-    f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu": (PositiveInt, 4),
-    f"{_VALIDATION}.n": (PositiveInt, 1),
+    f"{ROLLOUT}.tensor_model_parallel_size": (Count, 1),
+    f"{ROLLOUT}.data_parallel_size": (Count, 1),
+    f"{ROLLOUT}.pipeline_model_parallel_size": (Count, 1),
+    f"{ROLLOUT}.max_num_seqs": (Count, 256),
+    f"{ROLLOUT}.max_num_batched_tokens": (Count, 16384),
+    f"{ROLLOUT}.max_model_len": (Count, 16384),
+    f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu": (Count, 4),
+    f"{_VALIDATION}.n": (Count, 1),
     f"{_VALIDATION}.temperature": (NonNegativeFloat, 0),
     f"{_VALIDATION}.top_p": (PositiveShare, 1.0),
     f"{_VALIDATION}.top_k": (OffOrCount, -1),
-    names.AGENT_WORKERS: (PositiveInt, 8),
-    f"{ACTOR}.ppo_mini_batch_size": (PositiveInt, 128),
-    f"{ACTOR}.ppo_micro_batch_size_per_gpu": (PositiveInt, 4),
-    f"{ACTOR}.ppo_epochs": (PositiveInt, 1),
-    f"{ACTOR}.ulysses_sequence_parallel_size": (PositiveInt, 1),
+    names.AGENT_WORKERS: (Count, 8),
+    f"{ACTOR}.ppo_mini_batch_size": (Count, 128),
+    f"{ACTOR}.ppo_micro_batch_size_per_gpu": (Count, 4),
+    f"{ACTOR}.ppo_epochs": (Count, 1),
+    f"{ACTOR}.ulysses_sequence_parallel_size": (Count, 1),
     f"{ACTOR}.grad_clip": (PositiveFloat, 1.0),
     f"{ACTOR}.clip_ratio": (NonNegativeFloat, 0.2),
     f"{ACTOR}.clip_ratio_low": (Share, 0.2),
@@ -66,16 +68,16 @@ RANGES: dict[str, tuple[Any, Any]] = {
     f"{_OPTIM}.lr_warmup_steps_ratio": (Share, 0.0),
     f"{_OPTIM}.weight_decay": (NonNegativeFloat, 0.01),
     f"{_OPTIM}.min_lr_ratio": (Share, 0.0),
-    "actor_rollout_ref.model.lora_rank": (NonNegativeInt, 64),
+    "actor_rollout_ref.model.lora_rank": (CountOrZero, 64),
     "actor_rollout_ref.model.lora_alpha": (PositiveFloat, 64),  # at 0 the adapters stay without effect
     "algorithm.gamma": (Share, 1.0),
     "algorithm.lam": (Share, 1.0),
     "algorithm.kl_ctrl.kl_coef": (NonNegativeFloat, 0.001),
-    names.REWARD_WORKERS: (PositiveInt, 8),
-    names.NODES: (PositiveInt, 1),
-    names.GPUS_PER_NODE: (PositiveInt, 8),
-    names.TOTAL_EPOCHS: (PositiveInt, 1),
-    names.TOTAL_STEPS: (PositiveInt, 100),
+    names.REWARD_WORKERS: (Count, 8),
+    names.NODES: (Count, 1),
+    names.GPUS_PER_NODE: (Count, 8),
+    names.TOTAL_EPOCHS: (Count, 1),
+    names.TOTAL_STEPS: (Count, 100),
     "trainer.save_freq": (OffOrCount, 20),
     "trainer.test_freq": (OffOrCount, 20),
 }
@@ -109,4 +111,4 @@ def numbers_out_of_range(config: DictConfig) -> Iterator[str]:
 
 @cache
 def _adapter(path: str) -> TypeAdapter[Any]:
-    return TypeAdapter(Annotated[RANGES[path][0], Field(allow_inf_nan=False, strict=True)])
+    return TypeAdapter(Annotated[RANGES[path][0], Field(allow_inf_nan=False)])
