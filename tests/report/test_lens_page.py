@@ -102,6 +102,8 @@ def test_few_questions_have_a_page_that_says_what_is_not_measured(tmp_path):
     console = Console(width=240, record=True, file=io.StringIO())
     console.print(lens_table(measured))
     assert "nan" not in page.partition("<h2>Larger")[0] + console.export_text()
+    written = (tmp_path / "lens.json").read_text()
+    assert "NaN" not in written and json.loads(written)["table"][0]["snr"] == [None, None, None]
 
 
 def test_gradients_of_other_settings_and_folders_of_other_runs_are_refused(tmp_path):

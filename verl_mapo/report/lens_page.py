@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -42,7 +44,7 @@ def write_page(measured: Measured, folder: Path) -> Path:
         "steps": measured.steps and asdict(measured.steps),
         "sources": measured.sources,
     }
-    write_whole(folder / "lens.json", json.dumps(values, indent=1))
+    write_whole(folder / "lens.json", json.dumps(_without_nan(values), indent=1, allow_nan=False))
     collection = measured.collection
     context = {
         "measured": measured,
@@ -59,6 +61,15 @@ def write_page(measured: Measured, folder: Path) -> Path:
     page = folder / "lens.html"
     pages.write_page(TEMPLATE, context, page)
     return page
+
+
+def _without_nan(value: Any) -> Any:
+    """A value of plain types with None for every number that is not measured, which JSON has no NaN for."""
+    if isinstance(value, dict):
+        return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [*map(_without_nan, value)]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 LABELS = {"cosine": "cosine with the gradient of accuracy", "snr": "signal-to-noise ratio"}
