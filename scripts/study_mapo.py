@@ -128,19 +128,21 @@ def read_results(folder: Path) -> Results:
 
 
 def by_question(arm: dict[int, Result], base: dict[int, Result]) -> np.ndarray:
-    """(seeds, questions), the difference of accuracy of an arm and the base, for the seeds and questions of both."""
-    seeds = sorted(arm.keys() & base.keys())
-    names = [arm[seed]["questions"].keys() & base[seed]["questions"].keys() for seed in seeds]
-    shared = sorted(set.intersection(*map(set, names))) if names else []
-    pairs = [(arm[seed]["questions"], base[seed]["questions"]) for seed in seeds]
-    return np.array([[one[name] - other[name] for name in shared] for one, other in pairs])
+    """(seeds, questions), the difference of accuracy of an arm and the base, for the seeds of both.
+
+    A run is validated on a part of the held-out questions, which its seed chooses; NaN where a run of a seed lacks one.
+    """
+    pairs = [(arm[seed]["questions"], base[seed]["questions"]) for seed in sorted(arm.keys() & base.keys())]
+    names = sorted(set().union(*(one.keys() & other.keys() for one, other in pairs)))
+    nothing = float("nan")
+    return np.array([[one.get(name, nothing) - other.get(name, nothing) for name in names] for one, other in pairs])
 
 
 def interval_over_questions(differences: np.ndarray, draws: int = 2000, seed: int = 0) -> tuple[float, float]:
     """95 % bootstrap interval over questions of the mean difference, with the seeds as they are.
 
     Args:
-        differences: (seeds, questions).
+        differences: (seeds, questions), NaN where a seed lacks a question.
         draws: number of draws of the questions.
         seed: of the draws.
 
@@ -149,9 +151,11 @@ def interval_over_questions(differences: np.ndarray, draws: int = 2000, seed: in
     """
     if not differences.size:
         return float("nan"), float("nan")
-    of_question = differences.mean(axis=0)
-    drawn = np.random.default_rng(seed).integers(len(of_question), size=(draws, len(of_question)))
-    low, high = np.quantile(of_question[drawn].mean(axis=1), [0.025, 0.975])
+    questions = differences.shape[1]
+    times = np.random.default_rng(seed).multinomial(questions, np.full(questions, 1 / questions), size=draws)
+    asked = ~np.isnan(differences)
+    of_seed = times @ np.where(asked, differences, 0).T / (times @ asked.T)
+    low, high = np.quantile(of_seed.mean(axis=1), [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -120,6 +120,21 @@ def test_differences_are_paired_by_seed_and_question(results):
     np.testing.assert_allclose(study.by_question(results["mapo"], results["grpo"]), [[0.5, 0], [0.25, 0]])
 
 
+def test_questions_that_one_seed_alone_was_asked_count_for_that_seed():
+    """Each seed is asked half of the questions, so that no question is shared."""
+    right = np.random.default_rng(0).random((2, 200)) < 0.5
+    arm, base = {}, {}
+    for seed, values in enumerate(right):
+        names = [f"{seed} {number}" for number in range(len(values))]
+        arm[seed] = result(values.mean(), dict(zip(names, values.astype(float), strict=True)))
+        base[seed] = result(0.0, dict.fromkeys(names, 0.0))
+    found = study.by_question(arm, base)
+    assert found.shape == (2, 400) and np.isnan(found).sum() == 400
+    low, high = study.interval_over_questions(found)
+    half = 1.96 * math.sqrt(0.25 / 400)
+    assert (low, high) == pytest.approx((right.mean() - half, right.mean() + half), abs=0.006)
+
+
 def test_the_interval_over_questions_is_that_of_their_means():
     """Of n questions with differences 0 and 1, half each, the mean has the standard error 1 / (2 sqrt(n))."""
     differences = np.tile([0.0, 1.0], (3, 200))
