@@ -95,7 +95,7 @@ def check_sft(config: DictConfig) -> None:
     check_frozen_tower(config, "engine", "engine")
     check_resumed_tower(config, "engine", "checkpoint")
     _check_sizes(config)
-    if (select(config, "trainer.test_freq", -1) not in (-1, 0)) and not select(config, names.VAL_FILES):
+    if (select(config, names.TEST_FREQ, -1) not in (-1, 0)) and not select(config, names.VAL_FILES):
         raise ConfigError(
             f"trainer.test_freq={config.trainer.test_freq} needs data.val_files, for example "
             "data.val_files=held_out.parquet; or set trainer.test_freq=-1."

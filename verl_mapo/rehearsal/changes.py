@@ -220,7 +220,7 @@ RULES = (
     Rule("records.share", _always(1.0), "so few questions; the table below counts their records"),
     Rule(names.LOGGER, _kept_loggers, "no package or no key on this machine", "the loggers that were left out"),
     Rule(names.TOTAL_STEPS, _always(STEPS), "a rehearsal has two steps and, from their checkpoint, a third"),
-    Rule("trainer.save_freq", lambda config, _: max(config.trainer.save_freq, 0) or STEPS, "for the checkpoint"),
+    Rule(names.SAVE_FREQ, lambda config, _: max(config.trainer.save_freq, 0) or STEPS, "for the checkpoint"),
     Rule(names.RESUME_MODE, _always("auto"), "for the third step"),
 )
 """What a rehearsal changes beside the CPU stack."""

@@ -78,15 +78,15 @@ RANGES: dict[str, tuple[Any, Any]] = {
     names.GPUS_PER_NODE: (Count, 8),
     names.TOTAL_EPOCHS: (Count, 1),
     names.TOTAL_STEPS: (Count, 100),
-    "trainer.save_freq": (OffOrCount, 20),
-    "trainer.test_freq": (OffOrCount, 20),
+    names.SAVE_FREQ: (OffOrCount, 20),
+    names.TEST_FREQ: (OffOrCount, 20),
 }
 """Dotted path of a setting to the type of its values and a right one; null is allowed where verl allows it."""
 
 NEEDED = (
     *(names.TRAIN_BATCH_SIZE, names.PROMPT_LENGTH, names.RESPONSE_LENGTH, names.ROLLOUT_N),
     *(f"{ROLLOUT}.tensor_model_parallel_size", f"{ROLLOUT}.gpu_memory_utilization"),
-    *(names.NODES, names.GPUS_PER_NODE, names.TOTAL_EPOCHS, "trainer.save_freq", "trainer.test_freq"),
+    *(names.NODES, names.GPUS_PER_NODE, names.TOTAL_EPOCHS, names.SAVE_FREQ, names.TEST_FREQ),
 )
 """Those of which verl computes something at once, so that null is refused."""
 
