@@ -211,9 +211,11 @@ def _measure(
     references = [_reference(collection, by_question[half]) for half in halves]
     squares = [each @ products @ each for each in references]
     if number == 0 and not all(squared > TINY for squared in squares):  # NaN is not
+        outcome = collection.outcome[by_question]
+        mixed = int((outcome != outcome[:, :1]).any(dim=1).sum())
         raise ConfigError(
             "The gradient of accuracy over half of the questions is 0 or not finite, so that nothing can be compared "
-            f"with it: {len(_mixed(collection, by_question))} of {len(by_question)} questions have rollouts with "
+            f"with it: {mixed} of {len(by_question)} questions have rollouts with "
             "different outcomes. Collect more questions, or others that the policy answers sometimes."
         )
     references = [each / squared.clamp_min(TINY).sqrt() for each, squared in zip(references, squares, strict=True)]
@@ -232,12 +234,6 @@ def _measure(
             ]
         found.append(figures)
     return measures(np.array(found), float(references[0] @ products @ references[1]))
-
-
-def _mixed(collection: Collection, by_question: Tensor) -> Tensor:
-    """The numbers of the questions, of (Q, G) rows, whose rollouts have different outcomes."""
-    outcome = collection.outcome[by_question]
-    return (outcome != outcome[:, :1]).any(dim=1).nonzero()
 
 
 def measures(found: np.ndarray, reliability: float) -> np.ndarray:

@@ -31,7 +31,7 @@ from verl_mapo.training.engines import ENGINE, NODES, check_engines
 from verl_mapo.training.mode_checks import check_mode
 from verl_mapo.training.row_checks import check_prompt_column
 from verl_mapo.training.setting_values import check_setting_values
-from verl_mapo.training.start_checks import data_files, data_rows
+from verl_mapo.training.start_checks import data_files, data_rows, rows_drawn
 
 _LEAST_TOKENS, _MOST_TOKENS = 4, 16384
 """Limits of an image where the model has no preprocessor_config.json: those of the released models."""
@@ -75,8 +75,8 @@ def planned_run(
 
 def _facts(config: DictConfig, rows: Dataset, originals: ProcessorResize) -> DataFacts:
     check_prompt_column(config, rows)
-    facts, most = DataFacts.of(rows, config.data, originals), config.data.get("train_max_samples", -1)
-    return replace(facts, rows=most) if 0 < most < facts.rows else facts  # verl draws so many of the rows
+    facts = DataFacts.of(rows, config.data, originals)
+    return replace(facts, rows=rows_drawn(config, facts.rows))
 
 
 def _check(config: DictConfig) -> None:

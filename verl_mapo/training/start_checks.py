@@ -58,8 +58,7 @@ def check_start(config: DictConfig) -> None:
         if datasets:
             check_rows(config, *datasets)
         if train:
-            most = config.data.get("train_max_samples", -1)  # verl draws so many of the rows
-            check_steps(config, min(len(datasets[0]), most) if most > 0 else len(datasets[0]))
+            check_steps(config, rows_drawn(config, len(datasets[0])))
 
 
 def check_attention(config: DictConfig, setting: str) -> None:
@@ -121,6 +120,12 @@ def data_rows(files: list[str]) -> Dataset:
     """
     disable_progress_bars()
     return concatenate_datasets([_rows_of(Path(file).expanduser()) for file in files])
+
+
+def rows_drawn(config: DictConfig, rows: int) -> int:
+    """The number of training rows that verl draws from a number of rows: ``data.train_max_samples`` at most."""
+    most = config.data.get("train_max_samples", -1)
+    return min(rows, most) if most > 0 else rows
 
 
 def _rows_of(file: Path) -> Dataset:
