@@ -6,7 +6,7 @@
     python scripts/study_mapo.py show FOLDER [--base ARM] [--figure FILE.png]
 
 ``area`` is the mean over all training steps of the share of right rollouts, the area under the curve; an arm with
-dynamic sampling has none, because its steps hold mixed groups only. Everything else but ``collapse`` is of the last
+dynamic sampling has none, because its steps hold mixed groups only. Everything else but ``collapsed`` is of the last
 validation. ``collapsed`` counts the runs in which, at some step, fewer than half of the rollouts called a tool or fewer
 than half of the calls could be executed.
 
