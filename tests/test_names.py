@@ -37,8 +37,11 @@ ADDED = {value for name, value in CONSTANTS.items() if name.endswith("_NODE")} |
 FIELDS = {("verl_mapo/report/load.py", names.AXPO)}
 """File and value of strings that are names of dataclass fields."""
 
-NOT_IN_YAML = {names.ATTENTION, names.IMAGES_PER_PROMPT, names.IMAGE_CACHE, names.AGENT_LOOP_MANAGER}
-"""Paths that verl reads but its yaml files do not have: an option of vLLM, and a field of AgentLoopConfig."""
+NOT_IN_YAML = {
+    *(names.ATTENTION, names.IMAGES_PER_PROMPT, names.IMAGE_CACHE),
+    *(names.AGENT_LOOP_MANAGER, names.OBJECT_STORE_MEMORY),
+}
+"""Paths that verl reads but its yaml files do not have: options of vLLM and Ray, and a field of AgentLoopConfig."""
 
 PATH = re.compile(r"(actor_rollout_ref|algorithm|critic|data|reward|trainer)(\.\w+)+")
 

@@ -26,6 +26,8 @@ T = TypeVar("T")
 _OPTIONS = "--"
 """The node of settings that are options of a command."""
 
+_ABSENT = object()
+
 
 class ConfigError(ValueError):
     """A setting is invalid. The message names the setting, its value and a valid value."""
@@ -97,6 +99,16 @@ def select(config: Any, path: str, default: Any = None) -> Any:
     """
     value = OmegaConf.select(config, path)
     return default if value is None else value
+
+
+def is_null(config: Any, path: str) -> bool:
+    """Whether a hydra configuration gives null to a setting; an absent setting is not null.
+
+    Args:
+        config: the whole configuration.
+        path: dotted path of the setting.
+    """
+    return OmegaConf.select(config, path, default=_ABSENT) is None
 
 
 def count_at(config: Any, path: str) -> int:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 from verl_mapo.cli import app
 from verl_mapo.doctor_tables import plan_table, plan_words
 from verl_mapo.machine import Machine
+from verl_mapo.names import AGENT_WORKERS
 from verl_mapo.planning import make
 from verl_mapo.planning.arithmetic import GB
 from verl_mapo.planning.compose import PRIMARY, composed
@@ -32,6 +34,7 @@ from verl_mapo.planning.run import Place, PlannedRun
 from verl_mapo.rollout.images import ProcessorResize
 from verl_mapo.settings import ConfigError
 from verl_mapo.training.agent_workers import set_agent_workers
+from verl_mapo.training.setting_values import check_setting_values
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SHAPES = {
@@ -217,6 +220,40 @@ def test_reference_that_stays_on_the_gpus_is_counted():
 def test_settings_that_cannot_be_planned_with_are_refused_in_words(override, words):
     with pytest.raises(ConfigError, match=words):
         make.planned_run(RECIPES / "mapo/qwen2_5_vl_7b.yaml", [override], gpu_memory=80)
+
+
+def test_null_is_refused_wherever_the_plan_cannot_compute_with_it():
+    config = copy.deepcopy(configured("qwen2_5_vl_7b", ()))
+    written = [path for path, value in leaves(config) if value is not None and "." in path]  # others choose a group
+    paths = [path for path in written if path != AGENT_WORKERS]
+    run, refused = replace(planned(), config=config), set()
+    with open_dict(config):
+        for path in paths:
+            value = OmegaConf.select(config, path)
+            OmegaConf.update(config, path, None)
+            try:
+                plan_lines(replace(run))
+            except ConfigError:
+                pass
+            except TypeError:
+                with pytest.raises(ConfigError, match=f"{path}=null is refused"):
+                    check_setting_values(config)
+                refused.add(path)
+            OmegaConf.update(config, path, value)
+    assert len(paths) > 300 and {"data.train_batch_size", "reward.num_workers"} <= refused
+
+
+def leaves(config: DictConfig):
+    """Path and value of every setting that is no reference to another."""
+
+    def below(node, parent):
+        for name, value in node.items():
+            if isinstance(value, dict):
+                yield from below(value, f"{parent}{name}.")
+            elif not (isinstance(value, str) and "${" in value):
+                yield f"{parent}{name}", value
+
+    return below(OmegaConf.to_container(config), "")
 
 
 def test_run_without_fsdp_has_no_plan():

@@ -21,7 +21,7 @@ def with_values(values: dict):
     config = compose_config()
     with open_dict(config):
         for path, value in values.items():
-            OmegaConf.update(config, path, value)
+            OmegaConf.update(config, path, value, force_add=True)
     return config
 
 
@@ -37,6 +37,8 @@ def with_values(values: dict):
         ("actor_rollout_ref.actor.clip_ratio_c=0.5", "clip_ratio_c=0.5 is refused: it should be greater than 1"),
         ("data.train_batch_size=-8", "data.train_batch_size=-8 is refused: it should be greater than 0, for example 1"),
         ("data.train_batch_size=null", "data.train_batch_size=null is refused: it should be a number, for example 128"),
+        ("reward.num_workers=null", "reward.num_workers=null is refused: it should be a number, for example 8"),
+        ("+ray_kwargs.ray_init.object_store_memory=big", "object_store_memory='big' is refused: it should be a valid"),
         ("actor_rollout_ref.actor.optim.lr=nan", "optim.lr=nan is refused: it should be a finite number"),
         ("actor_rollout_ref.actor.loss_agg_mode=token", "use one of token-mean, token-sum"),
         ("actor_rollout_ref.actor.optim.lr_scheduler_type=cosin", "did you mean cosine?"),
@@ -69,7 +71,8 @@ def test_counts_are_whole_and_at_least_one_and_shares_are_at_most_one():
 
 def test_examples_are_in_their_ranges_and_settings_are_those_of_verl():
     config = compose_config()
-    assert [path for path in RANGES if OmegaConf.select(config, path, default=MISSING) is MISSING] == []
+    absent = [path for path in RANGES if OmegaConf.select(config, path, default=MISSING) is MISSING]
+    assert absent == ["ray_kwargs.ray_init.object_store_memory"], "a user adds it, and Ray reads it"
     assert [*numbers_out_of_range(with_values({path: example for path, (_, example) in RANGES.items()}))] == []
     assert all(select(config, path) is not None for path in NEEDED)
     assert [*numbers_out_of_range(with_values({path: None for path in RANGES if path not in NEEDED}))] == []

@@ -23,6 +23,8 @@ ROWS = [
     ("actor_rollout_ref.actor.policy_loss.loss_mode=gpso", "did you mean gspo?"),
     ("actor_rollout_ref.actor.kl_loss_type=low_kl", "use one of kl, k1, abs"),
     ("actor_rollout_ref.actor.use_kl_loss=flase", "use_kl_loss='flase' is refused: it should be true or false"),
+    ("trainer.resume_mode=null", "trainer.resume_mode=null is refused: use one of auto, disable, resume_path."),
+    ("actor_rollout_ref.actor.loss_agg_mode=null", "loss_agg_mode=null is refused: use one of token-mean"),
     ("trainer.save_freq=twenty", "trainer.save_freq='twenty' is refused: it should be a number, such as -1."),
     ("actor_rollout_ref.actor.optim.lr=1e-6x", "actor_rollout_ref.actor.optim.lr='1e-6x' is refused: it should be a"),
 ]
@@ -44,6 +46,7 @@ def test_value_is_refused_in_words(override, words):
         ("stack=cpu", "task=toy"),
         ("trainer.resume_mode=disable", "actor_rollout_ref.actor.kl_loss_type=k3+"),
         ("actor_rollout_ref.actor.checkpoint.save_contents=[model,hf_model]",),
+        ("actor_rollout_ref.actor.checkpoint.save_contents=null", "actor_rollout_ref.actor.kl_loss_type=null"),
         ("actor_rollout_ref.actor.optim.lr='1e-6'", "trainer.nnodes=2"),
         ("algorithm.rollout_correction.rollout_is_threshold='0.5_2.0'",),
     ],

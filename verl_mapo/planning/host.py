@@ -11,7 +11,11 @@ from verl_mapo.planning import arithmetic as sums
 from verl_mapo.planning.run import Line, PlannedRun, size
 from verl_mapo.rollout.image_features import feature_dtype
 from verl_mapo.settings import select
+from verl_mapo.training.dead_settings_conditions import ACTOR
 from verl_mapo.training.lora import adapter_rank, is_merged
+
+_CONTENTS = ("model", "optimizer", "extra")
+"""What verl saves if ``save_contents`` is null."""
 
 _HOST = "memory of a node"
 _FEWER_PIXELS = (
@@ -54,7 +58,9 @@ def offloaded(run: PlannedRun) -> float:
     """Bytes of what FSDP keeps in pinned host memory between its turns, on all nodes."""
     models = run.config.actor_rollout_ref
     fsdp, moments = models.actor.fsdp_config, run.shape.pinned if run.trained else 0
-    states = fsdp.param_offload * run.shape.pinned * sums.FLOAT32 + fsdp.optimizer_offload * moments * sums.ADAM
+    states = run.shape.pinned * sums.FLOAT32 if fsdp.param_offload else 0
+    if fsdp.optimizer_offload:
+        states += moments * sums.ADAM
     if run.reference and models.ref.fsdp_config.param_offload:
         states += run.shape.pinned * sums.FLOAT32
     return states * run.copies
@@ -92,7 +98,7 @@ def caches(run: PlannedRun) -> float:
 def store_size(run: PlannedRun) -> float | None:
     """Bytes of a node's object store; None where its memory is not known."""
     store = sums.object_store(run.place.memory) if run.place.memory else None
-    return select(run.config, "ray_kwargs.ray_init.object_store_memory", store)
+    return select(run.config, names.OBJECT_STORE_MEMORY, store)
 
 
 def fixed(run: PlannedRun) -> float:
@@ -145,14 +151,14 @@ def _object_store(run: PlannedRun, needed: list[float], store: float | None) -> 
         if shm is not None and shm < needed[1]:
             words += "Give the container more --shm-size, or --ipc=host."
         else:
-            words += f"Set +ray_kwargs.ray_init.object_store_memory={needed[1]:.0f}."
+            words += f"Set +{names.OBJECT_STORE_MEMORY}={needed[1]:.0f}."
     return Line(_HOST, what, _range(needed), size(room), "warns" if words else "ok", words)
 
 
 def checkpoint(run: PlannedRun) -> int:
     """Bytes of one checkpoint."""
-    contents = list(run.config.actor_rollout_ref.actor.checkpoint.save_contents)
-    return sums.checkpoint_bytes(run.shape.parameters, run.trained, contents, run.copies)
+    contents = select(run.config, f"{ACTOR}.checkpoint.save_contents", _CONTENTS)
+    return sums.checkpoint_bytes(run.shape.parameters, run.trained, list(contents), run.copies)
 
 
 def disk_lines(run: PlannedRun) -> Iterator[Line]:

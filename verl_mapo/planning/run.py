@@ -163,7 +163,7 @@ class PlannedRun:
         """Tokens of the largest micro-batch of an update, on the GPUs that share a sequence."""
         actor, data = self.config.actor_rollout_ref.actor, self.config.data
         if actor.use_dynamic_bsz:
-            return actor.ppo_max_token_len_per_gpu * self.ulysses
+            return (actor.ppo_max_token_len_per_gpu or 0) * self.ulysses
         return (actor.ppo_micro_batch_size_per_gpu or 1) * (data.max_prompt_length + data.max_response_length)
 
     @property

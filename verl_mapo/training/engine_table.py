@@ -34,7 +34,6 @@ _TOWER_ADAPTERS = f"{ROLLOUT}.engine_kwargs.vllm.enable_tower_connector_lora"
 _LAYERED = f"{ROLLOUT}.layered_summon"
 _NONFINITE = f"{names.VISUAL_TOOL_NODE}.max_nonfinite_updates"
 _MEGATRON_DTYPE = f"{ACTOR}.megatron.dtype"
-_SHARDS = f"{ACTOR}.fsdp_config.fsdp_size"
 _PADDING = f"{MODEL}.use_remove_padding"
 
 
@@ -132,7 +131,7 @@ def sequence_parallel(config: DictConfig) -> int:
 
 
 def _has_unequal_shards(config: DictConfig) -> bool:
-    shards = select(config, _SHARDS, -1)
+    shards = select(config, names.FSDP_SIZE, -1)
     return 0 <= shards < gpus(config) and (not shards or gpus(config) % shards != 0)
 
 
@@ -229,9 +228,12 @@ TABLE = (
     ),
     Choice(
         "`fsdp_size`, FSDP, over a number of GPUs that does not divide all",
-        (_SHARDS, names.NODES, names.GPUS_PER_NODE),
+        (names.FSDP_SIZE, names.NODES, names.GPUS_PER_NODE),
         _all(uses_fsdp, _has_unequal_shards),
-        refused("a copy of the model is divided over equal parts of all GPUs", f"{_SHARDS}=-1, or to a divisor of all"),
+        refused(
+            "a copy of the model is divided over equal parts of all GPUs",
+            f"{names.FSDP_SIZE}=-1, or to a divisor of all",
+        ),
     ),
     # Rollouts
     Choice("`rollout.name=vllm`, the default", (ROLLOUT_NAME,), _is(ROLLOUT_NAME, "vllm"), tested("in real runs")),

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from pydantic import Field, NonNegativeFloat, PositiveFloat, StrictInt, TypeAdapter, ValidationError
 
 from verl_mapo import names
-from verl_mapo.settings import plain_reason, select
+from verl_mapo.settings import is_null, plain_reason, select
 from verl_mapo.training.dead_settings_conditions import ACTOR, ROLLOUT
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -48,6 +48,7 @@ RANGES: dict[str, tuple[Any, Any]] = {
     f"{ROLLOUT}.max_num_batched_tokens": (Count, 16384),
     f"{ROLLOUT}.max_model_len": (Count, 16384),
     f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu": (Count, 4),
+    f"{ROLLOUT}.log_prob_max_token_len_per_gpu": (Count, 16384),
     f"{_VALIDATION}.n": (Count, 1),
     f"{_VALIDATION}.temperature": (NonNegativeFloat, 0),
     f"{_VALIDATION}.top_p": (PositiveShare, 1.0),
@@ -55,6 +56,8 @@ RANGES: dict[str, tuple[Any, Any]] = {
     names.AGENT_WORKERS: (Count, 8),
     f"{ACTOR}.ppo_mini_batch_size": (Count, 128),
     f"{ACTOR}.ppo_micro_batch_size_per_gpu": (Count, 4),
+    f"{ACTOR}.ppo_max_token_len_per_gpu": (Count, 16384),
+    names.FSDP_SIZE: (OffOrCount, -1),
     f"{ACTOR}.ppo_epochs": (Count, 1),
     f"{ACTOR}.ulysses_sequence_parallel_size": (Count, 1),
     f"{ACTOR}.grad_clip": (PositiveFloat, 1.0),
@@ -80,6 +83,7 @@ RANGES: dict[str, tuple[Any, Any]] = {
     names.TOTAL_STEPS: (Count, 100),
     names.SAVE_FREQ: (OffOrCount, 20),
     names.TEST_FREQ: (OffOrCount, 20),
+    names.OBJECT_STORE_MEMORY: (Count, 100_000_000_000),
 }
 """Dotted path of a setting to the type of its values and a right one; null is allowed where verl allows it."""
 
@@ -87,6 +91,7 @@ NEEDED = (
     *(names.TRAIN_BATCH_SIZE, names.PROMPT_LENGTH, names.RESPONSE_LENGTH, names.ROLLOUT_N),
     *(f"{ROLLOUT}.tensor_model_parallel_size", f"{ROLLOUT}.gpu_memory_utilization"),
     *(names.NODES, names.GPUS_PER_NODE, names.TOTAL_EPOCHS, names.SAVE_FREQ, names.TEST_FREQ),
+    *(names.REWARD_WORKERS, names.FSDP_SIZE),
 )
 """Those of which verl computes something at once, so that null is refused."""
 
@@ -100,7 +105,7 @@ def numbers_out_of_range(config: DictConfig) -> Iterator[str]:
     for path, (_, example) in RANGES.items():
         value = select(config, path)
         if value is None:
-            if path in NEEDED:
+            if path in NEEDED and is_null(config, path):
                 yield f"{path}=null is refused: it should be a number, for example {example}."
             continue
         try:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY
 
 from verl_mapo import names
-from verl_mapo.settings import ConfigError, select
+from verl_mapo.settings import ConfigError, is_null, select
 from verl_mapo.training.dead_settings_conditions import ACTOR, LOSS
 from verl_mapo.training.number_ranges import numbers_out_of_range
 from verl_mapo.training.unknown_settings import verl_settings
@@ -25,6 +25,12 @@ _KL = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
 _AGGREGATIONS = ("token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm")
 _SCHEDULES = ("constant", "cosine", "linear", "inverse-square-root")
 _CONTENTS = ("model", "optimizer", "extra", "hf_model")
+
+_NEEDED = (
+    *(names.RESUME_MODE, names.TRAINER_MODE, f"{LOSS}.loss_mode"),
+    *(f"{ACTOR}.loss_agg_mode", f"{ACTOR}.optim.lr_scheduler_type"),
+)
+"""Those of which null is refused: verl resumes nothing at null, or ends in a worker."""
 
 NUMBER_OR_TEXT = ("algorithm.rollout_correction.rollout_is_threshold",)
 """Settings whose default is a number and that may be a text: here two bounds, such as ``0.5_2.0``."""
@@ -64,6 +70,8 @@ def check_setting_values(config: DictConfig) -> None:
 def _unknown_names(config: DictConfig) -> Iterator[str]:
     imported_later = any(select(config, path) for path in names.IMPORTED_LATER)
     for path, known in _choices().items():
+        if path in _NEEDED and is_null(config, path):
+            yield f"{path}=null is refused: use one of {', '.join(known)}."
         given = None if imported_later and path == f"{LOSS}.loss_mode" else select(config, path)  # may register more
         for name in [] if given is None else [given] if isinstance(given, str | bool | int | float) else given:
             if name not in known:
