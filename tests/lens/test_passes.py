@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -27,7 +28,7 @@ from verl_mapo.columns import (
     Column,
 )
 from verl_mapo.lens.collection import Collection, split_sketches
-from verl_mapo.lens.passes import SKETCH
+from verl_mapo.lens.passes import SKETCH, share_of_cores
 from verl_mapo.lens.sketch import CountSketch, cosine_error
 from verl_mapo.lens.steps import updates
 from verl_mapo.relatives.pepo import pepo_factor
@@ -97,6 +98,15 @@ def slow(engine, row: dict, layers: int | None = None, weights: torch.Tensor | N
     for name, gradient in full(engine, row, layers, weights).items():
         sketch.add(found, name, gradient[None])
     return found[0]
+
+
+def test_pass_on_a_cpu_uses_all_cores_and_gives_them_back():
+    before = torch.get_num_threads()
+    with share_of_cores(torch.device("cpu")):
+        assert torch.get_num_threads() == len(os.sched_getaffinity(0))
+    with share_of_cores(torch.device("cuda")):
+        assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("layers", [None, 1])

@@ -13,11 +13,13 @@ factors of its placebo (:mod:`verl_mapo.lens.token_weights`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from tensordict import TensorDict
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -90,13 +92,28 @@ def sketched_step(
                 found.append(row_score.to(sketches).unsqueeze(1))
         return torch.ones((), device=log_probs.device), {}
 
-    with torch.enable_grad(), cut_below(blocks[0]) as entered:
+    with torch.enable_grad(), share_of_cores(model.device), cut_below(blocks[0]) as entered:
         with row_gradients(layers, row_places(micro_batch), sketch) as sketches:
             loss, output = step(backward)
     values = torch.cat(found, dim=1)
     ends = torch.arange(len(values) + 1, device=values.device) * values.shape[1]
     output["model_output"][SKETCH] = torch.nested.nested_tensor_from_jagged(values.flatten(), ends)
     return loss, output
+
+
+@contextmanager
+def share_of_cores(device: torch.device) -> Iterator[None]:
+    """On a CPU, use all cores of this process, divided by the workers of the pass; on another device, change nothing.
+
+    The CPU stack gives each process one thread (``verl_mapo.platforms.cpu``), and here all others wait.
+    """
+    before, workers = torch.get_num_threads(), dist.get_world_size() if dist.is_initialized() else 1
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
