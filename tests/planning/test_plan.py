@@ -16,6 +16,7 @@ from datasets import Dataset
 from omegaconf import DictConfig, OmegaConf, open_dict
 from PIL import Image
 from rich.console import Console
+from support.setting_paths import leaves
 from typer.testing import CliRunner
 
 from verl_mapo.cli import app
@@ -224,8 +225,9 @@ def test_settings_that_cannot_be_planned_with_are_refused_in_words(override, wor
 
 def test_null_is_refused_wherever_the_plan_cannot_compute_with_it():
     config = copy.deepcopy(configured("qwen2_5_vl_7b", ()))
-    written = [path for path, value in leaves(config) if value is not None and "." in path]  # others choose a group
-    paths = [path for path in written if path != AGENT_WORKERS]
+    written = {path: value for path, value in leaves(OmegaConf.to_container(config)) if value is not None}
+    literal = [path for path, value in written.items() if not (isinstance(value, str) and "${" in value)]
+    paths = [path for path in literal if "." in path and path != AGENT_WORKERS]  # those without a dot choose a group
     run, refused = replace(planned(), config=config), set()
     with open_dict(config):
         for path in paths:
@@ -241,19 +243,6 @@ def test_null_is_refused_wherever_the_plan_cannot_compute_with_it():
                 refused.add(path)
             OmegaConf.update(config, path, value)
     assert len(paths) > 300 and {"data.train_batch_size", "reward.num_workers"} <= refused
-
-
-def leaves(config: DictConfig):
-    """Path and value of every setting that is no reference to another."""
-
-    def below(node, parent):
-        for name, value in node.items():
-            if isinstance(value, dict):
-                yield from below(value, f"{parent}{name}.")
-            elif not (isinstance(value, str) and "${" in value):
-                yield f"{parent}{name}", value
-
-    return below(OmegaConf.to_container(config), "")
 
 
 def test_run_without_fsdp_has_no_plan():

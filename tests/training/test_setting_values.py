@@ -4,12 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 from omegaconf import OmegaConf, open_dict
 from support.scripted import compose_config
+from support.setting_paths import leaves
 
 from verl_mapo.settings import ConfigError
 from verl_mapo.training.setting_values import NUMBER_OR_TEXT, check_setting_values
@@ -55,18 +53,10 @@ def test_right_values_pass(overrides):
     check_setting_values(compose_config(*overrides))
 
 
-def leaves(node: dict[str, Any], kind: type, parent: str = "") -> Iterator[str]:
-    for name, value in node.items():
-        if isinstance(value, dict):
-            yield from leaves(value, kind, f"{parent}{name}.")
-        elif type(value) is kind:
-            yield f"{parent}{name}"
-
-
 @pytest.mark.parametrize(("kind", "words"), [(bool, "true or false"), (int, "a number"), (float, "a number")])
 def test_text_in_the_place_of_any_truth_value_or_number_is_refused(kind, words):
     config = compose_config()
-    paths = [path for path in leaves(verl_settings(), kind) if path not in NUMBER_OR_TEXT]
+    paths = [path for path, value in leaves(verl_settings()) if type(value) is kind and path not in NUMBER_OR_TEXT]
     assert len(paths) > 20
     with open_dict(config):
         for path in paths:

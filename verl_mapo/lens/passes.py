@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ from verl_mapo.lens.gradients import linear_layers, row_gradients
 from verl_mapo.lens.sketch import CountSketch
 from verl_mapo.lens.token_weights import weightings
 from verl_mapo.packed_rows import policy_tokens
+from verl_mapo.torch_threads import torch_threads
 
 SKETCH = GRADIENT_SKETCH.name
 """The column, and the key under which a batch asks for it (:meth:`verl_mapo.lens.method.Lens.log_prob_request`)."""
@@ -101,19 +102,15 @@ def sketched_step(
     return loss, output
 
 
-@contextmanager
-def share_of_cores(device: torch.device) -> Iterator[None]:
+def share_of_cores(device: torch.device) -> AbstractContextManager[None]:
     """On a CPU, use all cores of this process, divided by the workers of the pass; on another device, change nothing.
 
     The CPU stack gives each process one thread (``verl_mapo.platforms.cpu``), and here all others wait.
     """
-    before, workers = torch.get_num_threads(), dist.get_world_size() if dist.is_initialized() else 1
-    if device.type == "cpu":
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    if device.type != "cpu":
+        return nullcontext()
+    workers = dist.get_world_size() if dist.is_initialized() else 1
+    return torch_threads(max(1, len(os.sched_getaffinity(0)) // workers))
 
 
 @contextmanager

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
+from verl_mapo.torch_threads import torch_threads
 from verl_mapo.toy.dialogue import (
     END,
     IMAGE,
@@ -187,15 +187,9 @@ class WarmStart:
         self.model.load_state_dict(torch.load(start / "weights.pt", weights_only=True))
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> AbstractContextManager[None]:
     """Make torch use one thread while the context is open.
 
     More threads make models of this size no faster, and with one thread results are the same on every machine.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return torch_threads(1)
