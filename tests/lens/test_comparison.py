@@ -42,10 +42,12 @@ def test_figures_of_a_known_gradient_are_those_computed_by_hand():
 
 def test_ratio_is_taken_over_batches_of_a_pass_which_share_no_question():
     """Two passes with the same questions: variances 2 and 0, mean 2. That of all four batches is 2/3."""
-    assert figures_of_batches(torch.tensor([[1.0, 3.0], [2.0, 2.0]]), torch.ones(2, 2, 2))[1] == pytest.approx(2)
-    cancelled = torch.tensor([[[4.0, 0.0], [0.0, 1e-20]]])
-    assert figures_of_batches(torch.tensor([[1.0, 1e-6]]), cancelled)[0] == 0.25, "rounding has no direction"
-    assert np.isnan(figures_of_batches(torch.tensor([[1.0], [3.0]]), torch.ones(2, 1, 1))[1]), "one batch has no spread"
+    both = torch.tensor([[1.0, 3.0], [2.0, 2.0]])
+    assert figures_of_batches(both, torch.ones(2, 2), torch.full((2,), 4.0))[1] == pytest.approx(2)
+    cancelled = torch.tensor([[4.0, 1e-20]]), torch.tensor([4.0])
+    assert figures_of_batches(torch.tensor([[1.0, 1e-6]]), *cancelled)[0] == 0.25, "rounding has no direction"
+    alone = torch.tensor([[1.0], [3.0]]), torch.ones(2, 1), torch.ones(2)
+    assert np.isnan(figures_of_batches(*alone)[1]), "one batch has no spread"
 
 
 def test_estimator_that_points_the_other_way_is_worth_less_than_nothing():

@@ -63,6 +63,30 @@ try:
 except importlib.metadata.PackageNotFoundError:
     found["missing"] = "no-such-distribution"
 
+from verl.utils.experimental.torch_functional import FusedLinearForPPO
+
+torch.manual_seed(0)
+fused = FusedLinearForPPO()
+found["chunk"], found["fused"] = [fused.chunk_size, FusedLinearForPPO(chunk_size=8).chunk_size], []
+for shape in ((70,), (2, 35)):
+    for of_entropy in (None, torch.randn(shape)):
+        for some in (torch.arange(70).view(shape) % 9 == 4, torch.zeros(shape, dtype=torch.bool)):
+            ids, of_log_probs = torch.randint(0, 50, shape), torch.randn(shape) * some
+            results = []
+            for ours in (True, False):
+                torch.manual_seed(1)
+                states, vocabulary = torch.randn(*shape, 16, requires_grad=True), torch.randn(50, 16, requires_grad=True)
+                if ours:
+                    log_probs, entropy = fused(states * 1.0, vocabulary, ids, 0.7)
+                else:
+                    every = (states @ vocabulary.T / 0.7).log_softmax(dim=-1)
+                    log_probs, entropy = every.gather(-1, ids.unsqueeze(-1)).squeeze(-1), -(every.exp() * every).sum(-1)
+                loss = (log_probs * of_log_probs).sum()
+                loss = loss if of_entropy is None else loss + (entropy * of_entropy * some).sum()
+                loss.backward()
+                results.append([log_probs.detach(), entropy.detach(), states.grad, vocabulary.grad])
+            found["fused"] += [(one - other).abs().max().item() for one, other in zip(*results, strict=True)]
+
 layer, x = torch.nn.Linear(64, 32, bias=False), torch.randn(4, 64)
 layer.requires_grad_(False)
 errors = []
@@ -152,6 +176,11 @@ def test_verl_finds_its_fsdp2_engines(on_cpu: dict) -> None:
 
 def test_replay_buffers_poll_often_unless_told_otherwise(on_cpu: dict) -> None:
     assert on_cpu["polls"] == [0.1, 0.1, 3.0]
+
+
+def test_fused_log_probs_and_their_gradients_are_those_of_all_logits(on_cpu: dict) -> None:
+    assert on_cpu["chunk"] == [32, 8]
+    assert len(on_cpu["fused"]) == 32 and max(on_cpu["fused"]) < 1e-4
 
 
 def test_process_group_uses_gloo(on_cpu: dict) -> None:

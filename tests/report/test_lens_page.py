@@ -46,12 +46,23 @@ def test_page_and_table_have_every_estimator_and_figure(run, tmp_path):
     assert [name for name in names if name not in printed] == []
     assert f"Not measured: {', '.join(WEIGHTED)}, which weigh tokens" in page and measured.left_out == WEIGHTED
     assert "Not measured: axpo; the collection has no continuations." in page and "Whole steps" not in page
-    assert page.count("<svg") == 4 and "all wrong, questions" in page
+    assert page.count("<svg") == 3 and "all wrong, questions" in page
     values = json.loads((tmp_path / "lens.json").read_text())
     assert [row["name"] for row in values["table"]] == names
     assert set(values["table"][0]) == {each.name for each in fields(Comparison)}
     assert [*values["by_batch"]] == ["1", "2", "4"] and [*values["by_group"]] == ["2", "4"]
-    assert [*values["by_discount"]] == ["0.25", "0.5", "0.75", "1.0"] and measured.turns == 0
+
+
+def test_lambda_is_measured_where_a_rollout_has_two_scored_turns(run, tmp_path):
+    plan, collection = Plan(questions=4, rollouts=4, passes=4, draws=4), coin(24, 4, noise=0.5)
+    twice = {name: getattr(collection, name).repeat(1, 2) for name in ("turn_scores", "turn_status")}
+    replace(collection, **twice).save(lens_folder(tmp_path))
+    two, one = measure(tmp_path, plan, estimators()), measure(run, plan, estimators())
+    assert two.turns == 1.0 and [*two.by_discount] == [0.25, 0.5, 0.75, 1.0]
+    assert one.turns == 0.0 and one.by_discount == {}
+    pages = [write_page(each, tmp_path).read_text() for each in (two, one)]
+    assert [page.count("<svg") for page in pages] == [4, 3]
+    assert ["no rollout has two scored" in page for page in pages] == [False, True]
 
 
 def test_rows_with_token_weights_and_their_placebos_stand_beside_the_others(tmp_path):

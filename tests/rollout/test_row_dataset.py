@@ -23,7 +23,7 @@ from verl.utils.dataset.rl_dataset import RLHFDataset, get_dataset_class
 
 from verl_mapo.names import AUDIT_PICTURE, AUDIT_TRUTH
 from verl_mapo.rollout.decode import UnreadableImage
-from verl_mapo.rollout.row_dataset import RowDataset, plain_image, use_row_dataset
+from verl_mapo.rollout.row_dataset import RowDataset, plain_image, use_row_dataset, uses_row_dataset
 from verl_mapo.rollout.row_messages import normal_form
 from verl_mapo.settings import ConfigError
 
@@ -188,17 +188,18 @@ def test_folder_is_the_one_that_is_set_and_one_that_cannot_be_written_stops_the_
     dataset.check_files()
 
 
-def test_dataset_is_used_where_the_visual_tools_run_and_no_other_is_chosen():
-    config = compose_config()
+@pytest.mark.parametrize("loop", ["visual_tool_agent", "tool_agent", "single_turn_agent"])
+def test_dataset_is_used_whatever_the_agent_loop_unless_another_is_chosen(loop):
+    loop = f"actor_rollout_ref.rollout.agent.default_agent_loop={loop}"
+    config = compose_config(loop)
+    assert uses_row_dataset(config)
     use_row_dataset(config)
-    assert get_dataset_class(config.data) is RowDataset
-    for override in (
-        "actor_rollout_ref.rollout.agent.default_agent_loop=tool_agent",
-        "data.custom_cls.path=pkg://verl.utils.dataset.rl_dataset",
-    ):
-        config = compose_config(override, "data.custom_cls.name=RLHFDataset")
-        use_row_dataset(config)
-        assert get_dataset_class(config.data) is RLHFDataset
+    assert get_dataset_class(config.data) is RowDataset and uses_row_dataset(config)
+    config = compose_config(
+        loop, "data.custom_cls.path=pkg://verl.utils.dataset.rl_dataset", "data.custom_cls.name=RLHFDataset"
+    )
+    use_row_dataset(config)
+    assert get_dataset_class(config.data) is RLHFDataset and not uses_row_dataset(config)
 
 
 def test_empty_image_of_a_row_keeps_its_place():

@@ -284,7 +284,7 @@ PLAIN = (
 )
 
 
-@pytest.mark.parametrize("style", ["math", "rule", "model", None])
+@pytest.mark.parametrize("style", ["math", "rule", "rule-lighteval/MATH_v2", "model", "", None])
 def test_rows_that_ask_for_no_other_check_may_be_judged_by_compute_score(style):
     check_rows(compose_config(*PLAIN), rows_of_style(style))
 
@@ -297,6 +297,13 @@ def test_rows_that_ask_for_another_check_than_compute_score_makes_are_refused(st
         check_rows(compose_config(*PLAIN), rows_of_style(style))
     chosen = f"+reward.custom_reward_function.reward_kwargs.style={style}"
     check_rows(compose_config(*PLAIN, chosen), rows_of_style(style))
+
+
+@pytest.mark.parametrize("style", ["exakt", "rules", "Math"])
+def test_rows_of_a_style_that_compute_score_does_not_know_are_refused(style):
+    with pytest.raises(ConfigError, match=f"style is {style}, but .* compares every row with math: set .*style=math"):
+        check_rows(compose_config(*PLAIN), rows_of_style(style))
+    check_rows(compose_config(*PLAIN, "+reward.custom_reward_function.reward_kwargs.style=math"), rows_of_style(style))
 
 
 def test_unknown_style_of_compute_score_is_refused_at_the_start():

@@ -101,12 +101,12 @@ class Collection:
     def originals(self) -> Collection:
         """The collection without continuations."""
         original = self.resampled("role") != CONTINUATION
-        return self if original.all() else self._at(original)
+        return self if original.all() else self.at(original)
 
-    def _at(self, kept: Tensor) -> Collection:
-        """The rollouts where ``kept``, (N,) bool, is true."""
-        own = {name: getattr(self, name)[kept] for name in tensor_names()}
-        return replace(self, **own, further={name: values[kept] for name, values in self.further.items()})
+    def at(self, places: Tensor) -> Collection:
+        """The rollouts at some places, int64, or where ``places``, (N,) bool, is true."""
+        own = {name: getattr(self, name)[places] for name in tensor_names()}
+        return replace(self, **own, further={name: values[places] for name, values in self.further.items()})
 
     def save(self, folder: Path) -> None:
         """Write the collection; a folder without a manifest is not complete."""
@@ -171,7 +171,7 @@ class Collection:
             raise ConfigError(
                 f"No question in {folder} has all of its {rollouts} rollouts with an outcome and a finite gradient."
             )
-        kept = joined._at(whole[joined.question])
+        kept = joined.at(whole[joined.question])
         numbers = torch.unique(kept.question, return_inverse=True)[1]
         return replace(kept, question=numbers, manifest=manifest | {"left_out": int((~whole).sum())})
 

@@ -14,7 +14,7 @@ from verl_mapo import names
 from verl_mapo.advantages.mapo import MapoSettings
 from verl_mapo.columns import SCORED
 from verl_mapo.lens.collection import MANIFEST, PART, Collection
-from verl_mapo.lens.comparison import Comparison, Plan, compare, where_it_comes_from
+from verl_mapo.lens.comparison import Comparison, Plan, by_halves, compare, where_it_comes_from
 from verl_mapo.lens.estimators import Estimator, with_placebo
 from verl_mapo.lens.steps import Steps, compare_steps
 from verl_mapo.overrides import path_override
@@ -46,8 +46,9 @@ class Measured:
         table: one row an estimator; the first is the base.
         by_batch: number of questions of a batch to the same, of the first estimator, MAPO and its placebo.
         by_group: number of rollouts of a question to the same three.
-        by_discount: MAPO's lambda to the first estimator, MAPO with that lambda, and its placebo.
         turns: share of the scored rollouts with two scored turns or more, whose alignment lambda acts on.
+        by_discount: MAPO's lambda to the first estimator, MAPO with that lambda, and its placebo; empty without such
+            rollouts.
         sources: name of an estimator to where its projection comes from, see
             :func:`verl_mapo.lens.comparison.where_it_comes_from`.
         steps: the comparison on whole steps, of a collection of a run of AXPO; else None.
@@ -59,8 +60,8 @@ class Measured:
     table: list[Comparison]
     by_batch: dict[int, list[Comparison]]
     by_group: dict[int, list[Comparison]]
-    by_discount: dict[float, list[Comparison]]
     turns: float
+    by_discount: dict[float, list[Comparison]]
     sources: dict[str, dict[str, tuple[float, float]]]
     steps: Steps | None
     left_out: list[str]
@@ -190,7 +191,7 @@ def measure(run: Path, plan: Plan, estimators: list[Estimator], overrides: Seque
         )
     on_steps = [estimators[0], *(each for each in estimators if each.continuations)]
     steps = compare_steps(whole, on_steps, plan) if whole.has(names.AXPO) else None
-    collection = whole.originals()
+    collection = by_halves(whole.originals(), plan)
     estimators = [each for each in estimators if not each.continuations]
     left_out = [each.name for each in estimators if not collection.has(each.tokens) and not each.placebo]
     estimators = [each for each in estimators if collection.has(each.tokens)]
@@ -200,17 +201,18 @@ def measure(run: Path, plan: Plan, estimators: list[Estimator], overrides: Seque
     groups = [size for size in (2, 4, 8, 16, 32) if size <= len(collection.outcome) // questions]
     main = chosen(estimators)
     scored = (collection.turn_status == SCORED).sum(dim=1)
+    turns = float((scored[scored > 0] > 1).double().mean()) if scored.any() else 0.0
     return Measured(
         collection=collection,
         plan=plan,
         table=compare(collection, estimators, plan),
         by_batch={size: compare(collection, main, replace(few, questions=size)) for size in sizes},
         by_group={size: compare(collection, main, of_group(few, size)) for size in groups},
+        turns=turns,
         by_discount={
             value: compare(collection, [estimators[0], *with_placebo(MapoSettings(discount=value))], few)
-            for value in DISCOUNTS
+            for value in (DISCOUNTS if turns else ())
         },
-        turns=float((scored[scored > 0] > 1).double().mean()) if scored.any() else 0.0,
         sources={each.name: where_it_comes_from(collection, each, plan) for each in main},
         steps=steps,
         left_out=left_out,

@@ -61,6 +61,10 @@ class Plan:
                 f"--batch {self.questions} is refused: give 1 to {questions // 2}, half of all questions."
             )
 
+    def halves(self, units: int) -> list[np.ndarray]:
+        """The numbers of the units in two halves, each of which gives the reference of the other."""
+        return np.array_split(np.random.default_rng(self.seed).permutation(units), 2)
+
     def generator(self, number: int, own: int = 0) -> torch.Generator:
         """Random numbers of a draw of the bootstrap; ``own`` is the number of the half whose batches are dealt."""
         return torch.Generator().manual_seed(1_000_003 * self.seed + 1_009 * number + own)
@@ -142,8 +146,7 @@ def bootstrap(
             the halves as they are. The measures are those of :func:`measures`.
         plan: its draws, seed and level.
     """
-    random = np.random.default_rng(plan.seed)
-    halves = np.array_split(random.permutation(units), 2)
+    halves, random = plan.halves(units), np.random.default_rng((plan.seed, 1))
     drawn = [measure(halves, 0)]
     for number in range(1, plan.draws + 1):
         drawn.append(measure([random.choice(half, len(half)) for half in halves], number))
@@ -170,6 +173,12 @@ def rollouts_by_question(collection: Collection, plan: Plan) -> Tensor:
         )
     plan.check(len(counts), int(counts[0]))
     return torch.argsort(collection.question, stable=True).view(len(counts), -1)
+
+
+def by_halves(collection: Collection, plan: Plan) -> Collection:
+    """The collection with the rollouts of each half of the questions side by side, which makes comparisons faster."""
+    by_question = rollouts_by_question(collection, plan)
+    return collection.at(by_question[np.concatenate(plan.halves(len(by_question)))].flatten())
 
 
 def batch_of(collection: Collection, rows: Tensor, weighting: str = "") -> Rollouts:
@@ -210,9 +219,9 @@ def _measure(
     number: int,
 ) -> np.ndarray:
     """(estimators, measures) of one draw of the questions, the mean over the two halves."""
-    products = collection.products().among
+    products, spans = collection.products().among, [_span(by_question[half]) for half in halves]
     references = [_reference(collection, by_question[half]) for half in halves]
-    squares = [each @ products @ each for each in references]
+    squares = [each[span] @ products[span, span] @ each[span] for each, span in zip(references, spans, strict=True)]
     if number == 0 and not all(squared > TINY for squared in squares):  # NaN is not
         outcome = collection.outcome[by_question]
         mixed = int((outcome != outcome[:, :1]).any(dim=1).sum())
@@ -221,7 +230,10 @@ def _measure(
             f"with it: {mixed} of {len(by_question)} questions have rollouts with "
             "different outcomes. Collect more questions, or others that the policy answers sometimes."
         )
-    references = [each / squared.clamp_min(TINY).sqrt() for each, squared in zip(references, squares, strict=True)]
+    references = [
+        each[span] / squared.clamp_min(TINY).sqrt()
+        for each, span, squared in zip(references, spans, squares, strict=True)
+    ]
     found = []
     for own, other in ((0, 1), (1, 0)):
         generator = plan.generator(number, own)
@@ -229,22 +241,23 @@ def _measure(
         rows = deal(half, plan, generator)
         figures = []
         for vectors, alike in groupby(estimators, key=lambda each: each.vectors):
-            block, direction = _side(collection, rows, references[other], *vectors)
-            of_batches, wholes = [], []
-            for each in alike:
-                of_batches.append(_of_batches(each, collection, rows, block, direction, generator))
-                wholes.append(_of_all(len(direction), *_weights(each, collection, half, generator)))
-            biases = _of_expected(torch.stack(wholes), collection.products(*vectors).among, direction)
-            figures += [(*figure, bias) for figure, bias in zip(of_batches, biases, strict=True)]
+            direction = collection.products(*vectors).with_plain[:, spans[other]] @ references[other]
+            figures += _of_half(collection, [*alike], rows, half, spans[own], direction, generator)
         found.append(figures)
-    return measures(np.array(found), float(references[0] @ products @ references[1]))
+    return measures(np.array(found), float(references[0] @ products[spans[0], spans[1]] @ references[1]))
+
+
+def _span(rows: Tensor) -> slice:
+    """From the first of some rollouts to the last. Side by side, see :func:`by_halves`, they are read fastest."""
+    return slice(int(rows.min()), int(rows.max()) + 1)
 
 
 def measures(found: np.ndarray, reliability: float) -> np.ndarray:
     """(estimators, measures), in the order of the figures of :class:`Comparison`: the mean over the two halves.
 
     Args:
-        found: (2, estimators, 5): cosine, signal-to-noise ratio, variance, idle share, and cosine of the bias.
+        found: (2, estimators, 5): cosine, signal-to-noise ratio, variance, share of rollouts with weight 0, and the
+            cosine of the expected gradient, over all rollouts of the half.
         reliability: cosine of the two references.
     """
     cosine, snr, variance, idle, bias = found.mean(axis=0).T
@@ -255,39 +268,27 @@ def measures(found: np.ndarray, reliability: float) -> np.ndarray:
     return np.stack([cosine, true_cosine, cosine - cosine[0], snr, variance, bias, idle, worth], axis=1)
 
 
-def _side(
-    collection: Collection, rows: Tensor, reference: Tensor, weighting: str, and_plain: bool
-) -> tuple[Tensor, Tensor]:
-    """The blocks and the direction of :func:`_of_batches`; the last two are those of :meth:`Collection.products`."""
-    products, places = collection.products(weighting, and_plain), _vectors(collection, rows, and_plain).flatten(1)
-    return products.among[places.unsqueeze(2), places.unsqueeze(1)], products.with_plain @ reference
-
-
 def _vectors(collection: Collection, rows: Tensor, and_plain: bool) -> Tensor:
     """(..., n) or (..., 2 n): the vectors of :meth:`Collection.products` that belong to some rollouts, (..., n)."""
     return torch.cat([rows, rows + len(collection.outcome)], dim=-1) if and_plain else rows
 
 
-def _weights(
-    estimator: Estimator, collection: Collection, rows: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """The vectors of an estimator for some rollouts, see :func:`_vectors`, and float64 weights of the same shape."""
-    rollouts = batch_of(collection, rows, estimator.tokens)
+def _weights(estimator: Estimator, rollouts: Rollouts, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """The weights of an estimator, float64, for rollouts of a shape (..., n), in the places of :func:`_vectors`."""
     _, and_plain = estimator.vectors
     kinds = (estimator.weights, estimator.plain) if and_plain else (estimator.weights,)
-    weights = torch.cat([kind(rollouts, generator).double().view(rows.shape) for kind in kinds], dim=-1)
-    return _vectors(collection, rows, and_plain), weights
+    return torch.cat([kind(rollouts, generator).double().view(shape) for kind in kinds], dim=-1)
 
 
 def _reference(collection: Collection, rows: Tensor) -> Tensor:
     """(N,) float64: weights of all rollouts in the gradient of accuracy over the given questions, (Q, G)."""
-    return _of_all(len(collection.outcome), rows, accuracy(batch_of(collection, rows)))
+    return _sums(len(collection.outcome), rows[None], accuracy(batch_of(collection, rows)))[0]
 
 
-def _of_all(count: int, places: Tensor, weights: Tensor) -> Tensor:
-    """(count,) float64: the weight of each of all vectors, if those at ``places`` have these weights."""
-    zeros = torch.zeros(count, dtype=torch.float64)
-    return zeros.index_add_(0, places.flatten(), weights.double().flatten())
+def _sums(count: int, places: Tensor, weights: Tensor) -> Tensor:
+    """(passes, count) float64: the weight of each of all vectors in the sum of a pass, whose ``places`` have these."""
+    zeros = torch.zeros(len(places), count, dtype=torch.float64)
+    return zeros.scatter_add_(1, places.flatten(1), weights.double().view(len(places), -1))
 
 
 def deal(rows: Tensor, plan: Plan, generator: torch.Generator) -> Tensor:
@@ -299,43 +300,66 @@ def deal(rows: Tensor, plan: Plan, generator: torch.Generator) -> Tensor:
     return of_questions.gather(2, some).view(plan.passes, batches, plan.questions, -1)
 
 
-def _of_batches(
-    estimator: Estimator,
+def _of_half(
     collection: Collection,
+    estimators: Sequence[Estimator],
     rows: Tensor,
-    block: Tensor,
+    half: Tensor,
+    span: slice,
     direction: Tensor,
     generator: torch.Generator,
-) -> tuple[float, float, float, float]:
-    """Cosine, signal-to-noise ratio, relative variance, and share of rollouts without a weight, over batches.
+) -> list[tuple[float, float, float, float, float]]:
+    """The figures of estimators that weigh the same vectors, from the questions of a half; see :func:`measures`.
 
     Args:
-        estimator: the estimator.
         collection: the collection.
-        rows: see :func:`deal`.
-        block: (passes, vectors, vectors), the inner products of the vectors of a pass.
-        direction: (vectors of the collection,), the projection of each on the reference.
-        generator: random numbers of the estimator.
+        estimators: the estimators.
+        rows: (passes, batches, questions, n), see :func:`deal`.
+        half: (Q, G), all rollouts of the half.
+        span: the rollouts of the half are among these.
+        direction: (vectors,), the projection of each vector on the reference.
+        generator: random numbers of the estimators.
     """
-    places, weights = (each.flatten(2) for each in _weights(estimator, collection, rows, generator))
-    passes, batches, size = weights.shape
-    projection = (weights * direction[places]).sum(dim=2)
-    among = torch.einsum("pbi,pbicj,pcj->pbc", weights, block.view(passes, batches, size, batches, size), weights)
-    return *figures_of_batches(projection, among), float((weights == 0).double().mean())
+    weighting, and_plain = estimators[0].vectors
+    among = collection.products(weighting, and_plain).among
+    places, whole = _vectors(collection, rows, and_plain).flatten(2), _vectors(collection, half, and_plain)
+    block = among[places.unsqueeze(3), places.unsqueeze(2)]  # (passes, batches, vectors, vectors)
+    dealt, of_half = (batch_of(collection, each, weighting) for each in (rows, half))
+    weights, sums = [], []
+    for each in estimators:
+        weights.append(_weights(each, dealt, rows.shape, generator).flatten(2))
+        expected = _weights(each, of_half, half.shape, generator)
+        both = (places, weights[-1]), (whole[None], expected)
+        sums.append(torch.cat([_sums(len(direction), *pair) for pair in both]))
+    # one product of matrices reads the inner products of the half, 19 MB for 1536 rollouts, once for all estimators
+    span = slice(None) if and_plain else span
+    total = torch.stack(sums)  # (estimators, passes + 1, vectors)
+    lengths = ((total[..., span] @ among[span, span]) * total[..., span]).sum(dim=2)
+    biases = (total[:, -1] @ direction / lengths[:, -1].clamp_min(TINY).sqrt()).tolist()
+    return [
+        (
+            *figures_of_batches(
+                (own * direction[places]).sum(dim=2), torch.einsum("pbi,pbij,pbj->pb", own, block, own), of_pass
+            ),
+            float((own == 0).double().mean()),
+            bias,
+        )
+        for own, of_pass, bias in zip(weights, lengths[:, :-1], biases, strict=True)
+    ]
 
 
-def figures_of_batches(projection: Tensor, among: Tensor) -> tuple[float, float, float]:
+def figures_of_batches(projection: Tensor, squared: Tensor, of_passes: Tensor) -> tuple[float, float, float]:
     """Cosine, signal-to-noise ratio and relative variance over batches.
 
     Args:
         projection: (passes, batches), of the gradient of each batch on the reference.
-        among: (passes, batches, batches), inner products of the gradients of the batches of a pass.
+        squared: (passes, batches), the squared length of the gradient of each batch.
+        of_passes: (passes,), the squared length of the sum of the gradients of a pass.
     """
-    passes, batches, _ = among.shape
-    squared = among.diagonal(dim1=1, dim2=2)
+    passes, batches = squared.shape
     # |mean|^2 from pairs of batches without a common question: a batch with itself would count noise as signal
     signal = (
-        (among.sum() - squared.sum()) / (passes * batches * (batches - 1)) if batches > 1 else squared.new_zeros(())
+        (of_passes.sum() - squared.sum()) / (passes * batches * (batches - 1)) if batches > 1 else squared.new_zeros(())
     )
     variance = float(squared.mean() / signal) - 1 if signal > 0 else float("nan")
     # what is left of a gradient that cancels is rounding, whose direction means nothing
@@ -343,20 +367,6 @@ def figures_of_batches(projection: Tensor, among: Tensor) -> tuple[float, float,
     # the batches of two passes share questions, so that only those of one pass differ as much as independent ones
     snr = projection.mean() / projection.var(dim=1).mean().sqrt().clamp_min(TINY) if batches > 1 else float("nan")
     return float(cosine.mean()), float(snr), variance
-
-
-def _of_expected(weights: Tensor, among: Tensor, direction: Tensor) -> list[float]:
-    """Cosine of the reference with the gradient over all rollouts of a half's questions, of each estimator.
-
-    One product of matrices reads the inner products, which are 75 MB for 3072 rollouts, once for all estimators.
-
-    Args:
-        weights: (estimators, vectors) float64, see :func:`_of_all`.
-        among: (vectors, vectors) float64, their inner products.
-        direction: see :func:`_of_batches`.
-    """
-    squared = ((weights @ among) * weights).sum(dim=1)
-    return (weights @ direction / squared.clamp_min(TINY).sqrt()).tolist()
 
 
 def where_it_comes_from(
@@ -375,8 +385,7 @@ def where_it_comes_from(
         to both shares.
     """
     by_question = rollouts_by_question(collection, plan)
-    order = np.random.default_rng(plan.seed).permutation(len(by_question))
-    halves = np.array_split(order, 2)
+    halves = plan.halves(len(by_question))
     right = (collection.outcome[by_question] > 0).double().mean(dim=1)
     classes = {"all wrong": right == 0, "mixed": (right > 0) & (right < 1), "all right": right == 1}
     shares = dict.fromkeys(classes, 0.0)
@@ -384,8 +393,9 @@ def where_it_comes_from(
         reference = _reference(collection, by_question[halves[other]])
         direction = collection.products(*estimator.vectors).with_plain @ reference
         random = torch.Generator().manual_seed(seed)
-        places, weights = _weights(estimator, collection, by_question[halves[own]], random)
-        projection = (weights * direction[places]).sum(dim=1)
+        rows, (_, and_plain) = by_question[halves[own]], estimator.vectors
+        weights = _weights(estimator, batch_of(collection, rows, estimator.tokens), rows.shape, random)
+        projection = (weights * direction[_vectors(collection, rows, and_plain)]).sum(dim=1)
         for name, members in classes.items():
             shares[name] += float(projection[members[halves[own]]].sum() / projection.sum()) / 2
     return {name: (float(members.double().mean()), shares[name]) for name, members in classes.items()}

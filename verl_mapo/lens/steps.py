@@ -141,16 +141,19 @@ class _Measure:
         found = []
         for own, other in ((0, 1), (1, 0)):
             generator = self.plan.generator(number, own)
-            dealt = deal(drawn[own].unsqueeze(1), self.plan, generator).squeeze(3)  # (passes, batches, steps)
+            dealt = deal(drawn[own].unsqueeze(1), self.plan.of_draw(number), generator).squeeze(
+                3
+            )  # (passes, batches, steps)
             batches = torch.zeros(*dealt.shape[:2], len(climbs), dtype=torch.float64)
             batches.scatter_add_(2, dealt, torch.ones_like(dealt, dtype=torch.float64))
             figures = []
             for among, with_reference, idle in products:
                 direction = with_reference @ references[other]
-                of_pairs = torch.einsum("pbs,st,pct->pbc", batches, among, batches)
+                squared = torch.einsum("pbs,st,pbt->pb", batches, among, batches)
+                of_passes = torch.einsum("ps,st,pt->p", batches.sum(dim=1), among, batches.sum(dim=1))
                 whole = times[own]
                 bias = whole @ direction / (whole @ among @ whole).clamp_min(TINY).sqrt()
-                figures.append((*figures_of_batches(batches @ direction, of_pairs), idle, float(bias)))
+                figures.append((*figures_of_batches(batches @ direction, squared, of_passes), idle, float(bias)))
             found.append(figures)
         return measures(np.array(found), float(references[0] @ climbs @ references[1]))
 

@@ -3,7 +3,7 @@
 """verl on a machine without accelerator: FSDP2 with gloo, vLLM's CPU build, and a logical GPU in ray.
 
 Only ``VERL_PLATFORM=cpu`` selects this platform; otherwise :func:`register` adds a name to verl's table of platforms
-and changes nothing else. verl 0.9.1 has no hooks for some of the changes that a CPU needs, so nine functions below
+and changes nothing else. verl 0.9.1 has no hooks for some of the changes that a CPU needs, so ten functions below
 patch verl, vLLM or importlib; the docstring of each says what fails or waits without it. All but one are applied when
 the module that they patch is imported, so that registration itself imports nothing. They reach every process of a run,
 vLLM's engine process included, because every process imports verl and verl imports its plugins.
@@ -13,7 +13,7 @@ import functools
 import importlib.metadata
 import os
 from collections.abc import Callable
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import wrapt
@@ -68,6 +68,7 @@ def register() -> None:
     wrapt.register_post_import_hook(_use_gloo_once, "verl.utils.distributed")
     wrapt.register_post_import_hook(_register_engines, "verl.workers.engine.fsdp.transformer_impl")
     wrapt.register_post_import_hook(_offload_without_pinning, "verl.workers.engine.fsdp.transformer_impl")
+    wrapt.register_post_import_hook(_compute_few_logits_at_once, "verl.utils.experimental.torch_functional")
     wrapt.register_post_import_hook(_poll_often, "verl.trainer.ppo.v1.replay_buffer")
     wrapt.register_post_import_hook(_keep_linear_weights, "vllm.model_executor.layers.utils")
     wrapt.register_post_import_hook(_keep_seeds_of_split_prompts, "vllm.v1.worker.gpu_model_runner")
@@ -174,6 +175,46 @@ def _obey_seeds_beside_others(topk_topp_sampler: ModuleType) -> None:
         return (sample_with_seeds if generators else sample_without_seeds)(self, logits, generators, k, p)
 
     topk_topp_sampler.TopKTopPSampler.forward_cpu = sample
+
+
+def _compute_few_logits_at_once(torch_functional: ModuleType) -> None:
+    """Compute fused log-probs for 32 tokens at once, and their gradient only for the tokens that have one.
+
+    Without this patch, a rehearsal takes several times as long. verl takes 512 tokens at once: with the vocabulary of a
+    released model, each result is 300 MB, which fits into no cache and which the system provides anew every time. Its
+    backward pass computes the logits of all tokens again, while only those of a response have a gradient.
+    """
+    wrapt.wrap_function_wrapper(torch_functional, "FusedLinearForPPO.__init__", _with_small_chunks)
+    function = torch_functional.FusedLinearForPPOFunction
+    function.backward = staticmethod(_for_tokens_with_gradient(function.backward))
+
+
+def _with_small_chunks(init: Callable[..., None], _: Any, args: tuple, kwargs: dict[str, Any]) -> None:
+    init(*args, **{"chunk_size": 32, **kwargs})
+
+
+def _for_tokens_with_gradient(backward: Callable[..., tuple]) -> Callable[..., tuple]:
+    @functools.wraps(backward)
+    def of_some(context: Any, *gradients: Any) -> tuple:
+        import torch
+
+        hidden, vocabulary, ids = context.saved_tensors  # (tokens, D), (V, D), (tokens,)
+        given = [each for each in gradients if each is not None]  # of log-probs and entropies, in the shape of the ids
+        some = torch.stack([each.flatten() != 0 for each in given]).any(dim=0).nonzero().squeeze(1)
+        of_tokens = SimpleNamespace(
+            saved_tensors=(hidden[some].requires_grad_(hidden.requires_grad), vocabulary, ids[some]),
+            orig_batch_size=-1,
+            orig_ndim=2,
+            temperature=context.temperature,
+            chunk_size=context.chunk_size,
+        )
+        kept = (each if each is None else each.flatten()[some] for each in gradients)
+        of_hidden, *others = backward(of_tokens, *kept)
+        if of_hidden is not None:
+            of_hidden = torch.zeros_like(hidden).index_copy_(0, some, of_hidden).view(*given[0].shape, -1)
+        return of_hidden, *others
+
+    return of_some
 
 
 def _poll_often(replay_buffer: ModuleType) -> None:

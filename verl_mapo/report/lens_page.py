@@ -55,7 +55,8 @@ def write_page(measured: Measured, folder: Path) -> Path:
         "error": cosine_error(collection.sketches.shape[1]),
         "by_batch": _svg(_by_size(measured.by_batch, "cosine", "questions of a batch")),
         "by_group": _svg(_by_size(measured.by_group, "snr", "rollouts of a question")),
-        "by_discount": _svg(_by_size(measured.by_discount, "snr", "lambda, the weight of a turn after another")),
+        "by_discount": measured.by_discount
+        and _svg(_by_size(measured.by_discount, "snr", "lambda, the weight of a turn after another")),
         "by_beta": _svg(_snr_by_beta(measured.table)),
     }
     page = folder / "lens.html"

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -58,8 +59,9 @@ def compute_score(
 def check_plain_styles(config: Any, targets: Iterable[Mapping[str, Any] | None], data: str) -> None:
     """Check, at the start of a run with this reward function, that its answer check exists and is the one of the rows.
 
-    verl does not pass a row's own style, so a row that asks for another check would be judged by the wrong one. Other
-    names, such as the ``rule`` of verl's own examples, ask for none. A style in the configuration is for all rows.
+    verl does not pass a row's own style, so a row that asks for another check would be judged by the wrong one. The
+    ``rule``, ``rule-...`` and ``model`` of data made for verl ask for none, nor does a row without a style. A style in
+    the configuration is for all rows.
 
     Args:
         config: the whole hydra configuration.
@@ -78,10 +80,12 @@ def check_plain_styles(config: Any, targets: Iterable[Mapping[str, Any] | None],
         except ValueError as error:
             raise ConfigError(f"{STYLE}={chosen} is refused: {error}.") from None
         return
-    others = sorted({str((target or {}).get("style")) for target in targets} & set(CHECKS.names) - {"math"})
+    styles = {(target or {}).get("style") for target in targets} - {None, "", "math", "model"}
+    others = sorted(style for style in map(str, styles) if not re.fullmatch(r"rule(-.*)?", style))
     if others:
+        check = next((style for style in others if style in CHECKS.names), "math")
         raise ConfigError(
             f"In {data}, reward_model.style is {' or '.join(others)}, but {names.CUSTOM_REWARD_FUNCTION}={PATH} "
-            f"compares every row with math: set +{STYLE}={others[0]} to compare all rows in this way, or "
+            f"compares every row with math: set +{STYLE}={check} to compare all rows in this way, or "
             f"{names.REWARD_MANAGER_NAME}={names.REWARD_MANAGER} and no reward function, which reads each row's style."
         )

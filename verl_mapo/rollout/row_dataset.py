@@ -45,6 +45,9 @@ UNREADABLE = (DatasetsError, ArrowInvalid, StopIteration)
 """What ``datasets`` raises for a file that is cut short, of another format, or empty (StopIteration: JSON)."""
 
 
+MODULE = f"pkg://{__name__}"
+"""Value of ``data.custom_cls.path``."""
+
 _DRAWS = 32
 """Rows that are tried until one has another picture."""
 
@@ -206,11 +209,16 @@ class RowDataset(RLHFDataset):
 
 
 def use_row_dataset(config: DictConfig) -> None:
-    """Make verl read the data with :class:`RowDataset`, where the visual tools run and no other class is set."""
+    """Make verl read the data with :class:`RowDataset`, where no other class is set."""
     custom = config.data.custom_cls
-    if select(config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP and custom.get("path") is None:
+    if custom.get("path") is None:
         with open_dict(custom):
-            custom.path, custom.name = f"pkg://{RowDataset.__module__}", RowDataset.__name__
+            custom.path, custom.name = MODULE, RowDataset.__name__
+
+
+def uses_row_dataset(config: DictConfig) -> bool:
+    """Whether :class:`RowDataset` reads the data, or will read them: no other class is set."""
+    return select(config, names.DATA_CLASS) in (None, MODULE)
 
 
 def _pictures(messages: list[dict[str, Any]]) -> list[str]:
