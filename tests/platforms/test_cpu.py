@@ -75,7 +75,7 @@ for shape in ((70,), (2, 35)):
             results = []
             for ours in (True, False):
                 torch.manual_seed(1)
-                states, vocabulary = torch.randn(*shape, 16, requires_grad=True), torch.randn(50, 16, requires_grad=True)
+                states, vocabulary = (torch.randn(*size, 16, requires_grad=True) for size in (shape, (50,)))
                 if ours:
                     log_probs, entropy = fused(states * 1.0, vocabulary, ids, 0.7)
                 else:
