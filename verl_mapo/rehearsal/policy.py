@@ -150,7 +150,7 @@ def write_policy(
     processor.tokenizer.model_max_length = LONGEST  # some released tokenizers have none
     rows = max(real.vocabulary, len(processor.tokenizer))
     with torch.device("cpu" if weights else "meta"):
-        model = build_model(real.family, processor.tokenizer, seed=0, vocabulary=rows)
+        model = build_model(real.family, processor.tokenizer, seed=0, vocabulary=rows, tower_layers=1)
     if not weights:
         model.config.architectures = [type(model).__name__]  # as save_pretrained of a model writes it
         model.config.save_pretrained(folder)

@@ -72,7 +72,11 @@ def build_processor(family: Family, **tokenizer: Any) -> ProcessorMixin:
 
 
 def build_model(
-    family: Family, tokenizer: PreTrainedTokenizerBase, seed: int, vocabulary: int | None = None
+    family: Family,
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+    vocabulary: int | None = None,
+    tower_layers: int = TOWER_LAYERS,
 ) -> PreTrainedModel:
     """A float32 model with random weights; its output head is tied to the embeddings until :func:`suppress` unties it.
 
@@ -81,12 +85,13 @@ def build_model(
         tokenizer: the model's tokenizer.
         seed: seed of the weights.
         vocabulary: rows of the embeddings and of the output head; None for one for each token.
+        tower_layers: layers of the vision tower.
     """
     torch.manual_seed(seed)
     common = vision_token_ids(tokenizer) | {"tie_word_embeddings": False, "dtype": "float32"}
     text = _text_config(tokenizer, vocabulary or len(tokenizer))
     tower = {
-        "depth": TOWER_LAYERS,
+        "depth": tower_layers,
         "hidden_size": WIDTH,
         "intermediate_size": 2 * WIDTH,
         "num_heads": WIDTH // HEAD,
@@ -97,18 +102,18 @@ def build_model(
     }
     if family == "qwen2_5_vl":
         text["rope_parameters"] = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]}
-        tower |= {"window_size": 112, "fullatt_block_indexes": list(range(TOWER_LAYERS)), "tokens_per_second": 2}
+        tower |= {"window_size": 112, "fullatt_block_indexes": list(range(tower_layers)), "tokens_per_second": 2}
         model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=tower, **common))
     elif family == "qwen3_vl":
         rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [6, 5, 5], "mrope_interleaved": True}
         text |= {"rope_parameters": rope, "head_dim": HEAD}
-        tower |= {"num_position_embeddings": (2 * GRID) ** 2, "deepstack_visual_indexes": [1]}
+        tower |= {"num_position_embeddings": (2 * GRID) ** 2, "deepstack_visual_indexes": [tower_layers // 2]}
         model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=tower, **common))
     else:
         text |= _hybrid_text()
         tower |= {"num_position_embeddings": (2 * GRID) ** 2}
         model = Qwen3_5ForConditionalGeneration(Qwen3_5Config(text_config=text, vision_config=tower, **common))
-    _initialise(model.float())
+    _initialise(model.float(), tower_layers)
     model.lm_head.weight = model.get_input_embeddings().weight
     return model
 
@@ -152,7 +157,7 @@ def _hybrid_text() -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _initialise(model: PreTrainedModel) -> None:
+def _initialise(model: PreTrainedModel, tower_layers: int) -> None:
     """Initialise with variance 1 / fan-in, divided by the number of residual branches at the end of each branch.
 
     With the usual standard deviation of 0.02, models as narrow as these learn nothing. DeepStack's outputs start near
@@ -164,7 +169,7 @@ def _initialise(model: PreTrainedModel) -> None:
         if name.endswith("embed_tokens.weight"):
             weight.normal_(0, 0.1)
         elif weight.dim() >= 2:
-            branches = 2 * (TOWER_LAYERS if "visual" in name else LAYERS)
+            branches = 2 * (tower_layers if "visual" in name else LAYERS)
             closes = name.endswith(_CLOSING)
             gain = 0.1 if "deepstack" in name and "fc2" in name else branches**-0.5 if closes else 1.0
             weight.normal_(0, gain / math.sqrt(weight[0].numel()))
