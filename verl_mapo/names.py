@@ -63,7 +63,6 @@ CHAT_TEMPLATE_KWARGS = "data.apply_chat_template_kwargs"
 MM_PROCESSOR_KWARGS = "data.mm_processor_kwargs"
 MODEL_PATH = "actor_rollout_ref.model.path"
 PICTURE_DIR = "data.picture_dir"
-DATA_CLASS = "data.custom_cls.path"
 ROLLOUT_N = "actor_rollout_ref.rollout.n"
 TRAIN_FILES = "data.train_files"
 PROMPT_LENGTH = "data.max_prompt_length"
@@ -91,7 +90,7 @@ OBJECT_STORE_MEMORY = "ray_kwargs.ray_init.object_store_memory"
 TRAINER_MODE = "trainer.v1.trainer_mode"
 CHECKPOINT_DIR = "trainer.default_local_dir"
 ROLLOUT_DATA_DIR = "trainer.rollout_data_dir"
-IMPORTED_LATER = ("actor_rollout_ref.model.external_lib", DATA_CLASS)
+IMPORTED_LATER = ("actor_rollout_ref.model.external_lib", "data.custom_cls.path")
 """Modules of the user that verl imports while it makes the trainer; they may register agent loops."""
 
 # Nodes of the configuration that this package adds.

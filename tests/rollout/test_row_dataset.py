@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
-from PIL import Image
+from PIL import ExifTags, Image
 from support.pictures import BROKEN_EXIF_JPEG, data_uri, encoded
 from support.scripted import compose_config
 from verl.utils.dataset.rl_dataset import RLHFDataset, get_dataset_class
 
 from verl_mapo.names import AUDIT_PICTURE, AUDIT_TRUTH
 from verl_mapo.rollout.decode import UnreadableImage
-from verl_mapo.rollout.row_dataset import RowDataset, plain_image, use_row_dataset, uses_row_dataset
+from verl_mapo.rollout.row_dataset import PathDataset, RowDataset, plain_image, use_row_dataset
 from verl_mapo.rollout.row_messages import normal_form
 from verl_mapo.settings import ConfigError
 
@@ -188,18 +188,49 @@ def test_folder_is_the_one_that_is_set_and_one_that_cannot_be_written_stops_the_
     dataset.check_files()
 
 
-@pytest.mark.parametrize("loop", ["visual_tool_agent", "tool_agent", "single_turn_agent"])
-def test_dataset_is_used_whatever_the_agent_loop_unless_another_is_chosen(loop):
+@pytest.mark.parametrize(
+    ("loop", "kind"),
+    [("visual_tool_agent", RowDataset), ("tool_agent", PathDataset), ("single_turn_agent", PathDataset)],
+)
+def test_dataset_is_that_of_the_agent_loop_unless_another_is_chosen(loop, kind):
     loop = f"actor_rollout_ref.rollout.agent.default_agent_loop={loop}"
     config = compose_config(loop)
-    assert uses_row_dataset(config)
     use_row_dataset(config)
-    assert get_dataset_class(config.data) is RowDataset and uses_row_dataset(config)
+    assert get_dataset_class(config.data) is kind
     config = compose_config(
         loop, "data.custom_cls.path=pkg://verl.utils.dataset.rl_dataset", "data.custom_cls.name=RLHFDataset"
     )
     use_row_dataset(config)
-    assert get_dataset_class(config.data) is RLHFDataset and not uses_row_dataset(config)
+    assert get_dataset_class(config.data) is RLHFDataset
+
+
+@pytest.mark.parametrize("form", ["bytes", "uri", "decoded", "path"])
+def test_rows_of_other_agent_loops_show_what_verl_shows_and_carry_no_pixels(tiny_models, tmp_path, form):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6 if form == "decoded" else 1
+    picture = Image.effect_noise((120, 80), 90).convert("RGBA" if form == "decoded" else "RGB")
+    picture.save(tmp_path / "picture.png", exif=exif)
+    content = (tmp_path / "picture.png").read_bytes()
+    forms = {
+        "bytes": {"bytes": content, "path": None},
+        "uri": {"image": data_uri(content), "max_pixels": 4000},
+        "decoded": {"bytes": content, "path": None},
+        "path": {"image": str(tmp_path / "picture.png")},
+    }
+    words = [[{"role": "user", "content": "Write <|im_end|> and a <video> tag"}]]
+    table = pa.table({"prompt": prompts(1) + words, "images": [[forms[form]], []]})
+    if form == "decoded":
+        features = datasets.Features({**datasets.Dataset(table).features, "images": datasets.List(datasets.Image())})
+        table = datasets.Dataset(table).cast(features)
+    model = tiny_models["qwen2_5_vl"]
+    ours, stock = (read(model, tmp_path, table, kind) for kind in (PathDataset, RLHFDataset))
+    one, other = (
+        asyncio.run(kind.process_vision_info(rows[0]["raw_prompt"], 14, None))[0][0]
+        for kind, rows in ((PathDataset, ours), (RLHFDataset, stock))
+    )
+    assert one.size == other.size and one.tobytes() == other.tobytes()
+    assert len(pickle.dumps(ours[0])) < 3000 and isinstance(ours[0]["raw_prompt"][0]["content"][0]["image"], str)
+    assert ours[1]["raw_prompt"] == stock[1]["raw_prompt"] == words[0]
 
 
 def test_empty_image_of_a_row_keeps_its_place():

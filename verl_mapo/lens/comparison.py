@@ -112,7 +112,8 @@ TINY = 1e-30
 """Smallest divisor: a batch without any signal has cosine 0."""
 
 ROUNDING = 1e-9
-"""A batch whose squared gradient is below this share of the mean has cancelled to rounding [ours]: its cosine is 0."""
+"""A squared gradient below this share of the mean over batches has cancelled to rounding [ours]: that of a batch has
+cosine 0, and one as small for the signal of all batches is no signal."""
 
 
 def compare(collection: Collection, estimators: Sequence[Estimator], plan: Plan) -> list[Comparison]:
@@ -361,8 +362,8 @@ def figures_of_batches(projection: Tensor, squared: Tensor, of_passes: Tensor) -
     signal = (
         (of_passes.sum() - squared.sum()) / (passes * batches * (batches - 1)) if batches > 1 else squared.new_zeros(())
     )
-    variance = float(squared.mean() / signal) - 1 if signal > 0 else float("nan")
-    # what is left of a gradient that cancels is rounding, whose direction means nothing
+    # what is left of a signal or a gradient that cancels is rounding, whose size and direction mean nothing
+    variance = float(squared.mean() / signal) - 1 if signal > ROUNDING * squared.mean() else float("nan")
     cosine = torch.where(squared > ROUNDING * squared.mean(), projection / squared.clamp_min(TINY).sqrt(), 0.0)
     # the batches of two passes share questions, so that only those of one pass differ as much as independent ones
     snr = projection.mean() / projection.var(dim=1).mean().sqrt().clamp_min(TINY) if batches > 1 else float("nan")

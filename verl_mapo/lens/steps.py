@@ -141,9 +141,7 @@ class _Measure:
         found = []
         for own, other in ((0, 1), (1, 0)):
             generator = self.plan.generator(number, own)
-            dealt = deal(drawn[own].unsqueeze(1), self.plan.of_draw(number), generator).squeeze(
-                3
-            )  # (passes, batches, steps)
+            dealt = deal(drawn[own].unsqueeze(1), self.plan, generator).squeeze(3)  # (passes, batches, steps)
             batches = torch.zeros(*dealt.shape[:2], len(climbs), dtype=torch.float64)
             batches.scatter_add_(2, dealt, torch.ones_like(dealt, dtype=torch.float64))
             figures = []

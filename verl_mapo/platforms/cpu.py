@@ -211,7 +211,7 @@ def _for_tokens_with_gradient(backward: Callable[..., tuple]) -> Callable[..., t
         kept = (each if each is None else each.flatten()[some] for each in gradients)
         of_hidden, *others = backward(of_tokens, *kept)
         if of_hidden is not None:
-            of_hidden = torch.zeros_like(hidden).index_copy_(0, some, of_hidden).view(*given[0].shape, -1)
+            of_hidden = torch.zeros_like(hidden).index_copy_(0, some, of_hidden).view(*given[0].shape, hidden.shape[-1])
         return of_hidden, *others
 
     return of_some

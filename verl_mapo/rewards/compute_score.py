@@ -80,8 +80,9 @@ def check_plain_styles(config: Any, targets: Iterable[Mapping[str, Any] | None],
         except ValueError as error:
             raise ConfigError(f"{STYLE}={chosen} is refused: {error}.") from None
         return
-    styles = {(target or {}).get("style") for target in targets} - {None, "", "math", "model"}
-    others = sorted(style for style in map(str, styles) if not re.fullmatch(r"rule(-.*)?", style))
+    styles = ((target or {}).get("style") for target in targets)
+    given = {str(style) for style in styles if style is not None and style == style}  # pandas fills with NaN
+    others = sorted(style for style in given - {"", "math", "model"} if not re.fullmatch(r"rule(-.*)?", style))
     if others:
         check = next((style for style in others if style in CHECKS.names), "math")
         raise ConfigError(

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """verl's dataset, whose rows carry paths of their images, so that no pixel travels with a row.
 
-verl decodes images that come as bytes in the process of the trainer: a broken one ends the run there, and the decoded
-ones are copied with every rollout. This class writes the pictures that a row embeds to files
-(:class:`verl_mapo.rollout.picture_files.PictureFiles`) and hands on their paths, which verl's own agent loops read as
-well; each image is decoded where it is used.
+verl opens images that come as bytes in the process of the trainer, and copies the pixels with every rollout. These
+classes write the pictures that a row embeds to files (:class:`verl_mapo.rollout.picture_files.PictureFiles`) and hand
+on their paths. Rows of the visual tools are read by this package from there on, so that a broken image ends its own
+rollouts; those of verl's own agent loops are read by verl, as it always does.
 """
 
 from __future__ import annotations
@@ -45,9 +45,6 @@ UNREADABLE = (DatasetsError, ArrowInvalid, StopIteration)
 """What ``datasets`` raises for a file that is cut short, of another format, or empty (StopIteration: JSON)."""
 
 
-MODULE = f"pkg://{__name__}"
-"""Value of ``data.custom_cls.path``."""
-
 _DRAWS = 32
 """Rows that are tried until one has another picture."""
 
@@ -66,20 +63,16 @@ def unreadable_file(files: object, error: BaseException) -> ConfigError:
     )
 
 
-class RowDataset(RLHFDataset):
-    """verl's dataset, whose rows name their images by a path and lack the empty keys of Arrow.
+class PathDataset(RLHFDataset):
+    """verl's dataset, whose messages name their images by a path, in the place of the pixels that verl has read.
 
     Attributes:
         files: the pictures that the rows embed, as files in ``data.picture_dir``; by default in the folder ``pictures``
             of verl's ``data.cache_dir``.
-        audited: gives the first accepted answer of a row whose rollouts are audited, and an empty text for any other
-            row; None for training data, whose rows have no fields for it.
     """
 
-    audited: Callable[[Mapping[str, Any]], str] | None = None
-
     def __getitem__(self, item: int) -> dict[str, Any]:
-        """See verl's method. No column of the row embeds a picture.
+        """See verl's method.
 
         Raises:
             ConfigError: ``data.picture_dir`` cannot be written.
@@ -87,24 +80,7 @@ class RowDataset(RLHFDataset):
         row = super().__getitem__(item)
         messages = [self._lean_message(message) for message in row.pop("raw_prompt")]
         row.pop(self.prompt_key, None)  # verl's method changes it to the same messages
-        row = {**self.files.lean(row), "raw_prompt": messages, self.prompt_key: messages}
-        if self.audited is None:
-            return row
-        truth = self.audited(row)
-        return row | {AUDIT_TRUTH: truth, AUDIT_PICTURE: self._other_picture(item, row) if truth else ""}
-
-    def _other_picture(self, item: int, row: dict[str, Any]) -> str:
-        """The path of another row's picture; empty where a few draws give none.
-
-        Rows follow each other that ask about the same picture, so it is drawn from all of them, by the row's place.
-        """
-        pictures, random = _pictures(row["raw_prompt"]), Random(item)
-        for _ in range(_DRAWS if pictures else 0):
-            messages = self._build_messages(dict(self.dataframe[random.randrange(len(self))]), self.prompt_key)
-            found = _pictures([self._lean_message(message) for message in messages])
-            if found and found[0] not in pictures:
-                return found[0]
-        return ""
+        return {**row, "raw_prompt": messages, self.prompt_key: messages}
 
     def check_files(self) -> None:
         """Store the pictures of the first row, so that a folder that cannot be written stops a run at its start.
@@ -126,9 +102,47 @@ class RowDataset(RLHFDataset):
 
     def _lean_part(self, part: Any) -> Any:
         medium = medium_of(part)
-        if medium == "image":
-            return {**part, "image": self.files.path_of(part["image"])}
-        return part if medium == "text" else self.files.lean(part)
+        if medium == "text":
+            return part
+        if medium != "image" or "image" not in part:
+            return self.files.lean(part)
+        further = {name: value for name, value in part.items() if name != "image"}
+        return {**self.files.lean(further), "image": self.files.path_of(part["image"])}
+
+
+class RowDataset(PathDataset):
+    """The dataset of the visual tools: every form of a picture is read, and no column of a row embeds one.
+
+    Attributes:
+        audited: gives the first accepted answer of a row whose rollouts are audited, and an empty text for any other
+            row; None for training data, whose rows have no fields for it.
+    """
+
+    audited: Callable[[Mapping[str, Any]], str] | None = None
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        """See :class:`PathDataset`."""
+        row = super().__getitem__(item)
+        messages = row["raw_prompt"]
+        columns = {name: value for name, value in row.items() if value is not messages}
+        row = {**self.files.lean(columns), "raw_prompt": messages, self.prompt_key: messages}
+        if self.audited is None:
+            return row
+        truth = self.audited(row)
+        return row | {AUDIT_TRUTH: truth, AUDIT_PICTURE: self._other_picture(item, row) if truth else ""}
+
+    def _other_picture(self, item: int, row: dict[str, Any]) -> str:
+        """The path of another row's picture; empty where a few draws give none.
+
+        Rows follow each other that ask about the same picture, so it is drawn from all of them, by the row's place.
+        """
+        pictures, random = _pictures(row["raw_prompt"]), Random(item)
+        for _ in range(_DRAWS if pictures else 0):
+            messages = self._build_messages(dict(self.dataframe[random.randrange(len(self))]), self.prompt_key)
+            found = _pictures([self._lean_message(message) for message in messages])
+            if found and found[0] not in pictures:
+                return found[0]
+        return ""
 
     def maybe_filter_out_long_prompts(self, dataframe: datasets.Dataset | None = None) -> datasets.Dataset:
         """The rows without those whose prompts are too long, if ``data.filter_overlong_prompts`` is set.
@@ -209,16 +223,11 @@ class RowDataset(RLHFDataset):
 
 
 def use_row_dataset(config: DictConfig) -> None:
-    """Make verl read the data with :class:`RowDataset`, where no other class is set."""
-    custom = config.data.custom_cls
+    """Make verl read the data with one of these classes, where no other is set."""
+    custom, visual = config.data.custom_cls, select(config, names.DEFAULT_AGENT_LOOP) == names.AGENT_LOOP
     if custom.get("path") is None:
         with open_dict(custom):
-            custom.path, custom.name = MODULE, RowDataset.__name__
-
-
-def uses_row_dataset(config: DictConfig) -> bool:
-    """Whether :class:`RowDataset` reads the data, or will read them: no other class is set."""
-    return select(config, names.DATA_CLASS) in (None, MODULE)
+            custom.path, custom.name = f"pkg://{__name__}", (RowDataset if visual else PathDataset).__name__
 
 
 def _pictures(messages: list[dict[str, Any]]) -> list[str]:

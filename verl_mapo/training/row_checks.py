@@ -16,7 +16,6 @@ from omegaconf import DictConfig
 from verl_mapo import names
 from verl_mapo.rollout.context_length import check_number_of_images
 from verl_mapo.rollout.decode import UnreadableImage
-from verl_mapo.rollout.row_dataset import uses_row_dataset
 from verl_mapo.rollout.row_declarations import declared_tools
 from verl_mapo.rollout.row_messages import check_marks, described, image_parts, read_messages
 from verl_mapo.rollout.row_pictures import SOURCE_KEYS, AskedSize, check_source, shorten, source_of, unread_keys
@@ -67,7 +66,7 @@ def check_messages(config: DictConfig, *datasets: Dataset) -> int:
                 if (row.get("agent_name") or default) != names.AGENT_LOOP:
                     listed = {medium: _listed(media[column]) for column, medium in columns.items()}
                     most[False] = max(most[False], (listed["image"], -number))
-                    if uses_row_dataset(config):
+                    if default == names.AGENT_LOOP:  # RowDataset reads these rows too
                         check_marks(row[prompt] or (), listed)
                     continue
                 messages, images = _checked(row[prompt], media, columns)

@@ -27,7 +27,7 @@ from verl_mapo import names
 from verl_mapo.columns import Column
 from verl_mapo.driver_threads import use_threads
 from verl_mapo.rollout.context_length import warn_of_long_prompts
-from verl_mapo.rollout.row_dataset import RowDataset, use_row_dataset
+from verl_mapo.rollout.row_dataset import PathDataset, RowDataset, use_row_dataset
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.run_folder import rollouts_file, write_records, write_whole
 from verl_mapo.settings import parse, select
@@ -115,7 +115,7 @@ class VisualTrainer(PPOTrainer):
         if most_images:
             warn_of_long_prompts(self.config, most_images, self.processor)
         for dataset in (self.train_dataset, self.val_dataset):
-            if isinstance(dataset, RowDataset):
+            if isinstance(dataset, PathDataset):
                 dataset.check_files()
         audit = parse(VisualToolSettings, self.config).audit
         if audit.share and isinstance(self.val_dataset, RowDataset):
