@@ -11,6 +11,7 @@ import textwrap
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -154,6 +155,22 @@ def test_forked_child_with_the_name_of_an_actor_may_end() -> None:
     watched(), watched()
     """
     assert supervise(code, grace_s=0) == 0
+
+
+@pytest.mark.parametrize(
+    ("parent", "name", "fork"),
+    [
+        ("ray::TaskRunnerV1.run", "ray::TaskRunnerV1.run", True),
+        ("ray::TaskRunnerV1.run", "ray::TaskRunner", True),  # it is ending, and its command line is gone
+        ("ray::AgentLoopWorkerTQ", "ray::AgentLoopW", True),
+        ("raylet", "ray::TaskRunner", False),
+    ],
+)
+def test_fork_is_told_by_the_name_of_its_parent_as_far_as_the_kernel_keeps_it(
+    parent: str, name: str, fork: bool
+) -> None:
+    process = SimpleNamespace(parent=lambda: SimpleNamespace(name=lambda: parent))
+    assert launcher._is_fork(process, name) is fork
 
 
 def test_process_that_is_needed_may_not_end() -> None:

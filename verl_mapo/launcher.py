@@ -45,6 +45,9 @@ NEEDED = re.compile(
 CLOSED_ON_ERROR = re.compile(r"ray::\w*(TransferQueueController|StorageUnit)")
 """Names of needed processes that verl itself ends after an error, seconds before its driver ends."""
 
+KEPT_NAME = 15
+"""Characters of a process's name that Linux keeps (TASK_COMM_LEN, less the byte that ends it)."""
+
 POLL_S = 0.5
 """Interval, in seconds, at which the process tree is checked."""
 
@@ -234,8 +237,11 @@ def _is_fork(process: psutil.Process, name: str) -> bool:
 
 
 def _actor(name: str) -> str:
-    """A process's name without the method that ray appends while the actor runs it."""
-    return name.partition(".")[0]
+    """A process's name without the method that ray appends while the actor runs it, as far as the kernel keeps it.
+
+    A process that is ending has no command line, from which psutil reads the rest of a long name.
+    """
+    return name.partition(".")[0][:KEPT_NAME]
 
 
 def _runs(process: psutil.Process) -> bool:

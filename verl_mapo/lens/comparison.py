@@ -231,10 +231,8 @@ def _measure(
             f"with it: {mixed} of {len(by_question)} questions have rollouts with "
             "different outcomes. Collect more questions, or others that the policy answers sometimes."
         )
-    references = [
-        each[span] / squared.clamp_min(TINY).sqrt()
-        for each, span, squared in zip(references, spans, squares, strict=True)
-    ]
+    lengths = [squared.clamp_min(TINY).sqrt() for squared in squares]
+    references = [each[span] / length for each, span, length in zip(references, spans, lengths, strict=True)]
     found = []
     for own, other in ((0, 1), (1, 0)):
         generator = plan.generator(number, own)
@@ -330,11 +328,10 @@ def _of_half(
     for each in estimators:
         weights.append(_weights(each, dealt, rows.shape, generator).flatten(2))
         expected = _weights(each, of_half, half.shape, generator)
-        both = (places, weights[-1]), (whole[None], expected)
-        sums.append(torch.cat([_sums(len(direction), *pair) for pair in both]))
+        sums += [_sums(len(direction), places, weights[-1]), _sums(len(direction), whole[None], expected)]
     # one product of matrices reads the inner products of the half, 19 MB for 1536 rollouts, once for all estimators
     span = slice(None) if and_plain else span
-    total = torch.stack(sums)  # (estimators, passes + 1, vectors)
+    total = torch.cat(sums).view(len(estimators), -1, len(direction))  # (estimators, passes + 1, vectors)
     lengths = ((total[..., span] @ among[span, span]) * total[..., span]).sum(dim=2)
     biases = (total[:, -1] @ direction / lengths[:, -1].clamp_min(TINY).sqrt()).tolist()
     return [
