@@ -12,7 +12,7 @@ import torch
 from support.policies import coin, two_tokens
 
 from verl_mapo.advantages.mapo import MapoSettings
-from verl_mapo.lens.comparison import Figure, Plan, compare, figures_of_batches, where_it_comes_from
+from verl_mapo.lens.comparison import Figure, Plan, by_halves, compare, figures_of_batches, where_it_comes_from
 from verl_mapo.lens.estimators import Estimator, grpo, mapo, rloo, shuffled, token_weighted
 from verl_mapo.settings import ConfigError
 
@@ -48,6 +48,17 @@ def test_ratio_is_taken_over_batches_of_a_pass_which_share_no_question():
     assert figures_of_batches(torch.tensor([[1.0, 1e-6]]), *cancelled)[0] == 0.25, "rounding has no direction"
     alone = torch.tensor([[1.0], [3.0]]), torch.ones(2, 1), torch.ones(2)
     assert np.isnan(figures_of_batches(*alone)[1]), "one batch has no spread"
+
+
+def test_figures_do_not_depend_on_the_order_of_the_questions():
+    """A comparison reads the questions of a half fastest where they are side by side."""
+    rows, plan = [Estimator("grpo", grpo), Estimator("rloo", rloo)], Plan(questions=2, rollouts=4, passes=3, draws=5)
+    collection = coin(13, 4, noise=0.4)
+    arranged = by_halves(collection, plan)
+    assert not torch.equal(arranged.question, collection.question)
+    for one, other in zip(compare(collection, rows, plan), compare(arranged, rows, plan), strict=True):
+        figures = [pytest.approx(figure, rel=1e-6, nan_ok=True) for figure in [*vars(other).values()][1:]]
+        assert [*vars(one).values()][1:] == figures
 
 
 def test_estimator_that_points_the_other_way_is_worth_less_than_nothing():
