@@ -165,6 +165,8 @@ VERL_SYMBOLS: dict[str, tuple[str, ...]] = {
     CPU_PLATFORM: (
         "verl.utils.distributed.initialize_global_process_group",
         "verl.utils.distributed.initialize_global_process_group_ray",
+        "verl.utils.experimental.torch_functional",
+        *_members("verl.utils.experimental.torch_functional", "FusedLinearForPPO FusedLinearForPPOFunction"),
         *_members(_ENGINE, "CPUOffloadPolicy EngineRegistry.register FSDPEngineWithLMHead FSDPEngineWithValueHead"),
         *_members(
             "verl.workers.rollout.vllm_rollout.bucketed_weight_transfer",

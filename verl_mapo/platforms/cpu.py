@@ -184,13 +184,10 @@ def _compute_few_logits_at_once(torch_functional: ModuleType) -> None:
     released model, each result is 300 MB, which fits into no cache and which the system provides anew every time. Its
     backward pass computes the logits of all tokens again, while only those of a response have a gradient.
     """
-    wrapt.wrap_function_wrapper(torch_functional, "FusedLinearForPPO.__init__", _with_small_chunks)
+    fused = torch_functional.FusedLinearForPPO
+    fused.__init__ = functools.partialmethod(fused.__init__, chunk_size=32)
     function = torch_functional.FusedLinearForPPOFunction
     function.backward = staticmethod(_for_tokens_with_gradient(function.backward))
-
-
-def _with_small_chunks(init: Callable[..., None], _: Any, args: tuple, kwargs: dict[str, Any]) -> None:
-    init(*args, **{"chunk_size": 32, **kwargs})
 
 
 def _for_tokens_with_gradient(backward: Callable[..., tuple]) -> Callable[..., tuple]:
