@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 import ray
+from ray.cluster_utils import Cluster
 
 from verl_mapo import cluster
 from verl_mapo.cluster import METRICS_FILE, TrainerHere, watch
@@ -56,6 +58,25 @@ while len(cluster.state.actors(actor_state_name="DEAD")) < 3:
 time.sleep(0.5)
 for kind in (NotNeeded, WorkerDict):
     kind.remote().die.remote()
+threading.Event().wait()
+"""
+
+RUN_ON_ANOTHER_NODE = """
+import sys, threading
+import ray
+from verl_mapo import cluster
+cluster.POLL_S = 0.1
+cluster.watch.__defaults__ = (0.3,)
+ray.init(sys.argv[1], log_to_driver=False, include_dashboard=False)
+
+@ray.remote(num_cpus=0, resources={"other": 1})
+class WorkerDict:
+    def node(self):
+        return ray.get_runtime_context().get_node_id()
+
+cluster.watch_cluster()
+worker = WorkerDict.remote()
+print(ray.get(worker.node.remote()), flush=True)
 threading.Event().wait()
 """
 
@@ -126,11 +147,32 @@ def test_actor_that_dies_before_the_launcher_has_seen_it_ends_the_run_in_its_own
     assert not any("in the Ray cluster at" in line for line in lines)
 
 
-def run_with_a_dead_actor(address: str) -> subprocess.CompletedProcess[str]:
-    paths = ":".join(filter(None, sys.path))
-    return subprocess.run(
-        [sys.executable, "-c", RUN, address], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True
+def test_dead_node_ends_the_run_and_is_named_as_dead():
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        other = nodes.add_node(num_cpus=1, resources={"other": 1})
+        run = start(RUN_ON_ANOTHER_NODE, nodes.address)
+        assert run.stdout.readline().strip() == other.node_id
+        nodes.remove_node(other, allow_graceful=False)
+        _, said = run.communicate(timeout=100)
+    finally:
+        nodes.shutdown()
+    assert run.returncode == WORKER_DIED, said
+    assert re.search(r"verl-mapo: stopped: \S*WorkerDict \(pid \d+ on node \S+, which is dead itself\) died: ", said), (
+        said
     )
+
+
+def start(script: str, address: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))}
+    command = [sys.executable, "-c", script, address]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run_with_a_dead_actor(address: str) -> subprocess.CompletedProcess[str]:
+    run = start(RUN, address)
+    written = run.communicate()
+    return subprocess.CompletedProcess(run.args, run.returncode, *written)
 
 
 def stopped_for_the_dead_actor(done: subprocess.CompletedProcess[str]) -> list[str]:
