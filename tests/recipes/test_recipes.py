@@ -29,11 +29,12 @@ from verl_mapo.overrides import name_groups
 from verl_mapo.platforms import cpu
 from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
-from verl_mapo.settings import parse
+from verl_mapo.settings import ConfigError, parse
 from verl_mapo.toy.tiny_vlm import build_processor
 from verl_mapo.training.config_checks import check_config, check_rows, uses_this_package
 from verl_mapo.training.methods import enabled_methods
 from verl_mapo.training.records import RecordSettings
+from verl_mapo.training.start_checks import check_start
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*/*.yaml"))
 LONGEST_EDGE = {"qwen2_5_vl": 12_845_056, "qwen3_vl": 16_777_216}
@@ -100,6 +101,13 @@ def test_recipe_passes_the_checks_of_verl_and_of_this_package(recipe, config, vl
     processor.image_processor.size = {"shortest_edge": 4 * 28 * 28, "longest_edge": LONGEST_EDGE[family]}
     settings = parse(VisualToolSettings, config)
     check_context_length(config, settings, processor.tokenizer, processor)
+
+
+def test_recipe_without_data_asks_for_it_and_does_not_train_on_the_data_that_verl_would_take(recipe):
+    with initialize_config_dir(str(recipe.parent), version_base=None):
+        config = compose(recipe.stem)
+    with pytest.raises(ConfigError, match="^data.train_files must be set"):
+        check_start(config)
 
 
 def test_longest_rollout_fits_a_micro_batch_and_a_prefill(config):

@@ -29,6 +29,9 @@ from verl_mapo.training.row_checks import check_steps
 FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 """What verl reads, by the end of a file's name."""
 
+VERL_DATA = "~/data/rlhf/gsm8k/"
+"""Folder of the files that verl takes where a run sets none."""
+
 _EXAMPLES = {names.TRAIN_FILES: "train.parquet", names.VAL_FILES: "test.parquet", names.MODEL_PATH: "models/mine"}
 
 
@@ -107,7 +110,8 @@ def check_data_file(given: str, file: str) -> None:
     if path.is_dir():
         raise ConfigError(f"{given} is a folder: give a file, such as {Path(file) / 'train.parquet'}.")
     if not path.exists() and not glob(file):
-        raise ConfigError(f"{given} does not exist on this machine, where the trainer reads it: give a file.")
+        whose = ", verl's default," if file.startswith(VERL_DATA) else ""
+        raise ConfigError(f"{given}{whose} does not exist on this machine, where the trainer reads it: give a file.")
     if path.suffix not in FORMATS:
         raise ConfigError(f"{given} is refused: verl reads .parquet, .json and .jsonl.")
 
