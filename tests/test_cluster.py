@@ -12,11 +12,13 @@ import sys
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from support.scripted import compose_config
 
 from verl_mapo import cluster
-from verl_mapo.cluster import METRICS_FILE, TrainerHere, watch
+from verl_mapo.cluster import METRICS_FILE, OF_OWN_RAY, TrainerHere, check_ray_settings, watch
 from verl_mapo.driver_threads import THREADS
 from verl_mapo.launcher import WORKER_DIED
+from verl_mapo.settings import ConfigError
 
 RUN = """
 import sys, threading, time
@@ -84,6 +86,21 @@ threading.Event().wait()
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(cluster, "POLL_S", 0.0)
+
+
+def test_settings_of_an_own_ray_are_refused_exactly_where_a_run_joins_a_cluster(monkeypatch):
+    cpu = compose_config("stack=cpu")
+    joining = compose_config("stack=cpu", *(f"ray_kwargs.ray_init.{name}=null" for name in OF_OWN_RAY[:3]))
+    for address in ("10.0.0.1:6379", "local"):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        check_ray_settings(joining)
+    check_ray_settings(cpu)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(ConfigError) as error:
+        check_ray_settings(cpu)
+    words = str(error.value)
+    assert words.startswith("ray_kwargs.ray_init.num_cpus=16, ray_kwargs.ray_init.num_gpus=1, ")
+    assert "would join the Ray cluster at 10.0.0.1:6379" in words and "RAY_ADDRESS=local" in words
 
 
 def test_run_is_stopped_when_an_actor_stays_dead(capsys):

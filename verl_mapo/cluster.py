@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The verl_mapo authors
 # SPDX-License-Identifier: Apache-2.0
-"""A run's actors in its Ray cluster: the trainer's node, and the watch of the actors.
+"""A run in its Ray cluster: the settings of Ray, the trainer's node, and the watch of the actors.
 
 The launcher sees the processes of this machine that live for longer than its interval. Processes in a cluster that was
 there before belong to others, and may be on other machines. Ray's own table of actors names all that have died, and
@@ -19,18 +19,45 @@ from typing import Any
 
 import psutil
 import ray
+from omegaconf import DictConfig
 from ray._private import state
+from ray._private.services import canonicalize_bootstrap_address
 from ray.core.generated.common_pb2 import ActorDeathCause, ActorDiedErrorContext
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from verl_mapo import driver_threads
 from verl_mapo.launcher import GRACE_S, NEEDED, WORKER_DIED
+from verl_mapo.settings import ConfigError, select
 
 POLL_S = 10.0
 """Interval, in seconds, at which Ray is asked."""
 
+OF_OWN_RAY = ("num_cpus", "num_gpus", "object_store_memory", "resources", "labels")
+"""Settings of ``ray_kwargs.ray_init`` that Ray takes only where the run starts a Ray of its own."""
+
 METRICS_FILE = "VERL_FILE_LOGGER_PATH"
 """Environment variable with the path of the metrics file, which verl's logger ``file`` reads in the trainer."""
+
+
+def check_ray_settings(config: DictConfig) -> None:
+    """Check that a run which joins a Ray cluster sets nothing of a Ray of its own.
+
+    Args:
+        config: the whole configuration.
+
+    Raises:
+        ConfigError: it does, where ``ray.init`` would fail.
+    """
+    given = select(config, "ray_kwargs.ray_init", {})
+    address = canonicalize_bootstrap_address(given.get("address"))
+    wrong = [f"ray_kwargs.ray_init.{name}" for name in OF_OWN_RAY if given.get(name) is not None]
+    if address is not None and wrong:
+        values = ", ".join(f"{name}={select(config, name)}" for name in wrong)
+        raise ConfigError(
+            f"{values}: only a run that starts its own Ray takes this, and this one would join the Ray cluster at "
+            f"{address}. Set {' '.join(f'{name}=null' for name in wrong)} to join it, or RAY_ADDRESS=local in the "
+            "environment to start another Ray."
+        )
 
 
 class TrainerHere:

@@ -19,7 +19,7 @@ from ray.exceptions import RayError
 from verl.trainer import main_ppo
 
 from verl_mapo import names
-from verl_mapo.cluster import METRICS_FILE, TrainerHere
+from verl_mapo.cluster import METRICS_FILE, TrainerHere, check_ray_settings
 from verl_mapo.launcher import REFUSED
 from verl_mapo.ray_errors import reason
 from verl_mapo.settings import ConfigError
@@ -42,6 +42,7 @@ def check(config: DictConfig) -> None:
     level = warnings.level
     warnings.setLevel(logging.ERROR)  # the trainer makes the same checks, and its warnings are in the log
     try:
+        check_ray_settings(config)
         check_start(config)
     except ConfigError as error:
         sys.stderr.write(f"verl-mapo: {error}\n")
