@@ -286,7 +286,7 @@ TABLE = (
         "`rollout.tensor_model_parallel_size` above 1",
         (TENSOR_PARALLEL,),
         lambda config: gpus_of_engine(config) > 1,
-        untested(),
+        tested("in real runs of the CPU stack, with vLLM on 2 devices"),
     ),
     Choice(
         "the same, over a number of GPUs that does not divide all",
@@ -299,8 +299,7 @@ TABLE = (
         "LoRA (`model.lora_rank`), FSDP and vLLM, without the vision tower",
         (_RANK,),
         _all(uses_fsdp, _is(ROLLOUT_NAME, "vllm"), lambda config: adapter_rank(config) > 0),
-        untested("that vLLM finds a module for each adapter is tested"),
-        {names.VGPO: tested("the scores, and that vLLM finds a module for each adapter, not in a real run")},
+        tested("in real runs of the CPU stack, and that vLLM finds a module for each adapter"),
     ),
     Choice(
         "the same with adapters in the vision tower",
