@@ -11,7 +11,7 @@ import sys
 
 import pytest
 import ray
-from ray.cluster_utils import Cluster
+from support.ray_nodes import ray_cluster
 from support.scripted import compose_config
 
 from verl_mapo import cluster
@@ -165,15 +165,12 @@ def test_actor_that_dies_before_the_launcher_has_seen_it_ends_the_run_in_its_own
 
 
 def test_dead_node_ends_the_run_and_is_named_as_dead():
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
+    with ray_cluster(num_cpus=1) as nodes:
         other = nodes.add_node(num_cpus=1, resources={"other": 1})
         run = start(RUN_ON_ANOTHER_NODE, nodes.address)
         assert run.stdout.readline().strip() == other.node_id
         nodes.remove_node(other, allow_graceful=False)
         _, said = run.communicate(timeout=100)
-    finally:
-        nodes.shutdown()
     assert run.returncode == WORKER_DIED, said
     assert re.search(r"verl-mapo: stopped: \S*WorkerDict \(pid \d+ on node \S+, which is dead itself\) died: ", said), (
         said
