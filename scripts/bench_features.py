@@ -7,8 +7,9 @@ images (a photograph-like JPEG), Continuous Token and the encoding of rows for T
 model, and the reward, which serialises what verl sends. ``before`` computes features as verl does: with every count of
 tokens, for the reward and for the row, on the event loop, in float32. The time is CPU time of the event loop's thread;
 what verl's client spends on serialising images for the engine is the same on both sides, and is listed by itself.
+Each worker is a process of its own, and there are as many of them at a time as cores.
 
-    python scripts/bench_features.py [--prompts 4] [--family qwen2_5_vl]
+    python scripts/bench_features.py [--workers 1] [--prompts 4] [--family qwen2_5_vl]
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import pickle
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -141,8 +144,9 @@ def measure(side: str, case: str, family: str, prompts: int, folder: Path) -> di
     _, _, crops, tokens = CASES[case]
     pixels = TOKEN_SIDE[family] ** 2
     processor = build_processor(family)
-    save(build_model(family, processor.tokenizer, seed=0), processor, folder / family)
-    processor = hf_processor(str(folder / family))
+    model = folder / f"{family}_{os.getpid()}"
+    save(build_model(family, processor.tokenizer, seed=0), processor, model)
+    processor = hf_processor(str(model))
     processor.image_processor.size = {"shortest_edge": 4 * pixels, "longest_edge": 16384 * pixels}
     overrides = [
         f"data.max_prompt_length={2 * tokens}",
@@ -199,9 +203,23 @@ def measure(side: str, case: str, family: str, prompts: int, folder: Path) -> di
     }
 
 
+def all_workers(workers: int, options: list[str]) -> dict[str, float]:
+    """What the workers measure: their mean, and for the longest step of an event loop their maximum."""
+
+    def one(_: int) -> dict[str, float]:
+        command = [sys.executable, __file__, *options]
+        return json.loads(subprocess.check_output(command, text=True).splitlines()[-1])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(one, range(workers)))
+    mean = {name: sum(worker[name] for worker in found) / workers for name in found[0]}
+    return mean | {"longest_ms": max(worker["longest_ms"] for worker in found)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--prompts", type=int, default=4)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--prompts", type=int, default=4, help="prompts of a worker")
     parser.add_argument("--family", choices=sorted(TOKEN_SIDE), default="qwen2_5_vl")
     parser.add_argument("--cases", nargs="+", choices=sorted(CASES), default=list(CASES))
     parser.add_argument("--side", choices=["before", "after"])
@@ -214,7 +232,10 @@ def main() -> None:
 
     from PIL import Image, ImageFilter
 
-    print(f"{arguments.family}, {arguments.prompts} prompts x {N} rollouts\n")
+    rollouts = arguments.workers * arguments.prompts * N
+    print(
+        f"{arguments.family}, {arguments.workers} workers x {arguments.prompts} prompts x {N} = {rollouts} rollouts\n"
+    )
     print("| rollouts | side | event loop, ms | longest step, ms | images to the engine, ms | threads, ms | row, MB |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
@@ -227,10 +248,7 @@ def main() -> None:
             for side in ("before", "after"):
                 own = ["--side", side, "--cases", case, "--folder", folder]
                 common = ["--prompts", str(arguments.prompts), "--family", arguments.family]
-                done = subprocess.run(
-                    [sys.executable, __file__, *own, *common], stdout=subprocess.PIPE, text=True, check=True
-                )
-                results[side] = found = json.loads(done.stdout.splitlines()[-1])
+                results[side] = found = all_workers(arguments.workers, own + common)
                 print(
                     f"| {case}: {width} x {height}, {crops} crops, {tokens} tokens an image | {side} "
                     f"| {found['loop_ms']:.1f} | {found['longest_ms']:.0f} | {found['engine_ms']:.1f} "
