@@ -48,7 +48,7 @@ def test_figures_are_those_computed_by_hand(place):
     assert families["Qwen3-VL"]["image_tokens"]["p50"] == 72 and families["Qwen3.5"]["image_tokens"]["most"] == 3872
     assert families["Qwen2.5-VL"]["rows_over_budget"] == 1 and families["Qwen2.5-VL"]["prompt_tokens"] is None
     assert families["Qwen2.5-VL"]["host_bytes_of_a_step"] == {
-        "decoded": 3 * 2 * 1979600,
+        "decoded": 4 * 2 * 1979600,
         "requests": 2 * 3 * 2525 * 3 * 28 * 28,
         "features": 2 * 3 * 2525 * 2 * 3 * 28 * 28 * 2,
     }

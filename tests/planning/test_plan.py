@@ -80,8 +80,8 @@ def test_numbers_of_a_recipe_are_those_computed_by_hand():
     assert needs["the same features (FSDP workers)"] == "24 GB to 73 GB"
     # (32 + 8 + 3 x 8) x 1.4 GB and 7.4 GB; 8 x 4 GiB
     assert needs["processes; processed images of the engines"] == "97 GB; 34 GB"
-    # 188 + 1 + 97 + 34 GB, twice the features, 7.5 to 20 GB and 6.0 to 18 GB of images
-    assert needs["all of this and the object store"] == "382 GB to 505 GB"
+    # 188 + 1 + 97 + 34 GB, twice the features, 10 to 26 GB of decoded images and 6.0 to 18 GB in requests
+    assert needs["all of this and the object store"] == "384 GB to 512 GB"
     # 1024 x (12288 x 52 + 8192 x 40) bytes
     assert needs["columns of tokens of a step, at most (TransferQueue)"] == "1.0 GB"
     # 8.292e9 x 12 bytes, 19 saves of 99.5 GB

@@ -53,6 +53,12 @@ def test_run_logs_to_the_console_and_a_file_by_default():
     check_config(config)
 
 
+@pytest.mark.parametrize("value", ["null", "7", "true"])
+def test_what_is_no_list_of_loggers_is_refused(value):
+    with pytest.raises(ConfigError, match=r"^trainer.logger=.* is refused: give a list, such as .*=\[console,file\]"):
+        check_config(compose_config(f"trainer.logger={value}"))
+
+
 def test_wandb_without_a_key_is_refused_in_one_sentence():
     with pytest.raises(ConfigError) as error:
         check_config(with_loggers("console", "wandb"))

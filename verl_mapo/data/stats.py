@@ -94,7 +94,7 @@ class OfFamily:
         tokens = sum(self.row_tokens) / rows
         side = self.resize.factor
         return {
-            "decoded": 3.0 * batch * sum(pixels) / rows,
+            "decoded": sums.DECODED * batch * sum(pixels) / rows,
             "requests": batch * group * sums.feature_bytes(tokens, 3 * side**2, 1),
             "features": batch * group * sums.feature_bytes(tokens, 6 * side**2, sums.BFLOAT16),
         }

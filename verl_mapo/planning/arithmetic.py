@@ -26,6 +26,9 @@ controller and eight storage units (3.6 GB), trainer and data loaders, launcher 
 VLLM_IMAGE_CACHE = 4
 """GiB of processed images that an engine keeps, unless it is told otherwise."""
 
+DECODED = 4
+"""Bytes of a pixel of a decoded image: Pillow keeps RGB in four."""
+
 OBJECT_STORE_SHARE = 0.3
 """Share of a node's memory that Ray takes for its object store, unless it is told otherwise."""
 

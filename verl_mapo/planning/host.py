@@ -48,10 +48,12 @@ def requests(run: PlannedRun, looks: int) -> float:
 def images(run: PlannedRun, looks: int) -> float:
     """Bytes of the images in the agent-loop workers: originals of a step as they are stored, and all as seen.
 
-    The originals that the rollouts of a prompt share are counted for each of them.
+    The originals that the rollouts of a prompt share are counted for each of them as seen, and once as stored.
     """
     stored = 0 if run.data is None else run.data.pixels
-    return 3 * stored * run.config.data.train_batch_size + requests(run, looks)
+    tokens = run.image_tokens + looks * run.crops.tokens[1]
+    seen = run.rollouts * tokens * run.shape.side**2
+    return sums.DECODED * (stored * run.config.data.train_batch_size + seen)
 
 
 def offloaded(run: PlannedRun) -> float:

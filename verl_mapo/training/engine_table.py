@@ -290,9 +290,15 @@ TABLE = (
     ),
     Choice(
         "the same, over a number of GPUs that does not divide all",
-        (TENSOR_PARALLEL, f"{ROLLOUT}.data_parallel_size", f"{ROLLOUT}.pipeline_model_parallel_size"),
+        (
+            *(TENSOR_PARALLEL, f"{ROLLOUT}.data_parallel_size", f"{ROLLOUT}.pipeline_model_parallel_size"),
+            *(names.NODES, names.GPUS_PER_NODE),
+        ),
         _all(_SHARED_GPUS, lambda config: gpus(config) % gpus_of_engine(config) != 0),
-        refused("engines have equal parts of trainer.nnodes x trainer.n_gpus_per_node GPUs", f"{TENSOR_PARALLEL}=1"),
+        refused(
+            "engines have equal parts of trainer.nnodes x trainer.n_gpus_per_node GPUs",
+            f"{TENSOR_PARALLEL}=1, or to a divisor of all GPUs",
+        ),
     ),
     # LoRA
     Choice(
@@ -303,7 +309,7 @@ TABLE = (
     ),
     Choice(
         "the same with adapters in the vision tower",
-        (_TARGETS, _EXCLUDED),
+        (_RANK, _TARGETS, _EXCLUDED),
         lambda config: (
             uses_fsdp(config)
             and adapts_vision_tower(config)

@@ -16,7 +16,7 @@ from netrc import NetrcParseError, netrc
 from pathlib import Path
 from urllib.parse import urlparse
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from verl_mapo import names
 from verl_mapo.settings import ConfigError, select
@@ -114,9 +114,18 @@ BACKENDS: Mapping[str, Backend] = {
 
 
 def loggers(config: DictConfig) -> list[str]:
-    """The names in ``trainer.logger``, which may be one name or a list."""
-    given = select(config, names.LOGGER, [])
-    return [given] if isinstance(given, str) else [str(name) for name in given]
+    """The names in ``trainer.logger``, which may be one name or a list.
+
+    Raises:
+        ConfigError: it is neither, at which verl would stop when all engines are up.
+    """
+    given = select(config, names.LOGGER)
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, ListConfig):
+        given = "null" if given is None else given
+        raise ConfigError(f"{names.LOGGER}={given} is refused: give a list, such as {names.LOGGER}=[console,file].")
+    return [str(name) for name in given]
 
 
 def check_loggers(config: DictConfig) -> None:
