@@ -8,9 +8,11 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import ray
+from omegaconf import OmegaConf
 from support.ray_nodes import ray_cluster
 from support.scripted import compose_config
 
@@ -99,8 +101,31 @@ def test_settings_of_an_own_ray_are_refused_exactly_where_a_run_joins_a_cluster(
     with pytest.raises(ConfigError) as error:
         check_ray_settings(cpu)
     words = str(error.value)
-    assert words.startswith("ray_kwargs.ray_init.num_cpus=16, ray_kwargs.ray_init.num_gpus=1, ")
+    assert "ray_kwargs.ray_init.num_gpus=null" in words and words.startswith(
+        "ray_kwargs.ray_init.num_cpus=16, ray_kwargs.ray_init.num_gpus=1, "
+    )
     assert "would join the Ray cluster at 10.0.0.1:6379" in words and "RAY_ADDRESS=local" in words
+
+
+@pytest.mark.parametrize("name", OF_OWN_RAY)
+def test_what_ray_refuses_in_a_cluster_is_refused(name, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    value = {"a": 1} if name in ("resources", "labels", "_system_config") else 1
+    given = {"address": "10.0.0.1:6379", name: value}
+    with pytest.raises(ValueError, match=r"must not be provided|cannot be configured"):
+        ray.init(**given)
+    ray.shutdown()
+    with pytest.raises(ConfigError, match="or ray_kwargs.ray_init.address=local to start another Ray"):
+        check_ray_settings(OmegaConf.create({"ray_kwargs": {"ray_init": given}}))
+
+
+@pytest.mark.parametrize(("address", "refused"), [("garbage", True), (" local", True), ("ray://10.0.0.1:10001", False)])
+def test_address_that_is_none_is_refused_and_ray_client_is_left_to_ray(address, refused, monkeypatch):
+    for variable, given in ((address, {}), ("", {"address": address})):
+        monkeypatch.setenv("RAY_ADDRESS", variable)
+        config = OmegaConf.create({"ray_kwargs": {"ray_init": {"num_cpus": 1, **given}}})
+        with pytest.raises(ConfigError, match="give HOST:PORT") if refused else nullcontext():
+            check_ray_settings(config)
 
 
 def test_run_is_stopped_when_an_actor_stays_dead(capsys):

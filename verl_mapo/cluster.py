@@ -32,8 +32,11 @@ from verl_mapo.settings import ConfigError, select
 POLL_S = 10.0
 """Interval, in seconds, at which Ray is asked."""
 
-OF_OWN_RAY = ("num_cpus", "num_gpus", "object_store_memory", "resources", "labels")
-"""Settings of ``ray_kwargs.ray_init`` that Ray takes only where the run starts a Ray of its own."""
+OF_OWN_RAY = (
+    *("num_cpus", "num_gpus", "object_store_memory", "resources", "labels"),
+    *("_system_config", "_enable_object_reconstruction", "_node_name"),
+)
+"""Settings of ``ray_kwargs.ray_init`` that ``ray.init`` refuses where it joins a cluster."""
 
 METRICS_FILE = "VERL_FILE_LOGGER_PATH"
 """Environment variable with the path of the metrics file, which verl's logger ``file`` reads in the trainer."""
@@ -46,17 +49,24 @@ def check_ray_settings(config: DictConfig) -> None:
         config: the whole configuration.
 
     Raises:
-        ConfigError: it does, where ``ray.init`` would fail.
+        ConfigError: it does, or the address is none, where ``ray.init`` would fail.
     """
     given = select(config, "ray_kwargs.ray_init", {})
-    address = canonicalize_bootstrap_address(given.get("address"))
+    address = given.get("address")
+    asked = f"ray_kwargs.ray_init.address={address}" if address else f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}"
+    if "://" in asked:
+        return  # Ray Client has rules of its own
+    try:
+        joined = canonicalize_bootstrap_address(address, given.get("_temp_dir"))
+    except (ValueError, TypeError):
+        raise ConfigError(f"{asked} is refused: give HOST:PORT of a Ray cluster, auto, or local.") from None
     wrong = [f"ray_kwargs.ray_init.{name}" for name in OF_OWN_RAY if given.get(name) is not None]
-    if address is not None and wrong:
+    if joined is not None and wrong:
         values = ", ".join(f"{name}={select(config, name)}" for name in wrong)
+        own = "ray_kwargs.ray_init.address=local" if address else "RAY_ADDRESS=local in the environment"
         raise ConfigError(
             f"{values}: only a run that starts its own Ray takes this, and this one would join the Ray cluster at "
-            f"{address}. Set {' '.join(f'{name}=null' for name in wrong)} to join it, or RAY_ADDRESS=local in the "
-            "environment to start another Ray."
+            f"{joined}. Set {' '.join(f'{name}=null' for name in wrong)} to join it, or {own} to start another Ray."
         )
 
 

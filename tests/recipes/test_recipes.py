@@ -106,7 +106,7 @@ def test_recipe_passes_the_checks_of_verl_and_of_this_package(recipe, config, vl
 def test_recipe_without_data_asks_for_it_and_does_not_train_on_the_data_that_verl_would_take(recipe):
     with initialize_config_dir(str(recipe.parent), version_base=None):
         config = compose(recipe.stem)
-    with pytest.raises(ConfigError, match="^data.train_files must be set"):
+    with pytest.raises(ConfigError, match="^data.train_files and data.val_files must be set, for example"):
         check_start(config)
 
 

@@ -12,9 +12,9 @@ import torch
 from datasets import Dataset
 from support.scripted import compose_config
 
-from verl_mapo import machine
+from verl_mapo import machine, names
 from verl_mapo.settings import ConfigError
-from verl_mapo.training.start_checks import check_start
+from verl_mapo.training.start_checks import check_start, data_files
 
 FOLDER = Path(__file__).parent
 
@@ -45,6 +45,13 @@ def run(tmp_path, tiny_models):
         return compose_config(*files, model, *limits, images, *overrides)
 
     return make
+
+
+def test_file_that_is_not_set_is_asked_for_wherever_the_data_are_read(run):
+    with pytest.raises(
+        ConfigError, match="^data.train_files must be set, for example data.train_files=train.parquet.$"
+    ):
+        data_files(run("data.train_files=null"), names.TRAIN_FILES)
 
 
 def test_right_run_passes(run):

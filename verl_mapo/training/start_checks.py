@@ -29,8 +29,8 @@ from verl_mapo.training.row_checks import check_steps
 FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 """What verl reads, by the end of a file's name."""
 
-VERL_DATA = "~/data/rlhf/gsm8k/"
-"""Folder of the files that verl takes where a run sets none."""
+VERL_DATA = ("~/data/rlhf/gsm8k/train.parquet", "~/data/rlhf/gsm8k/test.parquet")
+"""The files that verl takes where a run sets none."""
 
 _EXAMPLES = {names.TRAIN_FILES: "train.parquet", names.VAL_FILES: "test.parquet", names.MODEL_PATH: "models/mine"}
 
@@ -46,9 +46,7 @@ def check_start(config: DictConfig) -> None:
     """
     if not uses_this_package(config):
         return
-    for setting in _EXAMPLES:
-        if OmegaConf.select(config, setting, throw_on_missing=False) is None:
-            raise ConfigError(f"{setting} must be set, for example {setting}={_EXAMPLES[setting]}.")
+    check_given(config, *_EXAMPLES)
     check_config(config)
     check_packages(config)
     check_attention(config, names.ATTENTION)
@@ -62,6 +60,22 @@ def check_start(config: DictConfig) -> None:
             check_rows(config, *datasets)
         if train:
             check_steps(config, rows_drawn(config, len(datasets[0])))
+
+
+def check_given(config: DictConfig, *settings: str) -> None:
+    """Check that settings of data and model are set, for which a recipe has no value.
+
+    Args:
+        config: the whole configuration.
+        settings: dotted paths.
+
+    Raises:
+        ConfigError: with those that are not.
+    """
+    missing = [path for path in settings if OmegaConf.select(config, path, throw_on_missing=False) is None]
+    if missing:
+        examples = " ".join(f"{path}={_EXAMPLES[path]}" for path in missing)
+        raise ConfigError(f"{' and '.join(missing)} must be set, for example {examples}.")
 
 
 def check_attention(config: DictConfig, setting: str) -> None:
@@ -87,8 +101,9 @@ def data_files(config: DictConfig, setting: str) -> list[str]:
     """The files and patterns of a setting that are on this machine's file systems.
 
     Raises:
-        ConfigError: see :func:`check_data_file`.
+        ConfigError: see :func:`check_given` and :func:`check_data_file`.
     """
+    check_given(config, setting)
     given = select(config, setting)
     files = [file for file in ([given] if isinstance(given, str) else given) if "://" not in file]
     for file in files:
@@ -109,8 +124,8 @@ def check_data_file(given: str, file: str) -> None:
     path = Path(file).expanduser()
     if path.is_dir():
         raise ConfigError(f"{given} is a folder: give a file, such as {Path(file) / 'train.parquet'}.")
-    if not path.exists() and not glob(file):
-        whose = ", verl's default," if file.startswith(VERL_DATA) else ""
+    if not path.exists() and not glob(str(path)):
+        whose = ", verl's default," if file in VERL_DATA else ""
         raise ConfigError(f"{given}{whose} does not exist on this machine, where the trainer reads it: give a file.")
     if path.suffix not in FORMATS:
         raise ConfigError(f"{given} is refused: verl reads .parquet, .json and .jsonl.")

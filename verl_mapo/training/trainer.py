@@ -45,6 +45,7 @@ from verl_mapo.training.records import RECORD_FIELDS, RecordSettings, describe_r
 from verl_mapo.training.rollout_metrics import rollout_metrics
 from verl_mapo.training.row_checks import check_steps
 from verl_mapo.training.scorer_actors import scorer_actors
+from verl_mapo.training.start_checks import check_given
 from verl_mapo.training.step_batch import StepBatch, to_dense
 from verl_mapo.training.step_checks import check_errors, check_lost, check_tokens, check_unreadable
 from verl_mapo.training.validation import ValidationRecords
@@ -79,6 +80,7 @@ class VisualTrainer(PPOTrainer):
 
     def __init__(self, config: DictConfig):
         use_threads()
+        check_given(config, names.TRAIN_FILES, names.VAL_FILES)
         check_config(config)
         keep_marked_checkpoint(config)
         use_row_dataset(config)
