@@ -39,10 +39,14 @@ def columns(run: PlannedRun) -> float:
     return run.rollouts * sums.token_bytes(run.config.data.max_prompt_length + response, response)
 
 
+def seen_pixels(run: PlannedRun, looks: int) -> float:
+    """Pixels of all images of a step's rollouts, as the model sees them."""
+    return run.rollouts * (run.image_tokens + looks * run.crops.tokens[1]) * run.shape.side**2
+
+
 def requests(run: PlannedRun, looks: int) -> float:
     """Bytes of the images of a step's requests if all rollouts wait at once: as seen, three bytes a pixel."""
-    tokens = run.image_tokens + looks * run.crops.tokens[1]
-    return run.rollouts * sums.feature_bytes(tokens, 3 * run.shape.side**2, 1)
+    return 3 * seen_pixels(run, looks)
 
 
 def images(run: PlannedRun, looks: int) -> float:
@@ -51,9 +55,7 @@ def images(run: PlannedRun, looks: int) -> float:
     The originals that the rollouts of a prompt share are counted for each of them as seen, and once as stored.
     """
     stored = 0 if run.data is None else run.data.pixels
-    tokens = run.image_tokens + looks * run.crops.tokens[1]
-    seen = run.rollouts * tokens * run.shape.side**2
-    return sums.DECODED * (stored * run.config.data.train_batch_size + seen)
+    return sums.DECODED * (stored * run.config.data.train_batch_size + seen_pixels(run, looks))
 
 
 def offloaded(run: PlannedRun) -> float:
