@@ -31,7 +31,7 @@ from verl_mapo.training.engines import ENGINE, NODES, check_engines
 from verl_mapo.training.mode_checks import check_mode
 from verl_mapo.training.row_checks import check_prompt_column
 from verl_mapo.training.setting_values import check_setting_values
-from verl_mapo.training.start_checks import data_files, data_rows, rows_drawn
+from verl_mapo.training.start_checks import check_given, data_files, data_rows, rows_drawn
 
 _LEAST_TOKENS, _MOST_TOKENS = 4, 16384
 """Limits of an image where the model has no preprocessor_config.json: those of the released models."""
@@ -60,11 +60,8 @@ def planned_run(
     _check(config)
     set_agent_workers(config)
     place = place_of(config, gpu_memory, host_memory)
-    path = OmegaConf.select(config, names.MODEL_PATH, throw_on_missing=False)
-    if path is None:
-        raise ConfigError(
-            f"{names.MODEL_PATH} must be set, for example {names.MODEL_PATH}=Qwen/Qwen2.5-VL-7B-Instruct."
-        )
+    check_given(config, names.MODEL_PATH)
+    path = select(config, names.MODEL_PATH)
     shape = ModelShape.read(path)
     originals, crops = _resizes(config, shape, path)
     given = OmegaConf.select(config, names.TRAIN_FILES, throw_on_missing=False)

@@ -32,7 +32,11 @@ FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 VERL_DATA = ("~/data/rlhf/gsm8k/train.parquet", "~/data/rlhf/gsm8k/test.parquet")
 """The files that verl takes where a run sets none."""
 
-_EXAMPLES = {names.TRAIN_FILES: "train.parquet", names.VAL_FILES: "test.parquet", names.MODEL_PATH: "models/mine"}
+_EXAMPLES = {
+    names.TRAIN_FILES: "train.parquet",
+    names.VAL_FILES: "test.parquet",
+    names.MODEL_PATH: "Qwen/Qwen2.5-VL-7B-Instruct",
+}
 
 
 def check_start(config: DictConfig) -> None:
