@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,6 +50,14 @@ def same_environment() -> Iterator[None]:
     os.environ = ENVIRONMENT  # noqa: B003
     yield
     os.environ = ENVIRONMENT  # noqa: B003
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_ray_is_left() -> Iterator[None]:
+    """Fail where a file of tests leaves its process connected to Ray, of which the next file could start none."""
+    yield
+    ray = sys.modules.get("ray")
+    assert ray is None or not ray.is_initialized(), "call ray.shutdown(), and end the threads that call Ray"
 
 
 @pytest.fixture(scope="session")

@@ -136,6 +136,15 @@ def test_run_is_stopped_when_an_actor_stays_dead(capsys):
     assert capsys.readouterr().err == f"verl-mapo: {said}.\n"
 
 
+def test_watch_ends_with_the_connection_to_ray_and_starts_no_other_ray():
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    thread = cluster.watch_cluster()
+    ray.shutdown()
+    thread.join(timeout=60)
+    assert not thread.is_alive() and not ray.is_initialized()
+    watch(iter([[], None]).__next__, pytest.fail)
+
+
 def test_silence_of_ray_is_said_once_and_does_not_stop_the_run(capsys):
     answers, stopped = (
         iter([ConnectionError("no connection.\nmore"), ConnectionError("again"), ["WorkerDict died"]]),

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Container, Mapping
+from functools import partial
 from typing import Any
 
 import psutil
@@ -106,23 +107,31 @@ def watch_cluster() -> threading.Thread:
     """Start the watch of this process's actors; Ray must be running.
 
     Returns:
-        the thread that watches.
+        the thread that watches; it ends when this process has left Ray.
     """
+    context = ray.get_runtime_context()
+    job = context.get_job_id()
     if not any(child.name().startswith("gcs_server") for child in psutil.Process().children(recursive=True)):
-        context = ray.get_runtime_context()
-        _say(f"watching the run in the Ray cluster at {context.gcs_address}, job {context.get_job_id()}.")
-    thread = threading.Thread(target=watch, args=(dead_actors, _stop), daemon=True)
+        _say(f"watching the run in the Ray cluster at {context.gcs_address}, job {job}.")
+    dead = partial(dead_actors, ray.JobID(bytes.fromhex(job)))
+    thread = threading.Thread(target=watch, args=(dead, _stop), daemon=True)
     thread.start()
     return thread
 
 
-def dead_actors() -> list[str]:
-    """The beginning of a sentence for every needed actor of this process's job that has died.
+def dead_actors(job: ray.JobID) -> list[str] | None:
+    """The beginning of a sentence for every needed actor of a job that has died; None if this process has left Ray.
 
     An actor that its owner has released is none, as verl's trainer when a run has ended, nor are the actors that it
     owned and that end with it. The beginning gives the actor's class, process and node, and Ray's reason.
+
+    Nothing is called here that starts a Ray where there is none, as ``ray.get_runtime_context`` does.
+
+    Args:
+        job: the job of this process.
     """
-    job = ray.JobID(bytes.fromhex(ray.get_runtime_context().get_job_id()))
+    if not ray.is_initialized():
+        return None
     gone = [*state.actors(job_id=job, actor_state_name="DEAD").values()]
     released = [actor["Address"] for actor in gone if _is_released(actor["DeathCause"])]
     dead = [
@@ -136,14 +145,14 @@ def dead_actors() -> list[str]:
     return [_described(actor, alive) for actor in dead]
 
 
-def watch(dead: Callable[[], list[str]], stop: Callable[[str], Any], grace_s: float = GRACE_S) -> None:
+def watch(dead: Callable[[], list[str] | None], stop: Callable[[str], Any], grace_s: float = GRACE_S) -> None:
     """Call ``stop`` with a sentence when a needed actor has been dead for some time, and return.
 
     verl ends its actors itself when a run ends, and fails by itself after many errors; the process of the driver then
     ends within that time.
 
     Args:
-        dead: returns the dead actors, see :func:`dead_actors`.
+        dead: returns the dead actors, or None where nothing is left to watch; see :func:`dead_actors`.
         stop: ends the run.
         grace_s: seconds that the run has to end by itself after an actor has died.
     """
@@ -156,6 +165,8 @@ def watch(dead: Callable[[], list[str]], stop: Callable[[str], Any], grace_s: fl
             if not told:
                 told = True
                 _say(f"Ray does not say which actors have died ({_first_sentence(error)}): none is seen until it does.")
+        if found is None:
+            return
         if found:
             first, died_at = found[0], time.monotonic()
             _say(f"{first}.")
