@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import pytest
@@ -10,7 +11,7 @@ from omegaconf import OmegaConf
 from pydantic import field_validator
 from pydantic.dataclasses import dataclass
 
-from verl_mapo.settings import STRICT, ConfigError, parse, parse_node, parse_options, select
+from verl_mapo.settings import STRICT, ConfigError, local_path, parse, parse_node, parse_options, select
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -104,6 +105,11 @@ def test_message_names_all_faults():
 def test_select_returns_the_default_where_a_part_of_the_path_is_absent():
     config = OmegaConf.create({"a": {"b": None, "c": 3}})
     assert (select(config, "a.c"), select(config, "a.b", 5), select(config, "x.y.z")) == (3, 5, None)
+
+
+def test_home_of_a_user_is_replaced_and_of_no_user_stays():
+    assert local_path("~/a") == Path.home() / "a" and local_path("a/~b") == Path("a/~b")
+    assert local_path("~nobody_here/a") == Path("~nobody_here/a")
 
 
 @dataclass(frozen=True)

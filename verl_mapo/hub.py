@@ -5,9 +5,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-from verl_mapo.settings import ConfigError
+from verl_mapo.settings import ConfigError, local_path
 
 WAIT_S = 5.0
 """Seconds that the hub has to accept a connection, and to answer."""
@@ -29,7 +28,7 @@ def check_reachable(setting: str, path: str) -> None:
     Raises:
         ConfigError: the path is a name on the hub, its config.json was never downloaded, and the hub does not answer.
     """
-    if Path(path).expanduser().exists() or not _NAME.fullmatch(path):
+    if local_path(path).exists() or not _NAME.fullmatch(path):
         return
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError

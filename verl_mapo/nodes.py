@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import platform
 import socket
 import sys
@@ -251,7 +252,7 @@ def readable(path: str) -> Answer:
 
     Two folders count as the same if they hold equally many entries, and equally many bytes if the entries are not many.
     """
-    what, place = f"path {path}", Path(path.removeprefix("file://")).expanduser()
+    what, place = f"path {path}", Path(os.path.expanduser(path.removeprefix("file://")))
     try:
         if place.is_dir():
             entries = list(place.iterdir())

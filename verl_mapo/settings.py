@@ -9,9 +9,11 @@ Every settings class is a frozen pydantic dataclass that names its node of the c
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -99,6 +101,11 @@ def select(config: Any, path: str, default: Any = None) -> Any:
     """
     value = OmegaConf.select(config, path)
     return default if value is None else value
+
+
+def local_path(value: str | Path) -> Path:
+    """The path of a setting or an option, with ``~`` replaced as in verl; ``~name`` stays if no such user exists."""
+    return Path(os.path.expanduser(value))
 
 
 def is_null(config: Any, path: str) -> bool:

@@ -66,6 +66,7 @@ def test_right_run_passes(run):
         (["data.train_batch_size=2"], "train_batch_size=2, but there are 1 rows to train on"),
         (["data.train_files=no/such.parquet"], "data.train_files=no/such.parquet does not exist on this machine"),
         (["data.val_files='~/data/rlhf/gsm8k/test.parquet'"], "verl's default, does not exist on this machine"),
+        (["data.train_files='~nobody_here/a.parquet'"], "=~nobody_here/a.parquet does not exist on this machine"),
         (["data.val_files=[no/such.json]"], "data.val_files=no/such.json does not exist on this machine"),
         (["data.val_files=no/folder"], "data.val_files=no/folder does not exist on this machine"),
         ([f"data.val_files={FOLDER}"], f"is a folder: give a file, such as {FOLDER}/train.parquet."),

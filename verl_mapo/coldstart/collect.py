@@ -41,7 +41,7 @@ from verl_mapo.report.load import Rollout, RunData
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.run_folder import SPLITS, write_whole
 from verl_mapo.run_lock import LOCK, locked
-from verl_mapo.settings import ConfigError, parse
+from verl_mapo.settings import ConfigError, local_path, parse
 from verl_mapo.settings import select as select_setting
 from verl_mapo.training.questions import Questions
 
@@ -120,7 +120,7 @@ def check_out(out: Path, data: Sequence[str]) -> None:
         ConfigError: ``out/train.parquet`` is one of them, or was not written by ``verl-mapo collect``.
     """
     file = out / "train.parquet"
-    read = any(file.resolve() == Path(each).expanduser().resolve() for each in data)
+    read = any(file.resolve() == local_path(each).resolve() for each in data)
     if file.exists() and (read or not (out / _ABOUT).exists()):
         whose = "is one of data.train_files" if read else "was not written by verl-mapo collect"
         raise ConfigError(

@@ -24,7 +24,7 @@ from verl_mapo.platforms import cpu
 from verl_mapo.report.progress import Progress
 from verl_mapo.run_command import OWN, attempt
 from verl_mapo.run_folder import RunFolder
-from verl_mapo.settings import ConfigError, select
+from verl_mapo.settings import ConfigError, local_path, select
 from verl_mapo.training.start_checks import check_attention, data_files, tokenizer_and_processor
 
 CONFIG = PRIMARY.with_name("sft.yaml")
@@ -143,7 +143,7 @@ def _samples(config: DictConfig, setting: str) -> int:
 def _arguments(model: str, data: Path, folder: RunFolder, overrides: Sequence[str]) -> list[str]:
     """The overrides of a run, those of the command line last."""
     check_data_path("--data", data.resolve())
-    place = Path(model).expanduser()
+    place = local_path(model)
     own = [
         path_override(MODEL, place.resolve() if place.exists() else model),
         path_override(names.TRAIN_FILES, data.resolve()),

@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
@@ -21,6 +20,7 @@ from tqdm import tqdm
 from verl_mapo import names
 from verl_mapo.coldstart.replay import Replay
 from verl_mapo.run_folder import write_whole
+from verl_mapo.settings import local_path
 
 if TYPE_CHECKING:
     from verl_mapo.coldstart.dataset import SupervisedDataset
@@ -81,7 +81,7 @@ def verdicts_of(dataset: SupervisedDataset, config: DictConfig) -> list[Verdict]
     folder = dataset.settings.replays
     if folder is None:
         return list(_found(dataset))
-    file = Path(folder).expanduser().absolute() / f"{_key(dataset, config)}.jsonl"
+    file = local_path(folder).absolute() / f"{_key(dataset, config)}.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock"):
         if not file.is_file():

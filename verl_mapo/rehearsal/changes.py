@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from verl_mapo import names
 from verl_mapo.advantages.axpo import AxpoSettings
 from verl_mapo.overrides import path_override
-from verl_mapo.settings import ConfigError, parse, select
+from verl_mapo.settings import ConfigError, local_path, parse, select
 from verl_mapo.training.logger_checks import BACKENDS, loggers
 
 PROMPTS = 2
@@ -125,7 +125,7 @@ def _kept_loggers(config: DictConfig, _: Parts) -> list[str]:
 
 def _scorer_model(config: DictConfig, parts: Parts) -> Any:
     kind, model = select(config, f"{_SCORER}.kind"), select(config, f"{_SCORER}.model")
-    absent = kind == "clip" and model and not (Path(model).expanduser() / "config.json").is_file()
+    absent = kind == "clip" and model and not (local_path(model) / "config.json").is_file()
     return str(parts.scorer) if absent else model
 
 

@@ -23,7 +23,7 @@ from transformers import AutoConfig, AutoProcessor, PreTrainedModel, ProcessorMi
 from verl_mapo import names
 from verl_mapo.rehearsal.script import ENDING, STATES, TURN, Script
 from verl_mapo.rollout.parser import THINK
-from verl_mapo.settings import ConfigError
+from verl_mapo.settings import ConfigError, local_path
 from verl_mapo.toy.dialogue import Family
 from verl_mapo.toy.tiny_vlm import build_model, build_processor, save
 
@@ -85,7 +85,7 @@ def find_model(path: str) -> RealModel:
     Raises:
         ConfigError: it is of no family of which there is a tiny model, or its name does not tell the family.
     """
-    folder = Path(path).expanduser()
+    folder = local_path(path)
     if (folder / "config.json").is_file():
         config = AutoConfig.from_pretrained(folder)
         _refuse_linear_attention(path, config.model_type)

@@ -37,7 +37,7 @@ from verl_mapo.rollout.plain_text import PlainText
 from verl_mapo.rollout.prompt_length import PromptLength
 from verl_mapo.rollout.row_messages import check_marks, medium_of
 from verl_mapo.rollout.row_pictures import SIZE_KEYS, is_filled, source_of
-from verl_mapo.settings import ConfigError, select
+from verl_mapo.settings import ConfigError, local_path, select
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class PathDataset(RLHFDataset):
     @cached_property
     def files(self) -> PictureFiles:
         folder = self.config.get(names.PICTURE_DIR.removeprefix("data.")) or Path(self.cache_dir) / "pictures"
-        return PictureFiles(Path(folder).expanduser().absolute())
+        return PictureFiles(local_path(folder).absolute())
 
     def _lean_message(self, message: dict[str, Any]) -> dict[str, Any]:
         content = message.get("content")

@@ -7,7 +7,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -24,7 +23,7 @@ from verl_mapo.rewards.settings import DescriptionAlignmentSettings, alignment_s
 from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.tag_tokens import stop_token
-from verl_mapo.settings import ConfigError, parse, select
+from verl_mapo.settings import ConfigError, local_path, parse, select
 from verl_mapo.training.dead_settings import check_dead_settings
 from verl_mapo.training.dead_settings_conditions import ACTOR
 from verl_mapo.training.dead_settings_table import TABLE
@@ -300,7 +299,7 @@ def _check_data_files(config: DictConfig) -> None:
     for setting in (names.TRAIN_FILES, names.VAL_FILES):
         given = select(config, setting, ())
         for file in [given] if isinstance(given, str) else given:
-            if Path(file).expanduser().is_file():
+            if local_path(file).is_file():
                 check_data_path(setting, file)
 
 

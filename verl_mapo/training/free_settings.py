@@ -26,7 +26,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from verl_mapo import names
 from verl_mapo.rollout.images import SIZE_ARGUMENTS, processor_kwargs
-from verl_mapo.settings import ConfigError, select
+from verl_mapo.settings import ConfigError, local_path, select
 from verl_mapo.training.dead_settings_conditions import MODEL, ROLLOUT
 from verl_mapo.training.setting_hints import nearest
 from verl_mapo.versions import distribution_version
@@ -182,7 +182,7 @@ def _model_config(config: DictConfig, path: str) -> Receiver | None:
     if set(select(config, path)) <= {"attn_implementation"}:
         return None  # the model's configuration need not be read for it
     settings = select(config, path.rpartition(".")[0])
-    folder = Path(str(settings.get("hf_config_path") or settings.get("path"))).expanduser()
+    folder = local_path(str(settings.get("hf_config_path") or settings.get("path")))
     try:
         found = AutoConfig.from_pretrained(folder, trust_remote_code=bool(settings.get("trust_remote_code")))
     except (OSError, ValueError):

@@ -19,7 +19,7 @@ from urllib.parse import urlparse
 from omegaconf import DictConfig, ListConfig
 
 from verl_mapo import names
-from verl_mapo.settings import ConfigError, select
+from verl_mapo.settings import ConfigError, local_path, select
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def _set(*variables: str) -> bool:
 def _has_wandb_key() -> bool:
     """Whether wandb is offline, or finds a key where ``wandb login`` and its documentation put one."""
     settings: dict[str, str] = {}
-    home = Path(os.environ.get("WANDB_CONFIG_DIR", "~/.config/wandb")).expanduser()
+    home = local_path(os.environ.get("WANDB_CONFIG_DIR", "~/.config/wandb"))
     for file in (home / "settings", Path(os.environ.get("WANDB_DIR", ".")) / "wandb" / "settings"):
         parser = ConfigParser(interpolation=None)
         try:
@@ -72,7 +72,7 @@ def _has_wandb_key() -> bool:
 
 def _in_netrc(host: str) -> bool:
     files = [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]
-    for file in (Path(file).expanduser() for file in files):
+    for file in (local_path(file) for file in files):
         try:
             if host in netrc(file).hosts:
                 return True
@@ -82,13 +82,13 @@ def _in_netrc(host: str) -> bool:
 
 
 def _has_swanlab_key() -> bool:
-    folder = Path(os.environ.get("SWANLAB_SAVE_DIR", "~/.swanlab")).expanduser()
+    folder = local_path(os.environ.get("SWANLAB_SAVE_DIR", "~/.swanlab"))
     offline = os.environ.get("SWANLAB_MODE", "cloud") != "cloud"
     return offline or _set("SWANLAB_API_KEY") or (folder / ".netrc").is_file()
 
 
 def _has_clearml_key() -> bool:
-    file = Path(os.environ.get("CLEARML_CONFIG_FILE", "~/clearml.conf")).expanduser()
+    file = local_path(os.environ.get("CLEARML_CONFIG_FILE", "~/clearml.conf"))
     keys = _set("CLEARML_API_ACCESS_KEY", "CLEARML_API_SECRET_KEY")
     return keys or _set("CLEARML_OFFLINE_MODE") or file.is_file()
 

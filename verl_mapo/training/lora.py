@@ -5,13 +5,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 from omegaconf import DictConfig, OmegaConf
 from verl.utils.model import check_exclude_modules, check_target_modules
 
-from verl_mapo.settings import select
+from verl_mapo.settings import local_path, select
 from verl_mapo.training.dead_settings_conditions import MODEL
 
 _MODULES = ("target_modules", "exclude_modules")
@@ -51,7 +50,7 @@ def adapts_vision_tower(config: DictConfig) -> bool:
         return False
     modules = SimpleNamespace(**{name: _plain(config, name) for name in _MODULES})
     if adapter := select(config, f"{MODEL}.lora_adapter_path"):
-        file = Path(adapter).expanduser() / "adapter_config.json"
+        file = local_path(adapter) / "adapter_config.json"
         if not file.is_file():
             return False
         written = json.loads(file.read_text())

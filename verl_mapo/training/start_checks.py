@@ -20,7 +20,7 @@ from verl_mapo import names
 from verl_mapo.hub import check_reachable
 from verl_mapo.machine import FLASH_ATTENTION, flash_attention_fault, flash_attention_remedy
 from verl_mapo.rollout.row_dataset import UNREADABLE, unreadable_file
-from verl_mapo.settings import ConfigError, select
+from verl_mapo.settings import ConfigError, local_path, select
 from verl_mapo.training.config_checks import check_columns, check_config, check_model, check_rows, uses_this_package
 from verl_mapo.training.engines import check_packages
 from verl_mapo.training.methods import enabled_methods
@@ -125,7 +125,7 @@ def check_data_file(given: str, file: str) -> None:
     Raises:
         ConfigError: it does not exist, is a folder, or is of another kind.
     """
-    path = Path(file).expanduser()
+    path = local_path(file)
     if path.is_dir():
         raise ConfigError(f"{given} is a folder: give a file, such as {Path(file) / 'train.parquet'}.")
     if not path.exists() and not glob(str(path)):
@@ -142,7 +142,7 @@ def data_rows(files: list[str]) -> Dataset:
         ConfigError: a file is empty, cut short, or of another format than its name says.
     """
     disable_progress_bars()
-    return concatenate_datasets([_rows_of(Path(file).expanduser()) for file in files])
+    return concatenate_datasets([_rows_of(local_path(file)) for file in files])
 
 
 def rows_drawn(config: DictConfig, rows: int) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import is_dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator
@@ -15,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from verl_mapo.endpoint import Retries, Seconds, base_url
 from verl_mapo.rewards.scorers.fit import Fit
-from verl_mapo.settings import STRICT
+from verl_mapo.settings import STRICT, local_path
 
 NO_SCORER = "none"
 """The value of ``kind`` with which every visual turn is unscored."""
@@ -79,7 +78,7 @@ class ScorerSettings:
             example = "a folder or a hub name" if kind == "clip" else "the name under which the server serves it"
             raise ValueError(f"kind={kind!r} needs a model, {example}, for example 'openai/clip-vit-base-patch32'")
         if kind == "clip":
-            folder = Path(model).expanduser()
+            folder = local_path(model)
             is_hub_name = _HUB_NAME.fullmatch(model) and not folder.exists()
             if not is_hub_name and not (folder / "config.json").is_file():
                 raise ValueError("it is neither a folder with a config.json nor a hub name such as 'org/name'")
