@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -82,11 +83,13 @@ def doctor(
     if recipe is not None:
         if path:
             raise typer.BadParameter("--path belongs to the checks of nodes, which --recipe replaces by a plan.")
-        from verl_mapo.planning.make import planned_run
-        from verl_mapo.planning.plan import plan_lines
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # verl warns of each of its engines that is not installed
+            from verl_mapo.planning.make import planned_run
+            from verl_mapo.planning.plan import plan_lines
 
-        primary(None, recipe)
-        lines = plan_lines(planned_run(recipe, overrides or [], data, gpu_memory, host_memory))
+            primary(None, recipe)
+            lines = plan_lines(planned_run(recipe, overrides or [], data, gpu_memory, host_memory))
         console.print(tables.plan_table(lines), *tables.plan_words(lines), sep="\n")
         raise typer.Exit(any(line.level == "fails" for line in lines))
     if overrides or data or gpu_memory or host_memory:
