@@ -268,7 +268,7 @@ def test_weighted_sketches_do_not_depend_on_the_micro_batch_and_leave_focus_scor
     assert torch.equal(both[FOCUS].values().nan_to_num(-1), plain[FOCUS].values().nan_to_num(-1))
 
 
-@pytest.mark.parametrize("strategy", ["fsdp", "fsdp2"])
+@pytest.mark.parametrize("strategy", [pytest.param("fsdp", marks=pytest.mark.matrix), "fsdp2"])
 def test_shards_take_several_backward_passes(engine, model, picture, tmp_path, strategy):
     """FSDP gathers the weights again for each backward pass over the same graph, and after that of a view."""
     rows = rows_of(engine.module, model, picture)

@@ -14,7 +14,7 @@ from verl_mapo.toy.visual_search import NAMES, VisualSearch
 from verl_mapo.toy.warm_start import Recipe, WarmStart
 
 
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("family", ["qwen2_5_vl", pytest.param("qwen3_vl", marks=pytest.mark.matrix)])
 def test_tower_learns_names(family):
     stage = Stage(25, 8, 2e-3)
     start = WarmStart(family, VisualSearch(no_zoom_share=0.3), Recipe(24, stage, None, stage, stage), 0)
