@@ -22,14 +22,16 @@ from verl_mapo.driver_threads import THREADS
 from verl_mapo.launcher import WORKER_DIED
 from verl_mapo.settings import ConfigError
 
-RUN = """
+CONNECTED = """
 import sys, threading, time
 import ray
 from verl_mapo import cluster
 cluster.POLL_S = 0.1
 cluster.watch.__defaults__ = (0.3,)
 ray.init(sys.argv[1], log_to_driver=False, include_dashboard=False)
+"""
 
+RUN = """
 class Actor:
     def pid(self):
         import os
@@ -66,13 +68,6 @@ threading.Event().wait()
 """
 
 RUN_ON_ANOTHER_NODE = """
-import sys, threading
-import ray
-from verl_mapo import cluster
-cluster.POLL_S = 0.1
-cluster.watch.__defaults__ = (0.3,)
-ray.init(sys.argv[1], log_to_driver=False, include_dashboard=False)
-
 @ray.remote(num_cpus=0, resources={"other": 1})
 class WorkerDict:
     def node(self):
@@ -213,7 +208,7 @@ def test_dead_node_ends_the_run_and_is_named_as_dead():
 
 def start(script: str, address: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))}
-    command = [sys.executable, "-c", script, address]
+    command = [sys.executable, "-c", CONNECTED + script, address]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
