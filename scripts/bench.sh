@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every benchmark of docs/performance.md in sequence and prints markdown. About 50 minutes on two idle cores.
+# Runs the benchmarks of docs/performance.md that need neither a GPU nor a data set in sequence and prints markdown. About 50 minutes on two idle cores.
 #
 #   scripts/bench.sh [ENVIRONMENT]          # .venv by default
 set -euo pipefail

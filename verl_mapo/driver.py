@@ -3,7 +3,7 @@
 """verl's main_ppo as ``verl-mapo train`` starts it: ``python -m verl_mapo.driver`` takes the same arguments.
 
 Before Ray starts, the configuration, the data and the model's tokenizer are checked, so that a mistake costs seconds.
-The trainer runs on the machine of the command, where its run folder is. In a Ray cluster that was there before, the
+The trainer runs on the machine of the command, where its run folder is. In an existing Ray cluster, the
 actors of the run are watched.
 """
 

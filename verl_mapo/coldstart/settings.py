@@ -15,6 +15,7 @@ from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import STRICT, ConfigError, parse, select
 from verl_mapo.training.dead_settings import Condition, DeadSettings, check_dead_settings
 from verl_mapo.training.frozen_tower import FREEZE, check_frozen_tower, check_resumed_tower
+from verl_mapo.training.going_on import check_resumed_ranks
 
 SFT_NODE = "sft"
 MAX_LENGTH, RESPONSE_LENGTH = "data.max_length", names.RESPONSE_LENGTH
@@ -94,6 +95,7 @@ def check_sft(config: DictConfig) -> None:
     check_dead_settings(config, _UNREAD)
     check_frozen_tower(config, "engine", "engine")
     check_resumed_tower(config, "engine", "checkpoint")
+    check_resumed_ranks(config)
     _check_sizes(config)
     if (select(config, names.TEST_FREQ, -1) not in (-1, 0)) and not select(config, names.VAL_FILES):
         raise ConfigError(

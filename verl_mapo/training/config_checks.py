@@ -30,6 +30,7 @@ from verl_mapo.training.dead_settings_table import TABLE
 from verl_mapo.training.engines import check_engines, check_heads, check_linear_attention, check_micro_batches
 from verl_mapo.training.free_settings import check_free_settings, check_model_settings
 from verl_mapo.training.frozen_tower import check_frozen_tower, check_resumed_tower
+from verl_mapo.training.going_on import check_resumed_ranks
 from verl_mapo.training.logger_checks import check_loggers
 from verl_mapo.training.method import Method
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method, is_built_in
@@ -75,6 +76,7 @@ def check_config(config: DictConfig) -> None:
     check_micro_batches(config)
     check_frozen_tower(config, ACTOR, f"{ACTOR}.fsdp_config")
     check_resumed_tower(config, ACTOR, f"{ACTOR}.checkpoint", "actor")
+    check_resumed_ranks(config, "actor")
     _check_audit(config)
     _check_weights(config)
     _check_image_cache(config)
