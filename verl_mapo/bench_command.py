@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from verl_mapo import names
 from verl_mapo.bench_causes_command import causes
@@ -40,7 +40,7 @@ def list_benchmarks() -> None:
     """List the built-in benchmarks."""
     from verl_mapo.benchmarks import BENCHMARKS
 
-    table = Table("name", "questions", "on the Hugging Face hub", "content")
+    table = Table("name", "questions", Column("on the Hugging Face hub", overflow="fold"), "content")
     for name in BENCHMARKS.names:
         found = BENCHMARKS.find(name)
         table.add_row(name, str(found.questions), found.hub_id, (found.__doc__ or "").partition("\n")[0])

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from verl_mapo import names
 from verl_mapo.command_group import ConfigErrorGroup
@@ -21,7 +20,7 @@ from verl_mapo.settings import ConfigError
 if TYPE_CHECKING:
     from verl_mapo.data import Conversion
 
-data = typer.Typer(cls=ConfigErrorGroup, help="Convert public training sets to neutral rows.", no_args_is_help=True)
+data = typer.Typer(cls=ConfigErrorGroup, help="Convert public training sets, and look at rows.", no_args_is_help=True)
 register(data)
 console = Console()
 
@@ -31,7 +30,7 @@ def list_data() -> None:
     """List the built-in training sets."""
     from verl_mapo.data import DATA_SETS
 
-    table = Table("name", "on the Hugging Face hub", "content")
+    table = Table("name", Column("on the Hugging Face hub", overflow="fold"), "content")
     for name in DATA_SETS.names:
         found = DATA_SETS.find(name)
         table.add_row(name, found.hub_id, (found.__doc__ or "").partition("\n")[0])
@@ -76,6 +75,8 @@ def convert_data(
     choices = {"max_left_out": max_left_out, "max_pixels": max_pixels, "without_judged": without_judged}
     done = convert(dataset(given_options(option or ())), source, out.resolve(), limit, **choices)
     console.print(summary_table(done))
+    if done.left_out:
+        typer.echo(f"What is left out is in {done.file.with_name('left_out.jsonl')}")
     typer.echo(in_shell(path_override(names.TRAIN_FILES, done.file)))
 
 
@@ -112,11 +113,9 @@ def given_options(pairs: list[str]) -> dict[str, str | None]:
 
 def summary_table(done: Conversion) -> Table:
     """The rows of a conversion by style, and what is left out by reason."""
-    table = Table("", "count", title=f"{done.rows} rows with {done.images} images", title_justify="left")
+    table = Table("rows", "count", title=f"{done.rows} rows with {done.images} images", title_justify="left")
     for style, count in done.styles.most_common():
         table.add_row(f"answers checked by {style}", str(count))
     for reason, count in done.left_out.most_common():
         table.add_row(f"left out: {reason}", str(count))
-    if done.left_out:
-        table.caption = f"What is left out is in {escape(str(done.file.with_name('left_out.jsonl')))}"
     return table

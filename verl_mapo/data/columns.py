@@ -40,7 +40,7 @@ _VIDEOS = "videos"
 
 
 class Columns(DataSet):
-    """Your own parquet, JSONL or JSON files; ``--option question=problem`` names a column.
+    """Your own parquet, JSONL or JSON files, whose columns you name with --option.
 
     An example with ``<video>`` in its question, or with anything in a column ``videos``, is left out on purpose.
 
