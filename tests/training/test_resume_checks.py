@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from verl_mapo.settings import ConfigError
-from verl_mapo.training.resume_checks import check_resume
+from verl_mapo.training.resume_checks import check_resume, check_resumed_ranks
 
 
 def trainer(**settings):
@@ -66,3 +67,19 @@ def test_run_without_checkpoints_begins(tmp_path):
     (tmp_path / "latest_checkpointed_iteration.txt").write_text("")
     with pytest.raises(ConfigError, match="names no step: remove it, or set trainer.resume_mode=disable"):
         check_resume(trainer(default_local_dir=str(tmp_path)))
+
+
+@pytest.mark.parametrize(("nodes", "of_a_node", "refused"), [(1, 8, False), (2, 4, False), (8, 8, True), (1, 1, True)])
+def test_checkpoint_is_read_by_as_many_gpus_as_wrote_it(tmp_path, nodes, of_a_node, refused):
+    actor = tmp_path / "global_step_4" / "actor"
+    actor.mkdir(parents=True)
+    config = {"nnodes": nodes, "n_gpus_per_node": of_a_node, "default_local_dir": str(tmp_path), "resume_mode": "auto"}
+    config = OmegaConf.create({"trainer": config})
+    for rank in range(8):
+        (actor / f"model_world_size_8_rank_{rank}.pt").touch()
+    check_resumed_ranks(config, "actor")  # no checkpoint is marked yet
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("4")
+    with pytest.raises(ConfigError, match=r"which 8 GPUs wrote and only 8 can read") if refused else nullcontext():
+        check_resumed_ranks(config, "actor")
+    config.trainer.resume_mode = "disable"
+    check_resumed_ranks(config, "actor")

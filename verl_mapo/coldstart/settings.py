@@ -15,7 +15,7 @@ from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import STRICT, ConfigError, parse, select
 from verl_mapo.training.dead_settings import Condition, DeadSettings, check_dead_settings
 from verl_mapo.training.frozen_tower import FREEZE, check_frozen_tower, check_resumed_tower
-from verl_mapo.training.going_on import check_resumed_ranks
+from verl_mapo.training.resume_checks import check_resumed_ranks
 
 SFT_NODE = "sft"
 MAX_LENGTH, RESPONSE_LENGTH = "data.max_length", names.RESPONSE_LENGTH

@@ -30,13 +30,12 @@ from verl_mapo.training.dead_settings_table import TABLE
 from verl_mapo.training.engines import check_engines, check_heads, check_linear_attention, check_micro_batches
 from verl_mapo.training.free_settings import check_free_settings, check_model_settings
 from verl_mapo.training.frozen_tower import check_frozen_tower, check_resumed_tower
-from verl_mapo.training.going_on import check_resumed_ranks
 from verl_mapo.training.logger_checks import check_loggers
 from verl_mapo.training.method import Method
 from verl_mapo.training.methods import METHODS, enabled_methods, estimator_method, is_built_in
 from verl_mapo.training.mode_checks import check_mode
 from verl_mapo.training.records import RecordSettings
-from verl_mapo.training.resume_checks import check_resume
+from verl_mapo.training.resume_checks import check_resume, check_resumed_ranks
 from verl_mapo.training.row_checks import check_messages
 from verl_mapo.training.setting_values import check_setting_values
 from verl_mapo.training.unknown_settings import check_unknown_settings

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -12,10 +11,7 @@ from omegaconf import DictConfig
 from verl_mapo import names
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.run_folder import marked_step
-from verl_mapo.settings import ConfigError, parse, select
-
-_PART = re.compile(r"model_world_size_(\d+)_rank_0\.pt")
-"""verl's file of the first rank's weights in a checkpoint of FSDP."""
+from verl_mapo.settings import parse, select
 
 
 def resumed_checkpoint(config: DictConfig) -> Path | None:
@@ -31,33 +27,6 @@ def resumed_checkpoint(config: DictConfig) -> Path | None:
     folder = Path(select(config, names.CHECKPOINT_DIR)).absolute()
     step = marked_step(folder)
     return folder / f"global_step_{step}" if step else None
-
-
-def check_resumed_ranks(config: DictConfig, part: str = "") -> None:
-    """Check that a run has as many GPUs as wrote the checkpoint from which it will go on.
-
-    FSDP writes a file for each rank, with the number of ranks in its name, and reads those of that number alone.
-
-    Args:
-        config: the whole configuration.
-        part: folder of the engine's part in a checkpoint.
-
-    Raises:
-        ConfigError: it has more or fewer; with both numbers, and how to go on with another number.
-    """
-    if (checkpoint := resumed_checkpoint(config)) is None:
-        return
-    nodes, of_a_node = select(config, names.NODES), select(config, names.GPUS_PER_NODE)
-    found = [_PART.fullmatch(file.name) for file in (checkpoint / part).glob("model_world_size_*")]
-    wrote = {int(match[1]) for match in found if match}
-    if wrote and nodes * of_a_node not in wrote:
-        ranks = max(wrote)
-        raise ConfigError(
-            f"{names.NODES}={nodes} and {names.GPUS_PER_NODE}={of_a_node} are {nodes * of_a_node} GPUs, but the run "
-            f"goes on from {checkpoint}, which {ranks} GPUs wrote and only {ranks} can read. Use {ranks}, or begin a "
-            "new run from its weights, in another folder: python -m verl.model_merger merge --backend fsdp --local_dir "
-            f"{checkpoint / part} --target_dir MODEL, then {names.MODEL_PATH}=MODEL."
-        )
 
 
 def going_on(config: DictConfig, step: int) -> str:

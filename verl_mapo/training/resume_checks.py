@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The check of the checkpoint from which a run is to go on.
 
-verl looks at it when all workers are up. It then fails on a path that does not end in a step and on a mark that a full
-disk has emptied, and begins anew, without an error, where the marked checkpoint is gone.
+verl looks at it when all workers are up. It then fails on a path that does not end in a step, on a mark that a full disk
+has emptied, and on a checkpoint that another number of GPUs wrote; and it begins anew, without an error, where the
+marked checkpoint is gone.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from omegaconf import DictConfig
 from verl_mapo import names
 from verl_mapo.run_folder import mark_file, marked_step, wrong_mark
 from verl_mapo.settings import ConfigError, select
+from verl_mapo.training.going_on import resumed_checkpoint
 
 _STEP = re.compile(r"global_step_\d+")
+
+_PART = re.compile(r"model_world_size_(\d+)_rank_0\.pt")
+"""verl's file of the first rank's weights in a checkpoint of FSDP."""
 
 
 def check_resume(config: DictConfig) -> None:
@@ -35,6 +40,33 @@ def check_resume(config: DictConfig) -> None:
         _check_path(select(config, names.RESUME_PATH))
     elif mode == "auto" and folder is not None:
         _check_mark(Path(folder))
+
+
+def check_resumed_ranks(config: DictConfig, part: str = "") -> None:
+    """Check that a run has as many GPUs as wrote the checkpoint from which it will go on.
+
+    FSDP writes a file for each rank, with the number of ranks in its name, and reads those of that number alone.
+
+    Args:
+        config: the whole configuration.
+        part: folder of the engine's part in a checkpoint.
+
+    Raises:
+        ConfigError: it has more or fewer; with both numbers, and how to go on with another number.
+    """
+    if (checkpoint := resumed_checkpoint(config)) is None:
+        return
+    nodes, of_a_node = select(config, names.NODES), select(config, names.GPUS_PER_NODE)
+    found = [_PART.fullmatch(file.name) for file in (checkpoint / part).glob("model_world_size_*")]
+    wrote = {int(match[1]) for match in found if match}
+    if wrote and nodes * of_a_node not in wrote:
+        ranks = max(wrote)
+        raise ConfigError(
+            f"{names.NODES}={nodes} and {names.GPUS_PER_NODE}={of_a_node} are {nodes * of_a_node} GPUs, but the run "
+            f"goes on from {checkpoint}, which {ranks} GPUs wrote and only {ranks} can read. Use {ranks}, or begin a "
+            "new run from its weights, in another folder: python -m verl.model_merger merge --backend fsdp --local_dir "
+            f"{checkpoint / part} --target_dir MODEL, then {names.MODEL_PATH}=MODEL."
+        )
 
 
 def _check_path(given: object) -> None:
