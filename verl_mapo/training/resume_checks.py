@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The check of the checkpoint from which a run is to go on.
 
-verl looks at it when all workers are up. It then fails on a path that does not end in a step, on a mark that a full disk
-has emptied, and on a checkpoint that another number of GPUs wrote; and it begins anew, without an error, where the
+verl looks at it when all workers are up. It then fails on a path that does not end in a step, on a mark that a full
+disk has emptied, and on a checkpoint that another number of GPUs wrote; and it begins anew, without an error, where the
 marked checkpoint is gone.
 """
 
