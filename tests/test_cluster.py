@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from contextlib import nullcontext
+from unittest.mock import Mock
 
 import pytest
 import ray
@@ -177,8 +178,11 @@ def test_dead_actor_of_a_cluster_that_was_there_before_ends_the_run_and_the_trai
                 node = ray.get_runtime_context().get_node_id()
                 return node, os.environ[METRICS_FILE], os.environ["KEPT"], os.environ[THREADS]
 
-        trainer = TrainerHere(Trainer).options(runtime_env={}).remote()
+        started = Mock(wraps=Trainer)
+        trainer = TrainerHere(started).options(runtime_env={}).remote()
         here = ray.get_runtime_context().get_node_id()
+        strategy = started.options.call_args.kwargs.get("scheduling_strategy")
+        assert strategy is not None and (strategy.node_id, strategy.soft) == (here, False)
         assert ray.get(trainer.place.remote()) == (here, "/run/metrics/000.jsonl", "1", "3")
         address = context.address_info["gcs_address"]
         done = run_with_a_dead_actor(address)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -249,6 +250,23 @@ def test_run_that_is_killed_several_times_loses_nothing(kills, limit, attempt, w
         assert marked(folder) >= before
     attempt(folder, None, *limit)
     assert told(folder, STEPS) == whole.told
+
+
+def test_full_disk_stops_the_run_with_a_sentence_and_the_same_command_goes_on(attempt, whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+        with pytest.raises(RuntimeError, match=r"The checkpoint of step 3 is not written: .* global_step_2 is whole"):
+            attempt(tmp_path)
+    assert marked(tmp_path) == 2
+    attempt(tmp_path)
+    assert told(tmp_path, STEPS) == whole.told
+
+
+def test_only_a_run_that_goes_on_says_after_which_step_it_does(attempt, tmp_path, caplog):
+    attempt(tmp_path)
+    assert "goes on" not in caplog.text
+    attempt(tmp_path)
+    assert f"verl-mapo: The run goes on after step {STEPS}. Weights, optimizer" in caplog.text
 
 
 class Uploads(CheckpointCallback):

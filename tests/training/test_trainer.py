@@ -21,12 +21,16 @@ from verl.trainer.ppo.v1 import (
     PPOTrainerSync,
     get_trainer_cls,
 )
+from verl.utils.dataset.rl_dataset import get_dataset_class
 
 from verl_mapo.advantages.visual_credit import VisualCreditSettings, visual_factors
 from verl_mapo.columns import CONTINUATION, PLAIN, ROLE, SOURCE, VISUAL_FOCUS
+from verl_mapo.driver_threads import THREADS
+from verl_mapo.names import AGENT_WORKERS
+from verl_mapo.rollout.row_dataset import RowDataset
 from verl_mapo.rollout.statuses import EndReason, TurnStatus
 from verl_mapo.rollout.trajectory import Trajectory, Turn
-from verl_mapo.settings import ConfigError
+from verl_mapo.settings import ConfigError, select
 from verl_mapo.tools.coordinates import View
 from verl_mapo.training.mapo import Mapo
 from verl_mapo.training.trainer import VisualTrainer, extend_all
@@ -62,6 +66,20 @@ def test_stock_run_gets_verls_own_class(mode, monkeypatch):
         "reward.reward_manager.name=naive",
     )
     assert type(get_trainer_cls(mode)(config=config)) is MODES[mode]
+
+
+def test_verl_starts_with_the_threads_the_dataset_and_the_number_of_workers_of_this_package(monkeypatch):
+    used, started = [], []
+
+    def start(self, config):
+        started.append((*used, get_dataset_class(config.data), select(config, AGENT_WORKERS)))
+
+    monkeypatch.setenv(THREADS, "5")
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    monkeypatch.setattr(PPOTrainerSync, "__init__", start)
+    settings = ["trainer.n_gpus_per_node=8", "trainer.nnodes=1", "data.train_batch_size=64"]
+    get_trainer_cls("sync")(config=compose_config(*settings))
+    assert started == [(5, RowDataset, 32)]
 
 
 def test_extending_twice_changes_nothing():
@@ -143,6 +161,33 @@ def test_collector_waits_while_verl_reads_the_rows_of_a_step(phase, failing, que
     with pytest.raises(RuntimeError, match="does not answer") if failing else nullcontext():
         getattr(trainer, phase)(batch, {})
     assert waiting == [True] and gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    ("columns", "most", "outcome"),
+    [
+        (["prompt"], 0.5, pytest.approx(2 / 6)),
+        (["prompt"], 0.1, "^2 of 6 rollouts of step 7 are lost"),
+        (["prompt", "__rollout_n__"], 0.1, None),
+    ],
+)
+def test_lost_rollouts_of_a_step_are_counted_where_their_number_is_known_and_too_many_stop_the_run(
+    queue, make_trainer, columns, most, outcome
+):
+    """Each of 2 prompts has 3 rollouts, unless its row says how many; 4 of them have come back."""
+
+    class Steps(PPOTrainer):
+        def _step_once(self, metrics, timing_raw, sample_batch_size):
+            return self._compute_advantage(put_rows(queue, [0.3, 0.1, 0.2, 0.2, 0.9]), metrics)
+
+    overrides = ["actor_rollout_ref.rollout.n=3", f"visual_tool.max_errors={most}"]
+    trainer, metrics = make_trainer(*overrides, stock=Steps), {}
+    trainer.train_dataset = SimpleNamespace(dataframe=SimpleNamespace(column_names=columns))
+    trainer.finite_checks = SimpleNamespace(check_advantages=lambda *_: None, check_update=lambda *_: None)
+    stops = isinstance(outcome, str)
+    with pytest.raises(RuntimeError, match=outcome) if stops else nullcontext():
+        trainer._step_once(metrics, {}, 2)
+    assert metrics.get("rollout_visual/lost/share") == (None if stops else outcome)
 
 
 def test_hooks_run_in_the_order_of_the_methods_around_verls_estimator(queue, make_trainer, monkeypatch):

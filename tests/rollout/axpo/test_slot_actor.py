@@ -21,6 +21,9 @@ from verl_mapo.rollout.axpo.slot_actor import SlotActor, start_slot_actor
 OPEN = 5000
 """More undecided requests than the 1000 calls that ray runs by default at the same time in one actor."""
 
+CALLS_S = 120
+"""Seconds that calls of the actor may take; one that it does not begin would be waited for without an end."""
+
 
 def play(story: Any, **settings: Any) -> Any:
     """What the coroutine function ``story`` returns for a new actor; a request that is never decided fails."""
@@ -194,12 +197,12 @@ def test_thousands_of_requests_are_open_at_the_same_time_and_all_are_answered(mo
     try:
         users, others, first = 100, 700, 8  # of 64 ranks, these first ones are decided before the last prompt has ended
         actor = start_slot_actor(AxpoSettings(ratio=0.5), n=64)
-        ray.get(actor.add_prompts.remote(1, users + others))
-        ray.get([actor.submit.remote(1, f"user {user}", [0.5] * 64) for user in range(users)])
+        ray.get(actor.add_prompts.remote(1, users + others), timeout=CALLS_S)
+        ray.get([actor.submit.remote(1, f"user {user}", [0.5] * 64) for user in range(users)], timeout=CALLS_S)
         requests = [(f"user {user}", first + rank) for user in range(users) for rank in range(OPEN // users)]
         waiting = [actor.wait_for_slot.remote(1, *request) for request in requests]
         assert len(waiting) == OPEN and not ray.wait(waiting, timeout=0)[0]
-        ray.get([actor.submit.remote(1, f"other {other}", []) for other in range(others)])
-        assert ray.get(waiting) == [True] * OPEN, "6400 slots for 6400 requests"
+        ray.get([actor.submit.remote(1, f"other {other}", []) for other in range(others)], timeout=CALLS_S)
+        assert ray.get(waiting, timeout=CALLS_S) == [True] * OPEN, "6400 slots for 6400 requests"
     finally:
         ray.shutdown()
