@@ -14,7 +14,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +36,13 @@ Taken = Mapping[str, "Taken | None"]
 
 VLLM_NODE = f"{ROLLOUT}.engine_kwargs.vllm"
 _VLLM_FILES = ("engine/arg_utils.py", "entrypoints/openai/cli_args.py")
+_SAME_NAME = (
+    *("dtype", "load_format", "quantization", "seed", "enforce_eager", "scheduling_policy", "logprobs_mode"),
+    *("max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization", "data_parallel_size"),
+    *("enable_chunked_prefill", "enable_prefix_caching", "enable_sleep_mode", "disable_log_stats"),
+)
+"""Arguments of vLLM whose names are those of settings of verl's rollout."""
+
 _ASSIGNED = ("attn_implementation", "bos_token_id", "eos_token_id", "pad_token_id")
 """Attributes that verl itself gives to every model's configuration."""
 
@@ -53,16 +60,22 @@ class Receiver:
     Attributes:
         refuses: the middle of a sentence about a setting that it does not take: "is no argument of ...".
         takes: the names that it takes.
+        instead: those of them for which verl has a setting of its own, to the path of that setting.
     """
 
     refuses: str
     takes: Taken
+    instead: Mapping[str, str] = field(default_factory=dict)
 
     def refused(self, node: Mapping[Any, Any], path: str) -> Iterator[str]:
-        """A sentence for each setting of a node, with this dotted path, that is not taken."""
+        """A sentence for each setting of a node, with this dotted path, that is not taken or is verl's own to give."""
         offered = [f"{path}.{other}" for other in _paths(self.takes) if not _SECOND_SPELLING.search(f".{other}")]
+        for name, value in node.items():
+            if value is not None and (setting := self.instead.get(_argument(name))):
+                yield f"{path}.{name}={value!r:.60} is refused: set {setting}, which verl hands on as this argument."
         for name, value in _not_taken(node, self.takes):
             close = nearest(f"{path}.{name}", offered)
+            close = self.instead.get(close.removeprefix(f"{path}."), close)
             few = f"set {' or '.join(offered)}" if len(offered) <= _LONGEST_LIST else "remove it"
             yield f"{path}.{name}={value!r:.60} {self.refuses}; {f'did you mean {close}?' if close else f'{few}.'}"
 
@@ -130,7 +143,7 @@ def known_free_settings(config: DictConfig) -> list[str]:
         f"{names.MM_PROCESSOR_KWARGS}.min_pixels",
         f"{names.MM_PROCESSOR_KWARGS}.max_pixels",
         "data.apply_chat_template_kwargs.enable_thinking",
-        *(f"{VLLM_NODE}.{name}" for name in listed),
+        *(f"{VLLM_NODE}.{name}" for name in listed if name not in _given_by_verl(VLLM_NODE)),
     ]
 
 
@@ -154,6 +167,26 @@ def vllm_arguments() -> frozenset[str] | None:
     return frozenset(taken)
 
 
+def _argument(name: Any) -> str:
+    """The argument of vLLM that a name stands for, in whichever of its spellings."""
+    return str(name).replace("-", "_").removeprefix("no_")
+
+
+def _given_by_verl(path: str) -> dict[str, str]:
+    """The arguments that verl gives to vLLM from settings beside ``engine_kwargs``, of which the checks of a run know.
+
+    verl lets those in ``engine_kwargs.vllm`` win over them, or drops those.
+    """
+    rollout = path.removesuffix(".engine_kwargs.vllm")
+    of_model = {"model": f"{MODEL}.path", "trust_remote_code": f"{MODEL}.trust_remote_code"}
+    return {
+        **{name: f"{rollout}.{name}" for name in _SAME_NAME},
+        "tensor_parallel_size": f"{rollout}.tensor_model_parallel_size",
+        "enable_expert_parallel": f"{rollout}.expert_parallel_size",
+        **(of_model if rollout == ROLLOUT else {}),
+    }
+
+
 def _vllm(config: DictConfig, path: str) -> Receiver | None:
     listed = vllm_arguments()
     if listed is None:
@@ -164,6 +197,7 @@ def _vllm(config: DictConfig, path: str) -> Receiver | None:
     return Receiver(
         f"is no argument of vLLM {distribution_version('vllm')}",
         takes | dict.fromkeys([*spelled, *(f"no_{name}" for name in takes), *(f"no-{name}" for name in spelled)]),
+        _given_by_verl(path),
     )
 
 
