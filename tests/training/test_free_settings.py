@@ -66,6 +66,7 @@ WRONG = [
     (f"{OVERRIDE}.model_config.tie_word_embedding", f"{OVERRIDE}.model_config.tie_word_embeddings"),
     (f"{VLLM}.gpu_memory_utilisation", f"{ROLLOUT}.gpu_memory_utilization"),
     (f"{VLLM}.limit_mm_per_promp", f"{VLLM}.limit_mm_per_prompt"),
+    (f"{VLLM}.limit_mm_per_prompt.image.counts", f"{VLLM}.limit_mm_per_prompt.image.count"),
     (f"{VLLM}.limit_mm_per_prompt.images", f"{VLLM}.limit_mm_per_prompt.image"),
     (f"{VLLM}.max_num_sequences", f"{ROLLOUT}.max_num_seqs"),
     (f"{VLLM}.mm_processor_kwarg", f"{VLLM}.mm_processor_kwargs"),
@@ -74,6 +75,7 @@ WRONG = [
     ("critic.optim.override_optimizer_config.fuse", "critic.optim.override_optimizer_config.fused"),
     (f"{PRECISION}.param_dtyp", f"{PRECISION}.param_dtype"),
     (f"{PRECISION}.buffer_type", f"{PRECISION}.buffer_dtype"),
+    ("ray_kwargs.ray_init.adress", "ray_kwargs.ray_init.address"),
     ("ray_kwargs.ray_init.runtime_env.env_var", "ray_kwargs.ray_init.runtime_env.env_vars"),
     ("ray_kwargs.ray_init.runtime_env.workingdir", "ray_kwargs.ray_init.runtime_env.working_dir"),
 ]
@@ -130,6 +132,7 @@ TAKEN = [
     f"{ROLLOUT}.engine_kwargs.sglang.any",
     f"{OPTIMIZER}.eps",
     *(f"{PRECISION}.{name}" for name in ("param_dtype", "reduce_dtype", "buffer_dtype")),
+    *(f"ray_kwargs.ray_init.{name}" for name in ("_temp_dir", "_system_config", "dashboard_port", "namespace")),
     *(f"ray_kwargs.ray_init.runtime_env.{name}" for name in ("env_vars.ANY", "py_executable", "working_dir")),
     "reward.custom_reward_function.reward_kwargs.any",
 ]

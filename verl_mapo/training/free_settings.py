@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args, is_typeddict
 
+import ray
 from omegaconf import DictConfig, OmegaConf
 from ray.runtime_env import RuntimeEnv
 from transformers import AutoConfig, PretrainedConfig
@@ -47,6 +49,12 @@ _ASSIGNED = ("attn_implementation", "bos_token_id", "eos_token_id", "pad_token_i
 """Attributes that verl itself gives to every model's configuration."""
 
 _MEDIA = dict.fromkeys(("image", "video", "audio", "vision_chunk"))
+_LIMITS = {
+    "image": dict.fromkeys(("count", "width", "height")),
+    "video": dict.fromkeys(("count", "num_frames", "width", "height")),
+    "audio": dict.fromkeys(("count", "length")),
+    "vision_chunk": dict.fromkeys(("count",)),
+}
 _PRECISIONS = dict.fromkeys(("param_dtype", "reduce_dtype", "buffer_dtype"))
 _LONGEST_LIST = 12
 _SECOND_SPELLING = re.compile(r"-|\._|\.no_")
@@ -191,7 +199,7 @@ def _vllm(config: DictConfig, path: str) -> Receiver | None:
     listed = vllm_arguments()
     if listed is None:
         return None
-    inside = {"limit_mm_per_prompt": _MEDIA, "media_io_kwargs": _MEDIA}
+    inside = {"limit_mm_per_prompt": _LIMITS, "media_io_kwargs": _MEDIA}
     takes = {name: inside.get(name) for name in sorted(listed)}
     spelled = [name.replace("_", "-") for name in takes]
     return Receiver(
@@ -225,6 +233,14 @@ def _model_config(config: DictConfig, path: str) -> Receiver | None:
     return Receiver(f"is no attribute of the model's {type(found).__name__}", taken | {"model_config": taken})
 
 
+def _ray_init(config: DictConfig, path: str) -> Receiver | None:
+    """The arguments of ``ray.init``, of which it reads some from its ``kwargs``; Ray Client takes others."""
+    if "://" in str(select(config, f"{path}.address", os.environ.get("RAY_ADDRESS"))):
+        return None
+    hidden = re.findall(r'kwargs\.pop\(\s*"(\w+)"', inspect.getsource(ray.init))
+    return Receiver("is no argument of ray.init", dict.fromkeys([*inspect.signature(ray.init).parameters, *hidden]))
+
+
 def _attributes(config: PretrainedConfig) -> dict[str, Any]:
     kind = type(config)
     settable = [name for name in dir(kind) if getattr(inspect.getattr_static(kind, name), "fset", None)]
@@ -241,6 +257,7 @@ _AT_START: Mapping[str, Callable[[DictConfig, str], Receiver | None]] = {
         ("fsdp_config.mixed_precision", "fsdp.mixed_precision"),
         lambda config, path: Receiver("is not read by verl", _PRECISIONS),
     ),
+    "ray_init": _ray_init,
     "ray_init.runtime_env": lambda config, path: Receiver(
         "is no part of ray's runtime_env",
         dict.fromkeys([*sorted(RuntimeEnv.known_fields), *inspect.signature(RuntimeEnv).parameters]),
