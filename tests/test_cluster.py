@@ -115,13 +115,22 @@ def test_what_ray_refuses_in_a_cluster_is_refused(name, monkeypatch):
         check_ray_settings(OmegaConf.create({"ray_kwargs": {"ray_init": given}}))
 
 
-@pytest.mark.parametrize(("address", "refused"), [("garbage", True), (" local", True), ("ray://10.0.0.1:10001", False)])
+@pytest.mark.parametrize(
+    ("address", "refused"),
+    [("garbage", True), (" local", True), ("10.0.0.1:99999", True), ("ray://10.0.0.1:10001", False)],
+)
 def test_address_that_is_none_is_refused_and_ray_client_is_left_to_ray(address, refused, monkeypatch):
     for variable, given in ((address, {}), ("", {"address": address})):
         monkeypatch.setenv("RAY_ADDRESS", variable)
         config = OmegaConf.create({"ray_kwargs": {"ray_init": {"num_cpus": 1, **given}}})
         with pytest.raises(ConfigError, match="give HOST:PORT") if refused else nullcontext():
             check_ray_settings(config)
+
+
+@pytest.mark.parametrize("value", [None, 3])
+def test_settings_of_ray_that_are_no_node_are_refused(value):
+    with pytest.raises(ConfigError, match=rf"ray_kwargs\.ray_init={value or 'null'} is refused: it holds several"):
+        check_ray_settings(OmegaConf.create({"ray_kwargs": {"ray_init": value}}))
 
 
 def test_run_is_stopped_when_an_actor_stays_dead(capsys):

@@ -33,6 +33,8 @@ from verl_mapo.settings import ConfigError, select
 POLL_S = 10.0
 """Interval, in seconds, at which Ray is asked."""
 
+_RAY_INIT = "ray_kwargs.ray_init"
+
 OF_OWN_RAY = (
     *("num_cpus", "num_gpus", "object_store_memory", "resources", "labels"),
     *("_system_config", "_enable_object_reconstruction", "_node_name"),
@@ -50,21 +52,28 @@ def check_ray_settings(config: DictConfig) -> None:
         config: the whole configuration.
 
     Raises:
-        ConfigError: it does, or the address is none, where ``ray.init`` would fail.
+        ConfigError: it does, the address is none, or there are no settings at all, where ``ray.init`` would fail.
     """
-    given = select(config, "ray_kwargs.ray_init", {})
+    given = select(config, _RAY_INIT)
+    if not isinstance(given, DictConfig):
+        raise ConfigError(
+            f"{_RAY_INIT}={'null' if given is None else given} is refused: it holds several settings; leave it out, or "
+            f"set each by itself, for example {_RAY_INIT}.num_cpus=16."
+        )
     address = given.get("address")
-    asked = f"ray_kwargs.ray_init.address={address}" if address else f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}"
+    asked = f"{_RAY_INIT}.address={address}" if address else f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}"
     if "://" in asked:
         return  # Ray Client has rules of its own
     try:
         joined = canonicalize_bootstrap_address(address, given.get("_temp_dir"))
+        if joined is not None and not 0 < int(joined.rpartition(":")[2]) < 65536:
+            raise ValueError("no port")
     except (ValueError, TypeError):
         raise ConfigError(f"{asked} is refused: give HOST:PORT of a Ray cluster, auto, or local.") from None
-    wrong = [f"ray_kwargs.ray_init.{name}" for name in OF_OWN_RAY if given.get(name) is not None]
+    wrong = [f"{_RAY_INIT}.{name}" for name in OF_OWN_RAY if given.get(name) is not None]
     if joined is not None and wrong:
         values = ", ".join(f"{name}={select(config, name)}" for name in wrong)
-        own = "ray_kwargs.ray_init.address=local" if address else "RAY_ADDRESS=local in the environment"
+        own = f"{_RAY_INIT}.address=local" if address else "RAY_ADDRESS=local in the environment"
         raise ConfigError(
             f"{values}: only a run that starts its own Ray takes this, and this one would join the Ray cluster at "
             f"{joined}. Set {' '.join(f'{name}=null' for name in wrong)} to join it, or {own} to start another Ray."

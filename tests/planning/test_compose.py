@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from verl_mapo.planning.compose import PRIMARY, composed
@@ -63,7 +65,12 @@ def test_recipe_that_hydra_cannot_read_is_named(tmp_path, recipe, words):
         ("data=3", "is refused: the choices of data are "),
         ("stack=gpuu", "is refused: the choices of stack are cpu, "),
         ("cluster=63", "is refused: the choices of cluster are "),
-        ("mode=separate_async", "chooses nothing; write +mode=separate_async."),
+        ("mode=separate_async", "no mode in its defaults list to replace; write +mode=separate_async."),
+        ("method=[mapo,vgpo]", "is refused: method has one choice and no list; write method=mapo."),
+        ("cluster=[64]", "is refused: cluster has one choice and no list; write cluster=64."),
+        ("method=_base", "choices of method are axpo, "),
+        ("+method=axpo", "write method=axpo, because the configuration has method in its defaults list."),
+        ("+stack=cpu", "write stack=cpu, because the configuration has stack in its defaults list."),
     ],
 )
 def test_override_that_names_no_setting_or_choice_is_refused_with_what_may_be_meant(override, words):
@@ -72,6 +79,11 @@ def test_override_that_names_no_setting_or_choice_is_refused_with_what_may_be_me
     text = str(refused.value)
     assert text.startswith(override.replace("63", '"63"')) and words in text
     assert "append" not in text and "search path" not in text
+
+
+def test_data_in_the_home_of_the_user_are_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert composed(PRIMARY, [], Path("~/x.parquet")).data.train_files == f"{tmp_path}/x.parquet"
 
 
 def test_all_misspelt_settings_are_named_at_once():

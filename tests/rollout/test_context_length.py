@@ -16,7 +16,7 @@ from verl_mapo.rollout.context_length import (
     warn_of_long_prompts,
 )
 from verl_mapo.rollout.settings import VisualToolSettings
-from verl_mapo.settings import ConfigError
+from verl_mapo.settings import ConfigError, parse
 
 
 @pytest.mark.parametrize(
@@ -26,12 +26,16 @@ from verl_mapo.settings import ConfigError
         (["actor_rollout_ref.rollout.max_model_len=1500"], "= 2048 tokens, but .*max_model_len=1500: raise it to 2048"),
         (["actor_rollout_ref.rollout.multi_turn.max_assistant_turns=null"], "sets no limit to the turns of a rollout"),
         (["+actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt.image=2"], "image=2, but a rollout of 4"),
+        (["+actor_rollout_ref.rollout.limit_images=1"], "rollout.limit_images=1, but a rollout of 4"),
+        (["visual_tool.max_turn_tokens=1025"], "max_turn_tokens=1025 ends no turn, .*length=1024 .*: set it to null"),
+        (["visual_tool.max_turn_tokens=31"], "max_label_tokens=32 limits no label, .*=31 ends .*: set it to 31"),
     ],
 )
 def test_rollout_that_cannot_fit_is_refused_with_the_arithmetic(tiny_models, overrides, sentence):
     model = tiny_models["qwen2_5_vl"]
     with pytest.raises(ConfigError, match=sentence):
-        check_context_length(compose_config(*overrides), VisualToolSettings(), model.tokenizer, model.processor)
+        config = compose_config(*overrides)
+        check_context_length(config, parse(VisualToolSettings, config), model.tokenizer, model.processor)
     check_context_length(compose_config(), VisualToolSettings(), model.tokenizer, model.processor)
 
 
@@ -48,9 +52,35 @@ def test_images_of_a_row_and_its_observations_are_counted_together():
         check_number_of_images(config, 9, 0, uses_tools=False)
 
 
-@pytest.mark.parametrize(("limit", "allowed"), [("8", 8), ("{count: 5, width: 64}", 5), ("null", 999), (None, 999)])
+@pytest.mark.parametrize(("limit", "allowed"), [("8", 8), ("{count: 5, width: 64}", 5), ("{}", 999), (None, 999)])
 def test_limit_of_images_is_read_as_vllm_reads_it(limit, allowed):
     assert images_allowed(compose_config(*([] if limit is None else [f"{LIMIT}={limit}"]))) == allowed
+
+
+LIMITS, OF_VERL = LIMIT.removesuffix(".image"), "+actor_rollout_ref.rollout.limit_images"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "allowed"),
+    [([f"{OF_VERL}=3", f"{LIMIT}=8"], 3), ([f"{OF_VERL}=null", f"{LIMIT}=8"], 8), ([LIMITS + """='{"image":4}'"""], 4)],
+)
+def test_limit_of_images_is_also_that_of_verl_or_a_text_in_json(overrides, allowed):
+    assert images_allowed(compose_config(*overrides)) == allowed
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        f"{OF_VERL}=0",
+        f"{LIMITS}=8",
+        f"{LIMITS}=[8]",
+        *(f"{LIMIT}={wrong}" for wrong in ("null", "-1", "{count: null}")),
+    ],
+)
+def test_limit_of_images_that_vllm_does_not_take_is_refused(override):
+    with pytest.raises(ConfigError, match=r"limit_\S+=\S+ is refused: it .*8\.") as error:
+        images_allowed(compose_config(override))
+    assert str(error.value).startswith(override.partition("=")[0].removeprefix("+"))
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,13 @@ def test_shipped_configuration_holds_the_defaults_of_every_settings_class():
         ("+algorithm.axpo=3", "algorithm.axpo=3 is refused: it holds several settings"),
         ("algorithm.mapo.beta=-1", "algorithm.mapo.beta=-1 is refused"),
         ("visual_tool.describe=during", "visual_tool.describe='during' is refused"),
+        ("visual_tool=null", "visual_tool=null is refused: it holds several settings"),
+        ("algorithm.mapo=null", "algorithm.mapo=null is refused: it holds several settings"),
+        ("data.train_files=3", "data.train_files=3 is refused: give the path of a file"),
+        ("data.train_files=true", "data.train_files=True is refused: give the path of a file"),
+        ("data.train_files={a: b}", "data.train_files={'a': 'b'} is refused: give the path of a file"),
+        ("data.train_files=[a.parquet,3]", "data.train_files=['a.parquet', 3] is refused: give the path of a file"),
+        ("data.val_files=[null]", "data.val_files=[None] is refused: give the path of a file"),
         ("visual_tool.tools=[]", "visual_tool.tools"),
         ("records.share=0", "records.share=0 is refused"),
         ("+records.shre=1", "did you mean records.share?"),
@@ -222,7 +229,7 @@ def test_rows_that_declare_tools_are_reported_in_words(caplog):
     assert "1 of 2 rows" in caplog.text and "aliases" not in caplog.text
 
 
-def rows_of(*loops: str) -> Dataset:
+def rows_of(*loops: str | list[str]) -> Dataset:
     target = {"style": "exact", "ground_truth": "x"}
     prompt = [{"role": "user", "content": "q"}]
     return Dataset.from_list([{"prompt": prompt, "agent_name": loop, "reward_model": target} for loop in loops])
@@ -237,6 +244,11 @@ def test_misspelt_agent_loop_is_refused_at_the_start():
         check_rows(compose_config(), rows_of(names.AGENT_LOOP, "tool_agnt"))
     with pytest.raises(ConfigError, match="agent_name=tool_agnt"):
         check_rows(compose_config(), rows_of(names.AGENT_LOOP), rows_of("tool_agnt"))
+
+
+def test_column_of_lists_in_the_place_of_agent_loops_is_refused():
+    with pytest.raises(ConfigError, match="the column agent_name holds no text but List.*: remove it, or write visual"):
+        check_rows(compose_config(), rows_of(names.AGENT_LOOP), rows_of(["tool_agent"]))
 
 
 def test_agent_loop_of_a_configuration_file_or_of_another_manager_is_accepted(tmp_path):

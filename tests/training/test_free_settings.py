@@ -14,7 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from support.scripted import compose_config
 
 from verl_mapo.settings import ConfigError
-from verl_mapo.training.free_settings import check_free_settings, check_model_settings, vllm_arguments
+from verl_mapo.training.config_checks import _own_nodes
+from verl_mapo.training.free_settings import (
+    _given_by_verl,
+    check_free_settings,
+    check_model_settings,
+    vllm_arguments,
+)
+from verl_mapo.training.unknown_settings import unknown_settings
 
 ROLLOUT, MODEL, ACTOR = (f"actor_rollout_ref.{part}" for part in ("rollout", "model", "actor"))
 VLLM = f"{ROLLOUT}.engine_kwargs.vllm"
@@ -57,16 +64,18 @@ WRONG = [
     (f"{OVERRIDE}.text_config.attn_dropout", f"{OVERRIDE}.text_config.attention_dropout"),
     (f"{OVERRIDE}.vision_confg.depth", f"{OVERRIDE}.vision_config"),
     (f"{OVERRIDE}.model_config.tie_word_embedding", f"{OVERRIDE}.model_config.tie_word_embeddings"),
-    (f"{VLLM}.gpu_memory_utilisation", f"{VLLM}.gpu_memory_utilization"),
+    (f"{VLLM}.gpu_memory_utilisation", f"{ROLLOUT}.gpu_memory_utilization"),
     (f"{VLLM}.limit_mm_per_promp", f"{VLLM}.limit_mm_per_prompt"),
+    (f"{VLLM}.limit_mm_per_prompt.image.counts", f"{VLLM}.limit_mm_per_prompt.image.count"),
     (f"{VLLM}.limit_mm_per_prompt.images", f"{VLLM}.limit_mm_per_prompt.image"),
-    (f"{VLLM}.max_num_sequences", f"{VLLM}.max_num_seqs"),
+    (f"{VLLM}.max_num_sequences", f"{ROLLOUT}.max_num_seqs"),
     (f"{VLLM}.mm_processor_kwarg", f"{VLLM}.mm_processor_kwargs"),
-    ("reward.reward_model.rollout.engine_kwargs.vllm.sed", "reward.reward_model.rollout.engine_kwargs.vllm.seed"),
+    ("reward.reward_model.rollout.engine_kwargs.vllm.sed", "reward.reward_model.rollout.seed"),
     (f"{OPTIMIZER}.amsgrd", f"{OPTIMIZER}.amsgrad"),
     ("critic.optim.override_optimizer_config.fuse", "critic.optim.override_optimizer_config.fused"),
     (f"{PRECISION}.param_dtyp", f"{PRECISION}.param_dtype"),
     (f"{PRECISION}.buffer_type", f"{PRECISION}.buffer_dtype"),
+    ("ray_kwargs.ray_init.adress", "ray_kwargs.ray_init.address"),
     ("ray_kwargs.ray_init.runtime_env.env_var", "ray_kwargs.ray_init.runtime_env.env_vars"),
     ("ray_kwargs.ray_init.runtime_env.workingdir", "ray_kwargs.ray_init.runtime_env.working_dir"),
 ]
@@ -117,12 +126,13 @@ TAKEN = [
     *(f"{OVERRIDE}.{name}" for name in ("attn_implementation", "tie_word_embeddings", "dtype", "pad_token_id")),
     *(f"{OVERRIDE}.{name}" for name in ("text_config.attention_dropout", "vision_config.depth")),
     f"{OVERRIDE}.model_config.text_config.use_cache",
-    *(f"{VLLM}.{name}" for name in ("seed", "max-num-seqs", "no_enable_prefix_caching", "headless", "max_log_len")),
+    *(f"{VLLM}.{name}" for name in ("max-loras", "no_async_scheduling", "headless", "max_log_len")),
     *(f"{VLLM}.limit_mm_per_prompt.{medium}" for medium in ("image.count", "video", "audio")),
     f"{VLLM}.hf_overrides.any",
     f"{ROLLOUT}.engine_kwargs.sglang.any",
     f"{OPTIMIZER}.eps",
     *(f"{PRECISION}.{name}" for name in ("param_dtype", "reduce_dtype", "buffer_dtype")),
+    *(f"ray_kwargs.ray_init.{name}" for name in ("_temp_dir", "_system_config", "dashboard_port", "namespace")),
     *(f"ray_kwargs.ray_init.runtime_env.{name}" for name in ("env_vars.ANY", "py_executable", "working_dir")),
     "reward.custom_reward_function.reward_kwargs.any",
 ]
@@ -152,6 +162,32 @@ def test_sizes_of_images_that_vllm_alone_would_get_are_refused(tiny_models, name
             check_model_settings(config, model.tokenizer, model.processor)
     OmegaConf.update(config, PIXELS, {name: value}, force_add=True)
     assert check_model_settings(config, model.tokenizer, model.processor) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("max_model_len", f"{ROLLOUT}.max_model_len"),
+        ("gpu-memory-utilization", f"{ROLLOUT}.gpu_memory_utilization"),
+        ("no_enable_prefix_caching", f"{ROLLOUT}.enable_prefix_caching"),
+        ("tensor_parallel_size", f"{ROLLOUT}.tensor_model_parallel_size"),
+        ("model", f"{MODEL}.path"),
+    ],
+)
+def test_argument_of_vllm_that_verl_gives_is_refused_with_the_setting_to_use(name, setting):
+    with pytest.raises(ConfigError, match=rf"{VLLM}\.{name}=1 is refused: set {setting}, which verl hands on"):
+        check_free_settings(with_setting(f"{VLLM}.{name}"))
+    assert check_free_settings(with_setting(f"{VLLM}.{name}", None)) is None, "verl leaves null out"
+
+
+@pytest.mark.parametrize("rollout", [ROLLOUT, "reward.reward_model.rollout"])
+def test_settings_that_verl_hands_on_to_vllm_are_there(rollout):
+    given = _given_by_verl(f"{rollout}.engine_kwargs.vllm")
+    assert given.keys() <= vllm_arguments()
+    config = base()
+    for path in given.values():
+        OmegaConf.update(config := copy.deepcopy(config), path, 1, force_add=True)
+    assert not [setting.path for setting in unknown_settings(config, _own_nodes(config))]
 
 
 def test_receiver_that_takes_anything_or_is_not_known_is_not_asked(tiny_models):

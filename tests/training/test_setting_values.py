@@ -24,6 +24,20 @@ ROWS = [
     ("trainer.resume_mode=null", "trainer.resume_mode=null is refused: use one of auto, disable, resume_path."),
     ("actor_rollout_ref.actor.loss_agg_mode=null", "loss_agg_mode=null is refused: use one of token-mean"),
     ("trainer.save_freq=twenty", "trainer.save_freq='twenty' is refused: it should be a number, such as -1."),
+    ("actor_rollout_ref.model.fused_kernel_options.impl_backend=tritn", "did you mean triton?"),
+    ("actor_rollout_ref.rollout.dtype=bf16", "did you mean bfloat16?"),
+    ("actor_rollout_ref.rollout.quantization=fp4", "did you mean fp8?"),
+    ("actor_rollout_ref.rollout.checkpoint_engine.backend=ncl", "did you mean nccl?"),
+    ("actor_rollout_ref.rollout.mode=asinc", "did you mean async?"),
+    ("actor_rollout_ref.actor.optim.optimizer=AdamWW", "did you mean AdamW?"),
+    ("actor_rollout_ref.actor.optim.optimizer=null", "optimizer=null is refused: use one of A"),
+    ("reward.reward_manager.source=registry", "did you mean register?"),
+    ("transfer_queue.backend.storage_backend=Simple", "did you mean SimpleStorage?"),
+    ("trainer.device=tpu", "use one of cuda, npu, cpu."),
+    ("trainer.device=CUDA", "use one of cuda, npu, cpu."),
+    ("trainer.device=null", "trainer.device=null is refused: use one of cuda, npu, cpu."),
+    ("method=dapo algorithm.filter_groups.metric=accuracy", "algorithm.filter_groups.metric=accuracy is refused: use"),
+    ("method=dapo algorithm.filter_groups.metric=null", "algorithm.filter_groups.metric=null is refused: use one of"),
     ("actor_rollout_ref.actor.optim.lr=1e-6x", "actor_rollout_ref.actor.optim.lr='1e-6x' is refused: it should be a"),
 ]
 
@@ -31,7 +45,7 @@ ROWS = [
 @pytest.mark.parametrize(("override", "words"), ROWS)
 def test_value_is_refused_in_words(override, words):
     with pytest.raises(ConfigError) as error:
-        check_setting_values(compose_config(override))
+        check_setting_values(compose_config(*override.split()))
     assert words in str(error.value)
 
 
@@ -42,6 +56,11 @@ def test_value_is_refused_in_words(override, words):
         ("method=axpo",),
         ("actor_rollout_ref.actor.policy_loss.loss_mode=mine", "actor_rollout_ref.model.external_lib=my_losses"),
         ("stack=cpu", "task=toy"),
+        ("+mode=separate_async", "actor_rollout_ref.rollout.quantization=fp8", "actor_rollout_ref.rollout.dtype=null"),
+        ("actor_rollout_ref.rollout.checkpoint_engine={backend: mine, custom_backend_module: my_engines}",),
+        ("actor_rollout_ref.actor.optim.optimizer=Mine", "actor_rollout_ref.actor.optim.optimizer_impl=absent"),
+        ("method=dapo", "reward.custom_reward_function.path=mine.py", "algorithm.filter_groups.metric=mine"),
+        ("algorithm.filter_groups.metric=mine",),
         ("trainer.resume_mode=disable", "actor_rollout_ref.actor.kl_loss_type=k3+"),
         ("actor_rollout_ref.actor.checkpoint.save_contents=[model,hf_model]",),
         ("actor_rollout_ref.actor.checkpoint.save_contents=null", "actor_rollout_ref.actor.kl_loss_type=null"),

@@ -23,7 +23,7 @@ from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
 
 from verl_mapo import names
 from verl_mapo.overrides import check_overrides, last_value, name_groups, path_override, quoted
-from verl_mapo.settings import ConfigError
+from verl_mapo.settings import ConfigError, local_path
 from verl_mapo.training.setting_hints import nearest
 
 PRIMARY = Path(__file__).parents[1] / "config" / "run.yaml"
@@ -55,7 +55,7 @@ def composed(recipe: Path, overrides: Sequence[str], data: Path | None = None) -
     check_overrides(overrides)
     given = name_groups(overrides)
     if data is not None:
-        given.append(path_override(names.TRAIN_FILES, data.resolve()))
+        given.append(path_override(names.TRAIN_FILES, local_path(data).resolve()))
     searchpath = _searchpath(recipe, given)
     left = OverridesParser.create().parse_overrides([*given, *searchpath])
     refused: list[tuple[Override, str]] = []
@@ -67,7 +67,7 @@ def composed(recipe: Path, overrides: Sequence[str], data: Path | None = None) -
                 break
             except _FAULTS as error:
                 reason = _reason(error)
-                found = next((each for each in left if f"'{_key(each)}'" in reason), None)
+                found = next((each for each in left if _is_meant(each, reason)), None)
                 if found is None:
                     raise ConfigError(f"{_named(recipe)} cannot be composed: {reason}") from None
                 refused.append((found, reason))
@@ -80,7 +80,10 @@ def composed(recipe: Path, overrides: Sequence[str], data: Path | None = None) -
 
 
 def _check_choices(recipe: Path, searchpath: list[str], overrides: Sequence[Override]) -> None:
-    """Raise ConfigError if an override of a group names no choice: hydra leaves out one of an optional group."""
+    """Raise ConfigError if an override of a group names no choice, or more than one of a group that has a single one.
+
+    hydra leaves out a choice of an optional group that there is not, and lets the last one of several win.
+    """
     for override in overrides:
         group, value = override.key_or_group, override.value()
         is_group = "." not in group and any(_options(group, recipe, searchpath, kind) for kind in _KINDS)
@@ -89,13 +92,23 @@ def _check_choices(recipe: Path, searchpath: list[str], overrides: Sequence[Over
         for name in value if isinstance(value, list) else [value]:
             folder, slash, last = str(name).removesuffix(".yaml").rpartition("/")
             known = _options(f"{group}{slash}{folder}", recipe, searchpath)
-            if last not in known and "$" not in last:
-                choices = [f"{folder}{slash}{each}" for each in known if not each.startswith("_")]
+            public = [each for each in known if not each.startswith("_")]
+            if last not in public and "$" not in last:
+                choices = [f"{folder}{slash}{each}" for each in public]
                 close = get_close_matches(f"{folder}{slash}{last}", choices, n=1)
                 raise ConfigError(
                     f"{override.input_line} is refused: {f'did you mean {group}={close[0]}? The' if close else 'the'} "
                     f"choices of {group} are {', '.join(choices)}."
                 )
+        if isinstance(value, list) and (PRIMARY.parent / group).is_dir():
+            one = f"; write {group}={value[0]}" if value else ""
+            raise ConfigError(f"{override.input_line} is refused: {group} has one choice and no list{one}.")
+
+
+def _is_meant(override: Override, reason: str) -> bool:
+    """Whether hydra's reason is about an override."""
+    key = _key(override)
+    return f"'{key}'" in reason or (override.is_add() and reason.startswith(f"Multiple values for {key}. "))
 
 
 def _check_interpolations(config: DictConfig) -> None:
@@ -138,8 +151,10 @@ def _sentence(override: Override, reason: str, config: DictConfig, groups: Seque
         return f"{text} is refused: write {text.lstrip('+')}, because {key} is a setting that there is."
     if key in settings:
         return f"{text} is refused: {reason}"
+    if key in groups and override.is_add():
+        return f"{text} is refused: write {text.lstrip('+')}, because the configuration has {key} in its defaults list."
     if key in groups and not override.is_delete():
-        return f"{text} is refused: {key} is a group of which the configuration chooses nothing; write +{text}."
+        return f"{text} is refused: the configuration has no {key} in its defaults list to replace; write +{text}."
     fitting = [path for path, held in settings.items() if not isinstance(held, Mapping) or isinstance(value, dict)]
     if near := nearest(key, fitting if "." in key else [*groups, *fitting]):
         return f"{text} is refused: {key} is not a setting; did you mean {near}?"

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig
 
-from verl_mapo.names import IMAGES_PER_PROMPT, MAX_ASSISTANT_TURNS
+from verl_mapo.names import IMAGES_PER_PROMPT, MAX_ASSISTANT_TURNS, ROLLOUT
 from verl_mapo.rollout.images import processor_kwargs, processor_resizes
 from verl_mapo.rollout.prompts import image_text, observation
 from verl_mapo.rollout.row_messages import text_of
@@ -17,6 +19,9 @@ from verl_mapo.rollout.settings import LEAST_TURN_TOKENS, VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 
 logger = logging.getLogger(__name__)
+
+_LIMITS = IMAGES_PER_PROMPT.removesuffix(".image")
+_LIMIT_OF_VERL = f"{ROLLOUT}.limit_images"
 
 _UNLIMITED = 999
 """Images that vLLM allows in a prompt where the run does not say how many."""
@@ -41,6 +46,7 @@ def check_context_length(config: DictConfig, settings: VisualToolSettings, token
         raise ConfigError(
             f"{MAX_ASSISTANT_TURNS}=null sets no limit to the turns of a rollout: set it, for example to 6."
         )
+    _check_turn_tokens(settings, rollout.response_length)
     _, crops = processor_resizes(settings, processor.image_processor, processor_kwargs(config.data))
     crop = crops.tokens[1]
     text = len(tokenizer.encode(text_of(observation((image_text(turns, (9999, 9999)), None)))))
@@ -60,10 +66,10 @@ def check_context_length(config: DictConfig, settings: VisualToolSettings, token
             f"= {whole} tokens, but actor_rollout_ref.rollout.max_model_len={rollout.max_model_len}: "
             f"raise it to {whole}."
         )
-    if (images := images_allowed(config)) < shown + 1:
+    setting, images = image_limit(config)
+    if images < shown + 1:
         raise ConfigError(
-            f"{IMAGES_PER_PROMPT}={images}, but a rollout of {turns} turns may show {shown + 1} images: set it to "
-            f"{shown + 1}."
+            f"{setting}={images}, but a rollout of {turns} turns may show {shown + 1} images: set it to {shown + 1}."
         )
 
 
@@ -81,12 +87,12 @@ def check_number_of_images(config: DictConfig, most: int, row: int, uses_tools: 
     Raises:
         ConfigError: with the arithmetic.
     """
-    allowed = images_allowed(config)
+    setting, allowed = image_limit(config)
     added = observations(config, parse(VisualToolSettings, config)) if uses_tools else 0
     if most + added > allowed:
         shows = f", and a rollout may show {most} + {added} observations = {most + added}" if added else ""
         raise ConfigError(
-            f"In the data, row {row} has {most} images{shows}, but {IMAGES_PER_PROMPT}={allowed}: set it to "
+            f"In the data, row {row} has {most} images{shows}, but {setting}={allowed}: set it to "
             f"{most + added}, or leave such rows out."
         )
 
@@ -116,17 +122,62 @@ def warn_of_long_prompts(config: DictConfig, most: int, processor: Any) -> None:
 
 
 def images_allowed(config: DictConfig) -> int:
-    """The number of images that the engine allows in a prompt; vLLM takes a number, or a dict with ``count``.
+    """The number of images that the engine allows in a prompt; see :func:`image_limit`."""
+    return image_limit(config)[1]
+
+
+def image_limit(config: DictConfig) -> tuple[str, int]:
+    """The setting that limits the images of a prompt, and its number.
+
+    vLLM takes a number, or a mapping with ``count``; verl gives it ``limit_images`` in the place of both.
 
     Raises:
-        ConfigError: it is no number.
+        ConfigError: vLLM would refuse it.
     """
-    given = select(config, IMAGES_PER_PROMPT)
-    if isinstance(given, DictConfig):
-        given = given.get("count")
-    if given is not None and (isinstance(given, bool) or not isinstance(given, int)):
-        raise ConfigError(f"{IMAGES_PER_PROMPT}={given!r} is refused: it should be a number of images, for example 8.")
-    return _UNLIMITED if given is None else given
+    if (given := select(config, _LIMIT_OF_VERL)) is not None:
+        return _LIMIT_OF_VERL, _count(_LIMIT_OF_VERL, given, 1)
+    limits = _mapping(select(config, _LIMITS, {}))
+    given = limits.get("image", _UNLIMITED)
+    if isinstance(given, Mapping | DictConfig):
+        given = given.get("count", _UNLIMITED)
+    return IMAGES_PER_PROMPT, _count(IMAGES_PER_PROMPT, given, 0)
+
+
+def _mapping(limits: Any) -> Mapping[str, Any] | DictConfig:
+    """The limits of all media; vLLM also takes a text in JSON."""
+    try:
+        read = json.loads(limits) if isinstance(limits, str) else limits
+    except ValueError:
+        read = limits
+    if not isinstance(read, Mapping | DictConfig):
+        raise ConfigError(
+            f"{_LIMITS}={limits!r} is refused: it holds a limit for each medium; set {IMAGES_PER_PROMPT}=8."
+        )
+    return read
+
+
+def _count(setting: str, given: Any, least: int) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or given < least:
+        shown = "null" if given is None else repr(given)
+        raise ConfigError(f"{setting}={shown} is refused: it should be a number of images, for example 8.")
+    return given
+
+
+def _check_turn_tokens(settings: VisualToolSettings, response: int) -> None:
+    """Refuse limits of a turn and of its labels that another limit reaches first."""
+    turn, label = settings.max_turn_tokens, settings.max_label_tokens
+    if turn is None:
+        return
+    if turn > response:
+        raise ConfigError(
+            f"visual_tool.max_turn_tokens={turn} ends no turn, because data.max_response_length={response} ends the "
+            f"rollout before: set it to null, or lower than {response}."
+        )
+    if label > turn:
+        raise ConfigError(
+            f"visual_tool.max_label_tokens={label} limits no label, because visual_tool.max_turn_tokens={turn} ends "
+            f"the turn before: set it to {turn} or lower."
+        )
 
 
 def observations(config: DictConfig, settings: VisualToolSettings) -> int:

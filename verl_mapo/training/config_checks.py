@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, Value
 from omegaconf import DictConfig, OmegaConf
 from packaging.version import Version
 from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
@@ -23,7 +23,7 @@ from verl_mapo.rewards.settings import DescriptionAlignmentSettings, alignment_s
 from verl_mapo.rollout.context_length import check_context_length
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.rollout.tag_tokens import stop_token
-from verl_mapo.settings import ConfigError, local_path, parse, select
+from verl_mapo.settings import ConfigError, is_null, local_path, parse, select
 from verl_mapo.training.dead_settings import check_dead_settings
 from verl_mapo.training.dead_settings_conditions import ACTOR
 from verl_mapo.training.dead_settings_table import TABLE
@@ -64,6 +64,7 @@ def check_config(config: DictConfig) -> None:
     check_setting_values(config)
     check_loggers(config)
     for settings in (VisualToolSettings, RecordSettings, *(method.Settings for method in METHODS)):
+        _check_is_given(config, settings.NODE)
         parse(settings, config)
     check_unknown_settings(config, _own_nodes(config))
     check_free_settings(config)
@@ -93,6 +94,12 @@ def check_config(config: DictConfig) -> None:
     _check_picture_dir(config)
     if not any(select(config, path) for path in names.IMPORTED_LATER):
         _check_agent_loops(config, names.DEFAULT_AGENT_LOOP, {select(config, names.DEFAULT_AGENT_LOOP)})
+
+
+def _check_is_given(config: DictConfig, node: str) -> None:
+    """Refuse null for a node of settings: each of them, also those of a recipe, would have its default in silence."""
+    if is_null(config, node):
+        raise ConfigError(f"{node}=null is refused: it holds several settings; set each by itself, {node}.NAME=VALUE.")
 
 
 def _check_audit(config: DictConfig) -> None:
@@ -254,6 +261,12 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> int:
     _check_agent_loops(config, names.DEFAULT_AGENT_LOOP, {default})
     for dataset in (training, *others):
         if "agent_name" in dataset.column_names:
+            kind = dataset.features["agent_name"]
+            if not isinstance(kind, Value):
+                raise ConfigError(
+                    f"In the data, the column agent_name holds no text but {kind}: remove it, or write "
+                    f"{names.AGENT_LOOP} in it."
+                )
             _check_agent_loops(config, "In the data, agent_name", set(dataset.unique("agent_name")))
     in_rows = set(training.unique("agent_name")) if "agent_name" in training.column_names else None
     if in_rows is not None and default == names.AGENT_LOOP and in_rows <= set(names.STOCK_AGENT_LOOPS):
@@ -296,10 +309,16 @@ def check_columns(config: DictConfig, *datasets: Dataset) -> None:
 
 
 def _check_data_files(config: DictConfig) -> None:
-    """Check that data files are not taken for patterns; a pattern itself, which is no file, is left as it is."""
+    """Check that data files are paths, and not taken for patterns; a pattern itself, which is no file, is left."""
     for setting in (names.TRAIN_FILES, names.VAL_FILES):
         given = select(config, setting, ())
-        for file in [given] if isinstance(given, str) else given:
+        files = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+        for file in files:
+            if not isinstance(file, str):
+                raise ConfigError(
+                    f"{setting}={given} is refused: give the path of a file, or a list "
+                    "of paths, for example data/train.parquet."
+                )
             if local_path(file).is_file():
                 check_data_path(setting, file)
 

@@ -12,14 +12,16 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args, is_typeddict
 
+import ray
 from omegaconf import DictConfig, OmegaConf
 from ray.runtime_env import RuntimeEnv
 from transformers import AutoConfig, PretrainedConfig
@@ -36,10 +38,23 @@ Taken = Mapping[str, "Taken | None"]
 
 VLLM_NODE = f"{ROLLOUT}.engine_kwargs.vllm"
 _VLLM_FILES = ("engine/arg_utils.py", "entrypoints/openai/cli_args.py")
+_SAME_NAME = (
+    *("dtype", "load_format", "quantization", "seed", "enforce_eager", "scheduling_policy", "logprobs_mode"),
+    *("max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization", "data_parallel_size"),
+    *("enable_chunked_prefill", "enable_prefix_caching", "enable_sleep_mode", "disable_log_stats"),
+)
+"""Arguments of vLLM whose names are those of settings of verl's rollout."""
+
 _ASSIGNED = ("attn_implementation", "bos_token_id", "eos_token_id", "pad_token_id")
 """Attributes that verl itself gives to every model's configuration."""
 
 _MEDIA = dict.fromkeys(("image", "video", "audio", "vision_chunk"))
+_LIMITS = {
+    "image": dict.fromkeys(("count", "width", "height")),
+    "video": dict.fromkeys(("count", "num_frames", "width", "height")),
+    "audio": dict.fromkeys(("count", "length")),
+    "vision_chunk": dict.fromkeys(("count",)),
+}
 _PRECISIONS = dict.fromkeys(("param_dtype", "reduce_dtype", "buffer_dtype"))
 _LONGEST_LIST = 12
 _SECOND_SPELLING = re.compile(r"-|\._|\.no_")
@@ -53,16 +68,22 @@ class Receiver:
     Attributes:
         refuses: the middle of a sentence about a setting that it does not take: "is no argument of ...".
         takes: the names that it takes.
+        instead: those of them for which verl has a setting of its own, to the path of that setting.
     """
 
     refuses: str
     takes: Taken
+    instead: Mapping[str, str] = field(default_factory=dict)
 
     def refused(self, node: Mapping[Any, Any], path: str) -> Iterator[str]:
-        """A sentence for each setting of a node, with this dotted path, that is not taken."""
+        """A sentence for each setting of a node, with this dotted path, that is not taken or is verl's own to give."""
         offered = [f"{path}.{other}" for other in _paths(self.takes) if not _SECOND_SPELLING.search(f".{other}")]
+        for name, value in node.items():
+            if value is not None and (setting := self.instead.get(_argument(name))):
+                yield f"{path}.{name}={value!r:.60} is refused: set {setting}, which verl hands on as this argument."
         for name, value in _not_taken(node, self.takes):
             close = nearest(f"{path}.{name}", offered)
+            close = self.instead.get(close.removeprefix(f"{path}."), close)
             few = f"set {' or '.join(offered)}" if len(offered) <= _LONGEST_LIST else "remove it"
             yield f"{path}.{name}={value!r:.60} {self.refuses}; {f'did you mean {close}?' if close else f'{few}.'}"
 
@@ -130,7 +151,7 @@ def known_free_settings(config: DictConfig) -> list[str]:
         f"{names.MM_PROCESSOR_KWARGS}.min_pixels",
         f"{names.MM_PROCESSOR_KWARGS}.max_pixels",
         "data.apply_chat_template_kwargs.enable_thinking",
-        *(f"{VLLM_NODE}.{name}" for name in listed),
+        *(f"{VLLM_NODE}.{name}" for name in listed if name not in _given_by_verl(VLLM_NODE)),
     ]
 
 
@@ -154,16 +175,37 @@ def vllm_arguments() -> frozenset[str] | None:
     return frozenset(taken)
 
 
+def _argument(name: Any) -> str:
+    """The argument of vLLM that a name stands for, in whichever of its spellings."""
+    return str(name).replace("-", "_").removeprefix("no_")
+
+
+def _given_by_verl(path: str) -> dict[str, str]:
+    """The arguments that verl gives to vLLM from settings beside ``engine_kwargs``, of which the checks of a run know.
+
+    verl lets those in ``engine_kwargs.vllm`` win over them, or drops those.
+    """
+    rollout = path.removesuffix(".engine_kwargs.vllm")
+    of_model = {"model": f"{MODEL}.path", "trust_remote_code": f"{MODEL}.trust_remote_code"}
+    return {
+        **{name: f"{rollout}.{name}" for name in _SAME_NAME},
+        "tensor_parallel_size": f"{rollout}.tensor_model_parallel_size",
+        "enable_expert_parallel": f"{rollout}.expert_parallel_size",
+        **(of_model if rollout == ROLLOUT else {}),
+    }
+
+
 def _vllm(config: DictConfig, path: str) -> Receiver | None:
     listed = vllm_arguments()
     if listed is None:
         return None
-    inside = {"limit_mm_per_prompt": _MEDIA, "media_io_kwargs": _MEDIA}
+    inside = {"limit_mm_per_prompt": _LIMITS, "media_io_kwargs": _MEDIA}
     takes = {name: inside.get(name) for name in sorted(listed)}
     spelled = [name.replace("_", "-") for name in takes]
     return Receiver(
         f"is no argument of vLLM {distribution_version('vllm')}",
         takes | dict.fromkeys([*spelled, *(f"no_{name}" for name in takes), *(f"no-{name}" for name in spelled)]),
+        _given_by_verl(path),
     )
 
 
@@ -191,6 +233,14 @@ def _model_config(config: DictConfig, path: str) -> Receiver | None:
     return Receiver(f"is no attribute of the model's {type(found).__name__}", taken | {"model_config": taken})
 
 
+def _ray_init(config: DictConfig, path: str) -> Receiver | None:
+    """The arguments of ``ray.init``, of which it reads some from its ``kwargs``; Ray Client takes others."""
+    if "://" in str(select(config, f"{path}.address", os.environ.get("RAY_ADDRESS"))):
+        return None
+    hidden = re.findall(r'kwargs\.pop\(\s*"(\w+)"', inspect.getsource(ray.init))
+    return Receiver("is no argument of ray.init", dict.fromkeys([*inspect.signature(ray.init).parameters, *hidden]))
+
+
 def _attributes(config: PretrainedConfig) -> dict[str, Any]:
     kind = type(config)
     settable = [name for name in dir(kind) if getattr(inspect.getattr_static(kind, name), "fset", None)]
@@ -207,6 +257,7 @@ _AT_START: Mapping[str, Callable[[DictConfig, str], Receiver | None]] = {
         ("fsdp_config.mixed_precision", "fsdp.mixed_precision"),
         lambda config, path: Receiver("is not read by verl", _PRECISIONS),
     ),
+    "ray_init": _ray_init,
     "ray_init.runtime_env": lambda config, path: Receiver(
         "is no part of ray's runtime_env",
         dict.fromkeys([*sorted(RuntimeEnv.known_fields), *inspect.signature(RuntimeEnv).parameters]),

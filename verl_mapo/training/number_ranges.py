@@ -24,6 +24,7 @@ PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[StrictInt, Field(gt=0)]
 CountOrZero = Annotated[StrictInt, Field(ge=0)]
 OffOrCount = Annotated[StrictInt, Field(ge=-1)]
+_TRAIN_ROWS = "data.train_max_samples"
 _VALIDATION = f"{ROLLOUT}.val_kwargs"
 _OPTIM = f"{ACTOR}.optim"
 
@@ -31,6 +32,8 @@ RANGES: dict[str, tuple[Any, Any]] = {
     names.TRAIN_BATCH_SIZE: (Count, 128),
     "data.gen_batch_size": (Count, 128),
     "data.val_batch_size": (Count, 256),
+    _TRAIN_ROWS: (OffOrCount, -1),
+    names.VAL_ROWS: (OffOrCount, -1),
     names.PROMPT_LENGTH: (Count, 8192),
     names.RESPONSE_LENGTH: (Count, 8192),
     "data.dataloader_num_workers": (CountOrZero, 8),
@@ -47,6 +50,7 @@ RANGES: dict[str, tuple[Any, Any]] = {
     f"{ROLLOUT}.max_num_seqs": (Count, 256),
     f"{ROLLOUT}.max_num_batched_tokens": (Count, 16384),
     f"{ROLLOUT}.max_model_len": (Count, 16384),
+    names.IMAGE_CACHE: (NonNegativeFloat, 4),
     f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu": (Count, 4),
     f"{ROLLOUT}.log_prob_max_token_len_per_gpu": (Count, 16384),
     f"{_VALIDATION}.n": (Count, 1),
@@ -82,6 +86,8 @@ RANGES: dict[str, tuple[Any, Any]] = {
     names.TOTAL_EPOCHS: (Count, 1),
     names.TOTAL_STEPS: (Count, 100),
     names.SAVE_FREQ: (OffOrCount, 20),
+    "trainer.max_actor_ckpt_to_keep": (Count, 2),  # at 0 verl would keep all, as at null
+    "trainer.max_critic_ckpt_to_keep": (Count, 2),
     names.TEST_FREQ: (OffOrCount, 20),
     names.OBJECT_STORE_MEMORY: (Count, 100_000_000_000),
 }
@@ -91,7 +97,7 @@ NEEDED = (
     *(names.TRAIN_BATCH_SIZE, names.PROMPT_LENGTH, names.RESPONSE_LENGTH, names.ROLLOUT_N),
     *(f"{ROLLOUT}.tensor_model_parallel_size", f"{ROLLOUT}.gpu_memory_utilization"),
     *(names.NODES, names.GPUS_PER_NODE, names.TOTAL_EPOCHS, names.SAVE_FREQ, names.TEST_FREQ),
-    *(names.REWARD_WORKERS, names.FSDP_SIZE),
+    *(names.REWARD_WORKERS, names.FSDP_SIZE, _TRAIN_ROWS, names.VAL_ROWS),
 )
 """Those of which verl computes something at once, so that null is refused."""
 

@@ -9,6 +9,7 @@ text ``flase`` is true wherever a truth value is read, and an unknown name in ``
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY
 
 from verl_mapo import names
 from verl_mapo.settings import ConfigError, is_null, select
-from verl_mapo.training.dead_settings_conditions import ACTOR, LOSS
+from verl_mapo.training.dead_settings_conditions import ACTOR, FILTER_GROUPS, LOSS, MODEL, ROLLOUT
 from verl_mapo.training.number_ranges import numbers_out_of_range
 from verl_mapo.training.unknown_settings import verl_settings
 
@@ -25,32 +26,65 @@ _KL = ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
 _AGGREGATIONS = ("token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm")
 _SCHEDULES = ("constant", "cosine", "linear", "inverse-square-root")
 _CONTENTS = ("model", "optimizer", "extra", "hf_model")
+_TERMS = ("reward", "acc", "rule", "undecided", "visual_turns", "unscored", "zero_by_fault")
+"""What every rollout has under this package's reward manager: groups can be filtered by each of them."""
+
+_WEIGHTS_SENT_BY = f"{ROLLOUT}.checkpoint_engine"
+_ENGINES = ("naive", "nccl", "nixl", "kimi_ckpt_engine", "mooncake", "delta_sharded")
+_STORAGE = "transfer_queue.backend.storage_backend"
+_MANAGER_SOURCE = "reward.reward_manager.source"
 
 _NEEDED = (
-    *(names.RESUME_MODE, names.TRAINER_MODE, f"{LOSS}.loss_mode"),
-    *(f"{ACTOR}.loss_agg_mode", f"{ACTOR}.optim.lr_scheduler_type"),
+    *(names.RESUME_MODE, names.TRAINER_MODE, names.DEVICE, f"{LOSS}.loss_mode"),
+    *(f"{ACTOR}.loss_agg_mode", f"{ACTOR}.optim.lr_scheduler_type", f"{ACTOR}.optim.optimizer"),
+    *(f"{_WEIGHTS_SENT_BY}.backend", _STORAGE, _MANAGER_SOURCE, f"{FILTER_GROUPS}.metric"),
 )
-"""Those of which null is refused: verl resumes nothing at null, or ends in a worker."""
+"""Those of which null is refused where their values are known: verl resumes nothing at null, or ends in a worker."""
 
 NUMBER_OR_TEXT = ("algorithm.rollout_correction.rollout_is_threshold",)
 """Settings whose default is a number and that may be a text: here two bounds, such as ``0.5_2.0``."""
 
 
-def _choices() -> dict[str, tuple[str, ...]]:
-    """Dotted path of a setting to the values that verl knows; a list may have several of them."""
+def _choices(config: DictConfig) -> dict[str, tuple[str, ...]]:
+    """Dotted path of a setting to the values that verl knows; a list may have several of them.
+
+    A setting that has no effect, or to which code of the user may give other values, is left out.
+    """
     from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY  # not at the top: its import triggers ours
 
     checkpoints = [f"{node}.checkpoint" for node in (ACTOR, "critic")]
-    return {
+    own_rewards = select(config, names.CUSTOM_REWARD_FUNCTION) is None
+    own_rewards &= select(config, names.REWARD_MANAGER_NAME) == names.REWARD_MANAGER
+    known = {
         names.RESUME_MODE: ("auto", "disable", "resume_path"),
         names.TRAINER_MODE: tuple(TRAINER_REGISTRY),
+        names.DEVICE: ("cuda", "npu", "cpu"),
         f"{LOSS}.loss_mode": tuple(POLICY_LOSS_REGISTRY),
         f"{ACTOR}.loss_agg_mode": _AGGREGATIONS,
         f"{ACTOR}.optim.lr_scheduler_type": _SCHEDULES,
+        f"{ACTOR}.optim.optimizer": _optimizers(config),
         f"{ACTOR}.kl_loss_type": (*_KL, *(f"{name}+" for name in _KL)),
         "algorithm.kl_penalty": (*_KL, *(f"{name}+" for name in _KL)),
         **{f"{node}.{name}_contents": _CONTENTS for node in checkpoints for name in ("save", "load")},
+        f"{MODEL}.fused_kernel_options.impl_backend": ("torch", "triton", "liger"),
+        f"{FILTER_GROUPS}.metric": _TERMS if own_rewards and select(config, f"{FILTER_GROUPS}.enable") else (),
+        f"{ROLLOUT}.mode": ("async",),
+        f"{ROLLOUT}.dtype": ("auto", "half", "float16", "bfloat16", "float", "float32"),
+        f"{ROLLOUT}.quantization": ("fp8", "torchao", "ascend"),
+        f"{_WEIGHTS_SENT_BY}.backend": () if select(config, f"{_WEIGHTS_SENT_BY}.custom_backend_module") else _ENGINES,
+        _STORAGE: ("SimpleStorage", "MooncakeStore", "Yuanrong", "RayStore"),
+        _MANAGER_SOURCE: ("register", "importlib"),
     }
+    return {path: values for path, values in known.items() if values}
+
+
+def _optimizers(config: DictConfig) -> tuple[str, ...]:
+    """The optimizers of the module from which verl takes one; none where there is no such module on this machine."""
+    try:
+        module = importlib.import_module(str(select(config, f"{ACTOR}.optim.optimizer_impl")))
+    except ImportError:
+        return ()
+    return tuple(name for name, kind in vars(module).items() if callable(kind) and name != "Optimizer")
 
 
 def check_setting_values(config: DictConfig) -> None:
@@ -69,7 +103,7 @@ def check_setting_values(config: DictConfig) -> None:
 
 def _unknown_names(config: DictConfig) -> Iterator[str]:
     imported_later = any(select(config, path) for path in names.IMPORTED_LATER)
-    for path, known in _choices().items():
+    for path, known in _choices(config).items():
         if path in _NEEDED and is_null(config, path):
             yield f"{path}=null is refused: use one of {', '.join(known)}."
         given = None if imported_later and path == f"{LOSS}.loss_mode" else select(config, path)  # may register more
