@@ -25,11 +25,12 @@ from verl_mapo.rollout.images import ProcessorResize, processor_kwargs, processo
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, select
 from verl_mapo.training.agent_workers import set_agent_workers
-from verl_mapo.training.config_checks import check_config
 from verl_mapo.training.dead_settings_conditions import ACTOR
 from verl_mapo.training.engine_table import STRATEGY
-from verl_mapo.training.engines import ENGINE, NODES
+from verl_mapo.training.engines import ENGINE, NODES, check_engines
+from verl_mapo.training.mode_checks import check_mode
 from verl_mapo.training.row_checks import check_prompt_column
+from verl_mapo.training.setting_values import check_setting_values
 from verl_mapo.training.start_checks import check_given, data_files, data_rows, rows_drawn
 
 _LEAST_TOKENS, _MOST_TOKENS = 4, 16384
@@ -81,7 +82,9 @@ def _check(config: DictConfig) -> None:
     Raises:
         ConfigError: a value, the engines or the mode are refused, or the run trains without FSDP.
     """
-    check_config(config)
+    check_setting_values(config)
+    check_mode(config)
+    check_engines(config)
     if select(config, f"{ACTOR}.{NODES['dp']}") is None:
         raise ConfigError(
             f"{STRATEGY}={select(config, STRATEGY)} has no plan, because its formulas are those of FSDP: leave "
