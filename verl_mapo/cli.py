@@ -28,6 +28,7 @@ from verl_mapo.run_folder import RunFolder
 from verl_mapo.settings import parse_options
 
 if TYPE_CHECKING:
+    from verl_mapo.planning.run import Line
     from verl_mapo.report.recovery import Rate, Recovery
 
 app = typer.Typer(
@@ -73,7 +74,8 @@ def doctor(
 
     The exit code is 1 if a run would fail.
 
-    With --recipe, it prints instead what the run needs of GPUs, hosts and disk, what there is, and what would not fit.
+    With --recipe, it prints instead what the run needs of GPUs, hosts and disk, what there is, what would not fit, and
+    which settings and rows verl-mapo train would refuse on this machine.
     """
     from verl_mapo import doctor_tables as tables
 
@@ -83,13 +85,8 @@ def doctor(
     if recipe is not None:
         if path:
             raise typer.BadParameter("--path belongs to the checks of nodes, which --recipe replaces by a plan.")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # verl warns of each of its engines that is not installed
-            from verl_mapo.planning.make import planned_run
-            from verl_mapo.planning.plan import plan_lines
-
-            primary(None, recipe)
-            lines = plan_lines(planned_run(recipe, overrides or [], data, gpu_memory, host_memory))
+        primary(None, recipe)
+        lines = _plan(recipe, overrides or [], data, gpu_memory, host_memory)
         console.print(tables.plan_table(lines), *tables.plan_words(lines), sep="\n")
         raise typer.Exit(any(line.level == "fails" for line in lines))
     if overrides or data or gpu_memory or host_memory:
@@ -297,6 +294,20 @@ def report(
 
     files = build_report(run, out, samples=samples)
     typer.echo(f"Wrote {files.html} and {files.curves}")
+
+
+def _plan(
+    recipe: Path, overrides: list[str], data: Path | None, gpu_memory: float | None, host_memory: float | None
+) -> list[Line]:
+    """The lines of a plan; the arguments are those of ``planned_run``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # verl warns of each of its engines that is not installed
+        from verl_mapo.planning.make import planned_run
+        from verl_mapo.planning.plan import plan_lines
+        from verl_mapo.planning.start import start_lines
+
+        run = planned_run(recipe, overrides, data, gpu_memory, host_memory)
+        return [*plan_lines(run), *start_lines(run.config)]
 
 
 def _recovery_table(found: Recovery) -> Table:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from verl_mapo.doctor import Finding
 from verl_mapo.machine import Fact
@@ -17,7 +17,8 @@ from verl_mapo.nodes import Node
 if TYPE_CHECKING:
     from verl_mapo.planning.run import Line
 
-_COLOURS = {"ok": "green", "warns": "yellow", "fails": "red"}
+_COLOURS = {"": "default", "ok": "green", "warns": "yellow", "fails": "red", "unchecked": "dim"}
+_RESULTS = {"": "", "ok": "ok", "warns": "warning", "fails": "fails", "unchecked": "not checked"}
 
 
 def dead_settings_table() -> Table:
@@ -45,33 +46,50 @@ def versions_table(versions: Iterable[tuple[str, str, Sequence[str]]]) -> Table:
 
 def machine_table(facts: Iterable[Fact]) -> Table:
     """What the machine offers, and what would fail on it."""
-    table = Table("what", "found", "a run", title="Machine")
+    table = Table("what", "found", "result", title="Machine")
     for fact in facts:
         words = f"\n{escape(fact.words)}" if fact.words else ""
-        table.add_row(fact.what, escape(fact.found) + words, f"[{_COLOURS[fact.level]}]{fact.level}")
+        table.add_row(fact.what, escape(fact.found) + words, _result(fact.level))
     return table
+
+
+def _result(level: str) -> str:
+    return f"[{_COLOURS[level]}]{_RESULTS[level]}"
 
 
 def plan_table(lines: Iterable[Line]) -> Table:
     """What a run needs and what there is; what would not fit is red, and what fits only just, yellow."""
-    table = Table("where", "what", "needs", "has", "a run", title="Plan")
+    table = Table("what", "needs", "has", Column("result", width=len("checked")), title="Plan")
     where = None
     for line in lines:
-        if where not in (None, line.where):
+        if line.where != where:
             table.add_section()
-        colour = _COLOURS[line.level]
-        mark = "" if line.level == "ok" else f"[{colour}]"
-        cells = (f"{mark}{escape(text)}" for text in (line.what, line.needs, line.has))
-        table.add_row("" if line.where == where else line.where, *cells, f"[{colour}]{line.level}")
+            table.add_row(f"[bold]{line.where}")
+        mark = f"[{_COLOURS[line.level]}]" if line.level in ("warns", "fails") else ""
+        table.add_row(*(f"{mark}{escape(text)}" for text in (line.what, line.needs, line.has)), _result(line.level))
         where = line.where
     return table
 
 
-def plan_words(lines: Iterable[Line]) -> Iterable[str]:
-    """What will happen where something would not fit, and what to do, with the colours of the table."""
+def plan_words(lines: Sequence[Line]) -> Iterable[str]:
+    """What will happen where something would not fit, and what to do, with the colours of the table.
+
+    Then what is not checked, with what to give for it; and whether the run fits.
+    """
     for line in lines:
-        if line.words:
+        if line.words and line.level != "unchecked":
             yield f"[{_COLOURS[line.level]}]{escape(f'{line.where}, {line.what}: {line.words}')}"
+    unchecked = [line for line in lines if line.level == "unchecked"]
+    for words in dict.fromkeys(line.words for line in unchecked):
+        whats = ", ".join(f'"{line.what}"' for line in unchecked if line.words == words)
+        yield escape(f"Not checked: {whats}. {words}")
+    levels = {line.level for line in lines}
+    if "fails" not in levels:
+        warned, known = ", with warnings" * ("warns" in levels), ", as far as it was checked" * bool(unchecked)
+        yield (
+            f'[green]This run fits{warned}{known}. Numbers with "at least" are lower bounds and those with "about" are '
+            "estimates: leave room above them."
+        )
 
 
 def nodes_table(nodes: Sequence[Node]) -> Table:

@@ -31,7 +31,8 @@ from verl_mapo.planning.gpu import in_update, kv_token
 from verl_mapo.planning.make import place_of
 from verl_mapo.planning.model_shape import ModelShape
 from verl_mapo.planning.plan import plan_lines
-from verl_mapo.planning.run import Place, PlannedRun
+from verl_mapo.planning.run import GIVE_DATA, GIVE_MEMORY, ON_THE_MACHINE, Place, PlannedRun
+from verl_mapo.planning.start import start_lines
 from verl_mapo.rollout.images import ProcessorResize
 from verl_mapo.settings import ConfigError
 from verl_mapo.training.agent_workers import set_agent_workers
@@ -67,25 +68,30 @@ def line(run: PlannedRun, what: str):
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_recipe_fits_the_machine_it_is_for(name):
-    assert {line.what: line.words for line in plan_lines(planned(name)) if line.level != "ok"} == {}
+    assert {line.what: line.words for line in plan_lines(planned(name)) if line.level not in ("ok", "")} == {}
 
 
 def test_numbers_of_a_recipe_are_those_computed_by_hand():
     run = planned()
     needs = {line.what: line.needs for line in plan_lines(run)}
     assert needs["a step"] == "128 prompts, 1,024 rollouts"
+    assert needs["images of a rollout"] == "1 from the row, up to 5 from tools"
+    assert needs["prompt"] == "about 1,367, the longest about 1,700 (400 are estimated for text)"
+    # (8192 - 5 x (1280 + 30)) / 6
+    assert line(run, "response").has == "8,192; leaves 273 tokens of text per turn"
+    assert line(run, "prompt and response").has == "12,288 (max_model_len)"
     assert line(run, "a step").has == "47,000 rows, 367 steps an epoch"
     # 1024 x (1200 + 1280) tokens x 4704 x 2 bytes, and 1024 x (1200 + 5 x 1280)
     assert needs["image features of a step (TransferQueue)"] == "24 GB to 73 GB"
     assert needs["the same features (FSDP workers)"] == "24 GB to 73 GB"
     # (32 + 8 + 3 x 8) x 1.4 GB and 7.4 GB; 8 x 4 GiB
-    assert needs["processes; processed images of the engines"] == "97 GB; 34 GB"
+    assert (needs["processes"], needs["processed images of the engines"]) == ("97 GB", "34 GB")
     # 188 + 1 + 97 + 34 GB, twice the features, 10 to 26 GB of decoded images and 6.0 to 18 GB in requests
-    assert needs["all of this and the object store"] == "384 GB to 512 GB"
+    assert needs["total, with the object store"] == "384 GB to 512 GB"
     # 1024 x (12288 x 52 + 8192 x 40) bytes
     assert needs["columns of tokens of a step, at most (TransferQueue)"] == "1.0 GB"
     # 8.292e9 x 12 bytes, 19 saves of 99.5 GB
-    assert needs["checkpoints"] == "199 GB: 2 of 100 GB; 19 are written in 367 steps"
+    assert needs["checkpoints"] == "199 GB (2 checkpoints kept; 19 written in 367 steps)"
     # 15.69e9 x 12 bytes: each tensor of 8.292e9 parameters, rounded up to a power of two
     assert needs["weights and optimizer, offloaded"] == "188 GB"
     # (1600 / 8 + 1310) tokens for 1024 / 8 rollouts; (0.6 x 80 - 6 - 16.584) GB / 57,344 bytes
@@ -106,6 +112,10 @@ def test_engines_keep_their_weights_during_the_update_only_if_they_are_sent_adap
     assert needs(rank, f"{engine}=1") == "251 GB" and needs(rank, f"{engine}=4") == "63 GB"
 
 
+MINI_BATCH = "actor_rollout_ref.actor.ppo_mini_batch_size"
+SEQ_MEAN = "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean"
+BY_ROWS = ["actor_rollout_ref.actor.use_dynamic_bsz=false", "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1"]
+
 IMPOSSIBLE = [
     ("qwen2_5_vl_7b", [], {"gpu": 24 * GB}, {}, "KV cache", "fails", "not even the weights fit"),
     ("qwen3_vl_8b", ["actor_rollout_ref.rollout.gpu_memory_utilization=0.6"], {}, {}, "KV", "warns", "utilization=0.7"),
@@ -124,9 +134,9 @@ IMPOSSIBLE = [
         "fails",
         "param_offload",
     ),
-    ("qwen2_5_vl_7b", [], {"memory": 128 * GB}, {}, "all of this", "fails", "processes alone do not fit"),
-    ("qwen2_5_vl_7b", [], {"memory": 330 * GB}, {}, "all of this", "fails", "looks only once"),
-    ("qwen2_5_vl_7b", [], {"memory": 390 * GB}, {}, "all of this", "warns", "makes all its calls"),
+    ("qwen2_5_vl_7b", [], {"memory": 128 * GB}, {}, "total", "fails", "processes alone do not fit"),
+    ("qwen2_5_vl_7b", [], {"memory": 330 * GB}, {}, "total", "fails", "looks only once"),
+    ("qwen2_5_vl_7b", [], {"memory": 390 * GB}, {}, "total", "warns", "makes all its calls"),
     ("qwen2_5_vl_7b", [], {"shm": 5 * GB}, {}, "images of requests", "warns", "--shm-size"),
     ("qwen2_5_vl_7b", [], {"disk": 150 * GB}, {}, "checkpoints", "fails", "trainer.default_local_dir"),
     (
@@ -147,7 +157,18 @@ IMPOSSIBLE = [
         "warns",
         "1,891 GB in all",
     ),
-    ("qwen2_5_vl_7b", [], {}, {"rows": 100}, "a step", "fails", "data.train_batch_size to at most 100"),
+    ("qwen2_5_vl_7b", [], {}, {"rows": 100}, "a step", "fails", "set data.train_batch_size to at most 100"),
+    ("qwen2_5_vl_7b", [], {}, {"rows": 40}, "a step", "fails", f"size and {MINI_BATCH} to at most 40"),
+    ("qwen2_5_vl_7b", [f"{MINI_BATCH}=200", *BY_ROWS], {}, {}, "a mini-batch", "fails", f"{MINI_BATCH} to at most 128"),
+    (
+        "qwen2_5_vl_7b",
+        [f"{MINI_BATCH}=200", SEQ_MEAN],
+        {},
+        {},
+        "a mini-batch",
+        "warns",
+        "by 200 prompts where there are",
+    ),
     ("qwen2_5_vl_7b", [], {}, {"most_images": 4}, "images of a rollout", "fails", "limit_mm_per_prompt.image=9"),
     ("qwen2_5_vl_7b", [], {}, {"unreadable": 3}, "readable images", "warns", "unreadable_image"),
     ("qwen2_5_vl_7b", [], {}, {"prompts": (900, 5000)}, "prompt", "warns", "About 50% of the rows"),
@@ -168,7 +189,7 @@ IMPOSSIBLE = [
 @pytest.mark.parametrize(("name", "overrides", "place", "data", "what", "level", "words"), IMPOSSIBLE)
 def test_what_does_not_fit_is_said_with_the_setting_that_mends_it(name, overrides, place, data, what, level, words):
     run = planned(name, *overrides, place=replace(H100, **place), data=replace(DATA, **data))
-    lines = [line for line in plan_lines(run) if line.what.startswith(what) and line.level != "ok"]
+    lines = [line for line in plan_lines(run) if line.what.startswith(what) and line.level not in ("ok", "")]
     assert [line.level for line in lines] == [level] and words in lines[0].words
 
 
@@ -182,7 +203,7 @@ def test_more_nodes_share_the_pixels_and_lora_trains_no_weights():
     large = planned("qwen2_5_vl_7b", "trainer.nnodes=2")
     assert line(large, "image features").needs == "12 GB to 37 GB"
     lora = planned("qwen2_5_vl_7b", "actor_rollout_ref.model.lora_rank=32")
-    assert line(lora, "checkpoints").needs.startswith("66 GB: 2 of 33 GB")
+    assert line(lora, "checkpoints").needs.startswith("66 GB (2 checkpoints kept")
 
 
 def test_groups_of_fsdp_hold_a_copy_of_the_model_each():
@@ -196,8 +217,8 @@ def test_groups_of_fsdp_hold_a_copy_of_the_model_each():
     # 15.69e9 x 4 bytes of weights, once and in each of the 8 groups, on 8 nodes
     assert [line(run, "weights and optimizer").needs for run in (whole, split)] == ["7.8 GB", "63 GB"]
     # 8.292e9 x 12 bytes, twice
-    assert line(whole, "checkpoints").needs.startswith("199 GB: 2 of 100 GB")
-    assert line(split, "checkpoints").needs.startswith("1,592 GB: 2 of 796 GB")
+    assert line(whole, "checkpoints").needs.startswith("199 GB (2 checkpoints kept")
+    assert line(split, "checkpoints").needs.startswith("1,592 GB (2 checkpoints kept")
 
 
 def test_reference_that_stays_on_the_gpus_is_counted():
@@ -250,10 +271,32 @@ def test_run_without_fsdp_has_no_plan():
         make.planned_run(PRIMARY, ["model_engine=megatron"], gpu_memory=80)
 
 
+def test_mini_batch_of_more_than_a_step_is_an_update_with_all_rows_where_the_loss_is_a_mean_over_tokens():
+    assert "a mini-batch" not in [line.what for line in plan_lines(planned("qwen2_5_vl_7b", f"{MINI_BATCH}=200"))]
+
+
 def test_other_machine_has_no_verdict_on_what_is_not_known():
+    def unchecked(**run):
+        return {line.what: line.words for line in plan_lines(planned(**run)) if line.level == "unchecked"}
+
+    total, store = "total, with the object store", "images of requests (object store, in /dev/shm)"
+    assert unchecked() == {}
+    assert unchecked(place=Place(80 * GB, memory=2000 * GB)) == {"checkpoints": ON_THE_MACHINE}
+    assert unchecked(place=replace(H100, memory=None, shm=None)) == dict.fromkeys((total, store), GIVE_MEMORY)
+    assert unchecked(data=None) == dict.fromkeys(("a step", "prompt", "checkpoints"), GIVE_DATA)
     lines = plan_lines(planned(place=Place(80 * GB), data=None))
-    assert {line.level for line in lines} == {"ok"}
-    assert {line.where for line in lines if not line.has} >= {"disk", "memory of a node"}
+    assert all(line.has for line in lines if line.level in ("ok", "warns", "fails"))
+    text = "\n".join(plan_words(lines))
+    assert f'Not checked: "{total}", "{store}". {GIVE_MEMORY}' in text
+    assert "This run fits, as far as it was checked." in text
+    assert "This run fits. " in "\n".join(plan_words(plan_lines(planned())))
+    assert "fits" not in "\n".join(plan_words(plan_lines(planned(place=replace(H100, gpu=24 * GB)))))
+
+
+def test_numbers_of_one_have_their_own_words():
+    run = planned("qwen2_5_vl_7b", "data.train_batch_size=1", f"{MINI_BATCH}=1", data=replace(DATA, rows=1))
+    assert line(run, "a step").has == "1 row, 1 step an epoch"
+    assert line(run, "checkpoints").needs == "100 GB (1 checkpoint kept; 1 written in 1 step)"
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -278,6 +321,8 @@ def rows(tmp_path):
         {
             "prompt": [{"role": "user", "content": "<image>" * len(row) + "Why?"}],
             "images": [f"{tmp_path}/{n}.png" for n in row],
+            "data_source": "",
+            "reward_model": {"style": "exact", "ground_truth": "a"},
         }
         for row in images
     ]
@@ -352,12 +397,38 @@ def test_machine_of_the_run_is_this_one_or_the_one_that_is_given(monkeypatch, tm
         place_of(config, None, None)
 
 
+REFUSED = {
+    "actor_rollout_ref.rollout.multi_turn.max_assistant_turns=null": ("settings for the model", "turns=null sets no"),
+    "reward.description_alignment.scorer.device=cuda": ("settings", "device='cuda' would put"),
+    "reward.description_alignment.outcome=numeric": ("contents of rows", "numeric"),
+    "data.seed=1": ("", ""),
+}
+
+
+@pytest.mark.parametrize("override", REFUSED)
+def test_what_the_start_would_refuse_is_a_line_of_the_plan(tiny_models, rows, override):
+    model = f"actor_rollout_ref.model.path={tiny_models['qwen2_5_vl'].folder}"
+    room = "actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt.image=9"
+    config = composed(RECIPES / "mapo/qwen2_5_vl_7b.yaml", [model, room, override], rows)
+    refused = {line.what: line.words for line in start_lines(config) if line.level == "fails"}
+    what, words = REFUSED[override]
+    assert list(refused) == [what] * bool(what) and words in refused.get(what, "")
+
+
+def test_start_is_checked_as_far_as_the_files_are_here(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2_5_vl"}))
+    config = composed(RECIPES / "mapo/qwen2_5_vl_7b.yaml", [f"actor_rollout_ref.model.path={tmp_path}"])
+    unchecked = {line.what: line.words for line in start_lines(config) if line.level == "unchecked"}
+    assert unchecked["contents of rows"] == GIVE_DATA and "gives no tokenizer" in unchecked["settings for the model"]
+
+
 def test_command_prints_the_plan_and_fails_with_it(tiny_models, rows):
     recipe = ["doctor", "--recipe", str(RECIPES / "mapo/qwen2_5_vl_7b.yaml"), "--data", str(rows), "--gpu-memory", "80"]
     model = f"actor_rollout_ref.model.path={tiny_models['qwen2_5_vl'].folder}"
     good = ["data.train_batch_size=3", "actor_rollout_ref.rollout.engine_kwargs.vllm.limit_mm_per_prompt.image=9"]
     result = CliRunner().invoke(app, [*recipe, model, *good])
     assert (result.exit_code, "Plan" in result.stdout) == (0, True), result.output
+    assert "start, " not in result.stdout and "This run fits, with warnings, as far as it was" in result.stdout
     result = CliRunner().invoke(app, [*recipe, model])
     assert result.exit_code == 1 and "fails" in result.stdout
     drawn = make.planned_run(Path(recipe[2]), [model, "data.train_max_samples=2"], rows, gpu_memory=80)

@@ -54,6 +54,14 @@ def test_checkpoint_without_room_is_not_begun_and_the_one_before_it_stays(disk, 
     assert size_of(disk.folder / "global_step_2") == 4 * MB and not (disk.folder / "global_step_3").exists()
 
 
+@pytest.mark.parametrize("keep", [None, 0, -1])
+def test_nothing_is_removed_without_a_number_of_checkpoints_to_keep(disk, keep):
+    room = CheckpointRoom(disk.folder, keep)
+    assert room.freed == 0
+    save(room, 1)
+    assert room.freed == 0
+
+
 def test_checkpoint_that_verl_removes_makes_room_for_the_next(disk, caplog):
     room = CheckpointRoom(disk.folder, 2)
     save(room, 1), save(room, 2), save(room, 3, remove=1)

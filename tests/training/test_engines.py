@@ -90,6 +90,48 @@ def test_choice_is_refused_where_the_table_says_so(choice, overrides):
         assert sentence in str(error.value) and f"{choice.settings[0]}=" in sentence and "Set " in sentence
 
 
+KL = f"{ACTOR}.use_kl_loss=true"
+REF = "actor_rollout_ref.ref"
+
+
+@pytest.mark.parametrize("setting", ["fsdp_config.fsdp_size", "ulysses_sequence_parallel_size"])
+def test_reference_is_shared_by_equal_parts_of_all_gpus_too(setting):
+    unequal = f"{REF}.{setting}=3"
+    check_engines(run_with(unequal))
+    check_engines(run_with(KL, f"{REF}.{setting}=2"))
+    check_engines(run_with(KL, LORA, NO_TOWER, unequal))
+    with pytest.raises(ConfigError, match=f"{unequal} with .* is refused: .* Set each size to"):
+        check_engines(run_with(KL, unequal))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ([f"{MODEL}.lora_adapter_path=/no/such"], "lora_adapter_path=/no/such is refused: it is no folder with an ada"),
+        ([f"{MODEL}.lora_adapter_path=org/name"], ""),
+        ([f"{MODEL}.lora_adapter_path=hdfs://a/b"], ""),
+        ([f"{MODEL}.target_modules=[]"], r"target_modules=\[\] is refused: no module gets an adapter; set it to"),
+        ([f"{MODEL}.target_modules=null"], "target_modules=null is refused: no module gets an adapter"),
+        ([f"{MODEL}.target_modules=null", f"{MODEL}.target_parameters=[a.weight]"], ""),
+        ([f"{MODEL}.target_modules='('"], "target_modules='\\(' is refused: it is no regular expression"),
+        ([f"{MODEL}.exclude_modules='('"], "exclude_modules='\\(' is refused: .*; set it to '.*visual.*', or to null"),
+        ([f"{MODEL}.target_modules=[q_proj,v_proj]", f"{MODEL}.exclude_modules=null"], ""),
+    ],
+)
+def test_adapters_that_peft_could_not_make_are_refused_at_the_start(overrides, words):
+    check_engines(run_with(NO_TOWER, *overrides))
+    config = run_with(LORA, NO_TOWER, *overrides)
+    if not words:
+        return check_engines(config)
+    with pytest.raises(ConfigError, match=words):
+        check_engines(config)
+
+
+def test_engine_that_no_strategy_mends_is_refused_before_the_settings_of_the_other():
+    with pytest.raises(ConfigError, match="strategy=torchtitan is refused: .* Set model_engine=dp"):
+        check_engines(run_with("model_engine=torchtitan", f"+{ACTOR}.fsdp_config.param_offload=true"))
+
+
 DYNAMIC = [f"{ACTOR}.use_dynamic_bsz=true", f"{ROLLOUT}.log_prob_use_dynamic_bsz=true"]
 LENGTHS = ["data.max_prompt_length=1000", "data.max_response_length=3000"]
 SHORT = [f"{ACTOR}.ppo_max_token_len_per_gpu=2000"]
@@ -104,6 +146,7 @@ SHORT = [f"{ACTOR}.ppo_max_token_len_per_gpu=2000"]
         ([f"{ROLLOUT}.log_prob_max_token_len_per_gpu=2000"], "rollout.log_prob_max_token_len_per_gpu=2000 is refused"),
         (["actor_rollout_ref.ref.log_prob_max_token_len_per_gpu=2000"], ""),
         (["actor_rollout_ref.ref.log_prob_max_token_len_per_gpu=9", f"{ACTOR}.use_kl_loss=true"], "ref.log_prob_max"),
+        ([KL, f"{REF}.log_prob_max_token_len_per_gpu=2000", f"{REF}.ulysses_sequence_parallel_size=2"], ""),
         ([*SHORT, f"{names.VAL_ONLY}=true"], ""),
         ([*SHORT, f"{ACTOR}.use_dynamic_bsz=false"], "log_prob_use_dynamic_bsz=True are refused.* equal"),
         ([*SHORT, *(each.replace("true", "false") for each in DYNAMIC)], ""),

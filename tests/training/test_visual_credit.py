@@ -117,6 +117,13 @@ def test_late_over_early_is_below_one_if_focus_falls():
     assert metrics["visual_credit/at_bounds/trajectory"] == 0.5, "1 - 0.5 is cut to 0.9"
 
 
+def test_late_over_early_is_left_out_if_the_first_halves_have_no_focus():
+    score, mask = torch.tensor([[0.0, 0.0, 0.4, 0.4]]), torch.ones(1, 4)
+    config = VisualCreditSettings()
+    metrics = credit_metrics(score, mask, visual_factors(score, score >= 0, mask, torch.tensor([0]), config), config)
+    assert "visual_credit/late_over_early" not in metrics and metrics["visual_credit/cosine/min"] == -1
+
+
 def plain_metrics(score, mask, factors, config):
     """The metrics of tokens as docs and docstring define them, over the whole batch at once."""
     policy = mask.bool()

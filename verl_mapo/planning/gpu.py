@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from verl_mapo.planning import arithmetic as sums
 from verl_mapo.planning.data_facts import TEXT_TOKENS
 from verl_mapo.planning.rows import OBSERVATION_TEXT
-from verl_mapo.planning.run import Line, PlannedRun, size
+from verl_mapo.planning.run import Line, PlannedRun, counted, fails_if, size
 
 LARGEST_SHARE = 0.9
 """Largest ``gpu_memory_utilization`` that is recommended [ours]: beside it, CUDA and NCCL have memory of their own."""
@@ -62,11 +62,11 @@ def in_update(run: PlannedRun) -> float:
 def gpu_lines(run: PlannedRun) -> Iterator[Line]:
     """Number of GPUs, KV cache, and memory while generating and in an update."""
     needed, found, nodes = run.config.trainer.n_gpus_per_node, run.place.gpus, run.nodes
-    needs = f"{nodes} node{'s' * (nodes > 1)} with {needed} of {size(run.place.gpu)}"
+    needs = f"{counted(nodes, 'node')} with {needed} of {size(run.place.gpu)}"
     words = ""
     if found is not None and found < needed:
         words = f"Ray waits for the missing GPUs for ever: set trainer.n_gpus_per_node={found}."
-    yield Line("GPU", "GPUs", needs, "" if found is None else f"{found} here", "fails" if words else "ok", words)
+    yield Line("GPU", "GPUs", needs, *(() if found is None else (f"{found} here", fails_if(words), words)))
     yield _kv_cache(run)
     yield _generating(run)
     yield _update(run)
@@ -85,7 +85,7 @@ def _kv_cache(run: PlannedRun) -> Line:
     needs = f"{look:,.0f} tokens for each of {at_once} rollouts, {longest:,} for the longest"
     has = f"{tokens // at_once:,} for each, {tokens:,} in all"
     if tokens >= needed:
-        return Line("GPU", _KV, needs, has)
+        return Line("GPU", _KV, needs, has, "ok")
     parallel, weights = rollout.tensor_model_parallel_size, engine_weights(run)
     share = -(-sums.share_for_kv(run.place.gpu, parallel, weights, kv_token(run), needed) * 20 // 1) / 20
     remedy = f"Set {_SHARE}={share:g}"
@@ -106,7 +106,7 @@ def _generating(run: PlannedRun) -> Line:
             f"vLLM finds too little free memory. Set fsdp_config.param_offload and optimizer_offload, or less {_SHARE}."
         )
     needs = f"{size(engine)} of vLLM + {size(beside)} of FSDP"
-    return Line("GPU", "while generating", needs, size(run.place.gpu), "fails" if words else "ok", words)
+    return Line("GPU", "while generating", needs, size(run.place.gpu), fails_if(words), words)
 
 
 def _update(run: PlannedRun) -> Line:
@@ -118,4 +118,4 @@ def _update(run: PlannedRun) -> Line:
             "(actor_rollout_ref.model.lora_rank), or actor_rollout_ref.model.use_fused_kernels=true."
         )
     needs = f"at least {size(needed)}, with {run.micro_batch // run.ulysses:,} tokens at once"
-    return Line("GPU", "in an update", needs, size(run.place.gpu), "fails" if words else "ok", words)
+    return Line("GPU", "in an update", needs, size(run.place.gpu), fails_if(words), words)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from verl_mapo import names
 from verl_mapo.planning import arithmetic as sums
-from verl_mapo.planning.run import Line, PlannedRun, size
+from verl_mapo.planning.run import GIVE_DATA, GIVE_MEMORY, ON_THE_MACHINE, Level, Line, PlannedRun, counted, size
 from verl_mapo.rollout.image_features import feature_dtype
 from verl_mapo.settings import select
 from verl_mapo.training.dead_settings_conditions import ACTOR
@@ -131,17 +131,19 @@ def host_lines(run: PlannedRun) -> Iterator[Line]:
     yield Line(_HOST, "the same features (FSDP workers)", _range(in_queue))
     yield Line(_HOST, "columns of tokens of a step, at most (TransferQueue)", size(columns(run) / run.nodes))
     yield Line(_HOST, "images of a step (agent-loop workers)", _range(in_workers))
-    yield Line(_HOST, "processes; processed images of the engines", f"{size(processes(run))}; {size(caches(run))}")
+    yield Line(_HOST, "processes", size(processes(run)))
+    yield Line(_HOST, "processed images of the engines", size(caches(run)))
     memory = run.place.memory
     least, most = (of_node(run, looks) for looks in run.range_of_looks)
-    level, words = "ok", ""
+    level: Level = "ok" if memory else "unchecked"
+    words = "" if memory else GIVE_MEMORY
     if memory and max(loading(run), fixed(run)) > memory:
         level, words = "fails", f"Weights, optimizer and processes alone do not fit. {_FEWER_PARTS}"
     elif memory and least > memory:
         level, words = "fails", f"Ray ends workers even if every rollout looks only once. {_FEWER_PIXELS}"
     elif memory and most > memory:
         level, words = "warns", f"Ray ends workers if every rollout makes all its calls. {_FEWER_PIXELS}"
-    yield Line(_HOST, "all of this and the object store", _range((least, most)), size(memory), level, words)
+    yield Line(_HOST, "total, with the object store", _range((least, most)), size(memory), level, words)
     yield _object_store(run, in_store, store_size(run))
 
 
@@ -149,8 +151,10 @@ def _object_store(run: PlannedRun, needed: list[float], store: float | None) -> 
     """Requests that hold images, in /dev/shm."""
     what, shm = "images of requests (object store, in /dev/shm)", run.place.shm
     room = store if shm is None or store is None else min(store, shm)
+    if room is None:
+        return Line(_HOST, what, _range(needed), "", "unchecked", GIVE_MEMORY)
     words = ""
-    if room is not None and needed[1] > room:
+    if needed[1] > room:
         words = "Ray moves them to the disk, which is slow. "
         if shm is not None and shm < needed[1]:
             words += "Give the container more --shm-size, or --ipc=host."
@@ -169,18 +173,19 @@ def disk_lines(run: PlannedRun) -> Iterator[Line]:
     """The checkpoints of the run."""
     trainer, one, disk = run.config.trainer, checkpoint(run), run.place.disk
     keep = trainer.max_actor_ckpt_to_keep
-    keep = max(keep, 2) if keep else None  # see VisualTrainer: 1 is raised to 2
+    keep = max(keep, 2) if (keep or 0) > 0 else None  # see VisualTrainer: 1 is raised to 2
     steps = select(run.config, names.TOTAL_STEPS)
     if run.data is not None:
         there = run.data.rows // run.config.data.train_batch_size * trainer.total_epochs
         steps = there if steps is None else min(steps, there)
     if steps is None:
-        yield Line("disk", "checkpoints", f"{size(one)} each, {keep or 'all'} kept", size(disk))
+        yield Line("disk", "checkpoints", f"{size(one)} each, {keep or 'all'} kept", size(disk), "unchecked", GIVE_DATA)
         return
     saves = sums.number_of_saves(steps, trainer.save_freq)
     kept = min(saves, keep or saves)
-    needs = f"{size(kept * one)}: {kept} of {size(one)}; {saves} are written in {steps:,} steps"
-    level, words = "ok", ""
+    needs = f"{size(kept * one)} ({counted(kept, 'checkpoint')} kept; {saves:,} written in {counted(steps, 'step')})"
+    level: Level = "ok" if disk is not None else "unchecked"
+    words = "" if disk is not None else ON_THE_MACHINE
     if disk is not None and kept * one > disk:
         level, words = (
             "fails",

@@ -22,7 +22,11 @@ from verl_mapo.settings import parse, select
 from verl_mapo.training.dead_settings_conditions import NO_REFERENCE
 from verl_mapo.training.lora import adapter_rank
 
-Level = Literal["ok", "warns", "fails"]
+Level = Literal["", "ok", "warns", "fails", "unchecked"]
+
+GIVE_DATA = "Give the training data with --data."
+GIVE_MEMORY = "Give the memory of a node with --host-memory, in GB, for example --host-memory 2000."
+ON_THE_MACHINE = "Leave out --gpu-memory on a machine of the run, whose disk the plan then reads."
 
 
 @dataclass(frozen=True)
@@ -32,17 +36,18 @@ class Line:
     Attributes:
         where: the part of the run or of the machine.
         what: what is needed.
-        needs: how much.
+        needs: how much; empty where nothing is counted.
         has: how much there is; empty where it is not known.
-        level: whether the run works, works worse, or fails.
-        words: what will happen and what to do; empty where nothing is wrong.
+        level: whether the run works, works worse, or fails; ``unchecked`` where that depends on what is not known, and
+            empty where the line is only information.
+        words: what will happen and what to do, or what to give for a check; empty where nothing is wrong.
     """
 
     where: str
     what: str
-    needs: str
+    needs: str = ""
     has: str = ""
-    level: Level = "ok"
+    level: Level = ""
     words: str = ""
 
 
@@ -170,6 +175,16 @@ class PlannedRun:
     def ulysses(self) -> int:
         """GPUs that share a sequence."""
         return self.config.actor_rollout_ref.actor.get("ulysses_sequence_parallel_size", 1) or 1
+
+
+def fails_if(words: str) -> Level:
+    """The level of a line that was compared, and that says what to do where the run fails."""
+    return "fails" if words else "ok"
+
+
+def counted(number: int, thing: str) -> str:
+    """A number with the name of what it counts."""
+    return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
 def size(amount: float | None) -> str:

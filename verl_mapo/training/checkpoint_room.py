@@ -66,7 +66,7 @@ class CheckpointRoom:
     def freed(self) -> int:
         """Bytes of the checkpoint that verl removes before it writes the next one."""
         left = [checkpoint for checkpoint in self.saved if checkpoint.is_dir()]
-        return size_of(left[0]) if self.keep and len(left) >= self.keep else 0
+        return size_of(left[0]) if 0 < (self.keep or 0) <= len(left) else 0
 
     def _size_of_marked(self) -> int:
         """Bytes of the checkpoint from which the run went on; 0 without one."""

@@ -18,15 +18,17 @@ from omegaconf import DictConfig
 
 from verl_mapo import names
 from verl_mapo.settings import select
-from verl_mapo.training.dead_settings_conditions import ACTOR, MODEL, ROLLOUT
+from verl_mapo.training.dead_settings_conditions import ACTOR, MODEL, NO_REFERENCE, REF, ROLLOUT
 from verl_mapo.training.lora import adapter_rank, adapts_vision_tower, is_merged
 
 STRATEGY = f"{ACTOR}.strategy"
 TENSOR_PARALLEL = f"{ROLLOUT}.tensor_model_parallel_size"
 ULYSSES = f"{ACTOR}.ulysses_sequence_parallel_size"
+_REF_ULYSSES = f"{REF}.ulysses_sequence_parallel_size"
 ROLLOUT_NAME = f"{ROLLOUT}.name"
 _SEED = f"{names.VISUAL_TOOL_NODE}.seed"
 _LENGTH = f"{ROLLOUT}.max_model_len"
+_REF_FSDP_SIZE = f"{REF}.fsdp_config.fsdp_size"
 _RANK = f"{MODEL}.lora_rank"
 _TARGETS = f"{MODEL}.target_modules"
 _EXCLUDED = f"{MODEL}.exclude_modules"
@@ -124,15 +126,29 @@ def gpus_of_engine(config: DictConfig) -> int:
     return rollout.tensor_model_parallel_size * rollout.data_parallel_size * rollout.pipeline_model_parallel_size
 
 
-def sequence_parallel(config: DictConfig) -> int:
-    """Number of GPUs that share a sequence in the FSDP engines."""
-    settings = (ULYSSES, f"{ACTOR}.fsdp_config.ulysses_sequence_parallel_size")
-    return max(select(config, path, 1) for path in settings)
+def training_nodes(config: DictConfig) -> tuple[str, ...]:
+    """The nodes of the models that have an engine of their own: actor, and reference unless it is LoRA's base model."""
+    with_adapters = adapter_rank(config) > 0 or select(config, f"{MODEL}.lora_adapter_path") is not None
+    return (ACTOR,) if NO_REFERENCE.holds(config) or with_adapters else (ACTOR, REF)
+
+
+def sequence_parallel(config: DictConfig, node: str = ACTOR) -> int:
+    """Number of GPUs that share a sequence in the FSDP engine of a model, given by its node."""
+    settings = ("ulysses_sequence_parallel_size", "fsdp_config.ulysses_sequence_parallel_size")
+    return max(select(config, f"{node}.{name}", 1) for name in settings)
+
+
+def _shares_sequences(config: DictConfig) -> bool:
+    return any(sequence_parallel(config, node) > 1 for node in training_nodes(config))
+
+
+def _has_unequal_parts(config: DictConfig) -> bool:
+    return any(gpus(config) % sequence_parallel(config, node) != 0 for node in training_nodes(config))
 
 
 def _has_unequal_shards(config: DictConfig) -> bool:
-    shards = select(config, names.FSDP_SIZE, -1)
-    return 0 <= shards < gpus(config) and (not shards or gpus(config) % shards != 0)
+    sizes = [select(config, f"{node}.fsdp_config.fsdp_size", -1) for node in training_nodes(config)]
+    return any(0 <= size < gpus(config) and (not size or gpus(config) % size != 0) for size in sizes)
 
 
 def _no_room_for_sglang(config: DictConfig) -> bool:
@@ -210,29 +226,29 @@ TABLE = (
     Choice(
         "sequence parallelism (Ulysses), FSDP",
         (ULYSSES,),
-        _all(uses_fsdp, lambda config: sequence_parallel(config) > 1),
+        _all(uses_fsdp, _shares_sequences),
         untested(),
         {names.VGPO: tested(f"{_SCORES}, on 2 ranks")},
     ),
     Choice(
         "the same with padded passes",
-        (ULYSSES, _PADDING),
-        _all(uses_fsdp, lambda config: sequence_parallel(config) > 1 and not select(config, _PADDING)),
+        (ULYSSES, _REF_ULYSSES, _PADDING),
+        _all(uses_fsdp, _shares_sequences, lambda config: not select(config, _PADDING)),
         refused("a sequence is split only where rows are packed", f"{_PADDING}=true"),
     ),
     Choice(
         "the same, over a number of GPUs that does not divide all",
-        (ULYSSES, names.GPUS_PER_NODE),
-        _all(uses_fsdp, lambda config: gpus(config) % sequence_parallel(config) != 0),
-        refused("a sequence is split over equal parts of all GPUs", f"{ULYSSES}=1, or to a divisor of all GPUs"),
+        (ULYSSES, _REF_ULYSSES, names.NODES, names.GPUS_PER_NODE),
+        _all(uses_fsdp, _has_unequal_parts),
+        refused("a sequence is split over equal parts of all GPUs", "each size to 1, or to a divisor of all GPUs"),
     ),
     Choice(
         "`fsdp_size`, FSDP, over a number of GPUs that does not divide all",
-        (names.FSDP_SIZE, names.NODES, names.GPUS_PER_NODE),
+        (names.FSDP_SIZE, _REF_FSDP_SIZE, names.NODES, names.GPUS_PER_NODE),
         _all(uses_fsdp, _has_unequal_shards),
         refused(
             "a copy of the model is divided over equal parts of all GPUs",
-            f"{names.FSDP_SIZE}=-1, or to a divisor of all",
+            "each size to -1, or to a divisor of all GPUs",
         ),
     ),
     # Rollouts

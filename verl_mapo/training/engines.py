@@ -18,7 +18,6 @@ from verl_mapo.training.dead_settings_conditions import (
     ACTOR,
     MODEL,
     NO_CRITIC,
-    NO_REFERENCE,
     REF,
     ROLLOUT,
     USE_CRITIC,
@@ -28,10 +27,11 @@ from verl_mapo.training.engine_table import (
     STRATEGY,
     TABLE,
     TENSOR_PARALLEL,
-    ULYSSES,
     sequence_parallel,
+    training_nodes,
     uses_fsdp,
 )
+from verl_mapo.training.lora import check_adapters
 from verl_mapo.training.methods import enabled_methods
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def check_engines(config: DictConfig) -> None:
     Raises:
         ConfigError: with one sentence for every choice that is refused.
     """
-    _check_strategies(config)
+    check_adapters(config)
     methods = [method.name for method in enabled_methods(config)] or [""]
     found = [(choice, choice.of(method), method) for choice in TABLE if choice.holds(config) for method in methods]
     sentences = dict.fromkeys(
@@ -87,6 +87,7 @@ def check_engines(config: DictConfig) -> None:
     )
     if sentences:
         raise ConfigError(" ".join(sentences))
+    _check_strategies(config)
 
 
 def _check_strategies(config: DictConfig) -> None:
@@ -151,12 +152,17 @@ def token_limits(config: DictConfig) -> dict[str, int]:
     """
     if not uses_fsdp(config):
         return {}
-    nodes = [ROLLOUT] if NO_REFERENCE.holds(config) else [ROLLOUT, REF]
+    nodes = [ROLLOUT, REF] if REF in training_nodes(config) else [ROLLOUT]
     limits = {f"{ACTOR}.use_dynamic_bsz": f"{ACTOR}.ppo_max_token_len_per_gpu"} | {
         f"{node}.log_prob_use_dynamic_bsz": f"{node}.log_prob_max_token_len_per_gpu" for node in nodes
     }
-    sharing = sequence_parallel(config)
-    return {limit: sharing * select(config, limit, 0) for switch, limit in limits.items() if select(config, switch)}
+    given = [limit for switch, limit in limits.items() if select(config, switch)]
+    return {limit: _sharing(config, limit) * select(config, limit, 0) for limit in given}
+
+
+def _sharing(config: DictConfig, limit: str) -> int:
+    """Number of GPUs that share a sequence in the pass that a limit is for; the actor also makes the log-prob pass."""
+    return sequence_parallel(config, REF if limit.startswith(f"{REF}.") else ACTOR)
 
 
 def check_micro_batches(config: DictConfig) -> None:
@@ -177,7 +183,7 @@ def check_micro_batches(config: DictConfig) -> None:
     sentences = [
         f"{path}={select(config, path)} is refused: a rollout may have data.max_prompt_length + "
         f"data.max_response_length = {longest} tokens, and verl ends at the first that no micro-batch has room for; "
-        f"set it to {-(-longest // sequence_parallel(config))} or more."
+        f"set it to {-(-longest // _sharing(config, path))} or more."
         for path, limit in token_limits(config).items()
         if limit < longest
     ]
@@ -193,7 +199,8 @@ def check_heads(config: DictConfig) -> None:
     """
     shares = {TENSOR_PARALLEL: select(config, TENSOR_PARALLEL)}
     if uses_fsdp(config):
-        shares[ULYSSES] = sequence_parallel(config)
+        nodes = training_nodes(config)
+        shares |= {f"{node}.ulysses_sequence_parallel_size": sequence_parallel(config, node) for node in nodes}
     if max(shares.values()) < 2:
         return
     from transformers import AutoConfig
@@ -221,7 +228,7 @@ def check_linear_attention(config: DictConfig, model: Any) -> None:
         ConfigError: vLLM's CPU build would stop at the first rollout, or GPUs share a sequence without the package
             that this takes.
     """
-    path, share = select(config, names.MODEL_PATH), sequence_parallel(config)
+    path = select(config, names.MODEL_PATH)
     if "linear_attention" not in (getattr(model.get_text_config(), "layer_types", None) or []):
         return
     dtype = select(config, _ROLLOUT_DTYPE)
@@ -233,11 +240,12 @@ def check_linear_attention(config: DictConfig, model: Any) -> None:
     if not uses_fsdp(config) or _is_installed(LINEAR_ATTENTION):
         return
     lack = f"{path} has layers of linear attention, and the package {LINEAR_ATTENTION} is not installed"
-    if share > 1:
-        raise ConfigError(
-            f"{ULYSSES}={share}, but {lack}, with which verl shares a sequence between GPUs: pip install "
-            f"{INSTALL_LINEAR_ATTENTION}, or set it to 1."
-        )
+    for node in training_nodes(config):
+        if (share := sequence_parallel(config, node)) > 1:
+            raise ConfigError(
+                f"{node}.ulysses_sequence_parallel_size={share}, but {lack}, with which verl shares a sequence between "
+                f"GPUs: pip install {INSTALL_LINEAR_ATTENTION}, or set it to 1."
+            )
     if torch.cuda.is_available():
         logger.warning(
             "%s: transformers computes them in torch, row by row, which is slow: pip install %s.",

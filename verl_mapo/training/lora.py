@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 import json
+import re
 from types import SimpleNamespace
 
 from omegaconf import DictConfig, OmegaConf
 from verl.utils.model import check_exclude_modules, check_target_modules
 
-from verl_mapo.settings import local_path, select
+from verl_mapo.settings import ConfigError, local_path, select
 from verl_mapo.training.dead_settings_conditions import MODEL
 
 _MODULES = ("target_modules", "exclude_modules")
+_ADAPTER_PATH = f"{MODEL}.lora_adapter_path"
+_ADAPTER_FILE = "adapter_config.json"
 
 VISION_TOWER = (
     *(
@@ -28,6 +31,43 @@ VISION_TOWER = (
     *(f"model.visual.deepstack_merger_list.0.{name}" for name in ("linear_fc1", "linear_fc2")),
 )
 """Linear modules of the vision towers of the Qwen families, in two of the blocks."""
+
+
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_TARGETS = f"set it to [q_proj,v_proj], or to all-linear with {MODEL}.exclude_modules='.*visual.*'"
+_EXCLUDED = "set it to '.*visual.*', or to null"
+
+
+def check_adapters(config: DictConfig) -> None:
+    """Check that the adapter that FSDP goes on with is there, or that new ones name modules as peft can read them.
+
+    An address such as ``hdfs://`` and a name on the hub are left to verl and peft.
+
+    Raises:
+        ConfigError: naming the setting, its value and a valid value.
+    """
+    if select(config, f"{MODEL}.lora_rank", 0) < 1:
+        return
+    if adapter := select(config, _ADAPTER_PATH):
+        folder = local_path(adapter)
+        elsewhere = "://" in adapter or (_HUB_NAME.fullmatch(adapter) and not folder.exists())
+        if not elsewhere and not (folder / _ADAPTER_FILE).is_file():
+            raise ConfigError(
+                f"{_ADAPTER_PATH}={adapter} is refused: it is no folder with an {_ADAPTER_FILE}. Set it to the folder "
+                "of an adapter, or to null for a new one."
+            )
+        return
+    targets, excluded = (_plain(config, name) for name in _MODULES)
+    for name, value, remedy in zip(_MODULES, (targets, excluded), (_TARGETS, _EXCLUDED), strict=True):
+        try:
+            re.compile(value if isinstance(value, str) else "")
+        except re.error as error:
+            raise ConfigError(
+                f"{MODEL}.{name}={value!r} is refused: it is no regular expression ({error}); {remedy}."
+            ) from None
+    if not targets and not (targets is None and select(config, f"{MODEL}.target_parameters")):
+        written = "null" if targets is None else targets
+        raise ConfigError(f"{MODEL}.{_MODULES[0]}={written} is refused: no module gets an adapter; {_TARGETS}.")
 
 
 def adapter_rank(config: DictConfig) -> int:
@@ -49,14 +89,15 @@ def adapts_vision_tower(config: DictConfig) -> bool:
     if select(config, f"{MODEL}.lora_rank", 0) < 1:
         return False
     modules = SimpleNamespace(**{name: _plain(config, name) for name in _MODULES})
-    if adapter := select(config, f"{MODEL}.lora_adapter_path"):
-        file = local_path(adapter) / "adapter_config.json"
+    if adapter := select(config, _ADAPTER_PATH):
+        file = local_path(adapter) / _ADAPTER_FILE
         if not file.is_file():
             return False
         written = json.loads(file.read_text())
         modules = SimpleNamespace(**{name: written.get(name) for name in _MODULES})
     return any(
-        not check_exclude_modules(modules, name)
+        modules.target_modules is not None  # target_parameters names weights instead
+        and not check_exclude_modules(modules, name)
         and (modules.target_modules == "all-linear" or bool(check_target_modules(modules, name)))
         for name in VISION_TOWER
     )

@@ -224,7 +224,8 @@ def credit_metrics(
     """``visual_credit/*``: focus and factors of the policy tokens that have a score; empty where none has.
 
     ``late_over_early``: mean focus of the second half of a rollout's tokens divided by that of the first half; below 1
-    if focus falls. ``length_correlation``: correlation of the trajectory score with the number of policy tokens.
+    if focus falls, and left out if the first halves have none. ``length_correlation``: correlation of the trajectory
+    score with the number of policy tokens.
     ``at_bounds/*``: share of factors that ``clamp`` cut.
 
     Args:
@@ -238,6 +239,7 @@ def credit_metrics(
     tokens = _TokenSums.over([_TokenSums.of(*part, BOUNDS.get(settings.clamp, ((),))[0]) for part in parts])
     if not tokens.count:
         return {}
+    early_score = tokens.score - tokens.late_score
     length, visual = response_mask.bool().sum(dim=1), factors.visual
     trajectory = factors.trajectory[visual]
     metrics = {
@@ -245,7 +247,7 @@ def credit_metrics(
         "cosine/min": 2 * tokens.lowest_score - 1,
         "cosine/negative_share": tokens.negative / tokens.count,
         "late_over_early": (tokens.late_score / tokens.late)
-        / ((tokens.score - tokens.late_score) / (tokens.count - tokens.late)),
+        / (early_score.where(early_score > 0, torch.nan) / (tokens.count - tokens.late)),
         "gate_rate": tokens.gated / tokens.count,
         "visual_rows": visual.sum() / (length > 0).sum(),
         "token_factor/min": tokens.lowest_factor,
