@@ -82,7 +82,7 @@ def _optimizers(config: DictConfig) -> tuple[str, ...]:
     """The optimizers of the module from which verl takes one; none where there is no such module on this machine."""
     try:
         module = importlib.import_module(str(select(config, f"{ACTOR}.optim.optimizer_impl")))
-    except ImportError:
+    except (ImportError, ValueError):  # verl says in a worker that there is no such module
         return ()
     return tuple(name for name, kind in vars(module).items() if callable(kind) and name != "Optimizer")
 
