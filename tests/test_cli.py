@@ -124,7 +124,7 @@ def test_refused_run_shows_its_sentence_and_not_the_end_of_the_output(tmp_path, 
         return launcher.REFUSED
 
     monkeypatch.setattr(launcher, "launch", launch)
-    done = invoke("train", "--run", str(tmp_path / "run"))
+    done = invoke("train", "--run", str(tmp_path / "run"), "stack=cpu")
     assert done.exit_code == launcher.REFUSED
     assert done.stdout == "verl-mapo: algorithm.mapo.beta=-1 is refused.\n"
 
@@ -149,9 +149,18 @@ def test_folder_that_another_command_uses_is_refused_and_stays_as_it_is(launches
 @pytest.mark.parametrize("cuda", [True, False])
 def test_cpu_stack_is_added_without_an_accelerator(launches, tmp_path, monkeypatch, cuda):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    invoke("train", "--run", str(tmp_path))
+    done = invoke("train", "--run", str(tmp_path))
     [(arguments, _)] = launches
     assert ("stack=cpu" in arguments) is not cuda
+    assert ("no GPU is found on this machine, so that stack=cpu is used" in done.output) is not cuda
+    assert "no GPU is found" not in invoke("train", "--run", str(tmp_path), "stack=cpu").output
+
+
+@pytest.mark.parametrize("hours", ["0", "-1", "nan"])
+def test_time_limit_that_is_not_positive_is_refused(launches, tmp_path, hours):
+    done = invoke("train", "--run", str(tmp_path / "run"), "--timeout-h", hours)
+    assert done.exit_code == 2 and not launches and not (tmp_path / "run").exists()
+    assert f"--timeout-h {hours} is refused" in " ".join(re.sub("[│\n]", " ", done.output).split())
 
 
 def test_eval_only_validates(launches, tmp_path):

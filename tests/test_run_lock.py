@@ -37,6 +37,12 @@ def test_folder_is_held_by_one_command_at_a_time(tmp_path):
                 held(folder).__enter__()
 
 
+def test_file_is_no_run_folder(tmp_path):
+    (tmp_path / "run.yaml").touch()
+    with pytest.raises(ConfigError, match="--run .*run.yaml is a file: give a folder"):
+        held(RunFolder(tmp_path / "run.yaml")).__enter__()
+
+
 def test_folder_of_a_killed_command_is_held_until_its_run_has_ended(tmp_path):
     command = subprocess.Popen([sys.executable, "-c", COMMAND, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     child = int(command.stdout.readline())

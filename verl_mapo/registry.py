@@ -48,9 +48,9 @@ class Registry(Generic[T]):
         Raises:
             ValueError: no such part exists, or it has the wrong type. The message lists the built-in names.
         """
-        path = self.builtin.get(name, name)
+        path = self.builtin.get(name, name) if isinstance(name, str) else ""
         if not is_dotted_path(path):
-            close = difflib.get_close_matches(name, self.builtin, n=1)
+            close = difflib.get_close_matches(str(name), self.builtin, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise ValueError(
                 f"there is no {self.kind} {name!r}: {hint}use one of {', '.join(self.builtin)}, or the dotted path of "

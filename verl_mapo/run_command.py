@@ -86,8 +86,11 @@ def launch_run(
         the exit code, see :func:`verl_mapo.launcher.supervise`.
 
     Raises:
-        ConfigError: the configuration cannot be composed, or another command uses the folder; nothing is launched.
+        ConfigError: the time limit is not positive, the configuration cannot be composed, or another command uses the
+            folder; nothing is launched.
     """
+    if timeout_h is not None and not timeout_h > 0:
+        raise ConfigError(f"--timeout-h {timeout_h:g} is refused: give a positive number of hours, such as 24.")
     import torch
 
     from verl_mapo.launcher import REFUSED, launch
@@ -103,6 +106,8 @@ def launch_run(
     without_gpu = on_cpu or not torch.cuda.is_available()
     given = [*in_folder, *(["stack=cpu"] if without_gpu else []), *name_groups(overrides)]
     composed(primary_file(config), given)
+    if without_gpu and not on_cpu and last_value(overrides, "stack") is None:
+        typer.echo("verl-mapo: no GPU is found on this machine, so that stack=cpu is used.")
     arguments = [*config, *given]
     timeout_s = None if timeout_h is None else timeout_h * 3600
     progress = progress or Progress(typer.echo, last_value(overrides, names.TOTAL_STEPS))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from verl_mapo.overrides import make_folder
 from verl_mapo.run_folder import RunFolder
 from verl_mapo.settings import ConfigError
 
@@ -21,7 +22,13 @@ LOCK = ".lock"
 
 @contextmanager
 def held(folder: RunFolder) -> Iterator[int]:
-    """Hold a run folder for the commands of the block, by ``RUN/run.lock``; see :func:`locked`."""
+    """Hold a run folder for the commands of the block, by ``RUN/run.lock``; see :func:`locked`.
+
+    Raises:
+        ConfigError: another command holds the folder, or it cannot be made; see
+            :func:`verl_mapo.overrides.make_folder`.
+    """
+    make_folder("--run", folder.path)
     with locked(folder.lock) as lock:
         yield lock
 

@@ -428,7 +428,7 @@ def test_start_is_checked_as_far_as_the_files_are_here(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2_5_vl"}))
     config = composed(RECIPES / "mapo/qwen2_5_vl_7b.yaml", [f"actor_rollout_ref.model.path={tmp_path}"])
     unchecked = {line.what: line.words for line in start_lines(config) if line.level == "unchecked"}
-    assert unchecked["contents of rows"] == GIVE_DATA and "gives no tokenizer" in unchecked["settings for the model"]
+    assert unchecked["contents of rows"] == GIVE_DATA and "cannot be loaded" in unchecked["settings for the model"]
 
 
 def test_command_prints_the_plan_and_fails_with_it(tiny_models, rows):

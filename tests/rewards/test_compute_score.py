@@ -31,6 +31,10 @@ def test_style_names_another_answer_check_and_an_unknown_one_is_refused():
     assert compute_score(**given, style="exact") == 0.0
     with pytest.raises(ConfigError, match="There is no answer check 'rule': use one of exact, multiple_choice"):
         compute_score(**given, style="rule")
+    with pytest.raises(ConfigError, match="There is no answer check None: use one of exact"):
+        compute_score(**given, style=None)
+    with pytest.raises(ConfigError, match="No judge is asked by .*: use one of exact, .*yes_no, math"):
+        compute_score(**given, style="judge")
     with pytest.raises(TypeError, match="tolerence"):
         compute_score(**given, tolerence=0.1)
 

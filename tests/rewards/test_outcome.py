@@ -301,7 +301,7 @@ def test_rows_that_need_a_judge_are_refused_without_one_with_the_three_ways_out(
     assert judge == {"url": "http://HOST:8000/v1", "model": "NAME"}, "hydra takes the override as it is printed"
     assert check_targets(config_of(judge=JUDGE), targets) is None
     assert check_targets(config_of(outcome="exact"), targets) is None, "the user compares them in another way"
-    with pytest.raises(ConfigError, match="3 rows have .*the first is row 0, counted"):
+    with pytest.raises(ConfigError, match="outcome=judge needs a judge, and none is .*set .*outcome=exact"):
         check_targets(config_of(outcome="judge"), targets)
     with pytest.raises(ConfigError, match=r"1 row has reward_model.style=judge \(row 1, counted from 0\): no rule"):
         check_targets(config_of(), targets_of(["exact", "judge"]))

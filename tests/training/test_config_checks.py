@@ -13,6 +13,7 @@ from verl_mapo import names
 from verl_mapo.advantages.axpo import AxpoSettings
 from verl_mapo.advantages.mapo import MapoSettings
 from verl_mapo.advantages.visual_credit import VisualCreditSettings
+from verl_mapo.rewards.compute_score import check_plain_rows
 from verl_mapo.rewards.settings import DescriptionAlignmentSettings
 from verl_mapo.rollout.settings import VisualToolSettings
 from verl_mapo.settings import ConfigError, parse, parse_node, select
@@ -316,6 +317,22 @@ def test_rows_of_a_style_that_compute_score_does_not_know_are_refused(style):
     with pytest.raises(ConfigError, match=f"style is {style}, but .* compares every row with math: set .*style=math"):
         check_rows(compose_config(*PLAIN), rows_of_style(style))
     check_rows(compose_config(*PLAIN, "+reward.custom_reward_function.reward_kwargs.style=math"), rows_of_style(style))
+
+
+def test_rows_that_need_a_judge_are_not_for_compute_score():
+    with pytest.raises(ConfigError, match="style is judge, but .* with math: set reward.reward_manager.name=.*judge"):
+        check_rows(compose_config(*PLAIN), rows_of_style("judge"))
+    with pytest.raises(ConfigError, match="style=judge is refused: no judge is asked by"):
+        check_rows(
+            compose_config(*PLAIN, "+reward.custom_reward_function.reward_kwargs.style=judge"), rows_of_style("math")
+        )
+
+
+@pytest.mark.parametrize("target", [{"style": "math"}, {"style": "math", "ground_truth": None}, "12", None])
+@pytest.mark.parametrize("chosen", [[], ["+reward.custom_reward_function.reward_kwargs.style=math"]])
+def test_rows_without_a_truth_for_compute_score_are_refused(target, chosen):
+    with pytest.raises(ConfigError, match="In the training data, reward_model of row 0 "):
+        check_plain_rows(compose_config(*PLAIN, *chosen), [target], "the training data")
 
 
 def test_unknown_style_of_compute_score_is_refused_at_the_start():

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 
 import pytest
 from support.scripted import compose_config
@@ -149,6 +150,22 @@ def test_unknown_logger_and_every_fault_is_named():
     assert "asks for wandb, but no key" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "shown", "proposed"),
+    [
+        ("[clearml,wandb]", "[clearml,wandb]", "[console,file]"),
+        ("[clearml,file,wandb]", "[clearml,file,wandb]", "[file]"),
+        ("'console,file'", "console,file", "[console,file]"),
+    ],
+)
+def test_what_is_proposed_is_accepted(installed, given, shown, proposed):
+    with pytest.raises(ConfigError) as error:
+        check_loggers(compose_config(f"trainer.logger={given}"))
+    assert str(error.value).startswith(f"trainer.logger={shown} asks for ")
+    assert set(re.findall(r"set trainer.logger=(\[.*?\])", str(error.value))) == {proposed}
+    check_loggers(compose_config(f"trainer.logger={proposed}"))
+
+
 def test_a_single_name_is_a_logger():
-    with pytest.raises(ConfigError, match=r"trainer.logger=\[wandb\].*set trainer.logger=\[console,file\]"):
+    with pytest.raises(ConfigError, match=r"trainer.logger=wandb asks.*set trainer.logger=\[console,file\]"):
         check_loggers(compose_config("trainer.logger=wandb"))

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,14 @@ def test_right_run_passes(run):
         ([f"data.val_files={FOLDER}"], f"is a folder: give a file, such as {FOLDER}/train.parquet."),
         ([f"data.val_files={__file__}"], "is refused: verl reads .parquet"),
         (["data.train_files=null"], "data.train_files must be set"),
+        (["data.val_files=[]"], "data.val_files=[] names no file: give one, for example data.val_files=test.parquet."),
+        (["data.train_files=file://no/such.parquet"], "data.train_files=no/such.parquet does not exist"),
+        (["data.custom_cls.path=nope.py"], "data.custom_cls.path=nope.py does not exist on this machine"),
+        (["reward.custom_reward_function.path=nope.py"], "path=nope.py does not exist on this machine"),
+        (
+            ["reward.custom_reward_function.path=pkg://verl_mapo.rewards.compute_scores"],
+            "no module verl_mapo.rewards.compute_scores; give one that it has, such as pkg://verl_mapo.rewards.compute",
+        ),
         (["data.train_files=???"], "data.train_files must be set"),
         (
             ["actor_rollout_ref.model.path=no/such/model"],
@@ -112,6 +122,31 @@ def test_file_that_cannot_be_read_is_refused_in_words(run, tmp_path, name, conte
         ConfigError, match=f"data.train_files or data.val_files=.*{name} cannot be read .*: give a whole"
     ):
         check_start(config)
+
+
+@pytest.mark.parametrize("name", ["train.json", "none.parquet", "link.parquet"])
+def test_file_without_rows_is_refused_in_words(run, tmp_path, name):
+    config = run()
+    (tmp_path / "train.json").write_text("[]")
+    Dataset.from_list([ROW]).select([]).to_parquet(tmp_path / "none.parquet")
+    (tmp_path / "link.parquet").symlink_to("nowhere")
+    config.data.train_files = str(tmp_path / name)
+    with pytest.raises(ConfigError, match=f"data.train_files.*{name} (cannot be read .it has no rows|does not exist)"):
+        check_start(config)
+
+
+def test_rows_on_another_machine_are_named_in_a_warning(run, caplog, tmp_path):
+    check_start(run("data.train_files=s3://there/train.parquet", f"data.val_files=file://{tmp_path}/test.parquet"))
+    [found] = [record.message for record in caplog.records if "s3://" in record.message]
+    assert "data.train_files=['s3://there/train.parquet'] are not on this machine" in found
+
+
+def test_model_folder_without_architectures_is_named(run, tmp_path, tiny_models):
+    folder = shutil.copytree(tiny_models["qwen2_5_vl"].folder, tmp_path / "model")
+    file = folder / "config.json"
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "architectures"}))
+    with pytest.raises(ConfigError, match="cannot be loaded: `architectures` in its config.json is None"):
+        check_start(run(f"actor_rollout_ref.model.path={folder}"))
 
 
 def test_run_without_this_package_is_left_to_verl(run):

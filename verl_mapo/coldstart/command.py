@@ -137,7 +137,7 @@ def describe(rows: SupervisedDataset) -> str:
 
 
 def _samples(config: DictConfig, setting: str) -> int:
-    return select(config, "data.train_max_samples" if setting == names.TRAIN_FILES else names.VAL_ROWS, -1)
+    return select(config, names.TRAIN_ROWS if setting == names.TRAIN_FILES else names.VAL_ROWS, -1)
 
 
 def _arguments(model: str, data: Path, folder: RunFolder, overrides: Sequence[str]) -> list[str]:

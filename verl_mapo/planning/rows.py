@@ -36,7 +36,7 @@ def row_lines(run: PlannedRun) -> Iterator[Line]:
         yield Line("rows", "a step", step, "", "unchecked", GIVE_DATA)
     else:
         has = f"{counted(data.rows, 'row')}, {counted(data.rows // batch, 'step')} an epoch"
-        settings = f"data.train_batch_size and {_MINI_BATCH}" if mini > data.rows else "data.train_batch_size"
+        settings = f"{names.TRAIN_BATCH_SIZE} and {_MINI_BATCH}" if mini > data.rows else names.TRAIN_BATCH_SIZE
         words = "" if data.rows >= batch else f"No batch is full: set {settings} to at most {data.rows}."
         yield Line("rows", "a step", step, has, fails_if(words), words)
     if mini > batch:

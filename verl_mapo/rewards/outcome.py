@@ -47,6 +47,12 @@ _RIGHT_TRUTHS = {
 }
 
 
+_A_JUDGE = (
+    "name a model on an OpenAI-compatible server, "
+    f"'{names.ALIGNMENT_NODE}.judge={{url: \"http://HOST:8000/v1\", model: NAME}}'"
+)
+
+
 class OutcomeError(RuntimeError):
     """The code of an answer check or of the reward function, or the judge, failed: the outcome is not known."""
 
@@ -261,6 +267,11 @@ def check_targets(config: Any, targets: Iterable[Any], data: str = "the data") -
     if outcome == AUTO:
         _require_checks(target.get("style") for target in targets)
     if settings.judge is None:
+        if outcome == JUDGE:
+            raise ConfigError(
+                f"{names.ALIGNMENT_NODE}.outcome={JUDGE} needs a judge, and none is configured: {_A_JUDGE}; or set "
+                f"{names.ALIGNMENT_NODE}.outcome=exact to compare all rows without one."
+            )
         _require_no_judge(target.get("style") if outcome == AUTO else outcome for target in targets)
     possible: set[tuple[Any, ...]] = set()
     for row, target in enumerate(targets):
@@ -311,8 +322,7 @@ def _require_no_judge(styles: Iterable[Any]) -> None:
         found, first = ("1 row has", "") if len(needed) == 1 else (f"{len(needed)} rows have", "the first is ")
         raise ConfigError(
             f"In the data, {found} reward_model.style={JUDGE} ({first}row {needed[0]}, counted from 0): no rule can "
-            "check such an answer, and no judge is configured. Name a model on an OpenAI-compatible server, "
-            f"'{names.ALIGNMENT_NODE}.judge={{url: \"http://HOST:8000/v1\", model: NAME}}'; or set "
+            f"check such an answer, and no judge is configured: {_A_JUDGE}; or set "
             f"{names.CUSTOM_REWARD_FUNCTION} to a reward function of your own; or convert the data without these rows "
             "(verl-mapo data convert ... --without-judged)."
         )

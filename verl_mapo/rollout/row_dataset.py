@@ -54,9 +54,11 @@ def unreadable_file(files: object, error: BaseException) -> ConfigError:
 
     Args:
         files: path or paths of the data.
-        error: one of :data:`UNREADABLE`.
+        error: what ``datasets`` raised, such as one of :data:`UNREADABLE`.
     """
     reason = " ".join(str(error.__cause__ or error).split()) or "it is empty"
+    if "corresponds to no data" in reason:
+        reason = "it has no rows"
     return ConfigError(
         f"{names.TRAIN_FILES} or {names.VAL_FILES}={files} cannot be read ({reason:.200}): give a whole parquet, JSON "
         "or JSONL file of rows, such as verl-mapo data convert or collect writes."

@@ -17,7 +17,7 @@ from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, AdvantageEstimat
 
 from verl_mapo import names
 from verl_mapo.overrides import check_data_path
-from verl_mapo.rewards.compute_score import check_plain_styles
+from verl_mapo.rewards.compute_score import check_plain_rows
 from verl_mapo.rewards.outcome import check_targets
 from verl_mapo.rewards.settings import DescriptionAlignmentSettings, alignment_settings
 from verl_mapo.rollout.context_length import check_context_length
@@ -283,7 +283,7 @@ def check_rows(config: DictConfig, training: Dataset, *others: Dataset) -> int:
     most_images = check_messages(config, training, *others)
     for dataset, data in ((training, "the training data"), *((other, "the validation data") for other in others)):
         if "reward_model" in dataset.column_names:
-            check_plain_styles(config, dataset["reward_model"], data)
+            check_plain_rows(config, dataset["reward_model"], data)
             check_targets(config, dataset["reward_model"], data)
     return most_images
 

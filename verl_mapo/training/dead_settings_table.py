@@ -39,7 +39,7 @@ from verl_mapo.training.dead_settings_off import OFF
 from verl_mapo.training.dead_settings_own import OWN
 
 _GREEDY = given(f"{ROLLOUT}.val_kwargs.temperature", 0, None)
-_REGISTERED = given("reward.reward_manager.source", "register")
+_REGISTERED = given(names.REWARD_MANAGER_SOURCE, "register")
 _MANAGER = "reward.reward_manager"
 
 _REMOVE = "remove it"

@@ -135,12 +135,16 @@ def check_loggers(config: DictConfig) -> None:
         ConfigError: with one sentence for every logger that would end the run.
     """
     given = loggers(config)
-    setting = f"{names.LOGGER}=[{','.join(given)}]"
+    shown = select(config, names.LOGGER)
+    setting = f"{names.LOGGER}={shown if isinstance(shown, str) else '[' + ','.join(given) + ']'}"
+    parts = [part.strip() for name in given for part in name.split(",")]
+    right = [name for name in parts if name in BACKENDS and not BACKENDS[name].fault] or ["console", "file"]
+    remedy = f"set {names.LOGGER}=[{','.join(right)}]"
     known = ", ".join(name for name in BACKENDS if name != "tracking")
-    sentences = [f"{setting} asks for {name!r}, which is none of {known}." for name in given if name not in BACKENDS]
+    unknown = [name for name in given if name not in BACKENDS]
+    sentences = [f"{setting} asks for {name!r}, which is none of {known}: {remedy}." for name in unknown]
     for name in given:
         if name in BACKENDS and (fault := BACKENDS[name].fault):
-            left = [other for other in given if other != name] or ["console", "file"]
-            sentences.append(f"{setting} asks for {name}, but {fault}, or set {names.LOGGER}=[{','.join(left)}].")
+            sentences.append(f"{setting} asks for {name}, but {fault}, or {remedy}.")
     if sentences:
         raise ConfigError(" ".join(sentences))

@@ -24,7 +24,6 @@ PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[StrictInt, Field(gt=0)]
 CountOrZero = Annotated[StrictInt, Field(ge=0)]
 OffOrCount = Annotated[StrictInt, Field(ge=-1)]
-_TRAIN_ROWS = "data.train_max_samples"
 _VALIDATION = f"{ROLLOUT}.val_kwargs"
 _OPTIM = f"{ACTOR}.optim"
 
@@ -32,7 +31,7 @@ RANGES: dict[str, tuple[Any, Any]] = {
     names.TRAIN_BATCH_SIZE: (Count, 128),
     "data.gen_batch_size": (Count, 128),
     "data.val_batch_size": (Count, 256),
-    _TRAIN_ROWS: (OffOrCount, -1),
+    names.TRAIN_ROWS: (OffOrCount, -1),
     names.VAL_ROWS: (OffOrCount, -1),
     names.PROMPT_LENGTH: (Count, 8192),
     names.RESPONSE_LENGTH: (Count, 8192),
@@ -97,7 +96,7 @@ NEEDED = (
     *(names.TRAIN_BATCH_SIZE, names.PROMPT_LENGTH, names.RESPONSE_LENGTH, names.ROLLOUT_N),
     *(f"{ROLLOUT}.tensor_model_parallel_size", f"{ROLLOUT}.gpu_memory_utilization"),
     *(names.NODES, names.GPUS_PER_NODE, names.TOTAL_EPOCHS, names.SAVE_FREQ, names.TEST_FREQ),
-    *(names.REWARD_WORKERS, names.FSDP_SIZE, _TRAIN_ROWS, names.VAL_ROWS),
+    *(names.REWARD_WORKERS, names.FSDP_SIZE, names.TRAIN_ROWS, names.VAL_ROWS),
 )
 """Those of which verl computes something at once, so that null is refused."""
 

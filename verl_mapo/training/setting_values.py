@@ -32,12 +32,11 @@ _TERMS = ("reward", "acc", "rule", "undecided", "visual_turns", "unscored", "zer
 _WEIGHTS_SENT_BY = f"{ROLLOUT}.checkpoint_engine"
 _ENGINES = ("naive", "nccl", "nixl", "kimi_ckpt_engine", "mooncake", "delta_sharded")
 _STORAGE = "transfer_queue.backend.storage_backend"
-_MANAGER_SOURCE = "reward.reward_manager.source"
 
 _NEEDED = (
     *(names.RESUME_MODE, names.TRAINER_MODE, names.DEVICE, f"{LOSS}.loss_mode"),
     *(f"{ACTOR}.loss_agg_mode", f"{ACTOR}.optim.lr_scheduler_type", f"{ACTOR}.optim.optimizer"),
-    *(f"{_WEIGHTS_SENT_BY}.backend", _STORAGE, _MANAGER_SOURCE, f"{FILTER_GROUPS}.metric"),
+    *(f"{_WEIGHTS_SENT_BY}.backend", _STORAGE, names.REWARD_MANAGER_SOURCE, f"{FILTER_GROUPS}.metric"),
 )
 """Those of which null is refused where their values are known: verl resumes nothing at null, or ends in a worker."""
 
@@ -73,7 +72,7 @@ def _choices(config: DictConfig) -> dict[str, tuple[str, ...]]:
         f"{ROLLOUT}.quantization": ("fp8", "torchao", "ascend"),
         f"{_WEIGHTS_SENT_BY}.backend": () if select(config, f"{_WEIGHTS_SENT_BY}.custom_backend_module") else _ENGINES,
         _STORAGE: ("SimpleStorage", "MooncakeStore", "Yuanrong", "RayStore"),
-        _MANAGER_SOURCE: ("register", "importlib"),
+        names.REWARD_MANAGER_SOURCE: ("register", "importlib"),
     }
     return {path: values for path, values in known.items() if values}
 

@@ -7,6 +7,8 @@ The trainer makes the same checks once more, for launchers that do not call this
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from verl_mapo.training.engines import check_packages
 from verl_mapo.training.methods import enabled_methods
 from verl_mapo.training.row_checks import check_steps
 
+logger = logging.getLogger(__name__)
+
 FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 """What verl reads, by the end of a file's name."""
 
@@ -37,6 +41,12 @@ _EXAMPLES = {
     names.VAL_FILES: "test.parquet",
     names.MODEL_PATH: "Qwen/Qwen2.5-VL-7B-Instruct",
 }
+
+_MODULES = {
+    names.DATA_CLASS_PATH: "pkg://verl_mapo.rollout.row_dataset",
+    names.CUSTOM_REWARD_FUNCTION: "pkg://verl_mapo.rewards.compute_score",
+}
+"""The settings that give a file or a module with code of the user, and a module of this package for each."""
 
 
 def check_start(config: DictConfig) -> None:
@@ -54,6 +64,8 @@ def check_start(config: DictConfig) -> None:
     check_config(config)
     check_packages(config)
     check_attention(config, names.ATTENTION)
+    for setting in _MODULES:
+        check_code_file(config, setting)
     train, val = (data_files(config, setting) for setting in (names.TRAIN_FILES, names.VAL_FILES))
     check_model(config, [method(config) for method in enabled_methods(config)], *tokenizer_and_processor(config))
     code = [select(config, path, "") for path in names.IMPORTED_LATER]
@@ -82,6 +94,35 @@ def check_given(config: DictConfig, *settings: str) -> None:
         raise ConfigError(f"{' and '.join(missing)} must be set, for example {examples}.")
 
 
+def check_code_file(config: DictConfig, setting: str) -> None:
+    """Check that a file of Python code, or a module of this package, is there. Neither is imported.
+
+    Args:
+        config: the whole configuration.
+        setting: dotted path of the setting, which verl reads with ``load_module``.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    path = str(select(config, setting) or "")
+    if not path:
+        return
+    if not path.startswith("pkg://"):
+        if not Path(path.removeprefix("file://")).is_file():
+            raise ConfigError(f"{setting}={path} does not exist on this machine: give the path of a Python file.")
+        return
+    module = path.removeprefix("pkg://").replace("/", ".")
+    try:
+        found = not module.startswith(f"{names.PACKAGE}.") or importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        found = None
+    if not found:
+        raise ConfigError(
+            f"{setting}={path} is refused: {names.PACKAGE} has no module {module}; give one that it has, such as "
+            f"{_MODULES[setting]}."
+        )
+
+
 def check_attention(config: DictConfig, setting: str) -> None:
     """Check that flash_attn can be imported where this machine has a GPU and the run needs it.
 
@@ -102,14 +143,20 @@ def check_attention(config: DictConfig, setting: str) -> None:
 
 
 def data_files(config: DictConfig, setting: str) -> list[str]:
-    """The files and patterns of a setting that are on this machine's file systems.
+    """The files and patterns of a setting that are on this machine's file systems; a warning names the others.
 
     Raises:
-        ConfigError: see :func:`check_given` and :func:`check_data_file`.
+        ConfigError: the list is empty, which only a dataset of the user can use; see also :func:`check_given`
+            and :func:`check_data_file`.
     """
     check_given(config, setting)
     given = select(config, setting)
-    files = [file for file in ([given] if isinstance(given, str) else given) if "://" not in file]
+    listed = [file.removeprefix("file://") for file in ([given] if isinstance(given, str) else given)]
+    if not listed and not select(config, names.DATA_CLASS_PATH):
+        raise ConfigError(f"{setting}=[] names no file: give one, for example {setting}={_EXAMPLES[setting]}.")
+    if remote := [file for file in listed if "://" in file]:
+        logger.warning("The rows of %s=%s are not on this machine, so that no start check reads them.", setting, remote)
+    files = [file for file in listed if "://" not in file]
     for file in files:
         check_data_file(f"{setting}={file}", file)
     return files
@@ -128,7 +175,7 @@ def check_data_file(given: str, file: str) -> None:
     path = local_path(file)
     if path.is_dir():
         raise ConfigError(f"{given} is a folder: give a file, such as {Path(file) / 'train.parquet'}.")
-    if not path.exists() and not glob(str(path)):
+    if not path.exists() and not any(Path(found).exists() for found in glob(str(path))):
         whose = ", verl's default," if file in VERL_DATA else ""
         raise ConfigError(f"{given}{whose} does not exist on this machine, where the trainer reads it: give a file.")
     if path.suffix not in FORMATS:
@@ -139,7 +186,7 @@ def data_rows(files: list[str]) -> Dataset:
     """The rows of files as verl reads them, before long prompts are left out; the trainer reads the same cache.
 
     Raises:
-        ConfigError: a file is empty, cut short, or of another format than its name says.
+        ConfigError: a file is empty, has no rows, is cut short, or of another format than its name says.
     """
     disable_progress_bars()
     return concatenate_datasets([_rows_of(local_path(file)) for file in files])
@@ -154,7 +201,7 @@ def rows_drawn(config: DictConfig, rows: int) -> int:
 def _rows_of(file: Path) -> Dataset:
     try:
         return load_dataset(FORMATS[file.suffix], data_files=str(file))["train"]
-    except UNREADABLE as error:
+    except (*UNREADABLE, ValueError, OSError) as error:  # ValueError: no rows
         raise unreadable_file(file, error) from None
 
 
@@ -174,6 +221,11 @@ def tokenizer_and_processor(config: DictConfig, setting: str = names.MODEL_PATH)
         model = omega_conf_to_dataclass(OmegaConf.select(config, setting.rpartition(".")[0]))
     except InstantiationException as error:  # hydra's, around any error of verl and transformers
         reason = str(error.__cause__ or error).strip().partition("\n")[0].rstrip(".")
+        if found := reason.partition("Expect only one architecture, got ")[2]:  # verl's words
+            raise ConfigError(
+                f"{setting}={path} cannot be loaded: `architectures` in its config.json is {found}. Write one there, "
+                'such as ["Qwen2_5_VLForConditionalGeneration"], or give the folder of a whole model.'
+            ) from None
         raise ConfigError(
             f"{setting}={path} gives no tokenizer: {reason}. Set it to the folder of a model, or to its name on the "
             "Hugging Face hub."

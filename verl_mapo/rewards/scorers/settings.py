@@ -19,6 +19,9 @@ from verl_mapo.settings import STRICT, local_path
 NO_SCORER = "none"
 """The value of ``kind`` with which every visual turn is unscored."""
 
+_WITHOUT_SCORER = {"device": ("auto", "cpu"), "replicas": (1,), "num_gpus": (0,)}
+"""What settings may be with ``kind=none``."""
+
 _NUMBERED_GPU = re.compile(r"cuda:(0|[1-9]\d*)")
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
@@ -69,6 +72,20 @@ class ScorerSettings:
     timeout_s: Seconds = 30.0
     retries: Retries = 2
     options: Any = Field(default_factory=dict)
+
+    @field_validator("kind")
+    @classmethod
+    def _none_in_small_letters(cls, kind: str) -> str:
+        if kind != NO_SCORER and kind.lower() == NO_SCORER:
+            raise ValueError(f"it should be {NO_SCORER!r}, in small letters")
+        return kind
+
+    @field_validator("device", "replicas", "num_gpus")
+    @classmethod
+    def _used_by_a_scorer(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("kind") == NO_SCORER and value not in _WITHOUT_SCORER[info.field_name]:
+            raise ValueError("kind='none' scores nothing; remove this setting, or set kind='clip' and a model")
+        return value
 
     @field_validator("model")
     @classmethod
