@@ -28,7 +28,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from verl_mapo import driver_threads
 from verl_mapo.launcher import GRACE_S, NEEDED, WORKER_DIED
-from verl_mapo.settings import ConfigError, select
+from verl_mapo.settings import ConfigError, is_null, select
 
 POLL_S = 10.0
 """Interval, in seconds, at which Ray is asked."""
@@ -52,13 +52,13 @@ def check_ray_settings(config: DictConfig) -> None:
         config: the whole configuration.
 
     Raises:
-        ConfigError: it does, the address is none, or there are no settings at all, where ``ray.init`` would fail.
+        ConfigError: it does, the address is none, or the node holds no settings, where ``ray.init`` would fail.
     """
-    given = select(config, _RAY_INIT)
-    if not isinstance(given, DictConfig):
+    given = select(config, _RAY_INIT, {})
+    if is_null(config, _RAY_INIT) or not isinstance(given, Mapping | DictConfig):
         raise ConfigError(
-            f"{_RAY_INIT}={'null' if given is None else given} is refused: it holds several settings; leave it out, or "
-            f"set each by itself, for example {_RAY_INIT}.num_cpus=16."
+            f"{_RAY_INIT}={given or 'null'} is refused: it holds several settings; leave it out, or set each by "
+            f"itself, for example {_RAY_INIT}.num_cpus=16."
         )
     address = given.get("address")
     asked = f"{_RAY_INIT}.address={address}" if address else f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}"
