@@ -10,10 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from verl_mapo import names
 from verl_mapo.planning.run import GIVE_DATA, Line
-from verl_mapo.settings import ConfigError, select
+from verl_mapo.settings import ConfigError
 from verl_mapo.training.config_checks import check_columns, check_config, check_model, check_rows, uses_this_package
 from verl_mapo.training.methods import enabled_methods
-from verl_mapo.training.start_checks import data_files, data_rows, tokenizer_and_processor
+from verl_mapo.training.start_checks import code_of_user_reads_rows, data_files, data_rows, tokenizer_and_processor
 
 
 def start_lines(config: DictConfig) -> Iterator[Line]:
@@ -45,8 +45,7 @@ def _check_model(config: DictConfig) -> str:
 
 def _check_rows(config: DictConfig) -> str:
     """Check the rows of the run, unless code of the user reads them; returns why they are not checked."""
-    code = [select(config, path, "") for path in names.IMPORTED_LATER]
-    if any(path and f"{names.PACKAGE}." not in path for path in code):
+    if code_of_user_reads_rows(config):
         return "Code of yours reads them in the run."
     settings = [names.TRAIN_FILES, names.VAL_FILES]
     given = [path for path in settings if OmegaConf.select(config, path, throw_on_missing=False) is not None]

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from verl_mapo import names
 from verl_mapo.run_folder import mark_file, marked_step, wrong_mark
 from verl_mapo.settings import ConfigError, select
+from verl_mapo.training.engine_table import gpus
 from verl_mapo.training.going_on import resumed_checkpoint
 
 _STEP = re.compile(r"global_step_\d+")
@@ -56,15 +57,15 @@ def check_resumed_ranks(config: DictConfig, part: str = "") -> None:
     """
     if (checkpoint := resumed_checkpoint(config)) is None:
         return
-    nodes, of_a_node = select(config, names.NODES), select(config, names.GPUS_PER_NODE)
     found = [_PART.fullmatch(file.name) for file in (checkpoint / part).glob("model_world_size_*")]
     wrote = {int(match[1]) for match in found if match}
-    if wrote and nodes * of_a_node not in wrote:
+    if wrote and gpus(config) not in wrote:
         ranks = max(wrote)
+        given = " and ".join(f"{path}={select(config, path)}" for path in (names.NODES, names.GPUS_PER_NODE))
         raise ConfigError(
-            f"{names.NODES}={nodes} and {names.GPUS_PER_NODE}={of_a_node} are {nodes * of_a_node} GPUs, but the run "
-            f"goes on from {checkpoint}, which {ranks} GPUs wrote and only {ranks} can read. Use {ranks}, or begin a "
-            "new run from its weights, in another folder: python -m verl.model_merger merge --backend fsdp --local_dir "
+            f"{given} are {gpus(config)} GPUs, but the run goes on from {checkpoint}, which {ranks} GPUs wrote and "
+            f"only {ranks} can read. Use {ranks}, or begin a new run from its weights, in another folder: "
+            "python -m verl.model_merger merge --backend fsdp --local_dir "
             f"{checkpoint / part} --target_dir MODEL, then {names.MODEL_PATH}=MODEL."
         )
 

@@ -68,14 +68,19 @@ def check_start(config: DictConfig) -> None:
         check_code_file(config, setting)
     train, val = (data_files(config, setting) for setting in (names.TRAIN_FILES, names.VAL_FILES))
     check_model(config, [method(config) for method in enabled_methods(config)], *tokenizer_and_processor(config))
-    code = [select(config, path, "") for path in names.IMPORTED_LATER]
-    if all(f"{names.PACKAGE}." in path for path in code if path):  # else code of the user may read the data
+    if not code_of_user_reads_rows(config):
         datasets = [data_rows(files) for files in (train, val) if files]
         check_columns(config, *datasets)
         if datasets:
             check_rows(config, *datasets)
         if train:
             check_steps(config, rows_drawn(config, len(datasets[0])))
+
+
+def code_of_user_reads_rows(config: DictConfig) -> bool:
+    """Whether a module of the user may read the data in a run, so that its rows may be of any kind."""
+    code = [select(config, path, "") for path in names.IMPORTED_LATER]
+    return any(path and f"{names.PACKAGE}." not in path for path in code)
 
 
 def check_given(config: DictConfig, *settings: str) -> None:
